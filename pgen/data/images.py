@@ -1,0 +1,135 @@
+"""The one shape in which every source hands out images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.errors import UserError
+
+FloatArray = npt.NDArray[np.float32]
+Indices = Sequence[int] | npt.NDArray[np.int64]
+
+
+class ImageSet(Protocol):
+    """N images of one shape, read on demand.
+
+    Pixels are float32, non-negative or not as the file has them, in the file's own charge unit; row = tick, column = wire.
+    """
+
+    name: str  #: what the user typed
+    shape: tuple[int, int, int]  #: (channels, rows, columns) of every image
+    ids: npt.NDArray[np.str_]  #: (N,) one id an image, unique within the set
+    events: npt.NDArray[np.str_]  #: (N,) the event or parent image each one comes from: what a split must keep together
+    labels: Mapping[str, npt.NDArray]  #: name -> (N,) or (N, k); empty where the source has none
+    unit: str  #: charge unit, "ADC" unless the source says otherwise
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Indices) -> FloatArray:
+        """(n, C, H, W) float32 images at ``indices``, in that order. UserError on NaN or Inf pixels."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex sha256 of all pixels, equal for equal images whatever file they lie in."""
+        ...
+
+
+def checked(images: npt.NDArray, name: str) -> FloatArray:
+    """``images`` as float32, or a UserError if a pixel is NaN or infinite."""
+    pixels = np.ascontiguousarray(images, dtype=np.float32)
+    bad = int(np.count_nonzero(~np.isfinite(pixels)))
+    if bad:
+        raise UserError(f"{name}: {bad} pixels are NaN or infinite; pgen needs finite charge. Clean the file first.")
+    return pixels
+
+
+class Fingerprinted:
+    """Mix-in: the fingerprint of a set, read in chunks once and kept."""
+
+    @cached_property
+    def fingerprint(self: ImageSet) -> str:  # type: ignore[misc]
+        digest = hashlib.sha256(repr((len(self), self.shape)).encode())
+        for pixels in chunks(self):
+            digest.update(np.ascontiguousarray(pixels).data)
+        return digest.hexdigest()
+
+
+class Described(Fingerprinted):
+    """Mix-in: what a container tells beyond its images, shown by ``pgen data info``."""
+
+    skipped: int = 0  #: events of the file that hold no image of the kind asked for
+    about: Mapping[str, Any] = {"format": "array"}  #: format, and planes, producer, ... where a file has them
+
+
+class ArrayImages(Described):
+    """An ImageSet over an array in memory, (N, H, W) or (N, C, H, W)."""
+
+    def __init__(
+        self,
+        images: npt.NDArray,
+        *,
+        name: str = "array",
+        ids: Sequence[str] | npt.NDArray | None = None,
+        events: Sequence[str] | npt.NDArray | None = None,
+        labels: Mapping[str, npt.NDArray] | None = None,
+        unit: str = "ADC",
+    ) -> None:
+        if images.ndim == 3:
+            images = images[:, None]
+        if images.ndim != 4 or 0 in images.shape:
+            raise UserError(f"{name}: found an array of shape {images.shape}, wanted images as (N, H, W) or (N, C, H, W), none of them 0.")
+        self.images = checked(images, name)
+        self.name, self.unit = name, unit
+        self.shape: tuple[int, int, int] = self.images.shape[1:]
+        self.ids = np.asarray(np.arange(len(images)) if ids is None else ids).astype(str)
+        self.events = self.ids if events is None else np.asarray(events).astype(str)
+        self.labels = dict(labels or {})
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, indices: Indices) -> FloatArray:
+        return self.images[np.asarray(indices, dtype=np.int64)]
+
+
+class Subset(Described):
+    """The images of ``parent`` at ``indices``, in that order, still read on demand."""
+
+    def __init__(self, parent: ImageSet, indices: Indices) -> None:
+        self.parent, self.indices = parent, np.asarray(indices, dtype=np.int64)
+        self.name, self.shape, self.unit = parent.name, parent.shape, parent.unit
+        self.ids, self.events = parent.ids[self.indices], parent.events[self.indices]
+        self.labels = {key: values[self.indices] for key, values in parent.labels.items()}
+        self.skipped, self.about = getattr(parent, "skipped", 0), getattr(parent, "about", {})
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, indices: Indices) -> FloatArray:
+        return self.parent.read(self.indices[np.asarray(indices, dtype=np.int64)])
+
+
+def subset(images: ImageSet, indices: Indices) -> ImageSet:
+    """A view of ``images`` at ``indices``. UserError if none are left."""
+    if not len(indices):
+        raise UserError(f"{images.name}: the selection leaves none of its {len(images)} images; choose a wider one.")
+    return Subset(images, indices)
+
+
+def chunks(images: ImageSet, bytes_each: int = 32 * 2**20) -> Iterator[FloatArray]:
+    """All images in order, as (n, C, H, W) arrays of about ``bytes_each`` bytes: what keeps a pass over any set in bounded memory."""
+    step = max(1, bytes_each // (4 * int(np.prod(images.shape))))
+    for start in range(0, len(images), step):
+        yield images.read(range(start, min(start + step, len(images))))
+
+
+def read_all(images: ImageSet) -> FloatArray:
+    """Every image of a set, (N, C, H, W)."""
+    return images.read(range(len(images)))

@@ -1,0 +1,104 @@
+"""What all readers share: a lazily read ImageSet, file handles, and library errors turned into one sentence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.data.images import FloatArray, Indices, Described, checked
+from pgen.errors import UserError
+
+WINDOW_BYTES = 32 * 2**20  #: no reader holds much more than this of a file at once
+
+T = TypeVar("T")
+
+
+@contextmanager
+def reading(name: str, what: str) -> Iterator[None]:
+    """Turns whatever a library raises on a bad file into one UserError: their exception types are many and undocumented."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:160]
+        raise UserError(
+            f"{name}: cannot be read as {what} ({type(error).__name__}: {reason}); it may be truncated or damaged. Fetch it again."
+        ) from error
+
+
+class Handle(Generic[T]):
+    """An open file, opened on first use and again in every forked process: HDF5 and ROOT handles do not survive a fork."""
+
+    def __init__(self, open_file: Callable[[], T]) -> None:
+        self.open_file, self.pid = open_file, -1
+        self.file: T
+
+    def __call__(self) -> T:
+        if self.pid != os.getpid():
+            self.file, self.pid = self.open_file(), os.getpid()
+        return self.file
+
+
+class LazyImages(Described):
+    """An ImageSet read in windows.
+
+    ``window(first, stop)`` returns images (stop - first, C, H, W) for the file's consecutive entries; image ``i`` of the set is entry
+    ``entries[i]``. Scattered reads become as few windows as possible, none of them larger than WINDOW_BYTES.
+    """
+
+    def __init__(
+        self,
+        window: Callable[[int, int], npt.NDArray],
+        shape: tuple[int, int, int],
+        *,
+        name: str,
+        entries: npt.NDArray[np.int64],
+        ids: Sequence[str] | npt.NDArray | None = None,
+        events: Sequence[str] | npt.NDArray | None = None,
+        labels: Mapping[str, npt.NDArray] | None = None,
+        unit: str = "ADC",
+        skipped: int = 0,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not len(entries) or 0 in shape:
+            raise UserError(f"{name}: found {len(entries)} images of shape {shape}, wanted at least one pixel of one image.")
+        self.window, self.entries = window, entries
+        self.name, self.shape, self.unit = name, shape, unit
+        self.ids = np.asarray(entries if ids is None else ids).astype(str)
+        self.events = self.ids if events is None else np.asarray(events).astype(str)
+        self.labels = dict(labels or {})
+        self.skipped, self.about = skipped, dict(about or {})
+        for what, values in {"ids": self.ids, "events": self.events, **self.labels}.items():
+            if len(values) != len(entries):
+                raise UserError(f"{name}: found {len(values)} {what} for {len(entries)} images, wanted one each.")
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def read(self, indices: Indices) -> FloatArray:
+        wanted, back = np.unique(self.entries[np.asarray(indices, dtype=np.int64)], return_inverse=True)
+        images = np.empty((len(wanted), *self.shape), np.float32)
+        longest = max(1, WINDOW_BYTES // (4 * int(np.prod(self.shape))))
+        start = 0
+        while start < len(wanted):
+            ahead = wanted[start : start + longest]
+            stop = start + int(np.sum(ahead == wanted[start] + np.arange(len(ahead))))
+            images[start:stop] = checked(self.window(int(wanted[start]), int(wanted[stop - 1]) + 1), self.name)
+            start = stop
+        return images[back]
+
+
+def from_array(array: npt.NDArray, *, name: str, **rest: Any) -> LazyImages:
+    """An ImageSet over an array (in memory or mapped) that keeps the array's own type until it is read."""
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{name}: found an array of type {array.dtype}, wanted real numbers.")
+    if array.ndim not in (3, 4):
+        raise UserError(f"{name}: found an array of shape {array.shape}, wanted images as (N, H, W) or (N, C, H, W).")
+    stack = array[:, None] if array.ndim == 3 else array
+    return LazyImages(lambda first, stop: stack[first:stop], stack.shape[1:], name=name, entries=np.arange(len(stack)), **rest)
