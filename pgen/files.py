@@ -1,0 +1,38 @@
+"""Writing so that a reader never sees half a file and nothing existing is lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pgen.errors import UserError
+
+
+@contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside ``path``; on success it is flushed to disk and renamed to ``path``, on failure removed."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays, since libraries choose the format by it.
+    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    try:
+        yield temporary
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """``path``, or a UserError where something lies there already and ``overwrite`` was not asked for."""
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise UserError(f"{target} exists already and would be lost; name another file or pass --overwrite.")
+    return target
