@@ -1,3 +1,34 @@
-"""pgen: train, deploy, sample and evaluate generative models of liquid-argon detector images."""
+"""pgen: train, deploy, sample and evaluate generative models of liquid-argon detector images.
+
+What the author of a plug-in imports is here, and is loaded only when touched, so that ``import pgen`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pgen.errors import UserError as UserError
+    from pgen.plugins.contract import DataInfo as DataInfo
+    from pgen.plugins.contract import ModelConfig as ModelConfig
+    from pgen.plugins.contract import ModelSpec as ModelSpec
+    from pgen.plugins.hookspecs import hookimpl as hookimpl
+
+_HOME = {
+    "hookimpl": "pgen.plugins.hookspecs",
+    "ModelSpec": "pgen.plugins.contract",
+    "ModelConfig": "pgen.plugins.contract",
+    "DataInfo": "pgen.plugins.contract",
+    "UserError": "pgen.errors",
+}
+__all__ = ["DataInfo", "ModelConfig", "ModelSpec", "UserError", "__version__", "hookimpl"]  # noqa: F822
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pgen' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME[name]), name)

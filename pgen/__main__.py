@@ -1,0 +1,5 @@
+"""``python -m pgen``."""
+
+from pgen.cli.app import main
+
+main()

@@ -1,0 +1,71 @@
+"""The three values that pass between a plug-in and the engine: ModelSpec, ModelConfig, DataInfo. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ModelConfig(BaseModel):
+    """Base of a model's options. Every field becomes an option of ``pgen train NAME``; its description is the help text.
+
+    Fields may be bool, int, float, str, a Literal of strings, or one of these ``| None``; bounds come from ``pydantic.Field``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a plug-in says of its model, in import strings, so that listing and help import nothing heavy.
+
+    name: the entry point's name. summary: one line for ``pgen models``. config: ``"package.module:ConfigClass"``.
+    model: ``"package.module:ModuleClass"``. inputs: ``"images"`` for batches of images, ``"targets"`` for all targets at
+    once (images or latent codes). best: the metric whose smallest value marks the best checkpoint; None: the newest is best.
+    settings: defaults of the engine's options that suit this model better than the engine's own.
+    """
+
+    name: str
+    summary: str
+    config: str
+    model: str
+    inputs: Literal["images", "targets"] = "images"
+    best: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """Facts read from the training data, all that a model may know of them.
+
+    kind: ``"images"`` or ``"codes"``. shape: (channels, rows, columns), or (dimension,) of a latent code. count: how many.
+    transform: the fitted charge transform (``Transform.to_dict``), None for codes. codes: for latent codes their ``mean`` and
+    ``std`` (the model sees them standardised) and ``encoder``, the auto-encoder they came from. labels: names of the labels.
+    """
+
+    kind: Literal["images", "codes"]
+    shape: tuple[int, ...]
+    count: int
+    unit: str = "ADC"
+    name: str = ""
+    fingerprint: str = ""
+    transform: dict[str, Any] | None = None
+    codes: dict[str, Any] | None = None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of values in one sample."""
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DataInfo:
+        return cls(**{**values, "shape": tuple(values["shape"]), "labels": tuple(values["labels"])})

@@ -1,0 +1,124 @@
+"""The hooks a model plug-in may implement. Only ``pgen_model`` is needed; the engine has its own of the other three."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from pgen.plugins.contract import ModelSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pgen.engine.requests import DeployRequest, SampleRequest
+    from pgen.engine.run import Run
+
+PROJECT = "pgen"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def pgen_model() -> ModelSpec:  # type: ignore[empty-body]
+    """Describe the model. The module is named in the package's entry points and must not import torch.
+
+    A complete plug-in is three files. ``pyproject.toml``::
+
+        [project]
+        name = "pgen-mean"
+        version = "0.1"
+        dependencies = ["pgen"]
+
+        [project.entry-points."pgen.models"]
+        mean = "pgen_mean"
+
+    ``pgen_mean/__init__.py``::
+
+        from pgen import ModelConfig, ModelSpec, hookimpl
+        from pydantic import Field
+
+        class MeanConfig(ModelConfig):
+            lr: float = Field(0.1, gt=0, description="Learning rate.")
+
+        @hookimpl
+        def pgen_model():
+            return ModelSpec("mean", "Learns the mean image", config="pgen_mean:MeanConfig", model="pgen_mean.model:Mean")
+
+    ``pgen_mean/model.py``::
+
+        import torch
+
+        class Mean(torch.nn.Module):
+            def __init__(self, config, data):
+                super().__init__()
+                self.config = config
+                self.mean = torch.nn.Parameter(torch.zeros(data.shape))
+
+            def optimizers(self):
+                return {"mean": torch.optim.Adam([self.mean], lr=self.config.lr)}
+
+            def training_step(self, batch, trainer):
+                loss = (batch - self.mean).square().mean()
+                trainer.update("mean", loss)
+                return {"mse": loss}
+
+            def sample(self, n, *, generator, labels=None):
+                return self.mean.expand(n, *self.mean.shape)
+
+    After ``pip install .`` there is a command ``pgen train mean``.
+    """
+
+
+@hookspec(firstresult=True)
+def train(run: Run) -> Path:  # type: ignore[empty-body]
+    """Train the model of ``run`` and return the run folder. The engine's own training loop runs unless a plug-in has one.
+
+    Example, a model that is fitted in closed form::
+
+        from pgen import hookimpl
+
+        @hookimpl
+        def train(run):
+            model = run.new_model()
+            model.mean.data = run.data().tensor().mean(dim=0)
+            run.save_weights(model, step=0)
+            return run.folder.path
+    """
+
+
+@hookspec(firstresult=True)
+def deploy(run: Run, request: DeployRequest) -> list[Path]:  # type: ignore[empty-body]
+    """Write what the trained model of ``run`` is for, into ``request.out``, and return the files written.
+
+    The engine writes ``codes.pt`` and reconstructions for a model with ``encode`` and ``decode``, and ``generator.pt2`` for
+    one with ``noise`` and ``forward``. Example::
+
+        from pgen import hookimpl
+
+        @hookimpl
+        def deploy(run, request):
+            model = run.load_model(request.checkpoint)
+            path = request.out / "mean.txt"
+            path.write_text(str(float(model.mean.mean())))
+            return [path]
+    """
+
+
+@hookspec(firstresult=True)
+def sample(run: Run, request: SampleRequest) -> Path:  # type: ignore[empty-body]
+    """Write ``request.n`` images in charge units to ``request.out`` and return that path.
+
+    The engine draws batches from the model's ``sample`` and undoes the transform. Example::
+
+        from pgen import hookimpl
+        from pgen.data import write_images
+
+        @hookimpl
+        def sample(run, request):
+            model = run.load_model(request.checkpoint)
+            images = run.to_images(model.mean.expand(request.n, *model.mean.shape))
+            write_images(request.out, images.detach().numpy(), overwrite=request.overwrite)
+            return request.out
+    """

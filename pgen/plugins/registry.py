@@ -1,0 +1,155 @@
+"""Finding plug-ins by entry point, loading only the one that was named, and telling what is wrong with a broken one."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from pgen.errors import UserError
+from pgen.plugins import hookspecs
+from pgen.plugins.contract import ModelConfig, ModelSpec
+
+GROUP = "pgen.models"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One installed model, known from package metadata alone: nothing has been imported."""
+
+    name: str
+    distribution: str
+    version: str
+    point: EntryPoint
+
+    @property
+    def origin(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True)
+class Status:
+    """One line of ``pgen models``: ``summary`` is empty and ``problem`` says why where the plug-in is broken."""
+
+    name: str
+    distribution: str
+    version: str
+    summary: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A loaded plug-in: its spec, and a pluggy manager that holds its hooks and no other plug-in's."""
+
+    entry: Entry
+    spec: ModelSpec
+    manager: pluggy.PluginManager
+
+    def config_class(self) -> type[ModelConfig]:
+        """The class of the model's options; importing it must not import torch."""
+        found = self._import(self.spec.config)
+        if not (isinstance(found, type) and issubclass(found, ModelConfig)):
+            raise self._broken(f"config {self.spec.config!r} is {found!r}, wanted a subclass of pgen.ModelConfig")
+        return found
+
+    def model_class(self) -> type:
+        """The torch module's class."""
+        found = self._import(self.spec.model)
+        wanted = ("optimizers", "training_step")
+        missing = [name for name in wanted if not callable(getattr(found, name, None))]
+        if missing:
+            raise self._broken(f"model {self.spec.model!r} lacks {', '.join(missing)}")
+        return found
+
+    def _import(self, target: str) -> Any:
+        module, _, attribute = target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            raise self._broken(f"{target!r} does not import: {_cause(error)}") from error
+
+    def _broken(self, cause: str) -> UserError:
+        return _broken(self.entry, cause)
+
+
+def entries() -> list[Entry]:
+    """Every installed model, built-ins first, then by name."""
+    found: dict[tuple[str, str], Entry] = {}
+    for point in entry_points(group=GROUP):
+        distribution = point.dist.name if point.dist else "unknown"
+        # One distribution can be seen twice (an installed copy and its source folder); the first on the path counts.
+        found.setdefault((point.name, distribution), Entry(point.name, distribution, point.dist.version if point.dist else "?", point))
+    return sorted(found.values(), key=lambda entry: (entry.distribution != "pgen", entry.name))
+
+
+def names() -> list[str]:
+    """The names that ``pgen train`` knows, each once."""
+    return list(dict.fromkeys(entry.name for entry in entries()))
+
+
+def load(name: str) -> Plugin:
+    """Import the plug-in called ``name``, and no other.
+
+    UserError: no such model (with the nearest names), one name from two distributions, or a plug-in that does not load.
+    """
+    offers = [entry for entry in entries() if entry.name == name]
+    if not offers:
+        known = names()
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Installed: {', '.join(known) or 'none'}."
+        raise UserError(f"There is no model called {name!r}. {hint} `pgen models` lists all.")
+    if len(offers) > 1:
+        both = " and ".join(entry.origin for entry in offers)
+        raise UserError(f"Model {name!r} is offered by {both}; uninstall one of them.")
+    return _load(offers[0])
+
+
+def listing() -> list[Status]:
+    """Every model with its summary, or the cause why it does not load."""
+    lines = []
+    for entry in entries():
+        try:
+            spec = load(entry.name).spec
+            lines.append(Status(entry.name, entry.distribution, entry.version, summary=spec.summary))
+        except UserError as error:
+            lines.append(Status(entry.name, entry.distribution, entry.version, problem=str(error)))
+    return lines
+
+
+def _load(entry: Entry) -> Plugin:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    had_torch = "torch" in sys.modules
+    try:
+        manager.register(entry.point.load(), name=entry.name)
+        manager.check_pending()
+        spec = manager.hook.pgen_model()
+    except Exception as error:
+        raise _broken(entry, _cause(error)) from error
+    if not isinstance(spec, ModelSpec):
+        raise _broken(entry, f"its pgen_model hook returned {spec!r}, wanted a pgen.ModelSpec")
+    if spec.name != entry.name:
+        raise _broken(entry, f"its entry point is called {entry.name!r} but its spec says {spec.name!r}")
+    if not had_torch and "torch" in sys.modules:
+        raise _broken(entry, f"importing {entry.point.value!r} imports torch; move that into the module named by ModelSpec.model")
+    return Plugin(entry, spec, manager)
+
+
+def _broken(entry: Entry, cause: str) -> UserError:
+    return UserError(f"Plug-in {entry.name!r} of {entry.origin} is broken: {cause}. Update or uninstall {entry.distribution}.")
+
+
+def _cause(error: BaseException) -> str:
+    """Type and message of an error, with the last line of code that raised it."""
+    trace = error.__traceback__
+    where = ""
+    while trace is not None:
+        where = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
