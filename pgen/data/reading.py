@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.images import FloatArray, Indices, Described, checked
+from pgen.data.images import Described, FloatArray, Indices, checked
 from pgen.errors import UserError
 
 WINDOW_BYTES = 32 * 2**20  #: no reader holds much more than this of a file at once

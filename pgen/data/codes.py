@@ -1,0 +1,147 @@
+"""Latent codes: the vectors an encoder made of images, with what is needed to trust and to decode them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pgen.data.arrays import load_arrays, load_pt, ranks
+from pgen.data.kinds import kind_of
+from pgen.data.planes import only
+from pgen.data.reading import reading
+from pgen.data.write import atomic
+from pgen.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = "pgen-codes-1"
+WANTED = "wanted code vectors (N, D): a codes.pt, a folder of target_<i>.npy, or a lone array of rank 2"
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """N code vectors of D numbers, in the encoder's own space; ``mean`` and ``std`` (D,) standardise them."""
+
+    codes: Tensor  #: (N, D) float32
+    mean: Tensor  #: (D,) float32
+    std: Tensor  #: (D,) float32, not 0
+    ids: list[str]  #: the image each one comes from
+    source: Mapping[str, Any] = field(default_factory=dict)  #: name and fingerprint of the images
+    encoder: Mapping[str, Any] = field(default_factory=dict)  #: run and weights (sha256 hex) of the encoder; empty where unknown
+
+    def __post_init__(self) -> None:
+        import torch
+
+        name = str(self.source.get("name", "codes"))
+        for what, tensor in (("codes", self.codes), ("mean", self.mean), ("std", self.std)):
+            if not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.float32:
+                raise UserError(f"{name}: {what} is {getattr(tensor, 'dtype', type(tensor).__name__)}, wanted a float32 tensor.")
+        if self.codes.ndim != 2 or 0 in self.codes.shape:
+            raise UserError(f"{name}: found vectors of shape {tuple(self.codes.shape)}, wanted (N, D), neither of them 0.")
+        n, dim = self.codes.shape
+        if self.mean.shape != (dim,) or self.std.shape != (dim,) or len(self.ids) != n:
+            raise UserError(
+                f"{name}: {n} codes of {dim} numbers come with mean {tuple(self.mean.shape)}, std {tuple(self.std.shape)} and "
+                f"{len(self.ids)} ids; wanted ({dim},), ({dim},) and {n}. Encode the images again."
+            )
+        bad = sum(int((~torch.isfinite(tensor)).sum()) for tensor in (self.codes, self.mean, self.std))
+        if bad or bool((self.std <= 0).any()):
+            raise UserError(f"{name}: {bad} code numbers are NaN or infinite, or a std is not positive; wanted finite codes. Encode again.")
+
+    @classmethod
+    def of(cls, codes: Tensor, ids: list[str], source: Mapping[str, Any], encoder: Mapping[str, Any] | None = None) -> Codes:
+        """Codes with the mean and std of their own columns; a constant column gets std 1."""
+        codes = codes.detach().cpu().float()
+        std = codes.std(0, correction=0)
+        return cls(codes, codes.mean(0), std.where(std > 0, std.new_ones(())), ids, source, encoder or {})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex sha256 of the codes and their shape."""
+        digest = hashlib.sha256(repr(tuple(self.codes.shape)).encode())
+        digest.update(self.codes.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Writes a codes.pt. UserError if it exists and ``overwrite`` is not set."""
+        import torch
+
+        with atomic(path, overwrite=overwrite) as temporary:
+            torch.save(
+                {"format": FORMAT, **{k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(self).items() if k in _FIELDS}},
+                temporary,
+            )
+        return Path(path)
+
+
+_FIELDS = ("codes", "mean", "std", "ids", "source", "encoder")
+
+
+def is_codes(path: Path, name: str) -> bool:
+    """Whether a file or folder holds vectors (rank 2, or codes that pgen wrote) and no images."""
+    if path.is_dir():
+        return bool(_targets(path))
+    kind = kind_of(path, name)
+    if kind in ("root", "hdf5"):
+        return False
+    found = set(ranks(path, name, kind).values())
+    return 2 in found and not found & {3, 4}
+
+
+def load_codes(src: str | Path) -> Codes:
+    """Reads codes from a codes.pt, a folder of target_<i>.npy (each a vector, or rows of them), or one npy/npz/pt of rank 2.
+
+    ``encoder`` is empty for all but a codes.pt. UserError if there is nothing of the kind, or a vector of another length or not finite.
+    """
+    path, name = Path(src).expanduser(), str(src)
+    if not path.exists():
+        raise UserError(f"{name}: no such file or folder; {WANTED}.")
+    if path.is_dir():
+        return _plain(_read_targets(path, name), name)
+    kind = kind_of(path, name)
+    if kind in ("root", "hdf5"):
+        raise UserError(f"{name}: a {kind} file, {WANTED}.")
+    if kind == "pt" and isinstance(content := load_pt(path, name), dict) and "format" in content:
+        if content["format"] != FORMAT:
+            raise UserError(f"{name}: is of format {content['format']!r}, wanted {FORMAT!r}; encode the images again with this pgen.")
+        with reading(name, "codes.pt"):
+            return Codes(**{key: content[key] for key in _FIELDS})
+    arrays = load_arrays(path, name, kind)
+    vectors = [key for key, array in arrays.items() if array.ndim == 2]
+    if not vectors:
+        raise UserError(f"{name}: found {', '.join(f'{k} {a.shape}' for k, a in arrays.items()) or 'no array'}, {WANTED}.")
+    return _plain(arrays[only("key", vectors, "codes" if "codes" in vectors else None, name)], name)
+
+
+def _plain(vectors: Any, name: str) -> Codes:
+    import torch
+
+    if vectors.dtype.kind not in "biuf":
+        raise UserError(f"{name}: found vectors of type {vectors.dtype}, {WANTED} of real numbers.")
+    codes = torch.from_numpy(np.array(vectors, dtype=np.float32))
+    return Codes.of(codes, [str(i) for i in range(len(codes))], {"name": name})
+
+
+def _targets(folder: Path) -> list[Path]:
+    """target_<i>.npy in order of i."""
+    numbered = [(int(match[1]), path) for path in folder.iterdir() if (match := re.fullmatch(r"target_(\d+)\.npy", path.name))]
+    return [path for _, path in sorted(numbered)]
+
+
+def _read_targets(folder: Path, name: str) -> Any:
+    paths = _targets(folder)
+    if not paths:
+        raise UserError(f"{name}: a folder with no target_<i>.npy in it, {WANTED}.")
+    rows = [np.atleast_2d(load_arrays(path, f"{name}/{path.name}", "npy")["images"]) for path in paths]
+    for path, row in zip(paths, rows, strict=True):
+        if row.ndim != 2 or row.shape[1] != rows[0].shape[1]:
+            raise UserError(f"{name}: {path.name} has shape {row.shape} and {paths[0].name} {rows[0].shape}, wanted vectors of one length.")
+    return np.concatenate(rows)

@@ -1,0 +1,99 @@
+"""Small images out of large ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+
+from pgen.data.images import ArrayImages, FloatArray, ImageSet
+from pgen.errors import UserError
+
+Mode = Literal["tiles", "centre"]
+
+
+def crops(
+    images: ImageSet,
+    size: tuple[int, int],
+    *,
+    mode: Mode = "tiles",
+    threshold: float = 0.0,
+    min_occupancy: float = 0.01,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[ArrayImages]:
+    """The crops of each image that has any, one set a parent image, in order: bounded memory for :func:`pgen.data.write.write_images`.
+
+    tiles: the non-overlapping (H, W) windows, what remains at the lower and right border dropped. centre: one window around the
+    charge-weighted centroid, dropped if it crosses the border. Kept are windows of which at least ``min_occupancy`` (a fraction) is above
+    ``threshold`` in some channel. Ids are "parent/row/column" of the window's first pixel; the event is the parent's.
+    ``progress(done, total)`` is called after each parent.
+    """
+    (height, width), (_, rows, columns) = size, images.shape
+    if min(size) < 1 or height > rows or width > columns:
+        raise UserError(f"{images.name}: cannot crop {height} x {width} out of images of {rows} x {columns}; give a smaller size.")
+    if mode not in ("tiles", "centre"):
+        raise UserError(f"mode={mode!r} is not known, wanted tiles or centre.")
+    if not 0 <= min_occupancy <= 1:
+        raise UserError(f"min_occupancy={min_occupancy:g} does not fit, wanted a fraction from 0 to 1.")
+    for i in range(len(images)):
+        image = images.read([i])[0]
+        corners = _tiles(image, size) if mode == "tiles" else _centre(image, size, threshold)
+        windows = [(r, c, image[:, r : r + height, c : c + width]) for r, c in corners]
+        kept = [(r, c, w) for r, c, w in windows if np.mean((w > threshold).any(0)) >= min_occupancy]
+        if progress:
+            progress(i + 1, len(images))
+        if kept:
+            yield ArrayImages(
+                np.stack([w for _, _, w in kept]),
+                name=images.name,
+                ids=[f"{images.ids[i]}/{r}/{c}" for r, c, _ in kept],
+                events=[images.events[i]] * len(kept),
+                labels={key: np.repeat(values[i : i + 1], len(kept), 0) for key, values in images.labels.items()},
+                unit=images.unit,
+            )
+
+
+def crop(
+    images: ImageSet,
+    size: tuple[int, int],
+    *,
+    mode: Mode = "tiles",
+    threshold: float = 0.0,
+    min_occupancy: float = 0.01,
+    progress: Callable[[int, int], None] | None = None,
+) -> ArrayImages:
+    """All of :func:`crops` as one set in memory. UserError if none is kept."""
+    parts = list(crops(images, size, mode=mode, threshold=threshold, min_occupancy=min_occupancy, progress=progress))
+    if not parts:
+        raise UserError(
+            f"{images.name}: no {size[0]} x {size[1]} crop has {min_occupancy:.2%} of its pixels above {threshold:g}; lower either of them."
+        )
+    return ArrayImages(
+        np.concatenate([part.images for part in parts]),
+        name=images.name,
+        ids=np.concatenate([part.ids for part in parts]),
+        events=np.concatenate([part.events for part in parts]),
+        labels={key: np.concatenate([part.labels[key] for part in parts]) for key in images.labels},
+        unit=images.unit,
+    )
+
+
+def _tiles(image: FloatArray, size: tuple[int, int]) -> list[tuple[int, int]]:
+    (height, width), (_, rows, columns) = size, image.shape
+    return [(r, c) for r in range(0, rows - height + 1, height) for c in range(0, columns - width + 1, width)]
+
+
+def _centre(image: FloatArray, size: tuple[int, int], threshold: float) -> list[tuple[int, int]]:
+    """The window around the centroid of the charge above threshold, or none."""
+    charge = np.where(image > threshold, image, 0).sum(0, dtype=np.float64)
+    if not charge.sum() > 0:
+        return []
+    corner = []
+    for axis, extent in enumerate(size):
+        weights = charge.sum(1 - axis)
+        start = int(np.floor(np.average(np.arange(len(weights)), weights=weights) + 0.5)) - extent // 2
+        if not 0 <= start <= charge.shape[axis] - extent:
+            return []
+        corner.append(start)
+    return [(corner[0], corner[1])]

@@ -1,0 +1,81 @@
+"""What a set of images holds, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.data.images import ImageSet, chunks
+from pgen.errors import UserError
+
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+SAMPLE = 10**6  #: lit pixels kept for percentiles
+
+
+def describe(images: ImageSet, *, threshold: float = 0.0) -> dict[str, Any]:
+    """Plain values for ``pgen data info``; two passes over the pixels, in chunks.
+
+    Charge is in the set's unit; occupancy is the fraction of pixels above 0 and above ``threshold``; percentiles are of the charge
+    of pixels above ``threshold`` (thinned evenly where there are more than a million).
+    """
+    pixels_seen, above_zero, above, blank, total = 0, 0, 0, 0, 0.0
+    sample: list[npt.NDArray] = []
+    kept, stride = 0, 1
+    lowest, highest = np.inf, -np.inf
+    for pixels in chunks(images):
+        lit = pixels > threshold
+        pixels_seen += pixels.size
+        above_zero += int(np.count_nonzero(pixels > 0))
+        above += int(np.count_nonzero(lit))
+        blank += int(np.sum(~lit.any((1, 2, 3))))
+        total += float(pixels.sum(dtype=np.float64, where=lit))
+        lowest, highest = min(lowest, float(pixels.min())), max(highest, float(pixels.max()))
+        sample.append(pixels[lit][::stride])
+        kept += len(sample[-1])
+        if kept > SAMPLE:
+            sample, stride = [np.concatenate(sample)[::2]], stride * 2
+            kept = len(sample[0])
+    if not pixels_seen:
+        raise UserError(f"{images.name}: holds no images, wanted at least one.")
+    charge = np.concatenate(sample)
+    about = dict(getattr(images, "about", {}))
+    return {
+        "name": images.name,
+        "format": about.pop("format", "array"),
+        **about,
+        "count": len(images),
+        "events": len(np.unique(images.events)),
+        "skipped_events": getattr(images, "skipped", 0),
+        "shape": list(images.shape),
+        "dtype": "float32",
+        "unit": images.unit,
+        "threshold": threshold,
+        "charge_min": lowest,
+        "charge_max": highest,
+        "occupancy_above_0": above_zero / pixels_seen,
+        "occupancy": above / pixels_seen,
+        "blank_images": blank,
+        "mean_total_charge": total / len(images),
+        "charge_percentiles": {str(p): float(q) for p, q in zip(PERCENTILES, np.percentile(charge, PERCENTILES), strict=True)}
+        if kept
+        else {},
+        "labels": _summary(images.labels),
+        "fingerprint": images.fingerprint,
+    }
+
+
+def _summary(labels: Mapping[str, npt.NDArray]) -> dict[str, Any]:
+    """Counts of a label with few distinct values, else its range."""
+    found: dict[str, Any] = {}
+    for name, values in labels.items():
+        kinds, counts = np.unique(values, return_counts=True)
+        if len(kinds) <= 20:
+            found[name] = {"counts": {str(kind): int(count) for kind, count in zip(kinds, counts, strict=True)}}
+        elif values.dtype.kind in "iuf":
+            found[name] = {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean())}
+        else:
+            found[name] = {"distinct": len(kinds)}
+    return found

@@ -1,0 +1,101 @@
+"""image2d of LArCV1 and LArCV2 files (ROOT), read with uproot alone.
+
+Layout (checked on files of the genuine libraries): tree ``image2d_<producer>_tree``, one entry an event, a split vector of Image2D; pixels
+are column-major and big-endian. ``_meta._origin`` marks LArCV1, ``_meta._p1`` LArCV2. ``_id`` and ``_image_id`` can be uninitialised.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pgen.data.planes import Planes, choose, event_ids, only
+from pgen.data.reading import Handle, LazyImages, reading
+from pgen.errors import UserError
+
+WHAT = "LArCV (ROOT)"
+
+
+def open_root(
+    path: Path,
+    name: str,
+    *,
+    producer: str | None = None,
+    plane: int | None = None,
+    tick_order: Literal["forward", "backward"] | None = None,
+) -> LazyImages:
+    """An ImageSet of one producer's images: channels are planes, rows ticks, columns wires.
+
+    ``tick_order`` is for LArCV1 alone, whose rows were stored in the other order before February 2019 and whose files do not say so:
+    "backward" flips the rows (default "forward").
+    """
+    import uproot
+
+    with reading(name, WHAT):
+        handle: Handle[Any] = Handle(lambda: uproot.open(path, array_cache=None, object_cache=None))
+        keys = handle().keys(cycle=False, recursive=False)
+        matches = [match for key in keys if (match := re.fullmatch(r"image2d_(.+)_tree", key))]
+        if not matches:
+            raise UserError(f"{name}: a ROOT file with no image2d tree (found {', '.join(keys) or 'nothing'}), wanted LArCV images.")
+        producer = only("producer", [match[1] for match in matches], producer, name)
+        tree = handle()[f"image2d_{producer}_tree"]
+        branches = set(tree.keys(recursive=True, full_paths=False))
+
+        def column(branch: str) -> Any:
+            if branch not in branches:
+                raise UserError(
+                    f"{name}: its image2d_{producer} has no sub-branch {branch}, wanted a file written at split level 99; "
+                    "write it again with LArCV's own settings."
+                )
+            return tree[branch].array(library="np")
+
+        version = 1 if "_image_v._meta._origin.x" in branches else 2
+        rows, columns = column("_image_v._meta._row_count"), column("_image_v._meta._col_count")
+        numbers = column("_image_v._meta._plane" if version == 1 else "_image_v._meta._id")
+        ids = event_ids(column("_run"), column("_subrun"), column("_event"))
+    if tick_order and version == 2:
+        raise UserError(f"{name}: tick_order={tick_order} is for LArCV1, and this is a LArCV2 file, whose order is fixed; leave it out.")
+    if not len(ids):
+        raise UserError(f"{name}: its image2d_{producer} holds 0 events, wanted at least one; give another file or producer.")
+
+    counts = np.array([len(each) for each in numbers])
+    flat = [np.concatenate(each).astype(np.int64) for each in (numbers, rows, columns)]
+    chosen = choose(np.repeat(np.arange(len(ids)), counts), *flat, events=len(ids), wanted=plane, name=name)
+    first_image = np.cumsum(counts) - counts  # flat index of each event's image 0
+    place = np.full((len(ids), len(chosen.planes)), -1, np.int64)
+    place[chosen.entries] = chosen.images - first_image[chosen.entries][:, None]
+
+    def window(first: int, stop: int) -> Any:
+        with reading(name, WHAT):
+            tree = handle()[f"image2d_{producer}_tree"]
+            events = tree["_image_v._img"].array(library="np", entry_start=first, entry_stop=stop)
+            return _unpack(events, place[first:stop], chosen, flip=tick_order == "backward", name=name)
+
+    about = {"format": f"LArCV{version} ROOT", "producer": producer, "planes": list(chosen.planes)}
+    if version == 1:
+        about["tick_order"] = tick_order or "forward"
+    return LazyImages(
+        window,
+        (len(chosen.planes), *chosen.size),
+        name=name,
+        entries=chosen.entries,
+        ids=ids[chosen.entries],
+        skipped=chosen.skipped,
+        about=about,
+    )
+
+
+def _unpack(events: Any, place: Any, chosen: Planes, *, flip: bool, name: str) -> Any:
+    """(n, C, rows, columns) float32 from uproot's vectors; ``place`` (n, C) is each channel's position in its event."""
+    rows, columns = chosen.size
+    out = np.empty((len(events), len(chosen.planes), rows, columns), np.float32)
+    for image, event, at in zip(out, events, place, strict=True):
+        for channel, position in enumerate(at):
+            pixels = np.asarray(event[int(position)])
+            if len(pixels) != rows * columns:
+                raise UserError(f"{name}: an image holds {len(pixels)} pixels, wanted {rows} x {columns}; the file is damaged.")
+            image[channel] = pixels.reshape(columns, rows).T
+    return out[:, :, ::-1] if flip else out

@@ -1,0 +1,62 @@
+"""Passage of particles through liquid argon, vectorised: energy loss, scattering, recombination. Energies in MeV, lengths in cm.
+
+PDG = Particle Data Group, "Review of Particle Physics", chapter "Passage of particles through matter".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+ELECTRON_MASS = 0.51099895
+DENSITY = 1.396  #: g / cm3, at 87 K
+Z_OVER_A = 18 / 39.948
+EXCITATION = 188e-6  #: mean excitation energy I of argon
+RADIATION_LENGTH = 14.0
+XI = 0.307075 * Z_OVER_A * DENSITY / 2  #: K Z / (2 A) rho, MeV / cm: the scale of all collision loss
+ION_WORK = 23.6e-6  #: energy for one electron-ion pair
+FIELD = 0.273  #: kV / cm, MicroBooNE's drift field
+#: the modified Box model's alpha and beta ((kV/cm) (g/cm2) / MeV), ArgoNeuT, JINST 8 P08005 (2013)
+BOX_ALPHA, BOX_BETA = 0.93, 0.212
+
+
+def speeds(kinetic: Floats, mass: Floats) -> tuple[Floats, Floats, Floats]:
+    """(momentum in MeV/c, beta, gamma)."""
+    momentum = np.sqrt(kinetic * (kinetic + 2 * mass))
+    return momentum, momentum / (kinetic + mass), 1 + kinetic / mass
+
+
+def energy_loss(kinetic: Floats, mass: Floats, cut: float = np.inf) -> Floats:
+    """Mean collision loss dE/dx in MeV/cm of a charge-1 particle: the Bethe formula, restricted to transfers below ``cut`` MeV (PDG).
+
+    The density correction is its high-energy limit, held at 0 or more. Used below its range of validity near the end of a track too.
+    """
+    _, beta, gamma = speeds(kinetic, mass)
+    beta2, bg2 = beta**2, (beta * gamma) ** 2
+    greatest = max_transfer(kinetic, mass)
+    cut_at = np.minimum(cut, greatest)
+    plasma = 28.816e-6 * np.sqrt(DENSITY * Z_OVER_A)
+    delta = np.maximum(0, 2 * (np.log(plasma / EXCITATION) + 0.5 * np.log(bg2) - 0.5))
+    logarithm = np.log(2 * ELECTRON_MASS * bg2 * cut_at / EXCITATION**2)
+    return np.maximum(2 * XI / beta2 * (0.5 * logarithm - beta2 / 2 * (1 + cut_at / greatest) - delta / 2), 0.5)
+
+
+def max_transfer(kinetic: Floats, mass: Floats) -> Floats:
+    """The greatest energy one collision gives an electron (PDG)."""
+    _, beta, gamma = speeds(kinetic, mass)
+    return 2 * ELECTRON_MASS * (beta * gamma) ** 2 / (1 + 2 * gamma * ELECTRON_MASS / mass + (ELECTRON_MASS / mass) ** 2)
+
+
+def scattering_angle(kinetic: Floats, mass: Floats, step: Floats) -> Floats:
+    """The rms plane angle (rad) of multiple scattering over ``step`` cm: Highland's formula (PDG), held at 1 rad or less."""
+    momentum, beta, _ = speeds(kinetic, mass)
+    path = step / RADIATION_LENGTH
+    return np.minimum(13.6 / (beta * momentum) * np.sqrt(path) * np.maximum(1 + 0.038 * np.log(path), 0.5), 1.0)
+
+
+def recombination(loss: Floats) -> Floats:
+    """The fraction of ionisation electrons that escape recombination at ``loss`` MeV/cm: the modified Box model (ArgoNeuT 2013)."""
+    strength = BOX_BETA * loss / (DENSITY * FIELD)
+    return np.clip(np.log(BOX_ALPHA + strength) / strength, 0, 1)

@@ -1,0 +1,81 @@
+"""Which images of jagged LArCV events become the channels of one ImageSet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.errors import UserError
+
+
+@dataclass(frozen=True)
+class Planes:
+    """The plane(s) chosen, the events that hold them all, and where in the file's flat list of images they lie."""
+
+    planes: tuple[int, ...]  #: one a channel
+    entries: npt.NDArray[np.int64]  #: (N,) events kept
+    images: npt.NDArray[np.int64]  #: (N, C) index into the flat list of images
+    size: tuple[int, int]  #: (rows, columns) of every chosen image
+    skipped: int  #: events left out because they lack the plane
+
+
+def choose(
+    event: npt.NDArray, plane: npt.NDArray, rows: npt.NDArray, columns: npt.NDArray, *, events: int, wanted: int | None, name: str
+) -> Planes:
+    """Chooses by plane number, never by position in the event: events hold 0, 1, 2, 3 or more images.
+
+    ``event``, ``plane``, ``rows``, ``columns`` have one value an image. With ``wanted`` None, all planes become channels if every event
+    that holds any image holds the same planes. UserError if planes are missing, ambiguous, doubled, or differ in size.
+    """
+    found = tuple(int(p) for p in np.unique(plane))
+    if not found:
+        raise UserError(f"{name}: found {events} events and no image in any of them; give another file or another producer.")
+    if wanted is not None and wanted not in found:
+        raise UserError(f"{name}: has no plane {wanted}; found planes {', '.join(map(str, found))}. Give one of these as plane=.")
+    planes = found if wanted is None else (wanted,)
+    position = np.full((events, len(planes)), -1, np.int64)
+    for channel, p in enumerate(planes):
+        at = np.flatnonzero(plane == p)
+        doubled = np.flatnonzero(np.bincount(event[at], minlength=1) > 1)
+        if len(doubled):
+            raise UserError(
+                f"{name}: event number {doubled[0]} of the file holds plane {p} more than once, wanted one image a plane; choose another "
+                "plane or producer, or leave the event out of the file."
+            )
+        position[event[at], channel] = at
+    have = (position >= 0).sum(1)
+    if wanted is None and np.any((have > 0) & (have < len(planes))):
+        counts = ", ".join(f"{p} (in {int(np.sum(position[:, c] >= 0))} events)" for c, p in enumerate(planes))
+        raise UserError(f"{name}: its events hold different planes: {counts} of {events}; choose one by adding plane={planes[0]}.")
+    entries = np.flatnonzero(have == len(planes))
+    images = position[entries]
+    sizes = np.unique(np.stack([rows[images].ravel(), columns[images].ravel()], 1), axis=0)
+    if len(sizes) > 1:
+        listed = ", ".join(f"{r} x {c}" for r, c in sizes[:6])
+        raise UserError(f"{name}: holds images of different sizes ({listed}), wanted one size; choose one plane= or another producer.")
+    return Planes(planes, entries, images, (int(sizes[0, 0]), int(sizes[0, 1])), events - len(entries))
+
+
+def event_ids(run: npt.NDArray, subrun: npt.NDArray, event: npt.NDArray) -> npt.NDArray[np.str_]:
+    """(N,) "run/subrun/event"; a file that repeats an event gets "#2", "#3", ... so that ids stay unique."""
+    ids: list[str] = []
+    seen: dict[str, int] = {}
+    for numbers in zip(run.tolist(), subrun.tolist(), event.tolist(), strict=True):
+        text = "/".join(map(str, numbers))
+        seen[text] = seen.get(text, 0) + 1
+        ids.append(text if seen[text] == 1 else f"{text}#{seen[text]}")
+    return np.asarray(ids).astype(str)
+
+
+def only(kind: str, found: list[str], wanted: str | None, name: str) -> str:
+    """The one thing of ``kind`` to read: the one asked for, or the only one there is."""
+    listed = ", ".join(found)
+    if not found:
+        raise UserError(f"{name}: found no {kind} in it, wanted one; is this the right file?")
+    if wanted is not None and wanted not in found:
+        raise UserError(f"{name}: has no {kind} {wanted!r}; found {listed}. Give one of these as {kind}=.")
+    if wanted is None and len(found) > 1:
+        raise UserError(f"{name}: holds more than one {kind} ({listed}); choose one by adding {kind}={found[0]}.")
+    return wanted or found[0]

@@ -1,0 +1,95 @@
+"""A folder of grayscale PNG images."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.data.reading import LazyImages, reading
+from pgen.errors import UserError
+
+INDEX = "index.csv"  #: beside the images of a folder that pgen wrote: file, id, event, unit and labels
+
+
+def find_pngs(folder: Path) -> list[Path]:
+    """Every .png below a folder, "2.png" before "10.png"."""
+
+    def natural(path: Path) -> list[tuple[int, str]]:
+        return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.relative_to(folder).as_posix())]
+
+    return sorted((path for path in folder.rglob("*") if path.suffix.lower() == ".png"), key=natural)
+
+
+def open_pngs(folder: Path, name: str) -> LazyImages:
+    """An ImageSet of a folder's PNGs, 8 or 16 bits, one channel; an id is the path inside the folder without its ending."""
+    paths = find_pngs(folder)
+    if not paths:
+        raise UserError(f"{name}: a folder with no images in it, wanted .png, IDX (MNIST) or target_<i>.npy files.")
+    files = [path.relative_to(folder).as_posix() for path in paths]
+    ids = [file.rsplit(".", 1)[0] for file in files]
+    events: list[str] = ids
+    labels: dict[str, npt.NDArray] = {}
+    unit = "ADC"
+    if (folder / INDEX).is_file():
+        with reading(f"{name}/{INDEX}", "a table"):
+            with (folder / INDEX).open(newline="") as stream:
+                rows = {row["file"]: row for row in csv.DictReader(stream)}
+            if set(rows) != set(files):
+                raise UserError(f"{name}: its {INDEX} lists {len(rows)} images and the folder holds {len(files)}; delete one or the other.")
+            table = [rows[file] for file in files]
+            ids, events, unit = [row["id"] for row in table], [row["event"] for row in table], table[0]["unit"]
+            names = [column for column in table[0] if column not in ("file", "id", "event", "unit")]
+            labels = {column: _numbers([row[column] for row in table]) for column in names}
+
+    first = _read(paths[0], name)
+
+    def window(start: int, stop: int) -> npt.NDArray:
+        images = [_read(path, name) for path in paths[start:stop]]
+        for path, image in zip(paths[start:stop], images, strict=True):
+            if image.shape != first.shape:
+                raise UserError(
+                    f"{name}: {path.name} is of shape {image.shape} and {paths[0].name} of {first.shape}, "
+                    "wanted one size; put them in different folders."
+                )
+        return np.stack(images)[:, None]
+
+    return LazyImages(
+        window,
+        (1, *first.shape),
+        name=name,
+        entries=np.arange(len(paths)),
+        ids=ids,
+        events=events,
+        labels=labels,
+        unit=unit,
+        about={"format": "PNG folder"},
+    )
+
+
+def _read(path: Path, name: str) -> npt.NDArray:
+    """(H, W) pixels as the file has them."""
+    from PIL import Image
+
+    with reading(f"{name}: {path.name}", "PNG"), Image.open(path, formats=["PNG"]) as image:
+        if image.mode in ("L", "I;16", "I;16B", "I", "1"):
+            return np.asarray(image)
+        colour = np.asarray(image.convert("RGB"))
+    if not np.all(colour == colour[..., :1]):
+        raise UserError(
+            f"{name}: {path.name} is in colour, wanted grayscale (8 or 16 bits); convert it first, pgen does not guess a charge."
+        )
+    return colour[..., 0]
+
+
+def _numbers(column: list[str]) -> npt.NDArray:
+    """A table's column as integers, else floats, else text."""
+    for kind in (np.int64, np.float64):
+        try:
+            return np.array([kind(text) for text in column])
+        except ValueError:
+            continue
+    return np.array(column)

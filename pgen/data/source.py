@@ -1,0 +1,149 @@
+"""From what a user types, ``PATH[:key=value,...]`` or ``scheme[:key=value,...]``, to an ImageSet: content decides the format, not names."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pgen.data import arrays, codes, hdf5, larcv, mnist, png, simulate
+from pgen.data.images import ImageSet, subset
+from pgen.data.kinds import kind_of
+from pgen.errors import UserError
+
+SCHEMES: Mapping[str, Callable[..., ImageSet]] = {"mnist": mnist.open_mnist_scheme, "simulate": simulate.open_simulated}
+COMMON = ("entries", "limit")
+OPTIONS = r"[A-Za-z_]\w*=[^,]*(,[A-Za-z_]\w*=[^,]*)*"
+
+
+def open_images(src: str, *, data_root: str | Path | None = None) -> ImageSet:
+    """Opens a source of images.
+
+    ``src`` is a file or folder (relative ones lie in ``data_root``, where given) or a scheme (mnist, simulate), then options:
+    ``entries=START-STOP`` (half open) and ``limit=N`` everywhere, others by format: see :func:`options_of`.
+    UserError for anything that is no source of images.
+    """
+    root = None if data_root is None else Path(data_root).expanduser()
+    place, options = parse(src, root)
+    cut = {key: options.pop(key) for key in COMMON if key in options}
+    if place in SCHEMES:
+        images = SCHEMES[place](src, root, **_converted(SCHEMES[place], options, src))
+    else:
+        path = locate(place, src, root)
+        reader = _reader(path, src)
+        images = reader(path, src, **_converted(reader, options, src))
+    return _cut(images, cut, src)
+
+
+def open_targets(src: str, data_root: str | Path | None = None) -> codes.Codes | ImageSet:
+    """Codes where the content is vectors (a codes.pt, a folder of target_<i>.npy, arrays of rank 2), else images."""
+    root = None if data_root is None else Path(data_root).expanduser()
+    place, options = parse(src, root)
+    if place not in SCHEMES and codes.is_codes(path := locate(place, src, root), src):
+        if options:
+            raise UserError(
+                f"{src}: holds code vectors, which take no options (found {', '.join(options)}); leave out what follows the colon."
+            )
+        return codes.load_codes(path)
+    return open_images(src, data_root=data_root)
+
+
+def parse(src: str, data_root: Path | None = None) -> tuple[str, dict[str, str]]:
+    """(path or scheme, options as text). A path that exists as typed, colons and all, is that path."""
+    if not src.strip():
+        raise UserError("The source of images is empty; give a file, a folder, mnist or simulate.")
+    head, _, tail = src.partition(":")
+    if head in SCHEMES:
+        place = head
+    elif ":" not in src or _under(src, data_root).exists():
+        place, tail = src, ""
+    else:
+        place, _, tail = src.rpartition(":")
+    if tail and not re.fullmatch(OPTIONS, tail):
+        raise UserError(
+            f"{src}: cannot read the options {tail!r}, wanted key=value[,key=value...] after the colon, as in file.h5:limit=100."
+        )
+    pairs = [pair.split("=", 1) for pair in tail.split(",")] if tail else []
+    options = dict(pairs)
+    if len(options) < len(pairs):
+        raise UserError(f"{src}: an option is given twice; keep one of them.")
+    return place, options
+
+
+def locate(place: str, src: str, data_root: Path | None) -> Path:
+    """The existing file or folder that a source names."""
+    path = _under(place, data_root)
+    if not path.exists():
+        looked = f" (looked for {path})" if str(path) != place else ""
+        raise UserError(f"{src}: no such file or folder{looked}; wanted a path, or one of {', '.join(SCHEMES)}.")
+    return path
+
+
+def options_of(reader: Callable[..., Any]) -> dict[str, Any]:
+    """A reader's options are its keyword-only parameters: name -> type."""
+    hints = get_type_hints(reader)
+    return {key: hints[key] for key, p in inspect.signature(reader).parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _under(place: str, data_root: Path | None) -> Path:
+    path = Path(place).expanduser()
+    return path if data_root is None or path.is_absolute() else data_root / path
+
+
+def _reader(path: Path, src: str) -> Callable[..., ImageSet]:
+    """The reader for what lies at ``path``, told by its first bytes or by what a folder holds."""
+    if codes.is_codes(path, src):
+        raise UserError(f"{src}: holds code vectors, not images; give it as --targets.")
+    if path.is_dir():
+        return mnist.open_mnist if mnist.has_idx(path) else png.open_pngs
+    kind = kind_of(path, src)
+    if kind == "hdf5":
+        return hdf5.open_larcv3 if hdf5.is_larcv3(path) else hdf5.open_hdf5
+    return {"root": larcv.open_root, "npy": arrays.open_npy, "npz": arrays.open_npz, "pt": arrays.open_pt}[kind]
+
+
+def _converted(reader: Callable[..., Any], options: dict[str, str], src: str) -> dict[str, Any]:
+    known = options_of(reader)
+    for key in options:
+        if key not in known:
+            near = difflib.get_close_matches(key, [*known, *COMMON], 1)
+            hint = f"did you mean {near[0]}=? " if near else ""
+            raise UserError(f"{src}: unknown option {key}=; {hint}This kind of source knows {', '.join([*known, *COMMON])}.")
+    return {key: _convert(key, text, known[key], src) for key, text in options.items()}
+
+
+def _convert(key: str, text: str, kind: Any, src: str) -> Any:
+    """``text`` as the type of a reader's parameter: str, int, float, bool or a Literal of words, each perhaps ``| None``."""
+    if get_origin(kind) in (Union, UnionType):
+        (kind,) = (each for each in get_args(kind) if each is not type(None))
+    words = get_args(kind) if get_origin(kind) is Literal else ("true", "false") if kind is bool else ()
+    if words:
+        if text not in words:
+            raise UserError(f"{src}: {key}={text} is not known, wanted {' or '.join(words)}.")
+        return text == "true" if kind is bool else text
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise UserError(f"{src}: {key}={text} cannot be read, wanted {wanted} as in {key}=1.") from None
+
+
+def _cut(images: ImageSet, cut: dict[str, str], src: str) -> ImageSet:
+    """``entries`` first, then ``limit``."""
+    if not cut:
+        return images
+    start, stop = 0, len(images)
+    if "entries" in cut:
+        match = re.fullmatch(r"(\d+)-(\d+)", cut["entries"])
+        start, stop = (int(match[1]), int(match[2])) if match else (0, 0)
+        if not start < stop <= len(images):
+            raise UserError(f"{src}: entries={cut['entries']} does not fit, wanted START-STOP with START < STOP <= {len(images)} images.")
+    if "limit" in cut:
+        if not re.fullmatch(r"0*[1-9]\d*", cut["limit"]):
+            raise UserError(f"{src}: limit={cut['limit']} cannot be read, wanted a whole number of at least 1.")
+        stop = min(stop, start + int(cut["limit"]))
+    return subset(images, range(start, stop))

@@ -1,0 +1,36 @@
+"""Training and held-out images, with no event on both sides."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.data.images import ImageSet
+from pgen.errors import UserError
+
+Int64s = npt.NDArray[np.int64]
+
+
+def split(
+    images: ImageSet, held_out: int | float, seed: int | None = None, by: Literal["event", "image"] = "event"
+) -> tuple[Int64s, Int64s]:
+    """(training, held-out) indices, each in ascending order.
+
+    ``held_out`` is a number of events (int) or a fraction of them (float, at least one event): the last ones of the set, or random ones
+    with a ``seed``. Tiles of one plane share its event, and so stay together. UserError if either side would be empty.
+    """
+    groups = images.events if by == "event" else images.ids
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # groups in order of appearance
+    count = max(1, round(held_out * len(order))) if isinstance(held_out, float) else held_out
+    if not 0 < count < len(order) or (isinstance(held_out, float) and not 0 < held_out < 1):
+        raise UserError(
+            f"{images.name}: cannot hold out {held_out} of its {len(order)} {by}s, wanted a number from 1 to {len(order) - 1} or a "
+            "fraction between 0 and 1, with something left to train on."
+        )
+    if seed is not None:
+        order = np.random.default_rng(seed).permutation(order)
+    out = np.isin(group, order[-count:])
+    return np.flatnonzero(~out), np.flatnonzero(out)

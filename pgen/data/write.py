@@ -1,0 +1,154 @@
+"""Writing image sets, and the one way in which any output of pgen comes to be: whole, or not at all."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen import __version__
+from pgen.data.images import ImageSet, read_all, subset
+from pgen.data.png import INDEX
+from pgen.errors import UserError
+
+FORMAT = "pgen-images-1"
+CHUNK_BYTES = 2**18  #: of one compressed HDF5 chunk: small enough for scattered reads, large enough to compress
+
+
+@contextmanager
+def atomic(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary name beside ``path`` to write to, moved to ``path`` at the end and removed on failure.
+
+    UserError if ``path`` exists and ``overwrite`` is not set, or cannot be written. A folder is replaced only by a folder, and only if it
+    holds a set of images that pgen wrote.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise UserError(f"{path}: exists already, and pgen does not overwrite unasked; choose another name or add --overwrite.")
+    if path.is_dir() and not (path / INDEX).is_file():
+        raise UserError(f"{path}: is a folder that pgen did not write (no {INDEX} in it); choose another name, or remove it yourself.")
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if path.is_dir():
+            shutil.rmtree(path)  # a rename cannot replace a folder that holds something
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place.") from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_images(path: str | Path, images: ImageSet | Iterable[ImageSet], *, overwrite: bool = False) -> Path:
+    """Writes one set, or the sets of an iterator one after the other, with ids, events, labels and unit.
+
+    The name decides: ``.h5``/``.hdf5`` (dataset ``images`` float32, compressed), ``.npz``, or a folder (no suffix) of 16-bit PNGs of the
+    charge rounded to integers with an ``index.csv``. HDF5 and PNG hold one chunk in memory at a time, whatever the number of images.
+    Returns the path. UserError if it exists (without ``overwrite``), if sets differ in shape, or if PNG cannot hold the charge.
+    """
+    path = Path(path)
+    writer = WRITERS.get(path.suffix.lower())
+    if writer is None:
+        raise UserError(f"{path}: images cannot be written as {path.suffix}; wanted .h5, .hdf5, .npz, or no suffix for a folder of PNGs.")
+    with atomic(path, overwrite=overwrite) as temporary:
+        writer(temporary, _pieces(images, path))
+    return path
+
+
+def _pieces(images: ImageSet | Iterable[ImageSet], path: Path) -> Iterator[ImageSet]:
+    """The sets to write, cut small, all of the first one's shape, labels and unit."""
+    first: ImageSet | None = None
+    for part in [images] if hasattr(images, "read") else images:  # type: ignore[list-item]
+        first = first or part  # type: ignore[assignment]
+        assert first is not None
+        if (part.shape, set(part.labels), part.unit) != (first.shape, set(first.labels), first.unit):  # type: ignore[union-attr]
+            raise UserError(f"{path}: the sets to write differ in shape, labels or unit; write them to different files.")
+        step = max(1, 2**25 // (4 * int(np.prod(first.shape))))
+        for start in range(0, len(part), step):  # type: ignore[arg-type]
+            yield subset(part, range(start, min(start + step, len(part))))  # type: ignore[arg-type]
+    if first is None:
+        raise UserError(f"{path}: there are no images to write; nothing was written.")
+
+
+def _columns(piece: ImageSet) -> dict[str, npt.NDArray]:
+    return {"ids": piece.ids, "events": piece.events, **{f"labels/{key}": values for key, values in piece.labels.items()}}
+
+
+def _write_hdf5(path: Path, pieces: Iterator[ImageSet]) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for piece in pieces:
+            columns = {"images": read_all(piece), **_columns(piece)}
+            if "images" not in file:
+                file.attrs.update(format=FORMAT, pgen_version=__version__, unit=piece.unit)
+            for key, values in columns.items():
+                if key not in file:
+                    rows = max(1, CHUNK_BYTES // max(1, values[:1].nbytes))
+                    text = values.dtype.kind == "U"
+                    file.create_dataset(
+                        key,
+                        (0, *values.shape[1:]),
+                        maxshape=(None, *values.shape[1:]),
+                        chunks=(rows, *values.shape[1:]),
+                        dtype=h5py.string_dtype() if text else values.dtype,
+                        **({} if text else {"compression": "gzip", "compression_opts": 4, "shuffle": True}),
+                    )
+                dataset = file[key]
+                start = len(dataset)
+                dataset.resize(start + len(values), axis=0)
+                dataset[start:] = values.astype(object) if values.dtype.kind == "U" else values
+
+
+def _write_npz(path: Path, pieces: Iterator[ImageSet]) -> None:
+    parts = [(read_all(piece), _columns(piece), piece.unit) for piece in pieces]
+    columns = {key: np.concatenate([part[1][key] for part in parts]) for key in parts[0][1]}
+    with path.open("wb") as stream:  # a stream, because savez adds .npz to a path
+        np.savez_compressed(
+            stream, allow_pickle=False, images=np.concatenate([part[0] for part in parts]), unit=np.asarray(parts[0][2]), **columns
+        )
+
+
+def _write_pngs(path: Path, pieces: Iterator[ImageSet]) -> None:
+    from PIL import Image
+
+    path.mkdir()
+    with (path / INDEX).open("w", newline="") as stream:
+        table: Any = None
+        count = 0
+        for piece in pieces:
+            if piece.shape[0] != 1 or any(values.ndim != 1 for values in piece.labels.values()):
+                raise UserError(
+                    f"{piece.name}: a PNG holds one channel and index.csv one number a label (found {piece.shape[0]} channels); write .h5."
+                )
+            if table is None:
+                table = csv.writer(stream)
+                table.writerow(["file", "id", "event", "unit", *piece.labels])
+            pixels = np.rint(read_all(piece)[:, 0])
+            if pixels.min() < 0 or pixels.max() > 65535:
+                raise UserError(
+                    f"{piece.name}: charge from {pixels.min():g} to {pixels.max():g} does not fit a PNG, wanted 0 to 65535; write .h5."
+                )
+            for image, *row in zip(pixels.astype(np.uint16), piece.ids, piece.events, *piece.labels.values(), strict=True):
+                Image.fromarray(image).save(path / f"{count:08d}.png")
+                table.writerow([f"{count:08d}.png", row[0], row[1], piece.unit, *row[2:]])
+                count += 1
+
+
+WRITERS: dict[str, Callable[[Path, Iterator[ImageSet]], None]] = {
+    ".h5": _write_hdf5,
+    ".hdf5": _write_hdf5,
+    ".npz": _write_npz,
+    "": _write_pngs,
+}
