@@ -16,8 +16,8 @@ from pgen.data.arrays import load_arrays, load_pt, ranks
 from pgen.data.kinds import kind_of
 from pgen.data.planes import only
 from pgen.data.reading import reading
-from pgen.data.write import atomic
 from pgen.errors import UserError
+from pgen.files import atomic, refuse_existing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +60,7 @@ class Codes:
     def of(cls, codes: Tensor, ids: list[str], source: Mapping[str, Any], encoder: Mapping[str, Any] | None = None) -> Codes:
         """Codes with the mean and std of their own columns; a constant column gets std 1."""
         codes = codes.detach().cpu().float()
-        std = codes.std(0, correction=0)
+        std = (codes - codes.mean(0)).square().mean(0).sqrt()
         return cls(codes, codes.mean(0), std.where(std > 0, std.new_ones(())), ids, source, encoder or {})
 
     @cached_property
@@ -74,7 +74,7 @@ class Codes:
         """Writes a codes.pt. UserError if it exists and ``overwrite`` is not set."""
         import torch
 
-        with atomic(path, overwrite=overwrite) as temporary:
+        with atomic(refuse_existing(path, overwrite=overwrite)) as temporary:
             torch.save(
                 {"format": FORMAT, **{k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(self).items() if k in _FIELDS}},
                 temporary,

@@ -88,7 +88,7 @@ def open_larcv3(path: Path, name: str, *, producer: str | None = None, plane: in
         ids = event_ids(identity["run"], identity["subrun"], identity["event"])
 
         member = np.repeat(np.arange(len(events)), events["N"])
-        index = np.concatenate([np.arange(e["first"], e["first"] + e["N"]) for e in events] or [[]]).astype(np.int64)
+        index = np.concatenate([np.arange(e["first"], e["first"] + e["N"]) for e in events] or [np.zeros(0)]).astype(np.int64)
         valid = meta["valid"][index] != 0
         member, index = member[valid], index[valid]
         size = meta["number_of_voxels"][index].astype(np.int64)

@@ -90,7 +90,7 @@ class ArrayImages(Described):
         self.shape: tuple[int, int, int] = self.images.shape[1:]
         self.ids = np.asarray(np.arange(len(images)) if ids is None else ids).astype(str)
         self.events = self.ids if events is None else np.asarray(events).astype(str)
-        self.labels = dict(labels or {})
+        self.labels: Mapping[str, npt.NDArray] = dict(labels or {})
 
     def __len__(self) -> int:
         return len(self.images)
@@ -106,7 +106,7 @@ class Subset(Described):
         self.parent, self.indices = parent, np.asarray(indices, dtype=np.int64)
         self.name, self.shape, self.unit = parent.name, parent.shape, parent.unit
         self.ids, self.events = parent.ids[self.indices], parent.events[self.indices]
-        self.labels = {key: values[self.indices] for key, values in parent.labels.items()}
+        self.labels: Mapping[str, npt.NDArray] = {key: values[self.indices] for key, values in parent.labels.items()}
         self.skipped, self.about = getattr(parent, "skipped", 0), getattr(parent, "about", {})
 
     def __len__(self) -> int:

@@ -72,7 +72,7 @@ class LazyImages(Described):
         self.name, self.shape, self.unit = name, shape, unit
         self.ids = np.asarray(entries if ids is None else ids).astype(str)
         self.events = self.ids if events is None else np.asarray(events).astype(str)
-        self.labels = dict(labels or {})
+        self.labels: Mapping[str, npt.NDArray] = dict(labels or {})
         self.skipped, self.about = skipped, dict(about or {})
         for what, values in {"ids": self.ids, "events": self.events, **self.labels}.items():
             if len(values) != len(entries):

@@ -24,13 +24,14 @@ def split(
     groups = images.events if by == "event" else images.ids
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     order = np.argsort(first)  # groups in order of appearance
-    count = max(1, round(held_out * len(order))) if isinstance(held_out, float) else held_out
-    if not 0 < count < len(order) or (isinstance(held_out, float) and not 0 < held_out < 1):
+    fraction = isinstance(held_out, float)
+    count = max(1, round(held_out * len(order))) if fraction and 0 < held_out < 1 else held_out
+    if not (0 < count < len(order) and (not fraction or held_out < 1)):
         raise UserError(
             f"{images.name}: cannot hold out {held_out} of its {len(order)} {by}s, wanted a number from 1 to {len(order) - 1} or a "
             "fraction between 0 and 1, with something left to train on."
         )
     if seed is not None:
         order = np.random.default_rng(seed).permutation(order)
-    out = np.isin(group, order[-count:])
+    out = np.isin(group, order[-int(count) :])
     return np.flatnonzero(~out), np.flatnonzero(out)

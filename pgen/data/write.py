@@ -1,10 +1,10 @@
-"""Writing image sets, and the one way in which any output of pgen comes to be: whole, or not at all."""
+"""Writing image sets to HDF5, npz or a folder of PNGs."""
 
 from __future__ import annotations
 
 import csv
+import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,37 +17,26 @@ from pgen import __version__
 from pgen.data.images import ImageSet, read_all, subset
 from pgen.data.png import INDEX
 from pgen.errors import UserError
+from pgen.files import atomic, refuse_existing
 
 FORMAT = "pgen-images-1"
 CHUNK_BYTES = 2**18  #: of one compressed HDF5 chunk: small enough for scattered reads, large enough to compress
 
 
 @contextmanager
-def atomic(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to, moved to ``path`` at the end and removed on failure.
-
-    UserError if ``path`` exists and ``overwrite`` is not set, or cannot be written. A folder is replaced only by a folder, and only if it
-    holds a set of images that pgen wrote.
-    """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise UserError(f"{path}: exists already, and pgen does not overwrite unasked; choose another name or add --overwrite.")
-    if path.is_dir() and not (path / INDEX).is_file():
-        raise UserError(f"{path}: is a folder that pgen did not write (no {INDEX} in it); choose another name, or remove it yourself.")
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
+def _atomic_folder(path: Path) -> Iterator[Path]:
+    """:func:`pgen.files.atomic` for a folder. What lies at ``path`` is replaced only if it is a folder of images that pgen wrote."""
+    if path.exists() and not (path / INDEX).is_file():
+        raise UserError(f"{path}: is no folder that pgen wrote (no {INDEX} in it); choose another name, or remove it yourself.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir(parents=True)
         yield temporary
-        if path.is_dir():
+        if path.exists():
             shutil.rmtree(path)  # a rename cannot replace a folder that holds something
         temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place.") from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_images(path: str | Path, images: ImageSet | Iterable[ImageSet], *, overwrite: bool = False) -> Path:
@@ -57,12 +46,15 @@ def write_images(path: str | Path, images: ImageSet | Iterable[ImageSet], *, ove
     charge rounded to integers with an ``index.csv``. HDF5 and PNG hold one chunk in memory at a time, whatever the number of images.
     Returns the path. UserError if it exists (without ``overwrite``), if sets differ in shape, or if PNG cannot hold the charge.
     """
-    path = Path(path)
+    path = refuse_existing(path, overwrite=overwrite)
     writer = WRITERS.get(path.suffix.lower())
     if writer is None:
         raise UserError(f"{path}: images cannot be written as {path.suffix}; wanted .h5, .hdf5, .npz, or no suffix for a folder of PNGs.")
-    with atomic(path, overwrite=overwrite) as temporary:
-        writer(temporary, _pieces(images, path))
+    try:
+        with (atomic if path.suffix else _atomic_folder)(path) as temporary:
+            writer(temporary, _pieces(images, path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place.") from error
     return path
 
 
@@ -123,7 +115,6 @@ def _write_npz(path: Path, pieces: Iterator[ImageSet]) -> None:
 def _write_pngs(path: Path, pieces: Iterator[ImageSet]) -> None:
     from PIL import Image
 
-    path.mkdir()
     with (path / INDEX).open("w", newline="") as stream:
         table: Any = None
         count = 0

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pgen.data import Codes, load_codes
+from pgen.errors import UserError
+
+
+def test_codes_come_back(tmp_path: Path) -> None:
+    values = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    values[:, 2] = 3.0
+    codes = Codes.of(values, [f"a/{i}" for i in range(6)], {"name": "x", "fingerprint": "ff"}, {"run": "runs/ae", "weights": "00"})
+    assert codes.std[2] == 1 and torch.allclose(codes.mean, values.mean(0))
+    codes.save(tmp_path / "codes.pt")
+    back = load_codes(tmp_path / "codes.pt")
+    assert torch.equal(back.codes, values) and torch.equal(back.std, codes.std)
+    assert (back.ids, dict(back.source), dict(back.encoder)) == (codes.ids, dict(codes.source), dict(codes.encoder))
+    assert back.fingerprint == codes.fingerprint != Codes.of(values + 1, codes.ids, {}).fingerprint
+    with pytest.raises(UserError, match="exists already"):
+        codes.save(tmp_path / "codes.pt")
+
+
+def test_target_folder_is_in_order_of_numbers(tmp_path: Path) -> None:
+    for i in (10, 2):
+        np.save(tmp_path / f"target_{i}.npy", np.full(3, i))
+    assert load_codes(tmp_path).codes[:, 0].tolist() == [2, 10]
+    np.save(tmp_path / "target_3.npy", np.ones(4))
+    with pytest.raises(UserError, match=r"target_3\.npy has shape"):
+        load_codes(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (torch.ones(3), "wanted code vectors"),
+        (torch.ones(3, 2, 2), "wanted code vectors"),
+        (torch.full((2, 2), torch.nan), "NaN"),
+        (torch.ones(0, 2), "neither of them 0"),
+        ({"format": "pgen-codes-9"}, "wanted 'pgen-codes-1'"),
+        ({"format": "pgen-codes-1"}, "cannot be read"),
+        ({"a": torch.ones(2, 2), "b": torch.ones(2, 2)}, "more than one key"),
+    ],
+)
+def test_bad_codes(tmp_path: Path, content: object, told: str) -> None:
+    torch.save(content, tmp_path / "codes.pt")
+    with pytest.raises(UserError, match=told):
+        load_codes(tmp_path / "codes.pt")
+
+
+def test_parts_must_fit() -> None:
+    ones = torch.ones(2, 3)
+    with pytest.raises(UserError, match="wanted a float32 tensor"):
+        Codes(ones.double(), ones[0], ones[0], ["a", "b"])
+    with pytest.raises(UserError, match="come with mean"):
+        Codes(ones, ones[0, :2], ones[0], ["a", "b"])
+    with pytest.raises(UserError, match="std is not positive"):
+        Codes(ones, ones[0], 0 * ones[0], ["a", "b"])
+
+
+def test_no_codes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        load_codes(tmp_path / "x.pt")
+    with pytest.raises(UserError, match=r"no target_<i>\.npy"):
+        load_codes(tmp_path)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgen.data import ArrayImages, describe, read_all, subset
+from pgen.data.crop import crop
+from pgen.data.split import split
+from pgen.errors import UserError
+
+
+def test_tiles() -> None:
+    plane = np.zeros((2, 5, 9), np.float32)
+    plane[0, 0:2, 4:6] = 11
+    plane[1, 3, 3] = 5
+    plane[0, 4, 8] = 99  # in the remainder, which is dropped
+    images = ArrayImages(plane, ids=["a", "b"], labels={"k": np.array([1, 2])})
+    tiles = crop(images, (2, 4), min_occupancy=0.125)
+    assert tiles.ids.tolist() == ["a/0/4", "b/2/0"] and tiles.events.tolist() == ["a", "b"] and tiles.labels["k"].tolist() == [1, 2]
+    assert np.array_equal(tiles.images[1, 0], plane[1, 2:4, 0:4])
+    assert crop(images, (2, 4), threshold=10, min_occupancy=0.5).ids.tolist() == ["a/0/4"]
+    assert len(crop(images, (2, 4), min_occupancy=0)) == 2 * 2 * 2
+
+
+def test_centre() -> None:
+    plane = np.zeros((3, 8, 8), np.float32)
+    plane[0, 3, 4] = 1
+    plane[1, 0, 0] = 1  # crosses the border; the third image is blank
+    window = crop(ArrayImages(plane), (4, 2), mode="centre", min_occupancy=0.1)
+    assert window.ids.tolist() == ["0/1/3"] and window.images[0, 0, 2, 1] == 1
+
+
+def test_bad_crops() -> None:
+    images = ArrayImages(np.zeros((1, 4, 4)))
+    for arguments, told in (
+        ({"size": (5, 4)}, "cannot crop 5 x 4"),
+        ({"size": (2, 2)}, "no 2 x 2 crop"),
+        ({"size": (2, 2), "mode": "x"}, "tiles or centre"),
+        ({"size": (2, 2), "min_occupancy": 2}, "fraction"),
+    ):
+        with pytest.raises(UserError, match=told):
+            crop(images, **arguments)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=40), st.sampled_from([1, 0.3, 0.9]), st.sampled_from([None, 0, 1]))
+def test_no_event_on_both_sides(events: list[int], held_out: int | float, seed: int | None) -> None:
+    images = ArrayImages(np.zeros((len(events), 1, 1)), events=[str(e) for e in events])
+    if len(set(events)) < 2 or (held_out == 0.9 and round(0.9 * len(set(events))) == len(set(events))):
+        with pytest.raises(UserError):
+            split(images, held_out, seed)
+        return
+    train, out = split(images, held_out, seed)
+    assert sorted([*train, *out]) == list(range(len(events)))
+    assert not set(images.events[train]) & set(images.events[out])
+    if held_out == 1:
+        assert len(set(images.events[out])) == 1
+
+
+def test_split_takes_the_last_or_random_ones() -> None:
+    images = ArrayImages(np.zeros((6, 1, 1)), events=list("bbaacc"))
+    assert split(images, 1)[1].tolist() == [4, 5] and split(images, 2)[1].tolist() == [2, 3, 4, 5]
+    assert split(images, 1, by="image")[1].tolist() == [5]
+    assert len({tuple(split(images, 1, seed)[1]) for seed in range(20)}) == 3
+    for bad in (0, 3, -1, 0.0, 1.0, float("nan")):
+        with pytest.raises(UserError, match="cannot hold out"):
+            split(images, bad)
+
+
+def test_describe() -> None:
+    images = ArrayImages(np.array([[[0, 1], [2, 30]], [[0, 0], [0, 0]]]), labels={"pdg": np.array([11, 13])})
+    facts = describe(images, threshold=1)
+    assert json.loads(json.dumps(facts)) == facts
+    assert (facts["count"], facts["shape"], facts["blank_images"], facts["charge_max"]) == (2, [1, 2, 2], 1, 30)
+    assert (facts["occupancy_above_0"], facts["occupancy"], facts["mean_total_charge"]) == (3 / 8, 2 / 8, 16)
+    assert facts["labels"]["pdg"]["counts"] == {"11": 1, "13": 1} and facts["charge_percentiles"]["50"] == 16
+    assert describe(ArrayImages(np.zeros((1, 2, 2))))["charge_percentiles"] == {}
+
+
+def test_subset() -> None:
+    images = ArrayImages(np.arange(4.0).reshape(4, 1, 1), labels={"k": np.arange(4)})
+    view = subset(images, [3, 1])
+    assert read_all(view).ravel().tolist() == [3, 1] and view.ids.tolist() == ["3", "1"] and view.labels["k"].tolist() == [3, 1]
+    with pytest.raises(UserError, match="leaves none"):
+        subset(images, [])

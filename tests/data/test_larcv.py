@@ -1,0 +1,126 @@
+"""Readers against files of the genuine libraries: every pixel equal to the truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from pgen.data import open_images
+from pgen.data.planes import choose, event_ids
+from pgen.errors import UserError
+
+CONTAINERS = Path(__file__).parents[1] / "containers"
+FILES = {
+    "larcv1_forward_256.root": "",
+    "larcv1_forward_rect.root": "",
+    "larcv1_backward_256.root": ",tick_order=backward",
+    "larcv2_rect.root": "",
+    "larcv3_256.h5": "",
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("plane", [0, 1, 2])
+def test_pixels_equal_the_truth(file: str, plane: int) -> None:
+    truth = np.load(CONTAINERS / (file.split(".")[0] + ".npz"))
+    event = np.repeat(np.arange(len(truth["n_images"])), truth["n_images"])
+    at = truth["meta"][:, 0] == plane
+    images = open_images(f"{file}:plane={plane}{FILES[file]}", data_root=CONTAINERS)
+    assert np.array_equal(images.read(range(len(images)))[:, 0], truth["images"][at])
+    assert images.ids.tolist() == ["/".join(map(str, each)) for each in truth["run_subrun_event"][event[at]]]
+    assert images.skipped == len(truth["n_images"]) - at.sum()
+    assert images.about["planes"] == [plane]
+
+
+@pytest.mark.parametrize("file", ["larcv1_forward_rect.root", "larcv3_256.h5"])
+def test_scattered_and_repeated_reads(file: str) -> None:
+    images = open_images(f"{file}:plane=1", data_root=CONTAINERS)
+    everything = images.read(range(len(images)))
+    order = [5, 0, 3, 3, 1]
+    assert np.array_equal(images.read(order), everything[order])
+    assert images.read([]).shape == (0, *images.shape)
+
+
+def test_transpose_of_larcv3() -> None:
+    straight = open_images("larcv3_256.h5:plane=0,limit=2", data_root=CONTAINERS)
+    turned = open_images("larcv3_256.h5:plane=0,transpose=true,limit=2", data_root=CONTAINERS)
+    assert np.array_equal(turned.read([0, 1]), straight.read([0, 1]).swapaxes(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("larcv2_rect.root", r"different planes: 0 \(in 7 events\).*plane=0"),
+        ("larcv2_rect.root:plane=5", "no plane 5; found planes 0, 1, 2"),
+        ("larcv2_rect.root:producer=wire", "no producer 'wire'; found data"),
+        ("larcv2_rect.root:plane=0,tick_order=backward", "tick_order=backward is for LArCV1"),
+        ("larcv1_forward_rect.root:plane=0,tick_order=up", "wanted forward or backward"),
+        ("larcv1_forward_rect.root:plan=0", "did you mean plane="),
+        ("larcv3_256.h5:plane=0,transpose=yes", "wanted true or false"),
+        ("larcv3_256.h5:producer=x", "found wire"),
+        ("larcv3_256.h5", "different planes"),
+    ],
+)
+def test_wrong_options(source: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        open_images(source, data_root=CONTAINERS)
+
+
+@pytest.mark.parametrize("file", ["larcv2_rect.root", "larcv3_256.h5"])
+@pytest.mark.parametrize("part", [0.01, 0.3, 0.6, 0.95])
+def test_truncated(tmp_path: Path, file: str, part: float) -> None:
+    content = (CONTAINERS / file).read_bytes()
+    (tmp_path / file).write_bytes(content[: int(part * len(content))])
+    with pytest.raises(UserError, match=r"truncated|damaged|no image2d"):
+        images = open_images(f"{file}:plane=0", data_root=tmp_path)
+        images.read(range(len(images)))
+
+
+def test_larcv3_of_inconsistent_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "bad.h5"
+    path.write_bytes((CONTAINERS / "larcv3_256.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        meta = file["Data/image2d_wire_group/image_meta"]
+        rows = meta[:]
+        rows["number_of_voxels"][0] = (128, 512)
+        meta[:] = rows
+    with pytest.raises(UserError, match=r"different sizes \(128 x 512, 256 x 256\)"):
+        open_images(f"{path}:plane=0")
+    with h5py.File(path, "r+") as file:
+        rows["number_of_voxels"][0] = (3, 3)
+        file["Data/image2d_wire_group/image_meta"][:] = rows
+    with pytest.raises(UserError, match="not rows x columns"):
+        open_images(f"{path}:plane=0")
+
+
+def test_root_file_without_images(tmp_path: Path) -> None:
+    import uproot
+
+    with uproot.recreate(tmp_path / "other.root") as file:
+        file["tree"] = {"x": np.arange(3)}
+    with pytest.raises(UserError, match="no image2d tree"):
+        open_images(str(tmp_path / "other.root"))
+
+
+def test_choosing_planes() -> None:
+    def chosen(events: list[list[int]], wanted: int | None = None):
+        plane = np.array([p for each in events for p in each], dtype=int)
+        event = np.repeat(np.arange(len(events)), [len(each) for each in events])
+        ones = np.ones_like(plane)
+        return choose(event, plane, ones, ones, events=len(events), wanted=wanted, name="f")
+
+    both = chosen([[1, 0], [], [0, 1]])
+    assert both.planes == (0, 1) and both.entries.tolist() == [0, 2] and both.images.tolist() == [[1, 0], [2, 3]] and both.skipped == 1
+    assert chosen([[1, 0], [2]], wanted=2).images.tolist() == [[2]]
+    with pytest.raises(UserError, match=r"event number 1 .* plane 0 more than once"):
+        chosen([[0], [0, 0]])
+    with pytest.raises(UserError, match="no image in any"):
+        chosen([[], []])
+
+
+def test_repeated_events_get_their_own_ids() -> None:
+    one = np.array([1, 1, 2])
+    assert event_ids(one, one, one).tolist() == ["1/1/1", "1/1/1#2", "2/2/2"]
