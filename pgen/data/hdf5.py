@@ -87,6 +87,8 @@ def open_larcv3(path: Path, name: str, *, producer: str | None = None, plane: in
         identity = handle()["Events/event_id"][:]
         ids = event_ids(identity["run"], identity["subrun"], identity["event"])
 
+        if len(ids) != len(events):
+            raise UserError(f"{name}: holds {len(ids)} event ids and images for {len(events)} events; the file is damaged. Write it again.")
         member = np.repeat(np.arange(len(events)), events["N"])
         index = np.concatenate([np.arange(e["first"], e["first"] + e["N"]) for e in events] or [np.zeros(0)]).astype(np.int64)
         valid = meta["valid"][index] != 0
@@ -97,9 +99,9 @@ def open_larcv3(path: Path, name: str, *, producer: str | None = None, plane: in
         numbers = meta["projection_id"][index].astype(np.int64)
         chosen = choose(member, numbers, size[:, 0], size[:, 1], events=len(events), wanted=plane, name=name)
 
-    firsts = np.zeros((len(events), len(chosen.planes)), np.int64)  # where each event's images begin in the flat pixels
-    firsts[chosen.entries] = spans["first"][index[chosen.images]]
-    count = chosen.size[0] * chosen.size[1]
+        firsts = np.zeros((len(events), len(chosen.planes)), np.int64)  # where each event's images begin in the flat pixels
+        firsts[chosen.entries] = spans["first"][index[chosen.images]]
+        count = chosen.size[0] * chosen.size[1]
 
     def window(first: int, stop: int) -> Any:
         with reading(name, "LArCV3 (HDF5)"):

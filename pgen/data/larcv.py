@@ -61,12 +61,13 @@ def open_root(
     if not len(ids):
         raise UserError(f"{name}: its image2d_{producer} holds 0 events, wanted at least one; give another file or producer.")
 
-    counts = np.array([len(each) for each in numbers])
-    flat = [np.concatenate(each).astype(np.int64) for each in (numbers, rows, columns)]
-    chosen = choose(np.repeat(np.arange(len(ids)), counts), *flat, events=len(ids), wanted=plane, name=name)
-    first_image = np.cumsum(counts) - counts  # flat index of each event's image 0
-    place = np.full((len(ids), len(chosen.planes)), -1, np.int64)
-    place[chosen.entries] = chosen.images - first_image[chosen.entries][:, None]
+    with reading(name, WHAT):
+        counts = np.array([len(each) for each in numbers])
+        flat = [np.concatenate(each).astype(np.int64) for each in (numbers, rows, columns)]
+        chosen = choose(np.repeat(np.arange(len(ids)), counts), *flat, events=len(ids), wanted=plane, name=name)
+        first_image = np.cumsum(counts) - counts  # flat index of each event's image 0
+        place = np.full((len(ids), len(chosen.planes)), -1, np.int64)
+        place[chosen.entries] = chosen.images - first_image[chosen.entries][:, None]
 
     def window(first: int, stop: int) -> Any:
         with reading(name, WHAT):

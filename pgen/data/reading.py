@@ -23,7 +23,7 @@ def reading(name: str, what: str) -> Iterator[None]:
     """Turns whatever a library raises on a bad file into one UserError: their exception types are many and undocumented."""
     try:
         yield
-    except (UserError, MemoryError):
+    except UserError:
         raise
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0][:160]
