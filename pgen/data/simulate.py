@@ -27,7 +27,7 @@ PARTICLES = {
     "pi": (211, 139.5704, (90.0, 400.0)),
     "p": (2212, 938.2721, (330.0, 650.0)),
 }
-BLOCK = 128  #: images simulated together, from one seed: image i does not depend on n
+BLOCK = 256  #: images simulated together, from one seed: image i does not depend on n
 GAIN = 1 / 310  #: ADC for one electron: a minimum-ionising track along 0.3 cm gives about 60 ADC
 DRIFT_SPEED = 0.11  #: cm / us, MicroBooNE
 LONGEST_DRIFT = 256.0  #: cm, MicroBooNE
