@@ -1,0 +1,1 @@
+"""Metrics: arrays in, a named result out. No files, no plots."""
