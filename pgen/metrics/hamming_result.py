@@ -151,7 +151,7 @@ def verdict(
         small, large = sorted(says, key=lambda name: not says[name])
         return (
             False,
-            f"{at}: no copying. {small.capitalize()} alone is too small, {large.capitalize()} is not, as happens when occupancy is off. {rates}.",
+            f"{at}: no copying. {small.capitalize()} alone is too small, {large.capitalize()} is not, as when occupancy is off. {rates}.",
         )
     return False, f"{at}: no copying found; {_reach(power)}. {rates}."
 

@@ -38,7 +38,7 @@ class SetStatistics(Result):
 
 
 def image_statistics(images: Images, threshold: float = 0) -> ImageStatistics:
-    """Statistics of images (N, C, H, W); a pixel above ``threshold`` is lit, the charge is that of all pixels. UserError on another shape."""
+    """Statistics of images (N, C, H, W), UserError on another shape; a pixel above ``threshold`` is lit, charge is that of all pixels."""
     array = as_images(images, "images")
     charge = array.sum(axis=(1, 2, 3), dtype=np.float64)
     lit = (array > threshold).sum(axis=(1, 2, 3))

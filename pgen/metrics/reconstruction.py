@@ -78,22 +78,22 @@ def smallest_gap(
     """The checkpoint whose held-out error is nearest to its train error, |held-out - train|, among those that have learnt.
 
     An untrained model errs as much on either set, so the smallest gap alone would choose step 0. Only checkpoints whose held-out MSE
-    is within ``slack`` of the way from the best to the worst take part; of equal gaps, the smaller held-out MSE wins.
+    is at most ``1 + slack`` times the best one take part; of equal gaps, the smaller held-out MSE wins.
 
     Args:
         steps, train_mse, held_out_mse: (K,) one value a checkpoint.
-        slack: between 0 (the best held-out one is chosen) and 1 (every checkpoint takes part: the bare smallest gap).
+        slack: 0 chooses the best held-out checkpoint.
 
     Raises:
-        UserError: the lists are empty, differ in length, or hold no checkpoint with finite errors; ``slack`` is out of range.
+        UserError: the lists are empty, differ in length, or hold no checkpoint with finite errors; ``slack`` is negative.
     """
     if not len(steps) == len(train_mse) == len(held_out_mse) or not len(steps):
         raise UserError(
-            f"checkpoints: found {len(steps)} steps, {len(train_mse)} train and {len(held_out_mse)} held-out errors, wanted as many of each "
-            "and one or more; evaluate every checkpoint on both sets."
+            f"checkpoints: found {len(steps)} steps, {len(train_mse)} train and {len(held_out_mse)} held-out errors, wanted one or more "
+            "and as many of each; evaluate every checkpoint on both sets."
         )
-    if not 0 <= slack <= 1:
-        raise UserError(f"slack: found {slack:g}, wanted a number between 0 and 1, such as 0.1.")
+    if not slack >= 0:
+        raise UserError(f"slack: found {slack:g}, wanted 0 or more, such as 0.1.")
     step, train, held_out = np.asarray(steps), np.asarray(train_mse, dtype=float), np.asarray(held_out_mse, dtype=float)
     finite = np.isfinite(train) & np.isfinite(held_out)
     if not finite.any():
@@ -102,10 +102,9 @@ def smallest_gap(
         )
     step, train, held_out = step[finite], train[finite], held_out[finite]
     gap = np.abs(held_out - train)
-    limit = held_out.min() + slack * (held_out.max() - held_out.min())
-    qualified = np.flatnonzero(held_out <= limit)
-    chosen = qualified[np.lexsort((held_out[qualified], gap[qualified]))[0]]
     best = int(held_out.argmin())
+    qualified = np.flatnonzero(held_out <= held_out[best] * (1 + slack))
+    chosen = qualified[np.lexsort((held_out[qualified], gap[qualified]))[0]]
     return CheckpointChoice(
         step=int(step[chosen]),
         gap=float(gap[chosen]),
