@@ -1,0 +1,86 @@
+"""The order in which training data are visited, and two ways to bring them to the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pgen.engine.data import TrainingData
+from pgen.engine.device import free_memory
+from pgen.engine.seeds import generator
+from pgen.engine.settings import TrainSettings
+from pgen.errors import UserError
+
+
+class Batches:
+    """Batches of model-space samples, epoch after epoch, from any step on. The order follows from (seed, epoch) alone.
+
+    Data that fit into half of the device's free memory live there; otherwise, or with ``num_workers``, they are loaded.
+    """
+
+    def __init__(self, data: TrainingData, settings: TrainSettings, device: torch.device) -> None:
+        size = settings.batch_size
+        self.steps_per_epoch = len(data) // size if settings.drop_last else -(-len(data) // size)
+        if self.steps_per_epoch == 0:
+            raise UserError(f"--batch-size {size} is larger than the {len(data)} samples, and --drop-last leaves no batch; lower one or drop the other.")
+        self._data, self._settings, self._device = data, settings, device
+        self.resident = settings.num_workers == 0 and 2 * data.nbytes <= free_memory(device)
+        self._tensor = data.tensor().to(device) if self.resident else None
+
+    def stream(self, step: int) -> Iterator[tuple[int, Tensor]]:
+        """(epoch, batch) for step, step + 1, ... without end."""
+        epoch, first = divmod(step, self.steps_per_epoch)
+        while True:
+            for batch in self._epoch(self._order(epoch)[first:]):
+                yield epoch, batch
+            epoch, first = epoch + 1, 0
+
+    def _order(self, epoch: int) -> list[Tensor]:
+        count, size = len(self._data), self._settings.batch_size
+        if self._settings.shuffle:
+            order = torch.randperm(count, generator=generator(self._settings.seed, "order", epoch))
+        else:
+            order = torch.arange(count)
+        return list(order.split(size))[: self.steps_per_epoch]
+
+    def _epoch(self, order: list[Tensor]) -> Iterator[Tensor]:
+        if self._tensor is not None:
+            for indices in order:
+                yield self._tensor[indices.to(self._device)]
+            return
+        on_gpu = self._device.type == "cuda"
+        loader = DataLoader(
+            _Samples(self._data),
+            batch_sampler=order,  # type: ignore[arg-type]
+            num_workers=self._settings.num_workers,
+            collate_fn=_as_is,
+            pin_memory=on_gpu,
+            # A library's threads do not survive a fork; a fresh process opens its own file handles.
+            multiprocessing_context="spawn" if self._settings.num_workers else None,
+        )
+        for batch in loader:
+            yield batch.to(self._device, non_blocking=on_gpu)
+
+
+class _Samples(Dataset):
+    """Lets a DataLoader read a whole batch at once, which is one access to the file instead of many."""
+
+    def __init__(self, data: TrainingData) -> None:
+        self._data = data
+
+    def __getitems__(self, indices: list[Tensor]) -> Tensor:
+        return self._data.read(np.asarray([int(index) for index in indices]))
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self._data.read(np.asarray([index]))[0]
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+
+def _as_is(batch: Tensor) -> Tensor:
+    return batch

@@ -1,0 +1,65 @@
+"""Checkpoints: everything needed to go on, written so that none is ever half there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pgen.engine.folder import RunFolder
+from pgen.errors import UserError
+from pgen.files import atomic
+
+
+@dataclass
+class Checkpoint:
+    """State after ``step`` steps. No random state: every step's generator follows from the seed and the step's number.
+
+    best: (step, value) of the best checkpoint so far, or None.
+    """
+
+    step: int
+    model: dict[str, Any]
+    optimizers: dict[str, dict[str, Any]]
+    best: tuple[int, float] | None = None
+
+
+def path_of(folder: RunFolder, step: int) -> Path:
+    return folder.checkpoints / f"step-{step:08d}.pt"
+
+
+def steps(folder: RunFolder) -> list[int]:
+    """Steps that have a checkpoint, oldest first."""
+    found = (re.fullmatch(r"step-(\d+)\.pt", path.name) for path in folder.checkpoints.glob("step-*.pt"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def save(folder: RunFolder, checkpoint: Checkpoint, *, keep: int) -> Path:
+    """Write a checkpoint and remove all but the newest ``keep`` and the best."""
+    path = path_of(folder, checkpoint.step)
+    with atomic(path) as temporary:
+        torch.save(asdict(checkpoint), temporary)
+    best = checkpoint.best[0] if checkpoint.best else None
+    for old in steps(folder)[:-keep]:
+        if old != best:
+            path_of(folder, old).unlink()
+    return path
+
+
+def load(folder: RunFolder, step: int | None = None) -> Checkpoint:
+    """The checkpoint at ``step``, on the CPU; None: the newest that can be read. UserError where there is none."""
+    available = steps(folder)
+    if step is not None and step not in available:
+        listed = ", ".join(map(str, available)) or "none"
+        raise UserError(f"{folder.path} has no checkpoint of step {step}; it has {listed}.")
+    for candidate in [step] if step is not None else reversed(available):
+        try:
+            # weights_only: a checkpoint from a stranger cannot run code.
+            return Checkpoint(**torch.load(path_of(folder, candidate), map_location="cpu", weights_only=True))
+        except Exception as error:
+            if step is not None:
+                raise UserError(f"{path_of(folder, candidate)} cannot be read ({type(error).__name__}); use another --checkpoint.") from error
+    raise UserError(f"{folder.path} has no readable checkpoint in {folder.checkpoints}; start a new run.")

@@ -1,0 +1,33 @@
+"""The engine's implementations of the plug-in hooks, tried last: a plug-in's own come first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pgen.plugins.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from pgen.engine.requests import DeployRequest, SampleRequest
+    from pgen.engine.run import Run
+
+
+@hookimpl(trylast=True)
+def train(run: Run) -> Path:
+    from pgen.engine.loop import TrainingLoop
+
+    return TrainingLoop(run).run_to_end()
+
+
+@hookimpl(trylast=True)
+def deploy(run: Run, request: DeployRequest) -> list[Path]:
+    from pgen.engine import deploy
+
+    return deploy.deploy(run, request)
+
+
+@hookimpl(trylast=True)
+def sample(run: Run, request: SampleRequest) -> Path:
+    from pgen.engine import sample
+
+    return sample.sample_run(run, request)

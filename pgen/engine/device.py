@@ -1,0 +1,40 @@
+"""Choosing the device, and how much of it is free."""
+
+from __future__ import annotations
+
+import torch
+
+from pgen.errors import UserError
+
+
+def choose_device(device: str = "auto", gpu: int | None = None) -> torch.device:
+    """``auto`` is the first GPU where there is one, else the CPU. UserError for a GPU this machine does not have."""
+    if gpu is not None:
+        device = f"cuda:{gpu}"
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if not device.startswith("cuda"):
+        return torch.device("cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    index = int(device.partition(":")[2] or 0)
+    if index >= count:
+        has = "no usable GPU" if count == 0 else f"{count} GPU(s), numbered from 0"
+        raise UserError(f"GPU {index} was asked for, but this machine has {has}; pass --device cpu, or leave --gpu out.")
+    return torch.device("cuda", index)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes free on a GPU; for the CPU, half of what the machine has available."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo") as lines:  # noqa: PTH123
+            available = next(line for line in lines if line.startswith("MemAvailable"))
+        return int(available.split()[1]) * 1024 // 2
+    except (OSError, StopIteration):
+        return 2**31
+
+
+def memory_in_use(device: torch.device) -> int | None:
+    """Bytes that torch holds on a GPU, None on the CPU."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else None

@@ -1,0 +1,93 @@
+"""The run folder: where everything of one training lies."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from pgen.errors import UserError
+from pgen.files import atomic
+
+FORMAT = "pgen-run-1"
+
+
+class RunFolder:
+    """Paths and small files of one run. See docs/formats.md for what each holds."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.log = self.path / "log.txt"
+        self.metrics = self.path / "metrics.jsonl"
+        self.losses = self.path / "losses.png"
+        self.checkpoints = self.path / "checkpoints"
+        self.weights = self.path / "model" / "weights.safetensors"
+        self.decoder = self.path / "model" / "decoder.safetensors"
+        self.samples = self.path / "samples"
+
+    @classmethod
+    def create(cls, save_root: str, name: str | None, model: str, *, overwrite: bool) -> RunFolder:
+        """A new folder; without a name the first free of MODEL-1, MODEL-2, ... UserError where the name is taken."""
+        root = Path(save_root)
+        if name is None:
+            numbers = [int(found[1]) for path in root.glob(f"{model}-*") if (found := re.fullmatch(rf"{re.escape(model)}-(\d+)", path.name))]
+            name = f"{model}-{max(numbers, default=0) + 1}"
+        folder = cls(root / name)
+        if folder.path.exists():
+            if not overwrite:
+                raise UserError(f"Run {folder.path} exists already; choose another --name, go on with --resume {folder.path}, or pass --overwrite.")
+            if not folder.config.is_file():
+                raise UserError(f"{folder.path} exists and is no run folder (it has no config.json); --overwrite will not delete it. Choose another --name.")
+            shutil.rmtree(folder.path)
+        folder.path.mkdir(parents=True)
+        return folder
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing run. UserError where the folder or its config.json is missing."""
+        folder = cls(path)
+        if not folder.config.is_file():
+            found = "a folder without config.json" if folder.path.is_dir() else "a file" if folder.path.exists() else "nothing"
+            raise UserError(f"{path} is no run: found {found}, wanted a run folder as `pgen train` makes them (runs/NAME).")
+        return folder
+
+    def write_config(self, values: dict[str, Any]) -> None:
+        with atomic(self.config) as temporary:
+            temporary.write_text(json.dumps({"format": FORMAT, **values}, indent=2) + "\n")
+
+    def read_config(self) -> dict[str, Any]:
+        try:
+            values = json.loads(self.config.read_text())
+            if values.get("format") != FORMAT:
+                raise ValueError(f"its format is {values.get('format')!r}, wanted {FORMAT!r}")
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{self.config} cannot be read: {error}. Restore it from a copy, or train again.") from error
+        return values
+
+    def append_log(self, text: str) -> None:
+        with self.log.open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All lines; a torn last line, left by a kill, is passed over."""
+        lines: list[dict[str, Any]] = []
+        for line in self.metrics.read_text().splitlines() if self.metrics.is_file() else []:
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                continue
+        return lines
+
+    def cut_metrics(self, step: int) -> None:
+        """Drop what was logged after ``step``: a resumed run writes it again."""
+        kept = [line for line in self.read_metrics() if line["step"] <= step]
+        with atomic(self.metrics) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))

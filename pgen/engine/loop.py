@@ -1,0 +1,169 @@
+"""The training loop. It reads from top to bottom: open, step, once in a while log, once in a while save, stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pgen.engine import checkpoint as checkpoints
+from pgen.engine import pictures
+from pgen.engine.batches import Batches
+from pgen.engine.device import memory_in_use
+from pgen.engine.reporter import Progress
+from pgen.engine.run import Run
+from pgen.engine.seeds import derive
+from pgen.engine.signals import StopSignal
+from pgen.engine.tracker import Tracker, diverged
+from pgen.engine.trainer import Trainer
+
+#: Seconds between two progress reports.
+REPORT_EVERY = 0.2
+
+
+class TrainingLoop:
+    """Trains the model of a run, from its newest checkpoint if it has one."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.settings, self.spec = run, run.settings, run.plugin.spec
+        if self.spec.inputs == "images":
+            self.batches: Batches | None = Batches(run.data, run.settings, run.device)
+        else:
+            self.batches = None
+        self.model = run.new_model()
+        self.trainer = Trainer(
+            self.model.optimizers(),  # type: ignore[operator]
+            run.device,
+            seed=self.settings.seed,
+            batch_size=self.settings.batch_size,
+            shuffle=self.settings.shuffle,
+        )
+        self.best: tuple[int, float] | None = None
+        self.since_log, self.since_checkpoint = Tracker(), Tracker()
+        self.step = self._restore() if checkpoints.steps(run.folder) else 0
+
+    def run_to_end(self) -> Path:
+        """Train until the last epoch or step, or until SIGINT or SIGTERM; save; return the run folder."""
+        self._say(f"training {self.spec.name} on {self.run.info.name} ({self.run.info.count} samples), {self.run.device}, from step {self.step}")
+        saved_at = self.step if self.step else None
+        began, reported, first = time.monotonic(), 0.0, self.step
+        self.model.train()
+        with StopSignal() as stop:
+            for epoch, batch in self._stream():
+                if self._finished(epoch) or stop.signal is not None:
+                    break
+                metrics = self._do_step(batch)
+                self.since_log.add(metrics)
+                self.since_checkpoint.add(metrics)
+
+                if self.step % self.settings.log_every == 0:
+                    self._log(epoch, (self.step - first) * self.settings.batch_size / (time.monotonic() - began))
+                if self.step % self.settings.checkpoint == 0:
+                    self._save(epoch)
+                    saved_at = self.step
+                now = time.monotonic()
+                if now - reported > REPORT_EVERY:
+                    reported = now
+                    self._report(epoch, (self.step - first) * self.settings.batch_size / (now - began), metrics)
+        if saved_at != self.step:
+            self._save(self._epoch_now())
+        self.run.stopped_by = stop.signal
+        self._say(f"{'stopped by a signal' if stop.signal else 'finished'} at step {self.step} after {time.monotonic() - began:.0f} s")
+        return self.run.folder.path
+
+    def _do_step(self, batch: Tensor) -> dict[str, Tensor]:
+        # Seeded anew each step, so that dropout and the like do not depend on where a run was interrupted.
+        torch.manual_seed(derive(self.settings.seed, "step", self.step))
+        self.trainer.step = self.step
+        with torch.autocast(self.run.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            metrics = self.model.training_step(batch, self.trainer)  # type: ignore[operator]
+        self.step += 1
+        return metrics
+
+    def _stream(self) -> Iterator[tuple[float, Tensor]]:
+        if self.batches is not None:
+            yield from self.batches.stream(self.step)
+        targets = self.run.data.tensor().to(self.run.device)
+        while True:
+            yield self._epoch_now(), targets
+
+    def _epoch_now(self) -> float:
+        """Epochs done. A model that is given all targets counts its own outer iterations."""
+        return self.step / self.batches.steps_per_epoch if self.batches else float(self.model.epoch)  # type: ignore[arg-type]
+
+    def _finished(self, epoch: float) -> bool:
+        longest = self.settings.max_steps
+        return epoch >= self.settings.num_epochs or (longest is not None and self.step >= longest)
+
+    def _fraction(self) -> float:
+        by_steps = self.step / self.settings.max_steps if self.settings.max_steps else 0.0
+        return min(1.0, max(by_steps, self._epoch_now() / self.settings.num_epochs))
+
+    def _report(self, epoch: float, rate: float, metrics: dict[str, Tensor]) -> None:
+        values = {name: float(value) for name, value in metrics.items()}
+        memory = memory_in_use(self.run.device)
+        self.run.reporter.progress(Progress(self.step, int(epoch) + 1, self.settings.num_epochs, self._fraction(), rate, values, memory))
+
+    def _log(self, epoch: float, rate: float) -> None:
+        means = self.since_log.read(self.step)
+        self.run.folder.append_metrics({"step": self.step, "epoch": int(epoch), "samples_per_second": round(rate, 1), **means})
+
+    def _save(self, epoch: float) -> None:
+        """Checkpoint, weights and pictures; nothing is written where training has diverged."""
+        means = self.since_checkpoint.read(self.step)
+        if not all(bool(torch.isfinite(value).all()) for value in self.model.parameters()):
+            raise diverged("a weight became NaN or infinite", self.step)
+        means |= self._held_out()
+        if held_out := {name: value for name, value in means.items() if name.startswith("held_out_")}:
+            self.run.folder.append_metrics({"step": self.step, "epoch": int(epoch), **held_out})
+        is_best = self._judge(means)
+        optimizers = {name: optimizer.state_dict() for name, optimizer in self.trainer.optimizers.items()}
+        state = checkpoints.Checkpoint(self.step, self.model.state_dict(), optimizers, self.best)
+        path = checkpoints.save(self.run.folder, state, keep=self.settings.keep_checkpoints)
+        if is_best:
+            self.run.save_weights(self.model.state_dict(), self.step)
+        self.model.eval()
+        pictures.draw(self.run, self.model, self.step)
+        self.model.train()
+        self._say(f"saved {path.name}" + (" (best)" if is_best and self.spec.best else ""))
+
+    def _judge(self, means: dict[str, float]) -> bool:
+        """Whether this checkpoint is the one to use: the best so far by the model's own metric, or simply the newest."""
+        name = self.spec.best
+        value = means.get(f"held_out_{name}", means.get(name)) if name else None
+        if value is None:
+            return name is None or self.best is None
+        if self.best is None or value < self.best[1]:
+            self.best = (self.step, value)
+            return True
+        return False
+
+    @torch.no_grad()
+    def _held_out(self) -> dict[str, float]:
+        held_out = self.run.held_out
+        if held_out is None or not callable(getattr(self.model, "held_out_step", None)):
+            return {}
+        self.model.eval()
+        sums: dict[str, float] = {}
+        for start in range(0, len(held_out), 256):
+            indices = range(start, min(start + 256, len(held_out)))
+            for name, value in self.model.held_out_step(held_out.read(indices).to(self.run.device)).items():  # type: ignore[operator]
+                sums[name] = sums.get(name, 0.0) + float(value) * len(indices)
+        self.model.train()
+        return {f"held_out_{name}": total / len(held_out) for name, total in sums.items()}
+
+    def _restore(self) -> int:
+        saved = checkpoints.load(self.run.folder)
+        self.model.load_state_dict(saved.model)
+        for name, state in saved.optimizers.items():
+            self.trainer.optimizers[name].load_state_dict(state)
+        self.best = saved.best
+        self.run.folder.cut_metrics(saved.step)
+        return saved.step
+
+    def _say(self, text: str) -> None:
+        self.run.folder.append_log(text)
+        self.run.reporter.message(text)

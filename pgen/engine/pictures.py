@@ -1,0 +1,37 @@
+"""The pictures in a run folder: sample grids over time, loss curves, histograms that a model offers."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from pgen.engine.run import Run
+from pgen.engine.seeds import generator
+from pgen.errors import UserError
+from pgen.report.curves import save_histogram, save_losses
+from pgen.report.grid import save_grid, save_rows
+
+
+@torch.no_grad()
+def draw(run: Run, model: nn.Module, step: int) -> None:
+    """Draw what the model has to show after ``step`` steps."""
+    save_losses(run.folder.losses, {run.folder.path.name: run.folder.read_metrics()})
+    for name, counts in model.histograms().items() if callable(getattr(model, "histograms", None)) else ():  # type: ignore[operator]
+        save_histogram(run.folder.path / f"{name.replace(' ', '_')}.png", counts.cpu().numpy(), name, "count")
+    if run.settings.sample_size == 0:
+        return
+    try:
+        to_images = run.to_images()
+    except UserError:
+        return  # codes without a decoder: there is nothing to look at
+    path = run.folder.samples / f"step-{step:08d}.png"
+    if callable(getattr(model, "sample", None)):
+        # The same noise each time, so that the grids show one set of images becoming better.
+        noise = generator(run.settings.seed, "grid", device=run.device)
+        images = to_images(run.draw(model, run.settings.sample_size, noise))
+        save_grid(path, images.cpu().numpy(), unit=to_images.unit)
+    elif callable(getattr(model, "encode", None)):
+        data = run.held_out or run.data
+        real = data.read(range(min(run.settings.sample_size, len(data)))).to(run.device)
+        rebuilt = to_images(model.decode(model.encode(real)))  # type: ignore[operator]
+        save_rows(path, {"real": to_images(real).cpu().numpy(), "reconstructed": rebuilt.cpu().numpy()}, unit=to_images.unit)

@@ -1,0 +1,156 @@
+"""A run: the folder, the plug-in and its options, opened to train, deploy or sample."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+import pgen
+from pgen.engine import checkpoint as checkpoints
+from pgen.engine import defaults
+from pgen.engine.data import TrainingData, open_held_out, open_training_data
+from pgen.engine.device import choose_device
+from pgen.engine.folder import RunFolder
+from pgen.engine.images import ToImages, check_decoder, to_images_for
+from pgen.engine.reporter import Reporter
+from pgen.engine.seeds import derive
+from pgen.engine.settings import TrainSettings
+from pgen.engine.weights import load_module, load_state, save_weights
+from pgen.errors import UserError
+from pgen.plugins import registry
+from pgen.plugins.contract import DataInfo, ModelConfig
+from pgen.plugins.registry import Plugin
+
+
+@dataclass
+class Run:
+    """One model with its options and its folder. ``data``, ``to_images`` and ``new_model`` are made when first asked for.
+
+    stopped_by: number of the signal that ended training early, or None.
+    """
+
+    folder: RunFolder
+    plugin: Plugin
+    settings: TrainSettings
+    config: ModelConfig
+    device: torch.device
+    reporter: Reporter = field(default_factory=Reporter)
+    stopped_by: int | None = None
+
+    @classmethod
+    def create(cls, model: str, settings: TrainSettings, config: ModelConfig, reporter: Reporter | None = None) -> Run:
+        """A new run with its config.json. Everything that can be wrong with the input is found before the folder is made."""
+        plugin = registry.load(model)
+        device = choose_device(settings.device, settings.gpu)
+        data = open_training_data(settings, plugin.spec)
+        open_held_out(settings, data.info)
+        decoder = _decoder_of(data.info, settings.targets)
+        folder = RunFolder.create(settings.save_root, settings.name, model, overwrite=settings.overwrite)
+        run = cls(folder, plugin, settings, config, device, reporter or Reporter())
+        run.__dict__["data"] = data
+        if decoder is not None:
+            folder.decoder.parent.mkdir()
+            shutil.copyfile(decoder, folder.decoder)
+        run.write_config(data.info)
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path, *, device: torch.device | None = None, reporter: Reporter | None = None) -> Run:
+        """The run in a folder, with the options that it was trained with."""
+        folder = RunFolder.open(path)
+        saved = folder.read_config()
+        plugin = registry.load(saved["model"])
+        settings = TrainSettings.model_validate(saved["settings"])
+        config = plugin.config_class().model_validate(saved["config"])
+        device = device or choose_device(settings.device, settings.gpu)
+        return cls(folder, plugin, settings, config, device, reporter or Reporter())
+
+    def write_config(self, info: DataInfo) -> None:
+        versions = {"pgen": pgen.__version__, "torch": torch.__version__, "numpy": numpy.__version__, "python": platform.python_version()}
+        entry = self.plugin.entry
+        self.folder.write_config(
+            {
+                "model": entry.name,
+                "plugin": {"distribution": entry.distribution, "version": entry.version},
+                "settings": self.settings.model_dump(mode="json"),
+                "config": self.config.model_dump(mode="json"),
+                "data": info.to_dict(),
+                "versions": versions,
+            }
+        )
+
+    @cached_property
+    def data(self) -> TrainingData:
+        """The training data. UserError where they are no longer what the run began with."""
+        data = open_training_data(self.settings, self.plugin.spec)
+        if self.folder.config.is_file() and data.info.fingerprint != self.info.fingerprint:
+            raise UserError(f"{data.info.name} has changed since {self.folder.path} was trained on it; restore the data or start a new run.")
+        return data
+
+    @cached_property
+    def held_out(self) -> TrainingData | None:
+        return open_held_out(self.settings, self.info)
+
+    @cached_property
+    def info(self) -> DataInfo:
+        """Facts of the training data, as config.json keeps them."""
+        return DataInfo.from_dict(self.folder.read_config()["data"])
+
+    def new_model(self) -> nn.Module:
+        """The untrained model on the run's device. Its first weights follow from the seed, whatever was drawn before."""
+        torch.manual_seed(derive(self.settings.seed, "init"))
+        return self.plugin.model_class()(self.config, self.info).to(self.device)
+
+    def load_model(self, checkpoint: str = "best") -> nn.Module:
+        """The trained model in evaluation mode: ``best``, ``last``, or a step that has a checkpoint."""
+        if checkpoint == "best":
+            model, _ = load_module(self.folder.weights)
+            return model.to(self.device)
+        if checkpoint != "last" and not checkpoint.isdigit():
+            raise UserError(f"--checkpoint {checkpoint}: wanted best, last or a step; {self.folder.path} has {checkpoints.steps(self.folder)}.")
+        state = checkpoints.load(self.folder, None if checkpoint == "last" else int(checkpoint))
+        model = self.new_model()
+        load_state(model, state.model, checkpoints.path_of(self.folder, state.step))
+        return model.eval()
+
+    def save_weights(self, state: dict[str, Any], step: int, path: Path | None = None) -> None:
+        """Write a model's state as a weights file: all that is needed to use the model."""
+        save_weights(path or self.folder.weights, state, model=self.plugin.spec.name, config=self.config, data=self.info, step=step)
+
+    def to_images(self, decoder: str | None = None) -> ToImages:
+        """The way from model space to charge units, on the run's device."""
+        return to_images_for(self.info, self.folder.decoder, decoder).to(self.device)
+
+    @torch.no_grad()
+    def draw(self, model: nn.Module, n: int, generator: torch.Generator) -> Tensor:
+        """n samples in model space. UserError for a model that cannot sample."""
+        if not callable(getattr(model, "sample", None)):
+            name = self.plugin.spec.name
+            raise UserError(f"{self.folder.path} holds {name!r}, which generates nothing by itself; deploy it and train `pgen train ewm --targets codes.pt`.")
+        return model.sample(n, generator=generator)
+
+    def hooks(self) -> Any:
+        """The plug-in's hooks, with the engine's own behind them for those it does not have."""
+        if not self.plugin.manager.has_plugin("engine"):
+            self.plugin.manager.register(defaults, name="engine")
+        return self.plugin.manager.hook
+
+
+def _decoder_of(info: DataInfo, targets: str | None) -> Path | None:
+    """The decoder that lies beside codes.pt, checked to be the one that the codes came from."""
+    if info.codes is None or targets is None or not info.codes["encoder"]:
+        return None
+    path = Path(targets).parent / info.codes["encoder"]["file"]
+    if not path.is_file():
+        return None
+    check_decoder(path, info)
+    return path
+

@@ -1,0 +1,75 @@
+"""Drawing images from a run or from an exported generator, in batches, to a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgen.data.write import write_images
+from pgen.engine.reporter import Reporter
+from pgen.engine.requests import SampleRequest
+from pgen.engine.run import Run
+from pgen.engine.seeds import generator
+from pgen.errors import UserError
+from pgen.files import refuse_existing
+from pgen.report.grid import save_grid
+
+#: Images shown in the picture of --grid.
+GRID = 64
+
+
+def sample_run(run: Run, request: SampleRequest) -> Path:
+    """Sample from a trained run."""
+    model = run.load_model(request.checkpoint)
+    to_images = run.to_images(request.decoder)
+
+    def draw(n: int, noise: torch.Generator) -> Tensor:
+        return to_images(run.draw(model, n, noise))
+
+    return _write(draw, request, run.device, to_images.unit, run.reporter)
+
+
+def sample_program(path: Path, request: SampleRequest, device: torch.device, reporter: Reporter) -> Path:
+    """Sample from a generator.pt2."""
+    if request.decoder is not None:
+        raise UserError(f"--decoder {request.decoder}: {path} has its decoder inside; leave --decoder out.")
+    extra = {"pgen.json": ""}
+    try:
+        program = torch.export.load(path, extra_files=extra)
+        facts = json.loads(extra["pgen.json"])
+        noise_shape, unit = facts["noise"], facts["unit"]
+    except Exception as error:
+        raise UserError(f"{path} is no generator exported by `pgen deploy` ({type(error).__name__}: {error}).".replace("\n", " ")) from error
+    module = program.module().to(device)
+
+    def draw(n: int, noise: torch.Generator) -> Tensor:
+        return module(torch.randn(n, *noise_shape, generator=noise, device=device))
+
+    return _write(draw, request, device, unit, reporter)
+
+
+def _write(draw: Callable[[int, torch.Generator], Tensor], request: SampleRequest, device: torch.device, unit: str, reporter: Reporter) -> Path:
+    refuse_existing(request.out, overwrite=request.overwrite)
+    if request.grid is not None:
+        refuse_existing(request.grid, overwrite=request.overwrite)
+    shown: list[np.ndarray] = []
+
+    def chunks() -> Iterator[np.ndarray]:
+        for number, start in enumerate(range(0, request.n, request.batch_size)):
+            size = min(request.batch_size, request.n - start)
+            with torch.no_grad():
+                images = draw(size, generator(request.seed, "sample", number, device)).cpu().numpy()
+            if sum(map(len, shown)) < GRID:
+                shown.append(images)
+            yield images
+            reporter.tick(start + size, request.n)
+
+    write_images(request.out, chunks(), count=request.n, unit=unit, overwrite=request.overwrite)
+    if request.grid is not None:
+        save_grid(request.grid, np.concatenate(shown)[:GRID], unit=unit)
+    return request.out

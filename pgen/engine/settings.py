@@ -1,0 +1,57 @@
+"""The engine's own options of ``pgen train``. No torch here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+#: What may change on --resume: how long to run, how often to report, and where.
+RESUMABLE = frozenset(
+    {"num_epochs", "max_steps", "sample_size", "checkpoint", "keep_checkpoints", "log_every", "device", "gpu", "num_workers", "save_root", "name"}
+)
+
+
+class TrainSettings(BaseModel):
+    """Every engine option, its default and help; each field is an option of ``pgen train MODEL``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str | None = Field(None, description="Training images: FILE, FOLDER, mnist or simulate, with options as SRC:key=value,key=value.")
+    dataset: str | None = Field(None, description="Another name for --data, as in the original code.")
+    targets: str | None = Field(None, description="Targets of a transport model: codes.pt, a folder of code vectors, or images.")
+    held_out: str | None = Field(None, description="Images that are never trained on; the best checkpoint is chosen by them.")
+    data_root: str | None = Field(None, description="Folder in which a relative source is looked up.")
+    save_root: str = Field("runs", description="Folder that holds the run folders.")
+    name: str | None = Field(None, pattern=r"^[\w][\w.+-]*$", description="Name of the run folder. [default: MODEL-1, MODEL-2, ...]")
+    overwrite: bool = Field(False, description="Replace a run of the same name.")
+    seed: int = Field(0, ge=0, description="Seed of everything random.")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:i.")
+    gpu: int | None = Field(None, ge=0, description="Number of the GPU; the same as --device cuda:i.")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the forward pass.")
+    batch_size: int = Field(64, ge=1, description="Images, or noise vectors, a step.")
+    num_epochs: int = Field(20, ge=1, description="Passes over the data (outer iterations of a transport model).")
+    max_steps: int | None = Field(None, ge=1, description="Stop after this many steps, whatever the epoch.")
+    shuffle: bool = Field(True, description="Visit the training data in a new random order each epoch.")
+    drop_last: bool = Field(False, description="Leave out the last, smaller batch of an epoch.")
+    num_workers: int = Field(0, ge=0, description="Loader processes. 0: data stay on the device if they fit, else load in this process.")
+    threshold: float = Field(0.0, ge=0, description="Charge at or below this is nothing (zero suppression).")
+    clip: float | None = Field(None, gt=0, description="Charge above this is clipped. [default: largest in the training data]")
+    scale: Literal["linear", "sqrt", "log", "asinh"] = Field("linear", description="Scale in which the model sees charge.")
+    sample_size: int = Field(16, ge=0, description="Images in the sample grid of each checkpoint; 0: no grid.")
+    checkpoint: int = Field(1000, ge=1, description="Steps between checkpoints, with their sample grid and plots.")
+    keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept, besides the best.")
+    log_every: int = Field(50, ge=1, description="Steps between lines in metrics.jsonl.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainSettings:
+        if self.gpu is not None and self.device not in ("auto", "cuda", f"cuda:{self.gpu}"):
+            raise ValueError(f"--gpu {self.gpu} and --device {self.device} contradict each other; give one of them")
+        if self.data and self.dataset:
+            raise ValueError("--data and --dataset are two names of one option; give one of them")
+        return self
+
+    @property
+    def source(self) -> str | None:
+        """The training images, by either name."""
+        return self.data or self.dataset

@@ -1,0 +1,74 @@
+"""Weights files: safetensors that carry model name, options and data facts, so that one file is enough to use a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from pgen.errors import UserError
+from pgen.files import atomic
+from pgen.plugins import registry
+from pgen.plugins.contract import DataInfo, ModelConfig
+
+FORMAT = "pgen-weights-1"
+
+
+@dataclass(frozen=True)
+class WeightsHeader:
+    """What a weights file says of itself. config: the model's options as plain values. sha256: of the file's bytes."""
+
+    model: str
+    config: dict[str, Any]
+    data: DataInfo
+    step: int
+    sha256: str
+
+
+def save_weights(path: Path, state: dict[str, torch.Tensor], *, model: str, config: ModelConfig, data: DataInfo, step: int) -> None:
+    """Write a model's state with all that is needed to build the model again."""
+    header = {"format": FORMAT, "model": model, "config": config.model_dump(mode="json"), "data": data.to_dict(), "step": step}
+    with atomic(path) as temporary:
+        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+        save_file(tensors, temporary, metadata={"pgen": json.dumps(header)})
+
+
+def read_header(path: Path) -> WeightsHeader:
+    """The header alone. UserError where the file is missing or none of ours."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing: the run has not reached its first checkpoint, or was moved. Train it further with --resume.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["pgen"])
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']!r}, wanted {FORMAT!r}")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        return WeightsHeader(header["model"], header["config"], DataInfo.from_dict(header["data"]), int(header["step"]), digest)
+    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+        raise UserError(f"{path} is no weights file of pgen ({type(error).__name__}: {error}); wanted a model/weights.safetensors.") from error
+
+
+def load_module(path: Path) -> tuple[nn.Module, WeightsHeader]:
+    """The model in a weights file, in evaluation mode on the CPU, and its header."""
+    header = read_header(path)
+    plugin = registry.load(header.model)
+    model = plugin.model_class()(plugin.config_class().model_validate(header.config), header.data)
+    with safe_open(path, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    load_state(model, state, path)
+    return model.eval(), header
+
+
+def load_state(model: nn.Module, state: dict[str, Any], path: Path) -> None:
+    """Put ``state`` into ``model``; UserError where they do not belong together."""
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"{path} does not fit the installed {type(model).__name__}: {error}".replace("\n", " ")) from error

@@ -1,0 +1,102 @@
+"""Every picture is drawn, and none has anything cut off at its edge."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pgen.errors import UserError
+from pgen.metrics.hamming import hamming
+from pgen.report.curves import _running_mean, _spans_decades, save_histogram, save_losses, save_reconstruction_curve
+from pgen.report.grid import save_grid, save_pairs, save_rows
+from pgen.report.hamming_plot import save_hamming
+
+IMAGES = (np.random.default_rng(0).gamma(1, 20, (7, 1, 24, 16)) * (np.random.default_rng(1).random((7, 1, 24, 16)) < 0.1)).astype(
+    np.float32
+)
+PLANES = np.concatenate([IMAGES, IMAGES[::-1], IMAGES], axis=1)
+
+
+def steps(n, **scale):
+    rng = np.random.default_rng(0)
+    return [{"step": i} | {name: float(rng.gamma(2, value)) for name, value in scale.items()} for i in range(n)]
+
+
+PICTURES = {
+    "grid": lambda path: save_grid(path, IMAGES),
+    "one": lambda path: save_grid(path, IMAGES[:1], titles=["a title that is longer than the image is wide"]),
+    "planes": lambda path: save_grid(path, PLANES, columns=2, titles=[f"event {i}\nsecond line" for i in range(7)]),
+    "blank": lambda path: save_grid(path, IMAGES * 0),
+    "many": lambda path: save_grid(path, np.repeat(IMAGES, 20, 0)),
+    "rows": lambda path: save_rows(path, {"real": IMAGES, "reconstructed": IMAGES[:4], "a set with a rather long name": PLANES[:5, :1]}),
+    "pairs": lambda path: save_pairs(path, PLANES, PLANES[::-1], [f"#{i} Jaccard 0.12" for i in range(7)]),
+    "one pair": lambda path: save_pairs(path, IMAGES[:1], IMAGES[:1], ["x"]),
+    "losses": lambda path: save_losses(path, {"a": steps(200, d=1, g=5), f"a long name {'x' * 40}": steps(30, d=1, ae_mse=100)}),
+    "many runs": lambda path: save_losses(path, {f"run-{i}-with-a-name": steps(20, loss=1 + i) for i in range(9)}),
+    "reconstruction": lambda path: save_reconstruction_curve(path, [0, 10], [9.0, 1.0], [9.0, 1.1], chosen=10, predict_zero_mse=3.0),
+    "histogram": lambda path: save_histogram(path, np.arange(50) % 7, "Hits per target", "hits", expected=3.5),
+    "large counts": lambda path: save_histogram(
+        path, 10_000 + np.arange(500), "Hits per target", "hits", expected=np.full(500, 10_250) + np.arange(500)
+    ),
+    "no counts": lambda path: save_histogram(path, np.zeros(5), "Hits per target", "hits"),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_nothing_touches_the_edge(tmp_path, name):
+    path = tmp_path / "new folder" / "picture.png"
+    PICTURES[name](path)
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    ring = np.concatenate(
+        [pixels[:2].reshape(-1, 3), pixels[-2:].reshape(-1, 3), pixels[:, :2].reshape(-1, 3), pixels[:, -2:].reshape(-1, 3)]
+    )
+    assert len(np.unique(ring, axis=0)) == 1
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+    assert [file.name for file in path.parent.iterdir()] == ["picture.png"]
+
+
+def test_hamming(tmp_path):
+    rng = np.random.default_rng(0)
+    sets = ((rng.random((60, 1, 8, 8)) * (rng.random((60, 1, 8, 8)) < 0.2)).astype(np.float32) for _ in range(3))
+    save_hamming(tmp_path / "hamming.png", hamming(*sets, thresholds=[0, 0.5]))
+    assert Image.open(tmp_path / "hamming.png").size[0] == 1500
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        (lambda path: save_grid(path, IMAGES, titles=["one"]), "titles: found 1 for 7"),
+        (lambda path: save_grid(path, IMAGES[:0]), "images: found 0"),
+        (lambda path: save_rows(path, {}), "rows: found none"),
+        (lambda path: save_rows(path, {"a": IMAGES, "b": PLANES}), "b: images of shape"),
+        (lambda path: save_pairs(path, IMAGES, IMAGES[:2], ["x"] * 7), "pairs: found"),
+        (lambda path: save_losses(path, {"a": [{"step": 1}]}), "losses of a: found no record"),
+        (lambda path: save_losses(path, {}), "losses of no run"),
+        (lambda path: save_histogram(path, [], "Hits", "hits"), "Hits: found no counts"),
+    ],
+)
+def test_nothing_to_draw_is_one_sentence(tmp_path, draw, words):
+    with pytest.raises(UserError, match=words):
+        draw(tmp_path / "picture.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_diverged_loss_is_drawn_up_to_there(tmp_path):
+    save_losses(tmp_path / "losses.png", {"a": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": float("nan")}], "b": []})
+
+
+def test_smoothing_keeps_a_line_straight_to_its_ends():
+    assert _running_mean(np.full(100, 3.0), 7) == pytest.approx(np.full(100, 3.0))
+    assert _running_mean(np.arange(100.0), 7)[50] == 50
+
+
+def test_a_log_scale_is_for_positive_values_over_decades():
+    assert _spans_decades(np.geomspace(1, 1e4, 50))
+    assert not _spans_decades(np.linspace(1, 2, 50)) and not _spans_decades(np.linspace(-1, 1e4, 50)) and not _spans_decades(np.array([]))
+
+
+def test_importing_reports_does_not_import_matplotlib():
+    code = "import sys, pgen.report.grid, pgen.report.curves, pgen.report.hamming_plot; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
