@@ -52,8 +52,8 @@ def test_nothing_touches_the_edge(tmp_path, name):
     ring = np.concatenate(
         [pixels[:2].reshape(-1, 3), pixels[-2:].reshape(-1, 3), pixels[:, :2].reshape(-1, 3), pixels[:, -2:].reshape(-1, 3)]
     )
-    assert len(np.unique(ring, axis=0)) == 1
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+    assert (ring == ring[0]).all()
+    assert pixels.std() > 1
     assert [file.name for file in path.parent.iterdir()] == ["picture.png"]
 
 
