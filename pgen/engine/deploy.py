@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pgen.data.codes import Codes
-from pgen.data.images import ImageSet
+from pgen.data.images import ArrayImages, ImageSet
 from pgen.data.source import open_images
 from pgen.data.transform import Transform
 from pgen.data.write import write_images
@@ -50,7 +50,7 @@ def _deploy_encoder(run: Run, model: nn.Module, request: DeployRequest) -> list[
     shown: dict[str, list[np.ndarray]] = {"real": [], "reconstructed": []}
 
     @torch.no_grad()
-    def rebuild() -> Iterator[np.ndarray]:
+    def rebuild() -> Iterator[ArrayImages]:
         for start in range(0, len(images), request.batch_size):
             indices = range(start, min(start + request.batch_size, len(images)))
             # What is compared is what the model was asked for: the zero-suppressed image.
@@ -63,28 +63,24 @@ def _deploy_encoder(run: Run, model: nn.Module, request: DeployRequest) -> list[
             zeros.append(np.square(real, dtype=np.float64).mean(axis=(1, 2, 3)))
             if start == 0:
                 shown["real"], shown["reconstructed"] = list(real[:SHOWN]), list(rebuilt[:SHOWN])
-            yield rebuilt
+            labels = {name: values[start : indices.stop] for name, values in images.labels.items()}
+            yield ArrayImages(
+                rebuilt,
+                name="reconstructions",
+                ids=images.ids[start : indices.stop],
+                events=images.events[start : indices.stop],
+                labels={**labels, "mse": result.per_image},
+                unit=images.unit,
+            )
             run.reporter.tick(indices.stop, len(images))
 
     out.mkdir(parents=True, exist_ok=True)
-    labels = dict(images.labels)
-    per_image: list[np.ndarray] = errors
-    write_images(
-        paths[2],
-        rebuild(),
-        count=len(images),
-        ids=images.ids,
-        events=images.events,
-        labels=lambda: {**labels, "mse": np.concatenate(per_image)},
-        unit=images.unit,
-        overwrite=True,
-    )
+    write_images(paths[2], rebuild(), overwrite=True)
     run.save_weights(model.state_dict(), _step(run, request.checkpoint), paths[1])
     vectors = torch.cat(codes)
     encoder = {"run": str(run.folder.path), "model": run.plugin.spec.name, "weights": read_header(paths[1]).sha256, "file": paths[1].name}
     source = {"name": images.name, "fingerprint": images.fingerprint}
-    deviation = vectors.std(dim=0).clamp_min(1e-6)
-    Codes(vectors, vectors.mean(dim=0), deviation, list(map(str, images.ids)), source, encoder).save(paths[0])
+    Codes.of(vectors, list(map(str, images.ids)), source, encoder).save(paths[0], overwrite=True)
     save_rows(paths[3], {name: np.stack(rows) for name, rows in shown.items()}, unit=images.unit)
     mse, zero = float(np.concatenate(errors).mean()), float(np.concatenate(zeros).mean())
     run.reporter.message(f"{len(images)} images: MSE {mse:.4g} {images.unit}², {mse / zero:.3f} of predicting no charge")

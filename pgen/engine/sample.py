@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pgen.data.images import ArrayImages
 from pgen.data.write import write_images
 from pgen.engine.reporter import Reporter
 from pgen.engine.requests import SampleRequest
@@ -59,17 +60,17 @@ def _write(draw: Callable[[int, torch.Generator], Tensor], request: SampleReques
         refuse_existing(request.grid, overwrite=request.overwrite)
     shown: list[np.ndarray] = []
 
-    def chunks() -> Iterator[np.ndarray]:
+    def chunks() -> Iterator[ArrayImages]:
         for number, start in enumerate(range(0, request.n, request.batch_size)):
             size = min(request.batch_size, request.n - start)
             with torch.no_grad():
                 images = draw(size, generator(request.seed, "sample", number, device)).cpu().numpy()
             if sum(map(len, shown)) < GRID:
                 shown.append(images)
-            yield images
+            yield ArrayImages(images, name="samples", ids=np.arange(start, start + size), unit=unit)
             reporter.tick(start + size, request.n)
 
-    write_images(request.out, chunks(), count=request.n, unit=unit, overwrite=request.overwrite)
+    write_images(request.out, chunks(), overwrite=request.overwrite)
     if request.grid is not None:
         save_grid(request.grid, np.concatenate(shown)[:GRID], unit=unit)
     return request.out

@@ -1,0 +1,61 @@
+"""The Typer app, and the one place where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from pgen import __version__
+from pgen.cli import data, deploy, evaluate, models, sample, train
+from pgen.cli.console import console, errors
+from pgen.errors import UserError
+
+app = typer.Typer(
+    help="Train, deploy, sample and evaluate generative models of liquid-argon detector images.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    # The original code's spelling --g_lr is the same as --g-lr.
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": lambda name: name.replace("_", "-")},
+)
+app.add_typer(train.app, name="train")
+app.command("deploy")(deploy.deploy)
+app.command("sample")(sample.sample)
+app.add_typer(evaluate.app, name="evaluate")
+app.command("models")(models.models)
+app.add_typer(data.app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"pgen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+) -> None:
+    if debug:
+        os.environ["PGEN_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Entry point of the ``pgen`` script. Bad input ends with one sentence and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error), error)
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        _fail(f"{name}{error.strerror or error}; free some space, or choose a folder that can be written.", error)
+
+
+def _fail(sentence: str, error: Exception) -> None:
+    if os.environ.get("PGEN_DEBUG"):
+        raise error
+    errors.print(f"Error: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)

@@ -1,0 +1,97 @@
+"""The terminal: two consoles, and progress bars that are quiet where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from pgen.engine.reporter import Progress, Reporter
+
+console = Console()
+errors = Console(stderr=True)
+
+#: Seconds between two lines of progress where there is no terminal.
+QUIET_EVERY = 30.0
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A callback ``tick(done, total)`` that draws a bar with rate and ETA."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if not errors.is_terminal:
+        last = time.monotonic()
+
+        def line(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > QUIET_EVERY:
+                last = time.monotonic()
+                errors.print(f"{title}: {done} of {total}", highlight=False)
+
+        yield line
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=errors) as bars:
+        task, began = bars.add_task(title, total=None, rate=""), time.monotonic()
+
+        def tick(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total, rate=f"{done / max(1e-9, time.monotonic() - began):.0f}/s")
+
+        yield tick
+
+
+@contextmanager
+def training_reporter() -> Iterator[Reporter]:
+    """A Reporter for training: epoch, step, losses, rate, ETA and GPU memory in one line."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    from pgen.engine.reporter import Reporter
+
+    terminal = errors.is_terminal
+    columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=errors, disable=not terminal) as bars:
+        task = bars.add_task("starting", total=1.0)
+
+        class Live(Reporter):
+            last = time.monotonic()
+
+            def message(self, text: str) -> None:
+                errors.print(text, markup=False, highlight=False)
+
+            def progress(self, progress: Progress) -> None:
+                if terminal:
+                    bars.update(task, completed=progress.fraction, description=_line(progress))
+                elif time.monotonic() - self.last > QUIET_EVERY:
+                    self.last = time.monotonic()
+                    errors.print(f"{_line(progress)}  {progress.fraction:.0%}", markup=False, highlight=False)
+
+        yield Live()
+
+
+def _line(progress: Progress) -> str:
+    losses = "  ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items())
+    memory = f"  {progress.memory / 2**30:.1f} GiB" if progress.memory is not None else ""
+    return f"epoch {progress.epoch}/{progress.num_epochs}  step {progress.step}  {losses}  {progress.rate:.0f} img/s{memory}"
+
+
+@contextmanager
+def ticking_reporter(title: str) -> Iterator[Reporter]:
+    """A Reporter for deploy and sample: messages, and a bar of images done."""
+    from pgen.engine.reporter import Reporter
+
+    with progress_bar(title) as bar:
+
+        class Ticking(Reporter):
+            def message(self, text: str) -> None:
+                errors.print(text, markup=False, highlight=False)
+
+            def tick(self, done: int, total: int) -> None:
+                bar(done, total)
+
+        yield Ticking()

@@ -1,0 +1,80 @@
+"""From pydantic fields to command-line options, and back to validated settings. The only file that knows Typer's insides."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import tomllib
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from pgen.errors import UserError
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def parameters(config: type[BaseModel], panel: str, defaults: dict[str, Any]) -> list[inspect.Parameter]:
+    """One keyword parameter for each field. All default to None, "not given", so that a config file can stand between."""
+    return [_parameter(name, field, panel, defaults.get(name, field.default)) for name, field in config.model_fields.items()]
+
+
+def _parameter(name: str, field: FieldInfo, panel: str, default: Any) -> inspect.Parameter:
+    kind = _option_type(name, field.annotation)
+    declarations = [f"{flag(name)}/--no-{name.replace('_', '-')}"] if kind is bool else [flag(name)]
+    shown = str(default).lower() if kind is bool else None if default is None else str(default)
+    text = (field.description or "").replace("[", "\\[")
+    option = typer.Option(*declarations, help=text, rich_help_panel=panel, show_default=shown or False)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+
+
+def _option_type(name: str, annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, UnionType):
+        inner = [part for part in get_args(annotation) if part is not NoneType]
+        if len(inner) == 1:
+            return _option_type(name, inner[0])
+    if annotation in (bool, int, float, str) or get_origin(annotation) is Literal:
+        return annotation
+    raise UserError(f"Option {flag(name)} has type {annotation}, which cannot be given on a command line; wanted bool, int, float, str or a Literal.")
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """Options from a TOML or JSON file, names in either spelling; a run's config.json gives that run's options."""
+    if path is None:
+        return {}
+    try:
+        text = path.read_text()
+        values = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--config {path}: {error}; wanted a TOML or JSON file of options.".replace("\n", " ")) from error
+    if values.get("format") == "pgen-run-1":
+        values = {**values["settings"], **values["config"]}
+        values["name"] = None
+    return {key.replace("-", "_"): value for key, value in values.items()}
+
+
+def validate(parts: list[tuple[type[BaseModel], dict[str, Any]]], given: dict[str, Any]) -> list[BaseModel]:
+    """Options by class: defaults, then what was given. All problems are told at once."""
+    known = {name for config, _ in parts for name in config.model_fields}
+    problems = [f"{flag(name)}: no such option" for name in given if name not in known]
+    models = []
+    for config, defaults in parts:
+        own = {name: value for name, value in given.items() if name in config.model_fields}
+        try:
+            models.append(config.model_validate({**defaults, **own}))
+        except ValidationError as error:
+            problems += [_problem(item) for item in error.errors()]
+    if problems:
+        raise UserError("; ".join(problems) + ".")
+    return models
+
+
+def _problem(item: Any) -> str:
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{flag(str(item['loc'][0]))} {item['input']}: {message}" if item["loc"] else message

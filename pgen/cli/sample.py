@@ -1,0 +1,41 @@
+"""`pgen sample`: images from a run or an exported generator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pgen.cli.console import console, ticking_reporter
+
+
+def sample(
+    source: Annotated[Path, typer.Argument(metavar="RUN|generator.pt2", help="Run folder, or a generator of `pgen deploy`.")],
+    out: Annotated[Path, typer.Option(help="File to write: .h5, .npz, or no suffix for a folder of PNGs.")],
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many images.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    grid: Annotated[Path | None, typer.Option(help="Picture of the first images.")] = None,
+    decoder: Annotated[str | None, typer.Option(help="Auto-encoder run, for a generator of codes.")] = None,
+    checkpoint: Annotated[str, typer.Option(help="best, last, or a step.")] = "best",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 256,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Draw images in charge units."""
+    from pgen.engine.device import choose_device
+    from pgen.engine.requests import SampleRequest
+
+    request = SampleRequest(n, out, seed, grid, checkpoint, decoder, batch_size, overwrite)
+    place = choose_device(device)
+    with ticking_reporter("sampling") as reporter:
+        if source.is_file():
+            from pgen.engine.sample import sample_program
+
+            path = sample_program(source, request, place, reporter)
+        else:
+            from pgen.engine.run import Run
+
+            run = Run.open(source, device=place, reporter=reporter)
+            path = run.hooks().sample(run=run, request=request)
+    console.print(f"{n} images: {path}" + (f"\nPicture: {grid}" if grid else ""), markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,125 @@
+"""`pgen train MODEL`: a command for each installed model, built when it is named."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from pgen.cli.console import console, training_reporter
+from pgen.errors import UserError
+from pgen.plugins import registry
+
+_OWN = "Run"
+
+
+class ModelGroup(TyperGroup):
+    """Lists the installed models without importing them; the one that is named becomes a command with its own options."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return registry.names()
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in registry.names():
+            return None
+        stub = typer.Typer()
+        stub.command(name=cmd_name, help=f"Train {cmd_name}.")(lambda: None)
+        return get_command(stub)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        return args[0], model_command(args[0]), args[1:]
+
+
+app = typer.Typer(cls=ModelGroup, help="Train a model: pgen train MODEL --data SRC.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Train a model: pgen train MODEL --data SRC."""
+
+
+def model_command(name: str) -> Any:
+    """The command of one model: the engine's options and the model's own."""
+    from pgen.cli.options import flag, parameters
+    from pgen.engine.settings import TrainSettings
+
+    plugin = registry.load(name)
+    config = plugin.config_class()
+    own = inspect.signature(_train).parameters
+    clash = sorted(set(config.model_fields) & (set(TrainSettings.model_fields) | set(own)))
+    if clash:
+        raise UserError(f"Plug-in {name!r} of {plugin.entry.origin} is broken: its options {', '.join(map(flag, clash))} are the engine's; rename them.")
+
+    def command(**values: Any) -> None:
+        special = {key: values.pop(key) for key in ("resume", "config", "dry_run")}
+        _train(plugin, {key: value for key, value in values.items() if value is not None}, **special)
+
+    run = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for key, p in inspect.signature(_options).parameters.items()]
+    every = [*parameters(config, f"Options of {name}", {}), *parameters(TrainSettings, "Training", plugin.spec.settings), *run]
+    command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in every}
+    single = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    single.command(name=name, help=f"Train {name}: {plugin.spec.summary}.")(command)
+    return get_command(single)
+
+
+def _options(
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.", rich_help_panel=_OWN)] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML or JSON file of options; the command line comes first.", rich_help_panel=_OWN)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved options and stop.", rich_help_panel=_OWN)] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+# Annotations of a synthetic signature must be objects, not the strings that the future import makes of them.
+_options.__annotations__ = inspect.get_annotations(_options, eval_str=True)
+_options.__signature__ = inspect.signature(_options, eval_str=True)  # type: ignore[attr-defined]
+
+
+def _train(plugin: registry.Plugin, given: dict[str, Any], resume: Path | None, config: Path | None, dry_run: bool) -> None:
+    from pgen.cli.options import read_config, validate
+    from pgen.engine.settings import TrainSettings
+
+    name = plugin.spec.name
+    given = {**read_config(config), **given}
+    defaults: dict[str, Any] = dict(plugin.spec.settings)
+    options: dict[str, Any] = {}
+    if resume is not None:
+        defaults, options = _resumed(name, resume, given)
+    settings, model_options = validate([(TrainSettings, defaults), (plugin.config_class(), options)], given)
+    if dry_run:
+        console.print_json(data={"model": name, "settings": settings.model_dump(mode="json"), "config": model_options.model_dump(mode="json")})
+        return
+    from pgen.engine.run import Run
+
+    with training_reporter() as reporter:
+        if resume is None:
+            run = Run.create(name, settings, model_options, reporter)  # type: ignore[arg-type]
+        else:
+            run = Run.open(resume, reporter=reporter)
+            run.settings = settings  # type: ignore[assignment]
+        run.hooks().train(run=run)
+    path = run.folder.path
+    console.print(f"Run: {path}\nNext: pgen deploy {path}, pgen sample {path} -n 100 --out samples.h5, or pgen evaluate losses {path}", markup=False, highlight=False)
+    if run.stopped_by is not None:
+        raise typer.Exit(128 + run.stopped_by)
+
+
+def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of the run, after checking that nothing is asked to change that would make it another run."""
+    from pgen.cli.options import flag
+    from pgen.engine.folder import RunFolder
+    from pgen.engine.settings import RESUMABLE
+
+    saved = RunFolder.open(resume).read_config()
+    if saved["model"] != name:
+        raise UserError(f"--resume {resume} holds a run of {saved['model']!r}; go on with `pgen train {saved['model']} --resume {resume}`.")
+    before = {**saved["settings"], **saved["config"]}
+    changed = [f"{flag(key)} from {before[key]} to {value}" for key, value in given.items() if key in before and key not in RESUMABLE and before[key] != value]
+    if changed:
+        raise UserError(f"--resume {resume} cannot change {', '.join(changed)}; only run length and logging may change. Start a new run instead.")
+    return saved["settings"], saved["config"]

@@ -1,0 +1,103 @@
+"""An auto-encoder whose decoder says of each pixel whether it is lit, and with how much charge.
+
+Detector images are 97-99 % empty. A decoder that predicts one value a pixel, by mean squared error, answers doubt with a dim
+smear, which zero suppression then removes: charge is lost. The loss ``charge`` is that of a hurdle model (Mullahy 1986): a
+Bernoulli for "lit", and the charge given "lit". Decoding lights as many pixels as the probabilities sum to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pgen.data.transform import Transform
+from pgen.models.ae.config import AeConfig
+from pgen.models.ae.layers import encoder_and_decoder
+from pgen.models.layers import make_optimizer
+from pgen.plugins.contract import DataInfo
+
+#: Rate of the running totals of real and decoded charge.
+RATE = 0.02
+
+
+class AutoEncoder(nn.Module):
+    """encode: images (n, C, H, W) in [0, 1] to codes (n, l_dim) of about unit variance; decode: the way back."""
+
+    totals: Tensor
+
+    def __init__(self, config: AeConfig, data: DataInfo) -> None:
+        super().__init__()
+        assert data.transform is not None
+        self.config, self.latent_size = config, config.l_dim
+        self.transform = Transform.from_dict(data.transform)
+        channels = data.shape[0]
+        maps = 2 * channels if config.loss_fn == "charge" else channels
+        self.encoder, self.decoder = encoder_and_decoder(config, data.shape, maps)
+        # Fixes the scale of codes, which gives the noise on them a meaning.
+        self.scale = nn.BatchNorm1d(config.l_dim, affine=False)
+        # Running totals of real and of decoded charge: their ratio is a gain that keeps the total.
+        self.register_buffer("totals", torch.zeros(2))
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        c = self.config
+        return {"ae": make_optimizer(c.ae_opt, self.parameters(), c.ae_lr, c.beta)}
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self.scale(self.encoder(images))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        maps = self.decoder(codes)
+        if self.config.loss_fn != "charge":
+            return torch.sigmoid(maps)
+        lit, value = maps.chunk(2, dim=1)
+        gain = torch.where(self.totals[1] > 0, self.totals[0] / self.totals[1].clamp_min(1e-12), torch.ones_like(self.totals[0]))
+        charge = self.transform.inverse(torch.sigmoid(value)) * gain
+        return torch.where(most_probable(torch.sigmoid(lit)), self.transform.forward(charge), torch.zeros_like(charge))
+
+    def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
+        losses, maps = self._losses(batch, noisy=True)
+        trainer.update("ae", losses["loss"])
+        if self.config.loss_fn == "charge":
+            self._follow_charge(batch, maps)
+        return losses
+
+    @torch.no_grad()
+    def held_out_step(self, batch: Tensor) -> dict[str, Tensor]:
+        return self._losses(batch, noisy=False)[0]
+
+    def _losses(self, batch: Tensor, *, noisy: bool) -> tuple[dict[str, Tensor], Tensor]:
+        codes = self.encode(batch)
+        if noisy and self.config.code_noise:
+            codes = codes + self.config.code_noise * torch.randn_like(codes)
+        maps = self.decoder(codes)
+        n = len(batch)
+        if self.config.loss_fn == "mse":
+            loss = (torch.sigmoid(maps) - batch).square().sum() / n
+            return {"loss": loss}, maps
+        if self.config.loss_fn == "bce":
+            loss = F.binary_cross_entropy_with_logits(maps, batch, reduction="sum") / n
+            return {"loss": loss}, maps
+        lit, value = maps.chunk(2, dim=1)
+        is_lit = (batch > 0).to(maps.dtype)
+        where = F.binary_cross_entropy_with_logits(lit, is_lit, reduction="sum") / n
+        charge = ((torch.sigmoid(value) - batch).square() * is_lit).sum() / n
+        return {"loss": where + self.config.charge_weight * charge, "lit_loss": where, "charge_loss": charge}, maps
+
+    @torch.no_grad()
+    def _follow_charge(self, batch: Tensor, maps: Tensor) -> None:
+        lit, value = maps.float().chunk(2, dim=1)
+        decoded = self.transform.inverse(torch.sigmoid(value)) * most_probable(torch.sigmoid(lit))
+        # Numerator and denominator apart: a mean of ratios would be thrown off by one nearly blank batch.
+        self.totals.lerp_(torch.stack([self.transform.inverse(batch).sum(), decoded.sum()]), RATE)
+
+
+def most_probable(probability: Tensor) -> Tensor:
+    """Of each image (n, C, H, W), as many pixels as the probabilities sum to, the most probable ones; True where chosen."""
+    flat = probability.flatten(1)
+    count = flat.sum(dim=1, keepdim=True).round().long()
+    ranked = flat.sort(dim=1, descending=True).values
+    cut = ranked.gather(1, (count - 1).clamp_min(0))
+    return ((flat >= cut) & (count > 0)).view_as(probability)

@@ -1,0 +1,42 @@
+"""Generators for EWM: noise to standardised codes, or to images in [0, 1]."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from pgen.errors import UserError
+from pgen.models.ewm.config import EwmConfig
+from pgen.models.layers import mlp
+from pgen.plugins.contract import DataInfo
+
+
+def make_generator(config: EwmConfig, data: DataInfo) -> nn.Sequential:
+    """Noise (n, z_dim) to samples of ``data.shape``."""
+    if config.arch == "conv":
+        return _convolutions(config, data)
+    layers = mlp([config.z_dim, *[config.n_hidden] * config.n_layers, data.size], p=config.p)
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, 0.2)
+            nn.init.zeros_(layer.bias)
+    if data.kind == "images":
+        return nn.Sequential(layers, nn.Sigmoid(), nn.Unflatten(1, data.shape))
+    if config.match_moments:
+        # A least-squares fit to scattered targets shrinks towards their mean; this holds the scale.
+        return nn.Sequential(layers, nn.BatchNorm1d(data.size, affine=False))
+    return nn.Sequential(layers)
+
+
+def _convolutions(config: EwmConfig, data: DataInfo) -> nn.Sequential:
+    if data.kind != "images":
+        raise UserError("--arch conv makes images, but the targets are code vectors; leave it out, or give images as --targets.")
+    channels, rows, columns = data.shape
+    step = 2**config.n_layers
+    if rows % step or columns % step:
+        raise UserError(f"--n-layers {config.n_layers}: images of {rows}×{columns} do not halve that often; pass a smaller --n-layers.")
+    widths = [max(8, config.n_hidden >> i) for i in range(config.n_layers)]
+    small = (widths[0], rows // step, columns // step)
+    layers: list[nn.Module] = [nn.Linear(config.z_dim, small[0] * small[1] * small[2]), nn.Unflatten(1, small), nn.ReLU()]
+    for before, after in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(), nn.Dropout(config.p)]
+    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), nn.Sigmoid())

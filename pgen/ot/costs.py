@@ -1,0 +1,27 @@
+"""The ground costs c(x, y): l1, l2 (Euclidean), sqeuclidean."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+COSTS = ("l1", "l2", "sqeuclidean")
+
+
+def cost_matrix(x: Tensor, y: Tensor, cost: str) -> Tensor:
+    """c(x_i, y_j), (B, N), for x (B, D) and y (N, D)."""
+    if cost == "l1":
+        return torch.cdist(x, y, p=1)
+    # |x|² + |y|² - 2 x·y: one matrix product.
+    squared = torch.addmm(y.square().sum(1)[None], x, y.T, alpha=-2).add_(x.square().sum(1)[:, None]).clamp_min_(0)
+    return squared if cost == "sqeuclidean" else squared.sqrt()
+
+
+def pair_cost(x: Tensor, y: Tensor, cost: str) -> Tensor:
+    """c(x_i, y_i), (B,), differentiable in x (B, D)."""
+    difference = (x - y).flatten(1)
+    if cost == "l1":
+        return difference.abs().sum(1)
+    squared = difference.square().sum(1)
+    # The gradient of a square root is infinite at 0.
+    return squared if cost == "sqeuclidean" else (squared + 1e-12).sqrt()
