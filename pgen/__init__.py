@@ -23,7 +23,7 @@ _HOME = {
     "DataInfo": "pgen.plugins.contract",
     "UserError": "pgen.errors",
 }
-__all__ = ["DataInfo", "ModelConfig", "ModelSpec", "UserError", "__version__", "hookimpl"]  # noqa: F822
+__all__ = ["DataInfo", "ModelConfig", "ModelSpec", "UserError", "__version__", "hookimpl"]
 
 
 def __getattr__(name: str) -> Any:

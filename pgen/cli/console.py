@@ -35,7 +35,13 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
         yield line
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=errors) as bars:
         task, began = bars.add_task(title, total=None, rate=""), time.monotonic()
 
@@ -54,7 +60,13 @@ def training_reporter() -> Iterator[Reporter]:
     from pgen.engine.reporter import Reporter
 
     terminal = errors.is_terminal
-    columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.percentage:3.0f} %"), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Bars(*columns, console=errors, disable=not terminal) as bars:
         task = bars.add_task("starting", total=1.0)
 

@@ -34,4 +34,3 @@ def deploy(
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)
     if any(path.name == "codes.pt" for path in written):
         console.print(f"Next: pgen train ewm --targets {request.out / 'codes.pt'}", markup=False, highlight=False, soft_wrap=True)
-

@@ -28,9 +28,11 @@ def parameters(config: type[BaseModel], panel: str, defaults: dict[str, Any]) ->
 def _parameter(name: str, field: FieldInfo, panel: str, default: Any) -> inspect.Parameter:
     kind = _option_type(name, field.annotation)
     declarations = [f"{flag(name)}/--no-{name.replace('_', '-')}"] if kind is bool else [flag(name)]
-    shown = str(default).lower() if kind is bool else None if default is None else str(default)
-    text = (field.description or "").replace("[", "\\[")
-    option = typer.Option(*declarations, help=text, rich_help_panel=panel, show_default=shown or False)
+    shown = str(default).lower() if kind is bool else default
+    described = field.description or ""
+    text = described if default is None else f"{described} [default: {shown}]"
+    # Rich would take brackets for markup.
+    option = typer.Option(*declarations, help=text.replace("[", "\\["), rich_help_panel=panel, show_default=False)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
 
 
@@ -41,7 +43,9 @@ def _option_type(name: str, annotation: Any) -> Any:
             return _option_type(name, inner[0])
     if annotation in (bool, int, float, str) or get_origin(annotation) is Literal:
         return annotation
-    raise UserError(f"Option {flag(name)} has type {annotation}, which cannot be given on a command line; wanted bool, int, float, str or a Literal.")
+    raise UserError(
+        f"Option {flag(name)} has type {annotation}, which cannot be given on a command line; wanted bool, int, float, str or a Literal."
+    )
 
 
 def read_config(path: Path | None) -> dict[str, Any]:

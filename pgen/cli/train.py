@@ -52,7 +52,9 @@ def model_command(name: str) -> Any:
     own = inspect.signature(_train).parameters
     clash = sorted(set(config.model_fields) & (set(TrainSettings.model_fields) | set(own)))
     if clash:
-        raise UserError(f"Plug-in {name!r} of {plugin.entry.origin} is broken: its options {', '.join(map(flag, clash))} are the engine's; rename them.")
+        raise UserError(
+            f"Plug-in {name!r} of {plugin.entry.origin} is broken: its options {', '.join(map(flag, clash))} are the engine's; rename them."
+        )
 
     def command(**values: Any) -> None:
         special = {key: values.pop(key) for key in ("resume", "config", "dry_run")}
@@ -69,7 +71,9 @@ def model_command(name: str) -> Any:
 
 def _options(
     resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.", rich_help_panel=_OWN)] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML or JSON file of options; the command line comes first.", rich_help_panel=_OWN)] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML or JSON file of options; the command line comes first.", rich_help_panel=_OWN)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved options and stop.", rich_help_panel=_OWN)] = False,
 ) -> None:
     """Options of the command itself."""
@@ -92,7 +96,9 @@ def _train(plugin: registry.Plugin, given: dict[str, Any], resume: Path | None, 
         defaults, options = _resumed(name, resume, given)
     settings, model_options = validate([(TrainSettings, defaults), (plugin.config_class(), options)], given)
     if dry_run:
-        console.print_json(data={"model": name, "settings": settings.model_dump(mode="json"), "config": model_options.model_dump(mode="json")})
+        console.print_json(
+            data={"model": name, "settings": settings.model_dump(mode="json"), "config": model_options.model_dump(mode="json")}
+        )
         return
     from pgen.engine.run import Run
 
@@ -104,7 +110,12 @@ def _train(plugin: registry.Plugin, given: dict[str, Any], resume: Path | None, 
             run.settings = settings  # type: ignore[assignment]
         run.hooks().train(run=run)
     path = run.folder.path
-    console.print(f"Run: {path}\nNext: pgen deploy {path}, pgen sample {path} -n 100 --out samples.h5, or pgen evaluate losses {path}", markup=False, highlight=False)
+    console.print(
+        f"Run: {path}\nNext: pgen deploy {path}, pgen sample {path} -n 100 --out samples.h5, or pgen evaluate losses {path}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     if run.stopped_by is not None:
         raise typer.Exit(128 + run.stopped_by)
 
@@ -119,7 +130,13 @@ def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, 
     if saved["model"] != name:
         raise UserError(f"--resume {resume} holds a run of {saved['model']!r}; go on with `pgen train {saved['model']} --resume {resume}`.")
     before = {**saved["settings"], **saved["config"]}
-    changed = [f"{flag(key)} from {before[key]} to {value}" for key, value in given.items() if key in before and key not in RESUMABLE and before[key] != value]
+    changed = [
+        f"{flag(key)} from {before[key]} to {value}"
+        for key, value in given.items()
+        if key in before and key not in RESUMABLE and before[key] != value
+    ]
     if changed:
-        raise UserError(f"--resume {resume} cannot change {', '.join(changed)}; only run length and logging may change. Start a new run instead.")
+        raise UserError(
+            f"--resume {resume} cannot change {', '.join(changed)}; only run length and logging may change. Start a new run instead."
+        )
     return saved["settings"], saved["config"]

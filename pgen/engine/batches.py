@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,9 @@ class Batches:
         size = settings.batch_size
         self.steps_per_epoch = len(data) // size if settings.drop_last else -(-len(data) // size)
         if self.steps_per_epoch == 0:
-            raise UserError(f"--batch-size {size} is larger than the {len(data)} samples, and --drop-last leaves no batch; lower one or drop the other.")
+            raise UserError(
+                f"--batch-size {size} is larger than the {len(data)} samples, and --drop-last leaves no batch; lower one or drop the other."
+            )
         self._data, self._settings, self._device = data, settings, device
         self.resident = settings.num_workers == 0 and 2 * data.nbytes <= free_memory(device)
         self._tensor = data.tensor().to(device) if self.resident else None
@@ -82,5 +85,5 @@ class _Samples(Dataset):
         return len(self._data)
 
 
-def _as_is(batch: Tensor) -> Tensor:
+def _as_is(batch: Any) -> Any:
     return batch

@@ -61,5 +61,7 @@ def load(folder: RunFolder, step: int | None = None) -> Checkpoint:
             return Checkpoint(**torch.load(path_of(folder, candidate), map_location="cpu", weights_only=True))
         except Exception as error:
             if step is not None:
-                raise UserError(f"{path_of(folder, candidate)} cannot be read ({type(error).__name__}); use another --checkpoint.") from error
+                raise UserError(
+                    f"{path_of(folder, candidate)} cannot be read ({type(error).__name__}); use another --checkpoint."
+                ) from error
     raise UserError(f"{folder.path} has no readable checkpoint in {folder.checkpoints}; start a new run.")

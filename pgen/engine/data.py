@@ -50,7 +50,9 @@ def open_training_data(settings: TrainSettings, spec: ModelSpec) -> TrainingData
         if settings.targets is not None:
             raise UserError(f"Model {spec.name!r} learns from images; give them with --data instead of --targets {settings.targets}.")
         if settings.source is None:
-            raise UserError(f"Model {spec.name!r} needs training images; give them with --data SRC, for example --data simulate:n=2000,size=64.")
+            raise UserError(
+                f"Model {spec.name!r} needs training images; give them with --data SRC, for example --data simulate:n=2000,size=64."
+            )
         return _of_images(open_images(settings.source, data_root=settings.data_root), settings)
     source = settings.targets or settings.source
     if source is None or (settings.targets and settings.source):
@@ -66,7 +68,9 @@ def open_held_out(settings: TrainSettings, info: DataInfo) -> TrainingData | Non
     if info.kind == "codes":
         codes = load_codes(settings.held_out)
         if codes.codes.shape[1:] != info.shape:
-            raise UserError(f"--held-out {settings.held_out}: found codes of {codes.codes.shape[1]} values, wanted {info.shape[0]} as in the targets.")
+            raise UserError(
+                f"--held-out {settings.held_out}: found codes of {codes.codes.shape[1]} values, wanted {info.shape[0]} as in the targets."
+            )
         return TrainingData(_of_codes(codes, settings.held_out).info, codes)
     images = open_images(settings.held_out, data_root=settings.data_root)
     if images.shape != info.shape:

@@ -28,13 +28,15 @@ SHOWN = 8
 
 
 def deploy(run: Run, request: DeployRequest) -> list[Path]:
-    """codes.pt, decoder.safetensors and reconstructions for a model with ``encode`` and ``decode``; generator.pt2 for one with ``noise``."""
+    """codes.pt, decoder and reconstructions for a model with ``encode`` and ``decode``; generator.pt2 for one with ``noise``."""
     model = run.load_model(request.checkpoint)
     if callable(getattr(model, "encode", None)) and callable(getattr(model, "decode", None)):
         return _deploy_encoder(run, model, request)
     if callable(getattr(model, "noise", None)):
         return _deploy_generator(run, model, request)
-    raise UserError(f"Model {run.plugin.spec.name!r} of {run.plugin.entry.origin} has neither encode and decode nor noise; it needs its own deploy hook.")
+    raise UserError(
+        f"Model {run.plugin.spec.name!r} of {run.plugin.entry.origin} has neither encode and decode nor noise; it needs a deploy hook."
+    )
 
 
 def _deploy_encoder(run: Run, model: nn.Module, request: DeployRequest) -> list[Path]:
@@ -94,7 +96,9 @@ def _images_to_encode(run: Run, request: DeployRequest) -> ImageSet:
         return samples
     images = open_images(request.data, data_root=request.data_root)
     if images.shape != run.info.shape:
-        raise UserError(f"--data {request.data}: found images of {images.shape}, wanted {run.info.shape} as {run.folder.path} was trained on.")
+        raise UserError(
+            f"--data {request.data}: found images of {images.shape}, wanted {run.info.shape} as {run.folder.path} was trained on."
+        )
     return images
 
 

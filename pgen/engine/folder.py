@@ -34,14 +34,18 @@ class RunFolder:
         """A new folder; without a name the first free of MODEL-1, MODEL-2, ... UserError where the name is taken."""
         root = Path(save_root)
         if name is None:
-            numbers = [int(found[1]) for path in root.glob(f"{model}-*") if (found := re.fullmatch(rf"{re.escape(model)}-(\d+)", path.name))]
+            numbers = [
+                int(found[1]) for path in root.glob(f"{model}-*") if (found := re.fullmatch(rf"{re.escape(model)}-(\d+)", path.name))
+            ]
             name = f"{model}-{max(numbers, default=0) + 1}"
         folder = cls(root / name)
         if folder.path.exists():
             if not overwrite:
-                raise UserError(f"Run {folder.path} exists already; choose another --name, go on with --resume {folder.path}, or pass --overwrite.")
+                raise UserError(
+                    f"Run {folder.path} exists already; choose another --name, go on with --resume {folder.path}, or pass --overwrite."
+                )
             if not folder.config.is_file():
-                raise UserError(f"{folder.path} exists and is no run folder (it has no config.json); --overwrite will not delete it. Choose another --name.")
+                raise UserError(f"{folder.path} exists and is no run folder, so --overwrite will not delete it; choose another --name.")
             shutil.rmtree(folder.path)
         folder.path.mkdir(parents=True)
         return folder

@@ -62,7 +62,11 @@ def check_decoder(path: Path, info: DataInfo) -> None:
         raise UserError(f"--decoder {path}: model {header.model!r} has no decoder; name an auto-encoder run.")
     size = getattr(decoder, "latent_size", None)
     if size is not None and size != info.size:
-        raise UserError(f"--decoder {path}: its latent codes have {size} values, the generator makes {info.size}; name the run that wrote {info.name}.")
+        raise UserError(
+            f"--decoder {path}: its latent codes have {size} values, the generator makes {info.size}; name the run that wrote {info.name}."
+        )
     wanted = (info.codes["encoder"] or {}).get("weights")
     if wanted is not None and wanted != read_header(path).sha256:
-        raise UserError(f"--decoder {path}: the codes {info.name} were made by another training of an auto-encoder; name that run, or deploy this one.")
+        raise UserError(
+            f"--decoder {path}: the codes {info.name} were made by another training of an auto-encoder; name that run, or deploy this one."
+        )

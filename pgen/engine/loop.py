@@ -47,7 +47,9 @@ class TrainingLoop:
 
     def run_to_end(self) -> Path:
         """Train until the last epoch or step, or until SIGINT or SIGTERM; save; return the run folder."""
-        self._say(f"training {self.spec.name} on {self.run.info.name} ({self.run.info.count} samples), {self.run.device}, from step {self.step}")
+        self._say(
+            f"training {self.spec.name} on {self.run.info.name} ({self.run.info.count} samples), {self.run.device}, from step {self.step}"
+        )
         saved_at = self.step if self.step else None
         began, reported, first = time.monotonic(), 0.0, self.step
         self.model.train()
@@ -103,7 +105,7 @@ class TrainingLoop:
         return min(1.0, max(by_steps, self._epoch_now() / self.settings.num_epochs))
 
     def _report(self, epoch: float, rate: float, metrics: dict[str, Tensor]) -> None:
-        values = {name: float(value) for name, value in metrics.items()}
+        values = {name: float(value.detach()) for name, value in metrics.items()}
         memory = memory_in_use(self.run.device)
         self.run.reporter.progress(Progress(self.step, int(epoch) + 1, self.settings.num_epochs, self._fraction(), rate, values, memory))
 

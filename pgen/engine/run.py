@@ -92,7 +92,9 @@ class Run:
         """The training data. UserError where they are no longer what the run began with."""
         data = open_training_data(self.settings, self.plugin.spec)
         if self.folder.config.is_file() and data.info.fingerprint != self.info.fingerprint:
-            raise UserError(f"{data.info.name} has changed since {self.folder.path} was trained on it; restore the data or start a new run.")
+            raise UserError(
+                f"{data.info.name} has changed since {self.folder.path} was trained on it; restore the data or start a new run."
+            )
         return data
 
     @cached_property
@@ -115,7 +117,9 @@ class Run:
             model, _ = load_module(self.folder.weights)
             return model.to(self.device)
         if checkpoint != "last" and not checkpoint.isdigit():
-            raise UserError(f"--checkpoint {checkpoint}: wanted best, last or a step; {self.folder.path} has {checkpoints.steps(self.folder)}.")
+            raise UserError(
+                f"--checkpoint {checkpoint}: wanted best, last or a step; {self.folder.path} has {checkpoints.steps(self.folder)}."
+            )
         state = checkpoints.load(self.folder, None if checkpoint == "last" else int(checkpoint))
         model = self.new_model()
         load_state(model, state.model, checkpoints.path_of(self.folder, state.step))
@@ -134,8 +138,10 @@ class Run:
         """n samples in model space. UserError for a model that cannot sample."""
         if not callable(getattr(model, "sample", None)):
             name = self.plugin.spec.name
-            raise UserError(f"{self.folder.path} holds {name!r}, which generates nothing by itself; deploy it and train `pgen train ewm --targets codes.pt`.")
-        return model.sample(n, generator=generator)
+            raise UserError(
+                f"{self.folder.path} holds {name!r}, which generates nothing; deploy it, then `pgen train ewm --targets codes.pt`."
+            )
+        return model.sample(n, generator=generator)  # type: ignore[operator]
 
     def hooks(self) -> Any:
         """The plug-in's hooks, with the engine's own behind them for those it does not have."""
@@ -153,4 +159,3 @@ def _decoder_of(info: DataInfo, targets: str | None) -> Path | None:
         return None
     check_decoder(path, info)
     return path
-

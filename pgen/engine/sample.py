@@ -45,7 +45,9 @@ def sample_program(path: Path, request: SampleRequest, device: torch.device, rep
         facts = json.loads(extra["pgen.json"])
         noise_shape, unit = facts["noise"], facts["unit"]
     except Exception as error:
-        raise UserError(f"{path} is no generator exported by `pgen deploy` ({type(error).__name__}: {error}).".replace("\n", " ")) from error
+        raise UserError(
+            f"{path} is no generator exported by `pgen deploy` ({type(error).__name__}: {error}).".replace("\n", " ")
+        ) from error
     module = program.module().to(device)
 
     def draw(n: int, noise: torch.Generator) -> Tensor:
@@ -54,7 +56,9 @@ def sample_program(path: Path, request: SampleRequest, device: torch.device, rep
     return _write(draw, request, device, unit, reporter)
 
 
-def _write(draw: Callable[[int, torch.Generator], Tensor], request: SampleRequest, device: torch.device, unit: str, reporter: Reporter) -> Path:
+def _write(
+    draw: Callable[[int, torch.Generator], Tensor], request: SampleRequest, device: torch.device, unit: str, reporter: Reporter
+) -> Path:
     refuse_existing(request.out, overwrite=request.overwrite)
     if request.grid is not None:
         refuse_existing(request.grid, overwrite=request.overwrite)

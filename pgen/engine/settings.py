@@ -8,7 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 #: What may change on --resume: how long to run, how often to report, and where.
 RESUMABLE = frozenset(
-    {"num_epochs", "max_steps", "sample_size", "checkpoint", "keep_checkpoints", "log_every", "device", "gpu", "num_workers", "save_root", "name"}
+    {
+        "num_epochs",
+        "max_steps",
+        "sample_size",
+        "checkpoint",
+        "keep_checkpoints",
+        "log_every",
+        "device",
+        "gpu",
+        "num_workers",
+        "save_root",
+        "name",
+    }
 )
 
 

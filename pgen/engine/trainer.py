@@ -15,7 +15,9 @@ class Trainer:
     optimizers: as the model made them.
     """
 
-    def __init__(self, optimizers: dict[str, torch.optim.Optimizer], device: torch.device, *, seed: int, batch_size: int, shuffle: bool) -> None:
+    def __init__(
+        self, optimizers: dict[str, torch.optim.Optimizer], device: torch.device, *, seed: int, batch_size: int, shuffle: bool
+    ) -> None:
         self.optimizers = optimizers
         self.device = device
         self.seed, self.batch_size, self.shuffle = seed, batch_size, shuffle

@@ -52,7 +52,9 @@ def read_header(path: Path) -> WeightsHeader:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return WeightsHeader(header["model"], header["config"], DataInfo.from_dict(header["data"]), int(header["step"]), digest)
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-        raise UserError(f"{path} is no weights file of pgen ({type(error).__name__}: {error}); wanted a model/weights.safetensors.") from error
+        raise UserError(
+            f"{path} is no weights file of pgen ({type(error).__name__}: {error}); wanted a model/weights.safetensors."
+        ) from error
 
 
 def load_module(path: Path) -> tuple[nn.Module, WeightsHeader]:

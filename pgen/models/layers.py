@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 import torch
@@ -23,7 +24,7 @@ def make_optimizer(name: str, params: Iterable[nn.Parameter], lr: float, beta: f
 def mlp(sizes: list[int], *, p: float = 0.0, slope: float = 0.2) -> nn.Sequential:
     """Linear layers through ``sizes``, LeakyReLU and dropout ``p`` between them, nothing after the last."""
     layers: list[nn.Module] = []
-    for before, after in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for before, after in itertools.pairwise(sizes[:-1]):
         layers += [nn.Linear(before, after), nn.LeakyReLU(slope)]
         if p:
             layers.append(nn.Dropout(p))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from torch import nn
 
 from pgen.errors import UserError
@@ -30,7 +32,9 @@ def _convolutions(config: AeConfig, shape: tuple[int, ...], maps: int) -> tuple[
     if rows % step or columns % step:
         fits = max((n for n in range(1, config.n_layers) if rows % 2**n == 0 and columns % 2**n == 0), default=None)
         way = f"pass --n-layers {fits}" if fits else "pass --arch mlp"
-        raise UserError(f"--n-layers {config.n_layers}: images of {rows}×{columns} do not halve {config.n_layers} times; {way}, or crop them.")
+        raise UserError(
+            f"--n-layers {config.n_layers}: images of {rows}×{columns} do not halve {config.n_layers} times; {way}, or crop them."
+        )
     widths = [config.depth * 2**i for i in range(config.n_layers)]
     small = (widths[-1], rows // step, columns // step)
     flat = small[0] * small[1] * small[2]
@@ -40,7 +44,7 @@ def _convolutions(config: AeConfig, shape: tuple[int, ...], maps: int) -> tuple[
 
     down = [m for a, b in zip([channels, *widths[:-1]], widths, strict=True) for m in stage(nn.Conv2d(a, b, 4, 2, 1, bias=False), b)]
     back = widths[::-1]
-    up = [m for a, b in zip(back[:-1], back[1:], strict=True) for m in stage(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), b)]
+    up = [m for a, b in itertools.pairwise(back) for m in stage(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), b)]
     encoder = nn.Sequential(*down, nn.Flatten(), nn.Dropout(config.p), nn.Linear(flat, config.l_dim))
     decoder = nn.Sequential(
         nn.Linear(config.l_dim, flat), nn.LeakyReLU(SLOPE), nn.Unflatten(1, small), *up, nn.ConvTranspose2d(back[-1], maps, 4, 2, 1)

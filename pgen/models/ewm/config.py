@@ -15,7 +15,9 @@ class EwmConfig(ModelConfig):
     n_hidden: int = Field(512, ge=1, description="Width of the hidden layers; channels of the first convolution.")
     n_layers: int = Field(3, ge=1, description="Hidden layers; doublings of a convolutional generator.")
     p: float = Field(0.0, ge=0, lt=1, description="Dropout in the generator while it is fitted.")
-    match_moments: bool = Field(True, description="Codes only: hold mean and standard deviation of generated codes at those of the targets.")
+    match_moments: bool = Field(
+        True, description="Codes only: hold mean and standard deviation of generated codes at those of the targets."
+    )
     g_lr: float = Field(1e-3, gt=0, description="Learning rate of the generator.")
     g_opt: Optimizer = Field("adam", description="Optimiser of the generator.")
     beta: float = Field(0.5, ge=0, lt=1, description="Adam's beta1, or the momentum, of the generator.")

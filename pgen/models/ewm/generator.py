@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from torch import nn
 
 from pgen.errors import UserError
@@ -37,6 +39,6 @@ def _convolutions(config: EwmConfig, data: DataInfo) -> nn.Sequential:
     widths = [max(8, config.n_hidden >> i) for i in range(config.n_layers)]
     small = (widths[0], rows // step, columns // step)
     layers: list[nn.Module] = [nn.Linear(config.z_dim, small[0] * small[1] * small[2]), nn.Unflatten(1, small), nn.ReLU()]
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
+    for before, after in itertools.pairwise(widths):
         layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(), nn.Dropout(config.p)]
     return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), nn.Sigmoid())

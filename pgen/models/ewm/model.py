@@ -96,11 +96,11 @@ class Ewm(nn.Module):
         # Minus the gradient of the dual, b_j - P(hit = j): centred, since both sum to 1.
         trainer.update("psi", (self.psi * (frequency - 1 / len(targets))).sum())
         with torch.no_grad():
-            self.psi -= self.psi.mean()
+            self.psi.sub_(self.psi.mean())
         if done >= total // 3:
             self._keep(index, trainer.step, done)
         self.place[2] += 1
-        if done >= total // 3 and (done + 1) % CHECK_EVERY == 0 or done + 1 == total:
+        if (done >= total // 3 and (done + 1) % CHECK_EVERY == 0) or done + 1 == total:
             self._check(targets, trainer, last=done + 1 == total)
         return {"wasserstein": dual, **self._certified()}
 
@@ -155,7 +155,9 @@ class Ewm(nn.Module):
     def _check(self, targets: Tensor, trainer: Any, *, last: bool) -> None:
         """Certify the averaged psi on fresh noise; if it is good enough, or time is up, go on to FIT from it."""
         size = trainer.batch_size
-        fresh = (self._samples(trainer, -(10**9) - trainer.step * 1000 - k, size) for k in range(max(1, -(-max(2048, len(targets)) // size))))
+        fresh = (
+            self._samples(trainer, -(10**9) - trainer.step * 1000 - k, size) for k in range(max(1, -(-max(2048, len(targets)) // size)))
+        )
         self._certificate = certify(fresh, targets, self.average, self.config.cost)
         self.hits.copy_(self._certificate.hits)
         if last or self._certificate.chi2 <= self.config.chi2:
@@ -166,4 +168,8 @@ class Ewm(nn.Module):
         found = self._certificate
         if found is None:
             return {}
-        return {"chi2": torch.tensor(found.chi2), "never_hit": torch.tensor(float(found.never_hit)), "certified_wasserstein": torch.tensor(found.wasserstein)}
+        return {
+            "chi2": torch.tensor(found.chi2),
+            "never_hit": torch.tensor(float(found.never_hit)),
+            "certified_wasserstein": torch.tensor(found.wasserstein),
+        }

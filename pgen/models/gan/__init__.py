@@ -5,4 +5,9 @@ from pgen import ModelSpec, hookimpl
 
 @hookimpl
 def pgen_model() -> ModelSpec:
-    return ModelSpec("gan", "Generative adversarial network of two perceptrons (baseline)", "pgen.models.gan.config:GanConfig", "pgen.models.gan.model:Gan")
+    return ModelSpec(
+        "gan",
+        "Generative adversarial network of two perceptrons (baseline)",
+        "pgen.models.gan.config:GanConfig",
+        "pgen.models.gan.model:Gan",
+    )

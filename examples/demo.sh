@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# The whole job on simulated images: auto-encoder, codes, EWM, decoded samples, evaluation. Usage: demo.sh FOLDER
+set -euo pipefail
+out=${1:-demo}
+rm -rf "$out"
+
+pgen data simulate -n 2500 --size 64 --seed 1 --out "$out/simulated.h5"
+pgen data split "$out/simulated.h5" --held-out 500 --out "$out/data"
+pgen train ae --data "$out/data/train.h5" --held-out "$out/data/held_out.h5" --threshold 10 --num-epochs 12 --checkpoint 250 --save-root "$out/runs" --name ae
+pgen deploy "$out/runs/ae"
+pgen train ewm --targets "$out/runs/ae/deploy/codes.pt" --num-epochs 12 --checkpoint 1000 --save-root "$out/runs" --name ewm
+pgen sample "$out/runs/ewm" -n 1000 --out "$out/samples.h5" --grid "$out/samples.png"
+pgen evaluate hamming --generated "$out/samples.h5" --train "$out/data/train.h5" --held-out "$out/data/held_out.h5" --threshold 10 --threshold 30 --out "$out/evaluation"
+pgen evaluate reconstruction "$out/runs/ae" --held-out "$out/data/held_out.h5" --out "$out/evaluation"
+
+echo
+echo "Pictures:"
+find "$out" -name '*.png' | sort | sed 's/^/  /'

@@ -1,0 +1,108 @@
+"""`pgen data`: look at, make, cut and divide sets of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pgen.cli.console import console, progress_bar
+
+app = typer.Typer(help="Look at, simulate, crop and split images.", no_args_is_help=True)
+
+Source = Annotated[str, typer.Argument(help="Images: FILE, FOLDER, mnist or simulate, with options as SRC:key=value,key=value.")]
+DataRoot = Annotated[str | None, typer.Option(help="Folder in which a relative source is looked up.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Look at, simulate, crop and split images."""
+
+
+@app.command()
+def info(
+    source: Source,
+    threshold: Annotated[float, typer.Option(help="Charge above which a pixel is lit.")] = 0.0,
+    data_root: DataRoot = None,
+) -> None:
+    """Say what a source holds."""
+    from pgen.data import describe, open_images
+
+    facts = describe(open_images(source, data_root=data_root), threshold=threshold)
+    for key, value in facts.items():
+        console.print(f"{key:>20}  {value}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="File to write: .h5, .npz, or no suffix for a folder of PNGs.")],
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many images.")] = 1000,
+    size: Annotated[int, typer.Option(min=8, help="Rows and columns.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
+    particles: Annotated[str, typer.Option(help="Kinds, joined by +.")] = "e+gamma+mu+pi+p",
+    overwrite: Overwrite = False,
+) -> None:
+    """Simulate single particles in liquid argon (a toy, for trying things)."""
+    from pgen.data import write_images
+    from pgen.data.simulate import simulate as run
+    from pgen.files import refuse_existing
+
+    refuse_existing(out, overwrite=overwrite)
+    with progress_bar("simulating") as tick:
+        images = run(n, size=size, seed=seed, particles=tuple(particles.split("+")), progress=tick)
+    write_images(out, images, overwrite=overwrite)
+    console.print(f"{n} images: {out}", markup=False, highlight=False)
+
+
+@app.command()
+def crop(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    size: Annotated[str, typer.Option(help="HxW, or one number for a square.")] = "64",
+    mode: Annotated[Literal["tiles", "centre"], typer.Option(help="All tiles, or one window at the centre of charge.")] = "tiles",
+    threshold: Annotated[float, typer.Option(help="Charge above which a pixel is lit.")] = 0.0,
+    min_occupancy: Annotated[float, typer.Option(min=0, max=1, help="Least fraction of lit pixels that is kept.")] = 0.01,
+    data_root: DataRoot = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Cut images into smaller ones."""
+    from pgen.data import open_images, write_images
+    from pgen.data.crop import crops
+    from pgen.errors import UserError
+    from pgen.files import refuse_existing
+
+    refuse_existing(out, overwrite=overwrite)
+    rows, _, columns = size.partition("x")
+    if not (rows.isdigit() and (columns or rows).isdigit()):
+        raise UserError(f"--size {size}: wanted HxW such as 64x96, or one number for a square.")
+    images = open_images(source, data_root=data_root)
+    shape = (int(rows), int(columns or rows))
+    with progress_bar("cropping") as tick:
+        write_images(
+            out,
+            crops(images, shape, mode=mode, threshold=threshold, min_occupancy=min_occupancy, progress=tick),
+            overwrite=overwrite,
+        )
+    console.print(f"{len(open_images(str(out)))} images: {out}", markup=False, highlight=False)
+
+
+@app.command()
+def split(
+    source: Source,
+    out: Annotated[Path, typer.Option(help="Folder for train.h5 and held_out.h5.")],
+    held_out: Annotated[float, typer.Option(min=0, help="Events to hold out: a number, or a fraction below 1.")] = 0.2,
+    seed: Annotated[int | None, typer.Option(min=0, help="Hold out random events. [default: the last ones]", show_default=False)] = None,
+    data_root: DataRoot = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Divide images into train and held-out, never tearing an event apart."""
+    from pgen.data import open_images, subset, write_images
+    from pgen.data.split import split as divide
+
+    images = open_images(source, data_root=data_root)
+    amount = held_out if held_out < 1 else int(held_out)
+    for name, indices in zip(("train", "held_out"), divide(images, amount, seed), strict=True):
+        path = write_images(out / f"{name}.h5", subset(images, indices), overwrite=overwrite)
+        console.print(f"{len(indices)} images: {path}", markup=False, highlight=False)

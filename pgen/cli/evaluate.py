@@ -1,0 +1,146 @@
+"""`pgen evaluate`: how good generated images and reconstructions are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pgen.cli.console import console, progress_bar
+
+app = typer.Typer(help="Evaluate samples and runs.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option(help="Folder for the JSON and the pictures; existing results in it are replaced.")]
+
+
+@app.callback()
+def _group() -> None:
+    """Evaluate samples and runs."""
+
+
+@app.command()
+def hamming(
+    generated: Annotated[str, typer.Option(help="Generated images.")],
+    train: Annotated[str, typer.Option(help="Images that the model was trained on.")],
+    held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
+    threshold: Annotated[list[float], typer.Option(help="Charge above which a pixel is lit; may be given several times.")] = [0.0],  # noqa: B006
+    out: Out = Path("evaluation"),
+    data_root: Annotated[str | None, typer.Option(help="Folder in which relative sources are looked up.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of subsamples and self-test.")] = 0,
+) -> None:
+    """Are generated images closer to the training images than unseen real ones are?"""
+    from rich.table import Table
+    from rich.text import Text
+
+    from pgen.data import open_images, read_all
+    from pgen.engine.device import choose_device
+    from pgen.files import atomic
+    from pgen.metrics.hamming import hamming as compare
+    from pgen.metrics.images import compare_statistics
+    from pgen.report.grid import save_pairs
+    from pgen.report.hamming_plot import save_hamming
+
+    place = choose_device(device)
+    sources = {"held-out": held_out, "train": train, "generated": generated}
+    sets = {name: open_images(source, data_root=data_root) for name, source in sources.items()}
+    images = {name: read_all(one) for name, one in sets.items()}
+    with progress_bar("comparing") as tick:
+        result = compare(
+            images["generated"], images["train"], images["held-out"], thresholds=threshold, seed=seed, device=place, progress=tick
+        )
+    statistics = {f"{value:g}": compare_statistics(images, value) for value in threshold}
+    for at in result.thresholds:
+        table = Table("", "generated", "held-out (null)", title=f"threshold {at.threshold:g}")
+        for name, distance in at.distances.items():
+            memory, near = distance.memorisation, distance.nearest
+            table.add_row(
+                f"{name}: median distance to train", *(f"{near[key].median:.3g}" for key in ("generated_train", "held_out_train"))
+            )
+            low, high = memory.copy_interval
+            table.add_row(f"{name}: copy rate", f"{memory.copy_rate:.2%} [{low:.2%}, {high:.2%}]", f"{memory.null_rate:.2%}", style=None)
+            table.add_row(f"{name}: Z against held-out", f"{memory.z:.2f}", "0")
+        table.add_row("blank images", f"{at.blank_rate['generated']:.2%}", f"{at.blank_rate['held_out']:.2%}")
+        mean = {one.name: one for one in statistics[f"{at.threshold:g}"]}
+        table.add_row("mean charge", f"{mean['generated'].charge_mean:.4g}", f"{mean['held-out'].charge_mean:.4g}")
+        table.add_row("occupancy", f"{mean['generated'].occupancy_mean:.4f}", f"{mean['held-out'].occupancy_mean:.4f}")
+        console.print(table)
+        console.print(Text(at.verdict))
+    for warning in result.warnings:
+        console.print(f"Warning: {warning}", style="yellow", markup=False)
+    report = {
+        "sources": sources,
+        **result.to_dict(),
+        "statistics": {key: [one.to_dict() for one in row] for key, row in statistics.items()},
+    }
+    with atomic(out / "hamming.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n")
+    save_hamming(out / "hamming.png", result)
+    pairs = result.thresholds[0].pairs
+    if pairs:
+        left, right = images["generated"][[pair.generated for pair in pairs]], images["train"][[pair.train for pair in pairs]]
+        save_pairs(
+            out / "pairs.png", left, right, [f"Jaccard {p.jaccard:.2f}, Hamming {p.hamming}" for p in pairs], unit=sets["train"].unit
+        )
+    _written(out, ["hamming.json", "hamming.png", *(["pairs.png"] if pairs else [])])
+
+
+@app.command()
+def losses(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("losses.png"),
+) -> None:
+    """Plot the training curves of one or more runs."""
+    from pgen.engine.folder import RunFolder
+    from pgen.report.curves import save_losses
+
+    save_losses(out, {str(run): RunFolder.open(run).read_metrics() for run in runs})
+    _written(out.parent, [out.name])
+
+
+@app.command()
+def reconstruction(
+    run: Annotated[Path, typer.Argument(help="Run folder of an auto-encoder.")],
+    held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
+    data: Annotated[str | None, typer.Option(help="Training images. [default: those of the run]", show_default=False)] = None,
+    out: Out = Path("evaluation"),
+    data_root: Annotated[str | None, typer.Option(help="Folder in which relative sources are looked up.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+) -> None:
+    """Reconstruction error of every checkpoint on training and held-out images, and the checkpoint with the smallest gap."""
+    from rich.table import Table
+
+    from pgen.engine.device import choose_device
+    from pgen.engine.reconstruct import reconstruct_checkpoints
+    from pgen.engine.run import Run
+    from pgen.files import atomic
+    from pgen.metrics.reconstruction import smallest_gap
+    from pgen.report.curves import save_reconstruction_curve
+
+    opened = Run.open(run, device=choose_device(device))
+    with progress_bar("reconstructing") as tick:
+        results = reconstruct_checkpoints(opened, data, held_out, data_root, tick)
+    table = Table("step", "train MSE", "held-out MSE", "of predicting zero", "charge", "occupancy")
+    for step, (on_train, unseen) in results.items():
+        ratio = unseen.mse / unseen.predict_zero_mse
+        cells = (on_train.mse, unseen.mse, ratio, unseen.charge_ratio, unseen.occupancy_ratio)
+        table.add_row(str(step), *(f"{value:.4g}" for value in cells))
+    console.print(table)
+    steps, train_mse = list(results), [train.mse for train, _ in results.values()]
+    held_out_mse = [unseen.mse for _, unseen in results.values()]
+    choice = smallest_gap(steps, train_mse, held_out_mse)
+    console.print(f"Smallest gap: step {choice.step}; smallest held-out error: step {choice.best_step}")
+    rows = {str(step): {"train": a.to_dict(), "held_out": b.to_dict()} for step, (a, b) in results.items()}
+    with atomic(out / "reconstruction.json") as temporary:
+        temporary.write_text(json.dumps({"checkpoints": rows, "choice": choice.to_dict()}, indent=2) + "\n")
+    zero = next(iter(results.values()))[1].predict_zero_mse
+    save_reconstruction_curve(
+        out / "reconstruction.png", steps, train_mse, held_out_mse, chosen=choice.step, predict_zero_mse=zero, unit=opened.info.unit
+    )
+    _written(out, ["reconstruction.json", "reconstruction.png"])
+
+
+def _written(folder: Path, names: list[str]) -> None:
+    console.print("Written: " + ", ".join(str(folder / name) for name in names), markup=False, highlight=False, soft_wrap=True)

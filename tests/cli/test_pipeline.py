@@ -1,0 +1,105 @@
+"""The main job through the command line, on small images."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+
+def test_deploy_writes_codes_with_all_that_ewm_needs(pipeline: Path) -> None:
+    codes = torch.load(pipeline / "runs/ae/deploy/codes.pt", weights_only=True)
+    assert codes["codes"].shape == (96, 8) and len(codes["ids"]) == 96
+    assert codes["encoder"]["weights"] and codes["source"]["fingerprint"]
+    torch.testing.assert_close(codes["mean"], codes["codes"].mean(0))
+    with h5py.File(pipeline / "runs/ae/deploy/reconstructions.h5") as file:
+        assert file["images"].shape == (96, 1, 32, 32)
+        assert file["labels/mse"].shape == (96,)
+
+
+def test_run_folder_holds_what_the_docs_say(pipeline: Path) -> None:
+    run = pipeline / "runs/ewm"
+    for name in (
+        "config.json",
+        "log.txt",
+        "metrics.jsonl",
+        "losses.png",
+        "hits_per_target.png",
+        "model/weights.safetensors",
+        "model/decoder.safetensors",
+    ):
+        assert (run / name).is_file(), name
+    assert list((run / "samples").glob("step-*.png")) and list((run / "checkpoints").glob("step-*.pt"))
+    assert not list(run.rglob("*.tmp*"))
+
+
+def test_samples_are_images_in_charge_units_and_repeat(pipeline: Path, pgen, tmp_path: Path) -> None:
+    for name in ("a.h5", "b.h5"):
+        pgen("sample", "runs/ewm", "-n", 70, "--seed", 5, "--batch-size", 32, "--out", tmp_path / name, "--overwrite", cwd=pipeline)
+    with h5py.File(tmp_path / "a.h5") as a, h5py.File(tmp_path / "b.h5") as b:
+        images = a["images"][:]
+        np.testing.assert_array_equal(images, b["images"][:])
+    assert images.shape == (70, 1, 32, 32)
+    lit = images[images > 0]
+    assert len(lit) and lit.min() > 10 and lit.max() < 4000
+
+
+def test_exported_generator_runs_without_pgen(pipeline: Path, pgen, tmp_path: Path) -> None:
+    pgen("deploy", "runs/ewm", "--out", tmp_path, cwd=pipeline)
+    code = f"""
+import sys, torch
+images = torch.export.load({str(tmp_path / "generator.pt2")!r}).module()(torch.randn(5, 4))
+assert images.shape == (5, 1, 32, 32) and images.min() >= 0, images.shape
+assert not any(name.partition(".")[0] == "pgen" for name in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    pgen("sample", tmp_path / "generator.pt2", "-n", 3, "--out", tmp_path / "x.npz", "--grid", tmp_path / "x.png")
+    assert np.load(tmp_path / "x.npz")["images"].shape == (3, 1, 32, 32)
+
+
+def test_evaluations(pipeline: Path, pgen, tmp_path: Path) -> None:
+    pgen("sample", "runs/ewm", "-n", 40, "--out", tmp_path / "s.h5", cwd=pipeline)
+    real, held_out = "simulate:n=96,size=32,seed=3", "simulate:n=60,size=32,seed=4"
+    out = tmp_path / "evaluation"
+    text = pgen(
+        "evaluate",
+        "hamming",
+        "--generated",
+        tmp_path / "s.h5",
+        "--train",
+        real,
+        "--held-out",
+        held_out,
+        "--threshold",
+        10,
+        "--threshold",
+        30,
+        "--out",
+        out,
+    ).stdout
+    assert "copy rate" in text and "blank images" in text
+    assert len(json.loads((out / "hamming.json").read_text())["thresholds"]) == 2
+    pgen("evaluate", "reconstruction", "runs/ae", "--held-out", held_out, "--out", out, cwd=pipeline)
+    choice = json.loads((out / "reconstruction.json").read_text())
+    assert len(choice["checkpoints"]) == 3 and choice["choice"]["best_step"] in (8, 16, 24)
+    pgen("evaluate", "losses", "runs/ae", "runs/ewm", "--out", out / "losses.png", cwd=pipeline)
+    assert {path.name for path in out.iterdir()} >= {"hamming.png", "pairs.png", "reconstruction.png", "losses.png"}
+
+
+def test_data_commands(pgen, tmp_path: Path) -> None:
+    pgen("data", "simulate", "-n", 10, "--size", 64, "--out", tmp_path / "a.h5")
+    pgen("data", "crop", tmp_path / "a.h5", "--size", 32, "--threshold", 10, "--min-occupancy", 0.005, "--out", tmp_path / "b.h5")
+    pgen("data", "split", tmp_path / "b.h5", "--held-out", 3, "--out", tmp_path / "c")
+    with h5py.File(tmp_path / "c/train.h5") as train, h5py.File(tmp_path / "c/held_out.h5") as held_out:
+        assert not set(train["events"][:]) & set(held_out["events"][:])
+    assert "occupancy" in pgen("data", "info", tmp_path / "b.h5").stdout
+
+
+def test_models_lists_the_built_ins(pgen) -> None:
+    text = pgen("models").stdout
+    assert all(name in text for name in ("gan", "ae", "ewm"))

@@ -1,0 +1,57 @@
+"""What all tests share: small simulated images, and pgen as a user runs it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run_pgen(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """``pgen ARGUMENTS`` in a process of its own."""
+    command = [sys.executable, "-m", "pgen", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=300, check=False)
+
+
+@pytest.fixture
+def pgen():
+    def run(*arguments: object, code: int = 0, **options) -> subprocess.CompletedProcess[str]:
+        result = run_pgen(*arguments, **options)
+        assert result.returncode == code, f"exit {result.returncode}\n{result.stdout}\n{result.stderr}"
+        return result
+
+    return run
+
+
+@pytest.fixture
+def refuses(pgen):
+    """A command that must end with one sentence, exit code 2 and no traceback."""
+
+    def run(*arguments: object, saying: str, **options) -> None:
+        result = pgen(*arguments, code=2, **options)
+        sentence = " ".join(result.stderr.split())
+        assert "Traceback" not in result.stderr
+        assert saying in sentence, sentence
+
+    return run
+
+
+IMAGES = "simulate:n=96,size=32,seed=3"
+SMALL_AE = ("--n-layers", "2", "--depth", "4", "--l-dim", "8", "--batch-size", "16", "--threshold", "10")
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained auto-encoder, its codes, and an EWM run on them."""
+    root = tmp_path_factory.mktemp("pipeline")
+    for arguments in (
+        ("train", "ae", "--data", IMAGES, *SMALL_AE, "--num-epochs", "4", "--checkpoint", "8", "--save-root", "runs", "--name", "ae"),
+        ("deploy", "runs/ae"),
+        ("train", "ewm", "--targets", "runs/ae/deploy/codes.pt", "--num-epochs", "2", "--ots-steps", "20", "--batch-size", "32",
+         "--n-hidden", "32", "--z-dim", "4", "--save-root", "runs", "--name", "ewm"),
+    ):  # fmt: skip
+        result = run_pgen(*arguments, cwd=root)
+        assert result.returncode == 0, result.stderr
+    return root

@@ -1,0 +1,98 @@
+"""The options of the original code are accepted in both spellings and do something."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pgen.engine.batches import Batches
+from pgen.engine.data import open_training_data
+from pgen.engine.settings import TrainSettings
+from pgen.plugins import registry
+
+CHANGES = [
+    ("gan", "--n_hidden", 24), ("gan", "--n_layers", 1), ("gan", "--z_dim", 7), ("gan", "--g_lr", 0.01), ("gan", "--d_lr", 0.01),
+    ("gan", "--g_opt", "sgd"),
+    ("gan", "--d_opt", "sgd"), ("gan", "--beta", 0.9), ("gan", "--p", 0.5), ("gan", "--batch_size", 8), ("gan", "--num_epochs", 3),
+    ("ae", "--l_dim", 5), ("ae", "--ae_opt", "sgd"), ("ae", "--ae_lr", 0.1), ("ae", "--depth", 2), ("ae", "--loss_fn", "mse"),
+    ("ae", "--n_layers", 1),
+    ("ae", "--beta", 0.1), ("ae", "--p", 0.5),
+    ("ewm", "--g_lr", 0.1), ("ewm", "--g_opt", "sgd"), ("ewm", "--n_hidden", 9), ("ewm", "--psi_lr", 0.5),
+    ("ewm", "--mem_size", 32),
+    ("ewm", "--tess_var", 0.5), ("ewm", "--beta", 0.1), ("ewm", "--p", 0.5), ("ewm", "--n_layers", 1),
+]  # fmt: skip
+BASE = {
+    "gan": ("--data", "simulate:n=24,size=16,seed=1", "--n-hidden", 16, "--batch-size", 12, "--num-epochs", 2),
+    "ae": ("--data", "simulate:n=24,size=16,seed=1", "--n-layers", 2, "--depth", 4, "--batch-size", 12, "--num-epochs", 2),
+    "ewm": ("--targets", "simulate:n=24,size=16,seed=1", "--n-hidden", 16, "--ots-steps", 6, "--batch-size", 16, "--num-epochs", 2),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory):
+    """Trains in this process, for speed; returns the final state."""
+    from pgen.cli.options import validate
+    from pgen.engine.run import Run
+
+    root = tmp_path_factory.mktemp("options")
+
+    def train(model: str, **options):
+        plugin = registry.load(model)
+        given = {str(k)[2:].replace("-", "_"): v for k, v in zip(BASE[model][::2], BASE[model][1::2], strict=True)} | options
+        settings, config = validate([(TrainSettings, {"sample_size": 0, "save_root": str(root)}), (plugin.config_class(), {})], given)
+        run = Run.create(model, settings, config)
+        run.hooks().train(run=run)
+        return run
+
+    return train
+
+
+@pytest.mark.parametrize(("model", "option", "value"), CHANGES)
+def test_option_changes_the_result(trained, model: str, option: str, value: object) -> None:
+    before, after = trained(model), trained(model, **{option[2:]: value})
+    a, b = before.load_model("last").state_dict(), after.load_model("last").state_dict()
+    assert any(a[name].shape != b[name].shape or not torch.equal(a[name], b[name]) for name in a.keys() & b.keys()) or a.keys() != b.keys()
+
+
+def test_both_spellings(pgen) -> None:
+    for name in ("--g_lr", "--g-lr"):
+        text = pgen("train", "gan", name, "0.5", "--dry-run").stdout
+        assert json.loads(text)["config"]["g_lr"] == 0.5
+
+
+def test_data_root_save_root_and_sample_size(pgen, tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).random((12, 8, 8), dtype=np.float32))
+    arguments = ("--data_root", tmp_path, "--dataset", "images.npy", "--save_root", tmp_path / "out", "--sample_size", 4, "--num_epochs", 1)
+    pgen("train", "gan", *arguments, "--n_hidden", 8)
+    assert list((tmp_path / "out/gan-1/samples").glob("*.png"))
+    pgen("train", "gan", *arguments[:-4], "--sample_size", 0, "--num_epochs", 1, "--n_hidden", 8)
+    assert not (tmp_path / "out/gan-2/samples").exists()
+
+
+def _order(**options) -> list[torch.Tensor]:
+    settings = TrainSettings(data="simulate:n=10,size=16,seed=1", batch_size=4, **options)
+    data = open_training_data(settings, registry.load("gan").spec)
+    batches = Batches(data, settings, torch.device("cpu"))
+    stream = batches.stream(0)
+    return [next(stream)[1] for _ in range(2 * batches.steps_per_epoch)]
+
+
+def test_shuffle_and_drop_last() -> None:
+    plain = _order(shuffle=False)
+    assert [len(batch) for batch in plain] == [4, 4, 2] * 2
+    assert torch.equal(torch.cat(plain[:3]), torch.cat(plain[3:]))
+    assert [len(batch) for batch in _order(shuffle=False, drop_last=True)] == [4, 4] * 2
+    shuffled = _order(shuffle=True)
+    assert not torch.equal(torch.cat(shuffled[:3]), torch.cat(shuffled[3:]))
+    assert torch.equal(torch.cat(shuffled[:3]).sum(0), torch.cat(shuffled[3:]).sum(0)) or torch.allclose(
+        torch.cat(shuffled[:3]).sum(0), torch.cat(plain[:3]).sum(0), atol=1e-4
+    )
+
+
+def test_workers_bring_the_same_batches() -> None:
+    for here, there in zip(_order(shuffle=True), _order(shuffle=True, num_workers=2), strict=True):
+        assert torch.equal(here, there)
