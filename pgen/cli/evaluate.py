@@ -57,7 +57,7 @@ def hamming(
         for name, distance in at.distances.items():
             memory, near = distance.memorisation, distance.nearest
             table.add_row(
-                f"{name}: median distance to train", *(f"{near[key].median:.3g}" for key in ("generated_train", "held_out_train"))
+                f"{name}: median distance to train", *(f"{near[key].median:.3g}" for key in ("generated_to_train", "held_out_to_train"))
             )
             low, high = memory.copy_interval
             table.add_row(f"{name}: copy rate", f"{memory.copy_rate:.2%} [{low:.2%}, {high:.2%}]", f"{memory.null_rate:.2%}", style=None)

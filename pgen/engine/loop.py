@@ -51,7 +51,8 @@ class TrainingLoop:
             f"training {self.spec.name} on {self.run.info.name} ({self.run.info.count} samples), {self.run.device}, from step {self.step}"
         )
         saved_at = self.step if self.step else None
-        began, reported, first = time.monotonic(), 0.0, self.step
+        self.began, self.first = time.monotonic(), self.step
+        reported = 0.0
         self.model.train()
         with StopSignal() as stop:
             for epoch, batch in self._stream():
@@ -62,18 +63,18 @@ class TrainingLoop:
                 self.since_checkpoint.add(metrics)
 
                 if self.step % self.settings.log_every == 0:
-                    self._log(epoch, (self.step - first) * self.settings.batch_size / (time.monotonic() - began))
+                    self._log(epoch)
                 if self.step % self.settings.checkpoint == 0:
                     self._save(epoch)
                     saved_at = self.step
                 now = time.monotonic()
                 if now - reported > REPORT_EVERY:
                     reported = now
-                    self._report(epoch, (self.step - first) * self.settings.batch_size / (now - began), metrics)
+                    self._report(epoch, metrics)
         if saved_at != self.step:
             self._save(self._epoch_now())
         self.run.stopped_by = stop.signal
-        self._say(f"{'stopped by a signal' if stop.signal else 'finished'} at step {self.step} after {time.monotonic() - began:.0f} s")
+        self._say(f"{'stopped by a signal' if stop.signal else 'finished'} at step {self.step} after {time.monotonic() - self.began:.0f} s")
         return self.run.folder.path
 
     def _do_step(self, batch: Tensor) -> dict[str, Tensor]:
@@ -104,17 +105,26 @@ class TrainingLoop:
         by_steps = self.step / self.settings.max_steps if self.settings.max_steps else 0.0
         return min(1.0, max(by_steps, self._epoch_now() / self.settings.num_epochs))
 
-    def _report(self, epoch: float, rate: float, metrics: dict[str, Tensor]) -> None:
+    def _rate(self) -> float:
+        """Samples a second since this process began to train."""
+        return (self.step - self.first) * self.settings.batch_size / (time.monotonic() - self.began)
+
+    def _report(self, epoch: float, metrics: dict[str, Tensor]) -> None:
         values = {name: float(value.detach()) for name, value in metrics.items()}
         memory = memory_in_use(self.run.device)
-        self.run.reporter.progress(Progress(self.step, int(epoch) + 1, self.settings.num_epochs, self._fraction(), rate, values, memory))
+        self.run.reporter.progress(
+            Progress(self.step, int(epoch) + 1, self.settings.num_epochs, self._fraction(), self._rate(), values, memory)
+        )
 
-    def _log(self, epoch: float, rate: float) -> None:
+    def _log(self, epoch: float) -> None:
         means = self.since_log.read(self.step)
-        self.run.folder.append_metrics({"step": self.step, "epoch": int(epoch), "samples_per_second": round(rate, 1), **means})
+        if not means:
+            return
+        self.run.folder.append_metrics({"step": self.step, "epoch": int(epoch), "samples_per_second": round(self._rate(), 1), **means})
 
     def _save(self, epoch: float) -> None:
         """Checkpoint, weights and pictures; nothing is written where training has diverged."""
+        self._log(epoch)
         means = self.since_checkpoint.read(self.step)
         if not all(bool(torch.isfinite(value).all()) for value in self.model.parameters()):
             raise diverged("a weight became NaN or infinite", self.step)
