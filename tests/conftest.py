@@ -47,7 +47,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a trained auto-encoder, its codes, and an EWM run on them."""
     root = tmp_path_factory.mktemp("pipeline")
     for arguments in (
-        ("train", "ae", "--data", IMAGES, *SMALL_AE, "--num-epochs", "4", "--checkpoint", "8", "--save-root", "runs", "--name", "ae"),
+        ("train", "ae", "--data", IMAGES, *SMALL_AE, "--num-epochs", "30", "--checkpoint", "60", "--save-root", "runs", "--name", "ae"),
         ("deploy", "runs/ae"),
         ("train", "ewm", "--targets", "runs/ae/deploy/codes.pt", "--num-epochs", "2", "--ots-steps", "20", "--batch-size", "32",
          "--n-hidden", "32", "--z-dim", "4", "--save-root", "runs", "--name", "ewm"),

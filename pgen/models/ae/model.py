@@ -97,7 +97,8 @@ class AutoEncoder(nn.Module):
 def most_probable(probability: Tensor) -> Tensor:
     """Of each image (n, C, H, W), as many pixels as the probabilities sum to, the most probable ones; True where chosen."""
     flat = probability.flatten(1)
-    count = flat.sum(dim=1, keepdim=True).round().long()
+    # A diverged model must reach the check that says so.
+    count = flat.sum(dim=1, keepdim=True).nan_to_num().round().long()
     ranked = flat.sort(dim=1, descending=True).values
     cut = ranked.gather(1, (count - 1).clamp_min(0))
     return ((flat >= cut) & (count > 0)).view_as(probability)
