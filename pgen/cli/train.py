@@ -111,7 +111,7 @@ def _train(plugin: registry.Plugin, given: dict[str, Any], resume: Path | None, 
         run.hooks().train(run=run)
     path = run.folder.path
     console.print(
-        f"Run: {path}\nNext: pgen deploy {path}, pgen sample {path} -n 100 --out samples.h5, or pgen evaluate losses {path}",
+        f"Run: {path}\nNext: pgen deploy {path}, or pgen evaluate losses {path}",
         markup=False,
         highlight=False,
         soft_wrap=True,
