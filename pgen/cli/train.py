@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -12,7 +12,9 @@ from typer.main import get_command
 
 from pgen.cli.console import console, training_reporter
 from pgen.errors import UserError
-from pgen.plugins import registry
+
+if TYPE_CHECKING:
+    from pgen.plugins import registry
 
 _OWN = "Run"
 
@@ -21,10 +23,10 @@ class ModelGroup(TyperGroup):
     """Lists the installed models without importing them; the one that is named becomes a command with its own options."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return registry.names()
+        return _names()
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in registry.names():
+        if cmd_name not in _names():
             return None
         stub = typer.Typer()
         stub.command(name=cmd_name, help=f"Train {cmd_name}.")(lambda: None)
@@ -42,10 +44,18 @@ def _group() -> None:
     """Train a model: pgen train MODEL --data SRC."""
 
 
+def _names() -> list[str]:
+    # Not at the top: pydantic, which the registry needs, would double the time of `pgen --help`.
+    from pgen.plugins import registry
+
+    return registry.names()
+
+
 def model_command(name: str) -> Any:
     """The command of one model: the engine's options and the model's own."""
     from pgen.cli.options import flag, parameters
     from pgen.engine.settings import TrainSettings
+    from pgen.plugins import registry
 
     plugin = registry.load(name)
     config = plugin.config_class()
