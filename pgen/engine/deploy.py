@@ -15,6 +15,7 @@ from pgen.data.images import ArrayImages, ImageSet
 from pgen.data.source import open_images
 from pgen.data.transform import Transform
 from pgen.data.write import write_images
+from pgen.engine import checkpoint as checkpoints
 from pgen.engine.requests import DeployRequest
 from pgen.engine.run import Run
 from pgen.engine.weights import read_header
@@ -103,8 +104,6 @@ def _images_to_encode(run: Run, request: DeployRequest) -> ImageSet:
 
 
 def _step(run: Run, checkpoint: str) -> int:
-    from pgen.engine import checkpoint as checkpoints
-
     if checkpoint == "best":
         return read_header(run.folder.weights).step
     return checkpoints.steps(run.folder)[-1] if checkpoint == "last" else int(checkpoint)

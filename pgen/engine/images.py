@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pgen.data.transform import Transform
-from pgen.engine.weights import load_module, read_header
+from pgen.engine.weights import WeightsHeader, load_module
 from pgen.errors import UserError
 from pgen.plugins.contract import DataInfo
 
@@ -49,13 +49,12 @@ def to_images_for(info: DataInfo, own_decoder: Path, decoder_run: str | None = N
         path = own_decoder
     else:
         raise UserError(f"The codes {info.name} came without a decoder; name their auto-encoder run with --decoder.")
-    check_decoder(path, info)
-    decoder, header = load_module(path)
+    decoder, header = load_decoder(path, info)
     return ToImages(info, decoder, header.data)
 
 
-def check_decoder(path: Path, info: DataInfo) -> None:
-    """UserError unless the weights at ``path`` are of the auto-encoder that made the codes."""
+def load_decoder(path: Path, info: DataInfo) -> tuple[nn.Module, WeightsHeader]:
+    """The auto-encoder that made the codes; UserError where the weights at ``path`` are of another one."""
     assert info.codes is not None
     decoder, header = load_module(path)
     if not callable(getattr(decoder, "decode", None)):
@@ -66,7 +65,8 @@ def check_decoder(path: Path, info: DataInfo) -> None:
             f"--decoder {path}: its latent codes have {size} values, the generator makes {info.size}; name the run that wrote {info.name}."
         )
     wanted = (info.codes["encoder"] or {}).get("weights")
-    if wanted is not None and wanted != read_header(path).sha256:
+    if wanted is not None and wanted != header.sha256:
         raise UserError(
             f"--decoder {path}: the codes {info.name} were made by another training of an auto-encoder; name that run, or deploy this one."
         )
+    return decoder, header

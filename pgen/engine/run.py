@@ -19,7 +19,7 @@ from pgen.engine import defaults
 from pgen.engine.data import TrainingData, open_held_out, open_training_data
 from pgen.engine.device import choose_device
 from pgen.engine.folder import RunFolder
-from pgen.engine.images import ToImages, check_decoder, to_images_for
+from pgen.engine.images import ToImages, load_decoder, to_images_for
 from pgen.engine.reporter import Reporter
 from pgen.engine.seeds import derive
 from pgen.engine.settings import TrainSettings
@@ -51,11 +51,12 @@ class Run:
         plugin = registry.load(model)
         device = choose_device(settings.device, settings.gpu)
         data = open_training_data(settings, plugin.spec)
-        open_held_out(settings, data.info)
+        held_out = open_held_out(settings, data.info)
         decoder = _decoder_of(data.info, settings.targets)
         folder = RunFolder.create(settings.save_root, settings.name, model, overwrite=settings.overwrite)
         run = cls(folder, plugin, settings, config, device, reporter or Reporter())
-        run.__dict__["data"] = data
+        # What was opened for the checks is not opened again.
+        run.__dict__.update(data=data, held_out=held_out)
         if decoder is not None:
             folder.decoder.parent.mkdir()
             shutil.copyfile(decoder, folder.decoder)
@@ -157,5 +158,5 @@ def _decoder_of(info: DataInfo, targets: str | None) -> Path | None:
     path = Path(targets).parent / info.codes["encoder"]["file"]
     if not path.is_file():
         return None
-    check_decoder(path, info)
+    load_decoder(path, info)
     return path
