@@ -27,7 +27,7 @@ RESUMABLE = frozenset(
 class TrainSettings(BaseModel):
     """Every engine option, its default and help; each field is an option of ``pgen train MODEL``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     data: str | None = Field(None, description="Training images: FILE, FOLDER, mnist or simulate, with options as SRC:key=value,key=value.")
     dataset: str | None = Field(None, description="Another name for --data, as in the original code.")

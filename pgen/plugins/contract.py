@@ -14,7 +14,7 @@ class ModelConfig(BaseModel):
     Fields may be bool, int, float, str, a Literal of strings, or one of these ``| None``; bounds come from ``pydantic.Field``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 @dataclass(frozen=True)

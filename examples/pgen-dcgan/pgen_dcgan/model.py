@@ -1,0 +1,75 @@
+"""Generator and discriminator of a DCGAN (arXiv:1511.06434), trained with the non-saturating loss."""
+
+import torch
+from torch import nn
+from torch.nn.functional import softplus
+
+from pgen import UserError
+
+
+class Dcgan(nn.Module):
+    """Generator: noise (n, z_dim) to images (n, channels, rows, columns) in [0, 1]. Discriminator: images to a logit, high for real."""
+
+    def __init__(self, config, data):
+        super().__init__()
+        channels, rows, columns = data.shape
+        step = 2**config.n_layers
+        if rows % step or columns % step:
+            raise UserError(f"--n-layers {config.n_layers}: images of {rows}×{columns} do not halve that often; pass a smaller --n-layers.")
+        self.config = config
+        widths = [config.depth << i for i in range(config.n_layers)]
+        smallest = (widths[-1], rows // step, columns // step)
+        self.generator = make_generator(config.z_dim, smallest, [*reversed(widths), channels])
+        self.discriminator = make_discriminator([channels, *widths], smallest)
+        self.apply(initialise)
+
+    def optimizers(self):
+        return {
+            "generator": torch.optim.Adam(self.generator.parameters(), lr=self.config.g_lr, betas=(0.5, 0.999)),
+            "discriminator": torch.optim.Adam(self.discriminator.parameters(), lr=self.config.d_lr, betas=(0.5, 0.999)),
+        }
+
+    def noise(self, n, *, generator):
+        return torch.randn(n, self.config.z_dim, generator=generator, device=generator.device)
+
+    def forward(self, noise):
+        return self.generator(noise)
+
+    def sample(self, n, *, generator, labels=None):
+        return self(self.noise(n, generator=generator))
+
+    def training_step(self, batch, trainer):
+        fake = self.sample(len(batch), generator=trainer.generator())
+        # softplus(-x) = -log sigmoid(x)
+        d_loss = (softplus(-self.discriminator(batch)) + softplus(self.discriminator(fake.detach()))).mean()
+        trainer.update("discriminator", d_loss)
+        g_loss = softplus(-self.discriminator(fake)).mean()
+        trainer.update("generator", g_loss)
+        return {"d_loss": d_loss, "g_loss": g_loss}
+
+
+def make_generator(z_dim, smallest, widths):
+    """Noise to images: a linear layer to ``smallest``, then one transposed convolution for each doubling."""
+    layers = [nn.Linear(z_dim, smallest[0] * smallest[1] * smallest[2]), nn.Unflatten(1, smallest), nn.BatchNorm2d(smallest[0]), nn.ReLU()]
+    for before, after in zip(widths[:-2], widths[1:-1], strict=True):
+        layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-2], widths[-1], 4, 2, 1), nn.Sigmoid())
+
+
+def make_discriminator(widths, smallest):
+    """Images to one logit each: one strided convolution for each halving, then a linear layer."""
+    layers = []
+    for depth, (before, after) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=depth == 0))
+        if depth:  # the image itself is not normalised, as the paper advises
+            layers.append(nn.BatchNorm2d(after))
+        layers.append(nn.LeakyReLU(0.2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(smallest[0] * smallest[1] * smallest[2], 1), nn.Flatten(0))
+
+
+def initialise(module):
+    """Weights of standard deviation 0.02, as in the paper."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
