@@ -81,6 +81,7 @@ class TrainingLoop:
         # Seeded anew each step, so that dropout and the like do not depend on where a run was interrupted.
         torch.manual_seed(derive(self.settings.seed, "step", self.step))
         self.trainer.step = self.step
+        self.trainer.set_rates(self._epoch_now() / self.settings.num_epochs, self.settings.lr_decay)
         with torch.autocast(self.run.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             metrics = self.model.training_step(batch, self.trainer)  # type: ignore[operator]
         self.step += 1

@@ -53,6 +53,7 @@ class Run:
         data = open_training_data(settings, plugin.spec)
         held_out = open_held_out(settings, data.info)
         decoder = _decoder_of(data.info, settings.targets)
+        plugin.model_class()(config, data.info)  # options that do not fit the data are refused here
         folder = RunFolder.create(settings.save_root, settings.name, model, overwrite=settings.overwrite)
         run = cls(folder, plugin, settings, config, device, reporter or Reporter())
         # What was opened for the checks is not opened again.

@@ -43,6 +43,7 @@ class TrainSettings(BaseModel):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the forward pass.")
     batch_size: int = Field(64, ge=1, description="Images, or noise vectors, a step.")
     num_epochs: int = Field(20, ge=1, description="Passes over the data (outer iterations of a transport model).")
+    lr_decay: float = Field(1.0, gt=0, le=1, description="Last learning rate over the first, with half a cosine over the epochs between.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps, whatever the epoch.")
     shuffle: bool = Field(True, description="Visit the training data in a new random order each epoch.")
     drop_last: bool = Field(False, description="Leave out the last, smaller batch of an epoch.")

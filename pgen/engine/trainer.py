@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,6 +24,19 @@ class Trainer:
         self.device = device
         self.seed, self.batch_size, self.shuffle = seed, batch_size, shuffle
         self.step = 0
+        for optimizer in optimizers.values():
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+
+    def set_rates(self, done: float, last: float) -> None:
+        """Learning rates at the fraction ``done`` of a run: from the model's own down to ``last`` times that, along half a cosine.
+
+        A model may still set rates of its own in ``training_step``.
+        """
+        factor = last + (1 - last) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = factor * group["initial_lr"]
 
     def generator(self, step: int | None = None) -> torch.Generator:
         """The random generator of a step (None: of this one), always at its beginning: the same noise can be drawn again later."""

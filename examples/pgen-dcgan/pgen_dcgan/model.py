@@ -1,5 +1,7 @@
 """Generator and discriminator of a DCGAN (arXiv:1511.06434), trained with the non-saturating loss."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torch.nn.functional import softplus
@@ -51,7 +53,7 @@ class Dcgan(nn.Module):
 def make_generator(z_dim, smallest, widths):
     """Noise to images: a linear layer to ``smallest``, then one transposed convolution for each doubling."""
     layers = [nn.Linear(z_dim, smallest[0] * smallest[1] * smallest[2]), nn.Unflatten(1, smallest), nn.BatchNorm2d(smallest[0]), nn.ReLU()]
-    for before, after in zip(widths[:-2], widths[1:-1], strict=True):
+    for before, after in pairwise(widths[:-1]):
         layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-2], widths[-1], 4, 2, 1), nn.Sigmoid())
 
@@ -59,7 +61,7 @@ def make_generator(z_dim, smallest, widths):
 def make_discriminator(widths, smallest):
     """Images to one logit each: one strided convolution for each halving, then a linear layer."""
     layers = []
-    for depth, (before, after) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for depth, (before, after) in enumerate(pairwise(widths)):
         layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=depth == 0))
         if depth:  # the image itself is not normalised, as the paper advises
             layers.append(nn.BatchNorm2d(after))

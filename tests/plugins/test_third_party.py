@@ -1,0 +1,91 @@
+"""Plug-ins of other people: a whole one, installed with pip, and broken ones, which must not take pgen down."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+import torch
+
+EXAMPLE = Path(__file__).parents[2] / "examples/pgen-dcgan"
+IMAGES = "simulate:n=24,size=16,seed=1"
+TINY = ("--n-layers", 2, "--depth", 4, "--batch-size", 12, "--num-epochs", 2)
+
+
+def on_path(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of packages in which pip has put pgen-dcgan."""
+    root = tmp_path_factory.mktemp("dcgan")
+    source = shutil.copytree(EXAMPLE, root / "source")  # building leaves files in the source folder
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", root / "site", source]
+    subprocess.run(pip, check=True, timeout=120)
+    return root / "site"
+
+
+def test_example_trains_samples_and_deploys(installed: Path, pgen, tmp_path: Path) -> None:
+    env = on_path(installed)
+    assert "--d-lr" in pgen("train", "dcgan", "--help", env=env).stdout
+    pgen("train", "dcgan", "--data", IMAGES, *TINY, "--name", "x", env=env, cwd=tmp_path)
+    pgen("sample", "runs/x", "-n", 5, "--out", "x.h5", env=env, cwd=tmp_path)
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert file["images"].shape == (5, 1, 16, 16)
+    pgen("deploy", "runs/x", env=env, cwd=tmp_path)
+    program = torch.export.load(tmp_path / "runs/x/deploy/generator.pt2").module()
+    assert program(torch.randn(3, 64)).shape == (3, 1, 16, 16)
+
+
+def test_example_is_listed_with_its_package(installed: Path, pgen) -> None:
+    line = next(line for line in pgen("models", env=on_path(installed)).stdout.splitlines() if "dcgan" in line)
+    assert "pgen-dcgan" in line and "0.1.0" in line
+
+
+def test_its_errors_leave_no_run_behind(installed: Path, refuses, tmp_path: Path) -> None:
+    arguments = ("train", "dcgan", "--data", IMAGES, "--n-layers", 5, "--name", "x")
+    refuses(*arguments, saying="--n-layers 5", env=on_path(installed), cwd=tmp_path)
+    assert not (tmp_path / "runs/x").exists()
+
+
+HOOK = "from pgen import ModelSpec, hookimpl\n@hookimpl\ndef pgen_model():\n    return ModelSpec({name!r}, 'a model', 'a:B', 'a:C')\n"
+BROKEN = {
+    "raises": ("raise RuntimeError('its library is missing')", "RuntimeError: its library is missing"),
+    "heavy": ("import torch\n" + HOOK.format(name="heavy"), "imports torch"),
+    "nohook": ("", "returned None"),
+    "misnamed": (HOOK.format(name="another"), "its spec says 'another'"),
+    "badhook": (HOOK.format(name="badhook") + "@hookimpl\ndef train(run, epochs):\n    pass\n", "epochs"),
+}
+
+
+def fake_package(folder: Path, name: str, code: str) -> None:
+    """What pip would leave behind of a one-module plug-in called ``name``."""
+    (folder / f"{name}_module.py").write_text(code)
+    info = folder / f"{name}-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.0\n")
+    (info / "entry_points.txt").write_text(f"[pgen.models]\n{name} = {name}_module\n")
+
+
+def test_broken_plug_ins_are_shown_with_their_cause(pgen, refuses, tmp_path: Path) -> None:
+    for name, (code, _) in BROKEN.items():
+        fake_package(tmp_path, name, code)
+    env = {**on_path(tmp_path), "COLUMNS": "250"}
+    listing = " ".join(pgen("models", env=env).stdout.split())
+    assert "two perceptrons" in listing
+    for name, (_, cause) in BROKEN.items():
+        assert f"{name} 2.0 is broken" in listing
+        refuses("train", name, "--data", IMAGES, saying=cause, env=env, cwd=tmp_path)
+        refuses("train", name, "--data", IMAGES, saying=f"{name} 2.0", env=env, cwd=tmp_path)
+    pgen("train", "gan", "--dry-run", env=env)
+
+
+def test_one_name_from_two_packages(refuses, tmp_path: Path) -> None:
+    fake_package(tmp_path, "gan", "")
+    refuses("train", "gan", "--data", IMAGES, saying="offered by pgen", env=on_path(tmp_path), cwd=tmp_path)
