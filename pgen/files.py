@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from pgen.errors import UserError
 
@@ -28,6 +32,23 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_through_memory(path: str | os.PathLike[str], save: Callable[[IO[bytes]], object]) -> None:
+    """Write to ``path``, atomically, what ``save`` puts into a binary stream.
+
+    Through memory, since the writers of torch and safetensors tell of a full disk in errors of their own, Python's files in an OSError.
+    """
+    buffer = io.BytesIO()
+    save(buffer)
+    with atomic(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def need_space(path: str | os.PathLike[str], size: int) -> None:
+    """OSError unless ``size`` bytes more are free where ``path`` lies."""
+    if shutil.disk_usage(Path(path).parent).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool) -> Path:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 
-def run_pgen(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """``pgen ARGUMENTS`` in a process of its own."""
+def run_pgen(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    """``pgen ARGUMENTS`` in a process of its own; ``options`` are those of subprocess.run."""
     command = [sys.executable, "-m", "pgen", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
 
 
 @pytest.fixture

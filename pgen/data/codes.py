@@ -17,7 +17,7 @@ from pgen.data.kinds import kind_of
 from pgen.data.planes import only
 from pgen.data.reading import reading
 from pgen.errors import UserError
-from pgen.files import atomic, refuse_existing
+from pgen.files import refuse_existing, write_through_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,11 +74,9 @@ class Codes:
         """Writes a codes.pt. UserError if it exists and ``overwrite`` is not set."""
         import torch
 
-        with atomic(refuse_existing(path, overwrite=overwrite)) as temporary:
-            torch.save(
-                {"format": FORMAT, **{k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(self).items() if k in _FIELDS}},
-                temporary,
-            )
+        values = {k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(self).items() if k in _FIELDS}
+        path = refuse_existing(path, overwrite=overwrite)
+        write_through_memory(path, lambda stream: torch.save({"format": FORMAT, **values}, stream))
         return Path(path)
 
 

@@ -17,7 +17,7 @@ from pgen import __version__
 from pgen.data.images import ImageSet, read_all, subset
 from pgen.data.png import INDEX
 from pgen.errors import UserError
-from pgen.files import atomic, refuse_existing
+from pgen.files import atomic, need_space, refuse_existing
 
 FORMAT = "pgen-images-1"
 CHUNK_BYTES = 2**18  #: of one compressed HDF5 chunk: small enough for scattered reads, large enough to compress
@@ -83,6 +83,8 @@ def _write_hdf5(path: Path, pieces: Iterator[ImageSet]) -> None:
     with h5py.File(path, "w") as file:
         for piece in pieces:
             columns = {"images": read_all(piece), **_columns(piece)}
+            # HDF5 crashes the process when a write fails, so that must be foreseen.
+            need_space(path, sum(values.nbytes for values in columns.values()))
             if "images" not in file:
                 file.attrs.update(format=FORMAT, pgen_version=__version__, unit=piece.unit)
             for key, values in columns.items():

@@ -11,7 +11,7 @@ import torch
 
 from pgen.engine.folder import RunFolder
 from pgen.errors import UserError
-from pgen.files import atomic
+from pgen.files import write_through_memory
 
 
 @dataclass
@@ -40,8 +40,7 @@ def steps(folder: RunFolder) -> list[int]:
 def save(folder: RunFolder, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write a checkpoint and remove all but the newest ``keep`` and the best."""
     path = path_of(folder, checkpoint.step)
-    with atomic(path) as temporary:
-        torch.save(asdict(checkpoint), temporary)
+    write_through_memory(path, lambda stream: torch.save(asdict(checkpoint), stream))
     best = checkpoint.best[0] if checkpoint.best else None
     for old in steps(folder)[:-keep]:
         if old != best:

@@ -20,7 +20,7 @@ from pgen.engine.requests import DeployRequest
 from pgen.engine.run import Run
 from pgen.engine.weights import read_header
 from pgen.errors import UserError
-from pgen.files import atomic, refuse_existing
+from pgen.files import refuse_existing, write_through_memory
 from pgen.metrics.reconstruction import reconstruction_error
 from pgen.report.grid import save_rows
 
@@ -129,6 +129,5 @@ def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest) -> lis
     noise = model.noise(2, generator=torch.Generator().manual_seed(0)).cpu()  # type: ignore[operator]
     exported = torch.export.export(program, (noise,), dynamic_shapes=({0: torch.export.Dim("images", min=1)},))
     facts = {"format": "pgen-generator-1", "noise": list(noise.shape[1:]), "unit": to_images.unit, "run": run.folder.path.name}
-    with atomic(path) as temporary:
-        torch.export.save(exported, temporary, extra_files={"pgen.json": json.dumps(facts)})
+    write_through_memory(path, lambda stream: torch.export.save(exported, stream, extra_files={"pgen.json": json.dumps(facts)}))
     return [path]

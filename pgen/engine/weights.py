@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import nn
 
 from pgen.errors import UserError
-from pgen.files import atomic
+from pgen.files import write_through_memory
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
 
@@ -35,9 +35,9 @@ class WeightsHeader:
 def save_weights(path: Path, state: dict[str, torch.Tensor], *, model: str, config: ModelConfig, data: DataInfo, step: int) -> None:
     """Write a model's state with all that is needed to build the model again."""
     header = {"format": FORMAT, "model": model, "config": config.model_dump(mode="json"), "data": data.to_dict(), "step": step}
-    with atomic(path) as temporary:
-        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-        save_file(tensors, temporary, metadata={"pgen": json.dumps(header)})
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    content = serialise(tensors, metadata={"pgen": json.dumps(header)})
+    write_through_memory(path, lambda stream: stream.write(content))
 
 
 def read_header(path: Path) -> WeightsHeader:

@@ -34,6 +34,14 @@ MODELS = {
 }
 
 
+def assert_same(root: Path, first: str, second: str, step: int) -> None:
+    """The checkpoints of two runs at a step are equal, bit for bit."""
+    a, b = (torch.load(root / name / f"checkpoints/step-{step:08d}.pt", weights_only=True) for name in (first, second))
+    for name, value in a["model"].items():
+        assert torch.equal(value, b["model"][name]), name
+    assert str(a["optimizers"]) == str(b["optimizers"])
+
+
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("steps", [11])
 def test_resume_is_exact(model: str, steps: int, pgen, tmp_path: Path) -> None:
@@ -41,10 +49,24 @@ def test_resume_is_exact(model: str, steps: int, pgen, tmp_path: Path) -> None:
     pgen("train", model, *common, "--name", "whole", "--max-steps", 27)
     pgen("train", model, *common, "--name", "halves", "--max-steps", steps)
     pgen("train", model, "--resume", tmp_path / "halves", "--max-steps", 27)
-    whole, halves = (torch.load(tmp_path / name / "checkpoints/step-00000027.pt", weights_only=True) for name in ("whole", "halves"))
-    for name, value in whole["model"].items():
-        assert torch.equal(value, halves["model"][name]), name
-    assert str(whole["optimizers"]) == str(halves["optimizers"])
+    assert_same(tmp_path, "whole", "halves", 27)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_resume_after_kill_is_exact(model: str, pgen, tmp_path: Path) -> None:
+    common = (*MODELS[model], "--save-root", tmp_path, "--sample-size", 0, "--num-epochs", 10**6, "--lr-decay", 0.1, "--checkpoint", 5)
+    command = [sys.executable, "-m", "pgen", "train", model, *map(str, (*common, "--name", "killed"))]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (found := sorted((tmp_path / "killed/checkpoints").glob("step-*.pt"))) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL
+    last = int(sorted((tmp_path / "killed/checkpoints").glob("step-*.pt"))[-1].stem[5:]) + 7
+    assert found and last < 10**5
+    pgen("train", model, "--resume", tmp_path / "killed", "--max-steps", last)
+    pgen("train", model, *common, "--name", "whole", "--max-steps", last)
+    assert_same(tmp_path, "whole", "killed", last)
 
 
 def test_sigterm_finishes_the_step_and_saves(tmp_path: Path) -> None:
