@@ -45,7 +45,8 @@ def _error(run: Run, model: torch.nn.Module, images: ImageSet) -> Reconstruction
     transform, to_images = Transform.from_dict(run.info.transform), run.to_images()
     real, rebuilt = [], []
     for start in range(0, len(images), BATCH):
-        batch = transform.forward(torch.from_numpy(images.read(range(start, min(start + BATCH, len(images))))).to(run.device))
-        real.append(transform.inverse(batch).cpu().numpy())
+        real.append(images.read(range(start, min(start + BATCH, len(images)))))
+        batch = transform.forward(torch.from_numpy(real[-1]).to(run.device))
         rebuilt.append(to_images(model.decode(model.encode(batch))).cpu().numpy())  # type: ignore[operator]
-    return reconstruction_error(np.concatenate(real), np.concatenate(rebuilt))
+    # Against the images as they are: what zero suppression took away counts as lost.
+    return reconstruction_error(np.concatenate(real), np.concatenate(rebuilt), run.settings.threshold)

@@ -153,6 +153,12 @@ def verdict(
             False,
             f"{at}: no copying. {small.capitalize()} alone is too small, {large.capitalize()} is not, as when occupancy is off. {rates}.",
         )
+    if all(result.memorisation.closer for result in distances.values()):
+        return (
+            False,
+            f"{at}: no copying found, but closer. The bulk of the images lies nearer to train than unseen ones do, as when they are too "
+            f"smooth; {_reach(power)}. {rates}.",
+        )
     return False, f"{at}: no copying found; {_reach(power)}. {rates}."
 
 

@@ -65,8 +65,10 @@ class Memorisation(Result):
         z: global Z.
         matched: Z against held-out images of like occupancy.
         cells: Z by cell of image space.
-        copying: one of ``copy_z``, ``matched.z`` and ``cells.worst`` (for as many cells as there are) is significant. ``z`` is not
-            among them: a model that only draws more of the easy, dim images than it should has a negative ``z``.
+        copying: ``copy_z`` is significant: more images than chance has are as near to train as hardly any unseen one of like occupancy.
+        closer: ``matched.z`` or ``cells.worst`` (for as many cells as there are) is significant: the bulk lies nearer to train, as
+            smooth images do without being copies. ``z`` counts for neither: a model that only draws more of the easy, dim images than
+            it should has a negative ``z``.
     """
 
     cutoff: float
@@ -79,6 +81,7 @@ class Memorisation(Result):
     matched: Stratified
     cells: Stratified
     copying: bool
+    closer: bool
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ def memorisation(generated: Floats, held_out: Floats, *, lit: tuple[Ints, Ints],
         z=mann_whitney_z(generated, held_out),
         matched=matched,
         cells=by_cell,
-        copying=any(z < SIGNIFICANT for z in (copy_z, matched.z, worst)),
+        copying=copy_z < SIGNIFICANT,
+        closer=any(z < SIGNIFICANT for z in (matched.z, worst)),
     )
 
 

@@ -1,0 +1,108 @@
+"""The two-stage path by the command line alone: ae -> deploy -> ewm -> sample -> evaluate, with the figures that say how good it is.
+
+    python benchmarks/two_stage.py NAME --train FILE --held-out FILE [--threshold 2] [--lit 10] [--show-real] [--seed 0]
+
+writes results/NAME.json (beside this script) and ../docs/NAME.png: generated images, or, with --show-real, three rows of real,
+reconstructed and generated ones. --threshold is the zero suppression of the training, --lit the charge above which a pixel counts as
+occupied. Total charge is that of all pixels of the files as they are, whatever was suppressed in training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import pgen
+from pgen.data import open_images, read_all
+from pgen.metrics.images import compare_statistics
+from pgen.metrics.reconstruction import reconstruction_error
+from pgen.report.grid import save_grid, save_rows
+
+HERE = Path(__file__).parent
+
+
+class Clocked:
+    """Runs pgen commands in a folder and keeps their lines and wall times."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder, {}
+
+    def __call__(self, *arguments: object) -> None:
+        words = [str(word) for word in arguments]
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-m", "pgen", *words], check=True, cwd=self.folder)
+        self.log["pgen " + " ".join(words)] = round(time.monotonic() - began, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name")
+    parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--held-out", type=Path, required=True)
+    parser.add_argument("--threshold", type=float, default=2)
+    parser.add_argument("--lit", type=float, default=10)
+    parser.add_argument("--show-real", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for link, target in (("train.h5", given.train), ("held_out.h5", given.held_out)):
+            (folder / link).symlink_to(target.resolve())
+        data = {key: read_all(open_images(str(folder / f"{key}.h5"))) for key in ("train", "held_out")}
+        run = Clocked(folder)
+        seed = ("--seed", given.seed)
+        run("train", "ae", "--data", "train.h5", "--held-out", "held_out.h5", "--threshold", f"{given.threshold:g}", "--name", "ae", *seed)
+        run("deploy", "runs/ae")
+        run("deploy", "runs/ae", "--data", "held_out.h5", "--out", "unseen")
+        run("train", "ewm", "--targets", "runs/ae/deploy/codes.pt", "--name", "ewm", *seed)
+        run("sample", "runs/ewm", "-n", len(data["train"]), "--out", "samples.h5")
+        run("evaluate", "hamming", "--generated", "samples.h5", "--train", "train.h5", "--held-out", "held_out.h5",
+            "--threshold", f"{given.lit:g}")  # fmt: skip
+        reconstructed = read_all(open_images(str(folder / "unseen/reconstructions.h5")))
+        generated = read_all(open_images(str(folder / "samples.h5")))
+        hamming = json.loads((folder / "evaluation/hamming.json").read_text())
+        certificate = [line for line in map(json.loads, (folder / "runs/ewm/metrics.jsonl").read_text().splitlines()) if "chi2" in line]
+
+    sets = {"held-out": data["held_out"], "reconstructed held-out": reconstructed, "train": data["train"], "generated": generated}
+    error = reconstruction_error(data["held_out"], reconstructed, given.lit)
+    result = {
+        "what": "two-stage generation; charge of all pixels, occupancy of pixels above `lit`; ratios to held-out",
+        "lit": given.lit,
+        "seed": given.seed,
+        "commands_and_seconds": run.log,
+        "held_out_mse": error.mse,
+        "held_out_mse_over_predict_zero": error.mse / error.predict_zero_mse,
+        "statistics": [row.to_dict() for row in compare_statistics(sets, given.lit)],
+        "generated_over_train": [row.to_dict() for row in compare_statistics({"train": data["train"], "generated": generated}, given.lit)][
+            1
+        ],
+        "ewm_chi2": certificate[-1]["chi2"],
+        "ewm_never_hit": certificate[-1]["never_hit"],
+        "hamming_verdict": [at["verdict"] for at in hamming["thresholds"]],
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
+        "versions": {"pgen": pgen.__version__, "torch": torch.__version__, "numpy": np.__version__},
+    }
+    (HERE / "results" / f"{given.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    picture = HERE.parent / "docs" / f"{given.name}.png"
+    if given.show_real:
+        save_rows(picture, {"real": data["held_out"][:10], "reconstructed": reconstructed[:10], "generated": generated[:10]})
+    else:
+        save_grid(picture, generated[:48], columns=8)
+    print(json.dumps({key: result[key] for key in ("held_out_mse_over_predict_zero", "statistics", "generated_over_train")}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
