@@ -2,7 +2,8 @@
 
 Detector images are 97-99 % empty. A decoder that predicts one value a pixel, by mean squared error, answers doubt with a dim
 smear, which zero suppression then removes: charge is lost. The loss ``charge`` is that of a hurdle model (Mullahy 1986): a
-Bernoulli for "lit", and the charge given "lit". Decoding lights as many pixels as the probabilities sum to.
+Bernoulli for "lit", and the charge given "lit". Decoding lights as many pixels as the probabilities sum to, and gives their charges
+the spectrum of real ones.
 """
 
 from __future__ import annotations
@@ -16,17 +17,13 @@ from torch.nn import functional as F
 from pgen.data.transform import Transform
 from pgen.models.ae.config import AeConfig
 from pgen.models.ae.layers import encoder_and_decoder
+from pgen.models.ae.spectrum import ChargeSpectrum
 from pgen.models.layers import make_optimizer
 from pgen.plugins.contract import DataInfo
-
-#: Rate of the running totals of real and decoded charge.
-RATE = 0.02
 
 
 class AutoEncoder(nn.Module):
     """encode: images (n, C, H, W) in [0, 1] to codes (n, l_dim) of about unit variance; decode: the way back."""
-
-    totals: Tensor
 
     def __init__(self, config: AeConfig, data: DataInfo) -> None:
         super().__init__()
@@ -38,8 +35,7 @@ class AutoEncoder(nn.Module):
         self.encoder, self.decoder = encoder_and_decoder(config, data.shape, maps)
         # Fixes the scale of codes, which gives the noise on them a meaning.
         self.scale = nn.BatchNorm1d(config.l_dim, affine=False)
-        # Running totals of real and of decoded charge: their ratio is a gain that keeps the total.
-        self.register_buffer("totals", torch.zeros(2))
+        self.spectrum = ChargeSpectrum()
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
@@ -53,8 +49,7 @@ class AutoEncoder(nn.Module):
         if self.config.loss_fn != "charge":
             return torch.sigmoid(maps)
         lit, value = maps.chunk(2, dim=1)
-        gain = torch.where(self.totals[1] > 0, self.totals[0] / self.totals[1].clamp_min(1e-12), torch.ones_like(self.totals[0]))
-        charge = self.transform.inverse(torch.sigmoid(value)) * gain
+        charge = self.spectrum(self.transform.inverse(torch.sigmoid(value)))
         return torch.where(most_probable(torch.sigmoid(lit)), self.transform.forward(charge), torch.zeros_like(charge))
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
@@ -89,9 +84,8 @@ class AutoEncoder(nn.Module):
     @torch.no_grad()
     def _follow_charge(self, batch: Tensor, maps: Tensor) -> None:
         lit, value = maps.float().chunk(2, dim=1)
-        decoded = self.transform.inverse(torch.sigmoid(value)) * most_probable(torch.sigmoid(lit))
-        # Numerator and denominator apart: a mean of ratios would be thrown off by one nearly blank batch.
-        self.totals.lerp_(torch.stack([self.transform.inverse(batch).sum(), decoded.sum()]), RATE)
+        decoded = self.transform.inverse(torch.sigmoid(value))[most_probable(torch.sigmoid(lit))]
+        self.spectrum.follow(self.transform.inverse(batch[batch > 0]), decoded)
 
 
 def most_probable(probability: Tensor) -> Tensor:
