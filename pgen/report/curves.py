@@ -13,7 +13,7 @@ from pgen.errors import UserError
 from pgen.report.figure import new_figure, save_figure
 
 _AXES = ("step", "epoch")  # what a record may count by, the finer first
-_NOT_PLOTTED = (*_AXES, "time", "seconds", "images")
+_NOT_PLOTTED = (*_AXES, "samples_per_second")
 _SMOOTH_FROM = 50  # points from which a curve is smoothed
 
 Record = Mapping[str, Any]

@@ -23,23 +23,44 @@ def test_as_many_pixels_as_the_probabilities_sum_to_and_the_best_ones(seed: int,
             assert p[c].min() >= p[~c].max()
 
 
-def test_spectrum_is_matched_beyond_its_mean() -> None:
-    random = torch.Generator().manual_seed(0)
-    real = 2 + 20 * torch.empty(50_000).exponential_(generator=random)
-    decoded = 22 + 0.2 * (real - 22)  # bunched around the mean
-    spectrum = ChargeSpectrum()
-    assert torch.equal(spectrum(decoded), decoded)
-    for part_real, part_decoded in zip(real.split(5000), decoded.roll(77).split(5000), strict=True):
-        spectrum.follow(part_real, part_decoded)
-    matched = spectrum(decoded)
-    assert float(matched.sum()) == pytest.approx(float(real.sum()), rel=0.01)
-    for threshold in (5, 10, 50, 100):
-        assert float((matched > threshold).float().mean()) == pytest.approx(float((real > threshold).float().mean()), abs=0.005)
-    ordered = spectrum(torch.linspace(0, 2 * float(decoded.max()), 1000))
-    assert (ordered.diff() >= 0).all() and ordered[-1] > real.max()
+def bunched(seed: int, n: int = 400, side: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Real images (n, 1, side, side) of various brightness, decoded ones whose charges bunch about their mean, and where both are lit."""
+    random = torch.Generator().manual_seed(seed)
+    lit = torch.rand(n, 1, side, side, generator=random) < 0.3
+    brightness = 20 * torch.empty(n, 1, 1, 1).exponential_(generator=random) + 5
+    real = brightness * torch.empty(n, 1, side, side).exponential_(generator=random) * lit
+    decoded = 0.7 * (brightness + 0.2 * (real - brightness)) * lit
+    return real, decoded, lit
 
 
-def test_spectrum_ignores_empty_batches() -> None:
+def test_spectrum_keeps_total_charge_and_occupancy_above_any_threshold() -> None:
     spectrum = ChargeSpectrum()
-    spectrum.follow(torch.tensor([]), torch.tensor([1.0]))
-    assert spectrum(torch.tensor([3.0])) == 3.0
+    for seed in range(5):
+        real, decoded, lit = bunched(seed)
+        spectrum.follow(real, lit, decoded, lit)
+    real, decoded, lit = bunched(9)
+    matched = spectrum(decoded, lit)
+    assert float(matched.sum()) == pytest.approx(float(real.sum()), rel=0.05)
+    for threshold in (2, 5, 10, 50, 100):
+        wanted, before, found = (float((images > threshold).float().mean()) for images in (real, decoded, matched))
+        assert abs(found - wanted) < 0.01
+        assert threshold in (10, 50) or abs(before - wanted) > 0.01  # without it, occupancy is off
+    assert not matched[~lit].any()
+
+
+def test_brightness_of_an_image_stays_the_decoders_answer() -> None:
+    spectrum = ChargeSpectrum()
+    real, decoded, lit = bunched(0)
+    spectrum.follow(real, lit, decoded, lit)
+    ratio = spectrum(decoded, lit).sum((1, 2, 3)) / decoded.sum((1, 2, 3))
+    torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio))
+
+
+def test_spectrum_ignores_blank_batches_and_survives_blank_images() -> None:
+    spectrum = ChargeSpectrum()
+    blank, nothing = torch.zeros(2, 1, 3, 3), torch.zeros(2, 1, 3, 3, dtype=torch.bool)
+    spectrum.follow(blank, nothing, blank + 1, ~nothing)
+    assert torch.equal(spectrum(blank + 3, ~nothing), blank + 3)
+    real, decoded, lit = bunched(0)
+    spectrum.follow(real, lit, decoded, lit)
+    assert torch.equal(spectrum(blank, nothing), blank)

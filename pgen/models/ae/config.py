@@ -10,14 +10,16 @@ from pgen.models.options import Arch, Optimizer
 
 class AeConfig(ModelConfig):
     arch: Arch = Field("conv", description="Layers: convolutions, or a perceptron.")
-    l_dim: int = Field(64, ge=1, description="Values in a latent code.")
+    l_dim: int = Field(40, ge=1, description="Values in a latent code.")
     depth: int = Field(16, ge=1, description="Channels of the first convolution, doubled each layer; a perceptron is 32 times as wide.")
     n_layers: int = Field(4, ge=1, description="Stages of the encoder, each halving the image; hidden layers of a perceptron.")
     loss_fn: Literal["charge", "mse", "bce"] = Field(
         "charge", description="charge: which pixels are lit, and their charge; mse, bce: pixel by pixel."
     )
     charge_weight: float = Field(100.0, gt=0, description="Weight of the charge of lit pixels against whether they are lit (loss charge).")
-    code_noise: float = Field(0.1, ge=0, description="Gaussian noise on codes in training, in their standard deviations: a smooth decoder.")
+    code_noise: float = Field(
+        0.15, ge=0, description="Gaussian noise on codes in training, in their standard deviations: a smooth decoder."
+    )
     p: float = Field(0.0, ge=0, lt=1, description="Dropout before the code.")
     ae_lr: float = Field(2e-3, gt=0, description="Learning rate.")
     ae_opt: Optimizer = Field("adam", description="Optimiser.")

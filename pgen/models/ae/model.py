@@ -49,8 +49,8 @@ class AutoEncoder(nn.Module):
         if self.config.loss_fn != "charge":
             return torch.sigmoid(maps)
         lit, value = maps.chunk(2, dim=1)
-        charge = self.spectrum(self.transform.inverse(torch.sigmoid(value)))
-        return torch.where(most_probable(torch.sigmoid(lit)), self.transform.forward(charge), torch.zeros_like(charge))
+        charge = self.spectrum(self.transform.inverse(torch.sigmoid(value)), most_probable(torch.sigmoid(lit)))
+        return self.transform.forward(charge)
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
         losses, maps = self._losses(batch, noisy=True)
@@ -84,8 +84,8 @@ class AutoEncoder(nn.Module):
     @torch.no_grad()
     def _follow_charge(self, batch: Tensor, maps: Tensor) -> None:
         lit, value = maps.float().chunk(2, dim=1)
-        decoded = self.transform.inverse(torch.sigmoid(value))[most_probable(torch.sigmoid(lit))]
-        self.spectrum.follow(self.transform.inverse(batch[batch > 0]), decoded)
+        decoded, real = self.transform.inverse(torch.sigmoid(value)), self.transform.inverse(batch)
+        self.spectrum.follow(real, batch > 0, decoded, most_probable(torch.sigmoid(lit)))
 
 
 def most_probable(probability: Tensor) -> Tensor:
