@@ -1,6 +1,6 @@
 """The two-stage path by the command line alone: ae -> deploy -> ewm -> sample -> evaluate, with the figures that say how good it is.
 
-    python benchmarks/two_stage.py NAME --train FILE --held-out FILE [--threshold 1] [--lit 10] [--show-real] [--seed 0]
+    python benchmarks/two_stage.py NAME --train FILE --held-out FILE [--threshold 2] [--lit 10] [--show-real] [--seed 0]
 
 writes results/NAME.json (beside this script) and ../docs/NAME.png: generated images, or, with --show-real, three rows of real,
 reconstructed and generated ones. --threshold is the zero suppression of the training, --lit the charge above which a pixel counts as
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True)
-    parser.add_argument("--threshold", type=float, default=1)
+    parser.add_argument("--threshold", type=float, default=2)
     parser.add_argument("--lit", type=float, default=10)
     parser.add_argument("--show-real", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
