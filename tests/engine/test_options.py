@@ -16,7 +16,7 @@ from pgen.plugins import registry
 
 CHANGES = [
     ("gan", "--n_hidden", 24), ("gan", "--n_layers", 1), ("gan", "--z_dim", 7), ("gan", "--g_lr", 0.01), ("gan", "--d_lr", 0.01),
-    ("gan", "--g_opt", "sgd"),
+    ("gan", "--g_opt", "sgd"), ("gan", "--lr_decay", 0.01), ("ae", "--lr_decay", 0.01), ("ewm", "--lr_decay", 0.9),
     ("gan", "--d_opt", "sgd"), ("gan", "--beta", 0.9), ("gan", "--p", 0.5), ("gan", "--batch_size", 8), ("gan", "--num_epochs", 3),
     ("ae", "--l_dim", 5), ("ae", "--ae_opt", "sgd"), ("ae", "--ae_lr", 0.1), ("ae", "--depth", 2), ("ae", "--loss_fn", "mse"),
     ("ae", "--n_layers", 1),
