@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 _OPTIMIZERS = {
     "adam": lambda params, lr, beta: torch.optim.Adam(params, lr=lr, betas=(beta, 0.999)),
@@ -21,11 +22,20 @@ def make_optimizer(name: str, params: Iterable[nn.Parameter], lr: float, beta: f
     return _OPTIMIZERS[name](list(params), lr, beta)
 
 
-def mlp(sizes: list[int], *, p: float = 0.0, slope: float = 0.2) -> nn.Sequential:
-    """Linear layers through ``sizes``, LeakyReLU and dropout ``p`` between them, nothing after the last."""
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation that meets a batch of one sample, which has no spread, with its running statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+def mlp(sizes: list[int], *, p: float = 0.0, slope: float = 0.2, normalise: bool = False) -> nn.Sequential:
+    """Linear layers through ``sizes``; between them, normalisation if asked for, LeakyReLU and dropout ``p``; nothing after the last."""
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(sizes[:-1]):
-        layers += [nn.Linear(before, after), nn.LeakyReLU(slope)]
+        layers += [nn.Linear(before, after), *([BatchNorm(after)] if normalise else []), nn.LeakyReLU(slope)]
         if p:
             layers.append(nn.Dropout(p))
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))

@@ -48,6 +48,12 @@ def test_bf16(pgen, tmp_path: Path) -> None:
         np.testing.assert_allclose(losses["bf16"][name], losses["fp32"][name], rtol=0.1)
 
 
+def test_a_last_batch_of_one_image(pgen, tmp_path: Path) -> None:
+    images = "simulate:n=17,size=16,seed=3"
+    for model, options in (("gan", ("--n-hidden", 8)), ("ae", ("--n-layers", 2, "--depth", 4))):
+        pgen("train", model, "--data", images, *options, "--batch-size", 16, "--num-epochs", 2, "--name", model, cwd=tmp_path)
+
+
 def test_convolutional_ewm_on_images(pgen, refuses, pipeline: Path, tmp_path: Path) -> None:
     conv = ("--arch", "conv", "--n-layers", 2, "--n-hidden", 8, "--ots-steps", 6, "--batch-size", 16, "--num-epochs", 1, "--name", "x")
     pgen("train", "ewm", "--targets", IMAGES, *conv, cwd=tmp_path)

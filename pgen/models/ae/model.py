@@ -18,7 +18,7 @@ from pgen.data.transform import Transform
 from pgen.models.ae.config import AeConfig
 from pgen.models.ae.layers import encoder_and_decoder
 from pgen.models.ae.spectrum import ChargeSpectrum
-from pgen.models.layers import make_optimizer
+from pgen.models.layers import BatchNorm, make_optimizer
 from pgen.plugins.contract import DataInfo
 
 
@@ -34,7 +34,7 @@ class AutoEncoder(nn.Module):
         maps = 2 * channels if config.loss_fn == "charge" else channels
         self.encoder, self.decoder = encoder_and_decoder(config, data.shape, maps)
         # Fixes the scale of codes, which gives the noise on them a meaning.
-        self.scale = nn.BatchNorm1d(config.l_dim, affine=False)
+        self.scale = BatchNorm(config.l_dim, affine=False)
         self.spectrum = ChargeSpectrum()
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:

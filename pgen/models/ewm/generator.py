@@ -8,7 +8,7 @@ from torch import nn
 
 from pgen.errors import UserError
 from pgen.models.ewm.config import EwmConfig
-from pgen.models.layers import mlp
+from pgen.models.layers import BatchNorm, mlp
 from pgen.plugins.contract import DataInfo
 
 
@@ -25,7 +25,7 @@ def make_generator(config: EwmConfig, data: DataInfo) -> nn.Sequential:
         return nn.Sequential(layers, nn.Sigmoid(), nn.Unflatten(1, data.shape))
     if config.match_moments:
         # A least-squares fit to scattered targets shrinks towards their mean; this holds the scale.
-        return nn.Sequential(layers, nn.BatchNorm1d(data.size, affine=False))
+        return nn.Sequential(layers, BatchNorm(data.size, affine=False))
     return nn.Sequential(layers)
 
 

@@ -20,7 +20,8 @@ class Gan(nn.Module):
         super().__init__()
         self.config, self.shape = config, data.shape
         hidden = [config.n_hidden] * config.n_layers
-        self.generator = mlp([config.z_dim, *hidden, data.size])
+        # Without normalisation the generator soon answers every noise with one image.
+        self.generator = mlp([config.z_dim, *hidden, data.size], normalise=True)
         self.discriminator = mlp([data.size, *hidden, 1], p=config.p)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -50,4 +51,4 @@ class Gan(nn.Module):
         return {"d_loss": d_loss, "g_loss": g_loss, "d_real": torch.sigmoid(real_logit).mean(), "d_fake": torch.sigmoid(fake_logit).mean()}
 
     def _judge(self, images: Tensor) -> Tensor:
-        return self.discriminator(images.flatten(1))
+        return self.discriminator(2 * images.flatten(1) - 1)
