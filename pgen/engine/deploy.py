@@ -56,10 +56,9 @@ def _deploy_encoder(run: Run, model: nn.Module, request: DeployRequest) -> list[
     def rebuild() -> Iterator[ArrayImages]:
         for start in range(0, len(images), request.batch_size):
             indices = range(start, min(start + request.batch_size, len(images)))
-            # What is compared is what the model was asked for: the zero-suppressed image.
-            batch = transform.forward(torch.from_numpy(images.read(indices)).to(run.device))
-            code = model.encode(batch)  # type: ignore[operator]
-            real, rebuilt = transform.inverse(batch).cpu().numpy(), to_images(model.decode(code)).cpu().numpy()  # type: ignore[operator]
+            real = images.read(indices)
+            code = model.encode(transform.forward(torch.from_numpy(real).to(run.device)))  # type: ignore[operator]
+            rebuilt = to_images(model.decode(code)).cpu().numpy()  # type: ignore[operator]
             result = reconstruction_error(real, rebuilt)
             codes.append(code.float().cpu())
             errors.append(result.per_image)

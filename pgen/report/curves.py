@@ -95,26 +95,18 @@ def save_reconstruction_curve(
     save_figure(figure, path)
 
 
-def save_histogram(
-    path: str | os.PathLike[str], counts: npt.ArrayLike, title: str, xlabel: str, expected: npt.ArrayLike | None = None
-) -> None:
-    """How often each count occurs: of (N,) ``counts``, such as the hits of each target, against (N,) or scalar ``expected`` ones."""
+def save_histogram(path: str | os.PathLike[str], counts: npt.ArrayLike, title: str, xlabel: str) -> None:
+    """How often each count occurs among (N,) ``counts``, such as the hits of each target."""
     counts = np.asarray(counts)
     if not counts.size:
         raise UserError(f"{title}: found no counts, wanted one a target.")
-    expectation = None if expected is None else np.broadcast_to(np.asarray(expected, dtype=float), counts.shape)
-    top = max(float(counts.max()), 0.0 if expectation is None else float(expectation.max()))
+    top = float(counts.max())
     low = float(counts.min()) if counts.min() > top / 2 else 0.0
     width = max(1, int(np.ceil((top - low + 1) / 60)))  # whole numbers a bar, so that no bar holds more values than its neighbour
     edges = np.arange(low, top + width + 1, width) - 0.5
     figure = new_figure(7, 4)
     axes = figure.subplots()
-    axes.hist(counts, list(edges), color="C0", alpha=0.8, label=f"found: mean {counts.mean():,.4g}, none in {(counts == 0).mean():.1%}")
-    if expectation is not None:
-        if np.ptp(expectation) > 0:
-            axes.hist(expectation, list(edges), histtype="step", color="C3", lw=1.5, label="expected")
-        else:
-            axes.axvline(expectation.flat[0], color="C3", lw=1.5, label=f"expected: {expectation.flat[0]:,.4g} each")
+    axes.hist(counts, list(edges), color="C0", alpha=0.8, label=f"mean {counts.mean():,.4g}, none in {(counts == 0).mean():.1%}")
     axes.set_title(title, fontsize=11, loc="left")
     axes.set(xlabel=xlabel, ylabel="number")
     axes.grid(alpha=0.3)
