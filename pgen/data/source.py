@@ -111,8 +111,8 @@ def _converted(reader: Callable[..., Any], options: dict[str, str], src: str) ->
     for key in options:
         if key not in known:
             near = difflib.get_close_matches(key, [*known, *COMMON], 1)
-            hint = f"did you mean {near[0]}=? " if near else ""
-            raise UserError(f"{src}: unknown option {key}=; {hint}This kind of source knows {', '.join([*known, *COMMON])}.")
+            hint = f"Did you mean {near[0]}=? " if near else ""
+            raise UserError(f"{src}: unknown option {key}=. {hint}This kind of source knows {', '.join([*known, *COMMON])}.")
     return {key: _convert(key, text, known[key], src) for key, text in options.items()}
 
 

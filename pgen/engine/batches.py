@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pgen.data.source import open_images
 from pgen.engine.data import TrainingData
 from pgen.engine.device import free_memory
 from pgen.engine.seeds import generator
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError
+from pgen.plugins.contract import DataInfo
 
 
 class Batches:
@@ -57,7 +59,7 @@ class Batches:
             return
         on_gpu = self._device.type == "cuda"
         loader = DataLoader(
-            _Samples(self._data),
+            _Samples(self._data, self._settings),
             batch_sampler=order,  # type: ignore[arg-type]
             num_workers=self._settings.num_workers,
             collate_fn=_as_is,
@@ -72,8 +74,12 @@ class Batches:
 class _Samples(Dataset):
     """Lets a DataLoader read a whole batch at once, which is one access to the file instead of many."""
 
-    def __init__(self, data: TrainingData) -> None:
-        self._data = data
+    def __init__(self, data: TrainingData, settings: TrainSettings) -> None:
+        self._data, self._settings = data, settings
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What travels to a worker is the way to the data: open files cannot.
+        return _open_samples, (self._data.info, self._settings)
 
     def __getitems__(self, indices: list[Tensor]) -> Tensor:
         return self._data.read(np.asarray([int(index) for index in indices]))
@@ -83,6 +89,11 @@ class _Samples(Dataset):
 
     def __len__(self) -> int:
         return len(self._data)
+
+
+def _open_samples(info: DataInfo, settings: TrainSettings) -> _Samples:
+    assert settings.source is not None
+    return _Samples(TrainingData(info, open_images(settings.source, data_root=settings.data_root)), settings)
 
 
 def _as_is(batch: Any) -> Any:

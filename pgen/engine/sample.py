@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def sample_program(path: Path, request: SampleRequest, device: torch.device, rep
     if request.decoder is not None:
         raise UserError(f"--decoder {request.decoder}: {path} has its decoder inside; leave --decoder out.")
     extra = {"pgen.json": ""}
+    logging.disable()  # torch logs the traceback of a bad file
     try:
         program = torch.export.load(path, extra_files=extra)
         facts = json.loads(extra["pgen.json"])
@@ -48,6 +50,8 @@ def sample_program(path: Path, request: SampleRequest, device: torch.device, rep
         raise UserError(
             f"{path} is no generator exported by `pgen deploy` ({type(error).__name__}: {error}).".replace("\n", " ")
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
     module = program.module().to(device)
 
     def draw(n: int, noise: torch.Generator) -> Tensor:

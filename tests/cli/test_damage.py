@@ -48,6 +48,12 @@ def test_truncated_checkpoint_is_named_and_resume_goes_back_to_the_one_before(re
     assert torch.load(steps[-1], weights_only=True)["step"] == number
 
 
+def test_generator_that_is_none(pgen, tmp_path: Path) -> None:
+    (tmp_path / "x.pt2").write_bytes(b"garbage")
+    result = pgen("sample", "x.pt2", "--out", "x.h5", code=2, cwd=tmp_path)
+    assert result.stderr.startswith("Error: x.pt2 is no generator") and "Traceback" not in result.stderr
+
+
 def test_truncated_codes_and_config(refuses, copy: Path) -> None:
     halve(copy / "runs/ae/deploy/codes.pt")
     refuses("train", "ewm", "--targets", "runs/ae/deploy/codes.pt", saying="codes.pt", cwd=copy)

@@ -58,7 +58,7 @@ def test_transpose_of_larcv3() -> None:
         ("larcv2_rect.root:producer=wire", "no producer 'wire'; found data"),
         ("larcv2_rect.root:plane=0,tick_order=backward", "tick_order=backward is for LArCV1"),
         ("larcv1_forward_rect.root:plane=0,tick_order=up", "wanted forward or backward"),
-        ("larcv1_forward_rect.root:plan=0", "did you mean plane="),
+        ("larcv1_forward_rect.root:plan=0", "Did you mean plane="),
         ("larcv3_256.h5:plane=0,transpose=yes", "wanted true or false"),
         ("larcv3_256.h5:producer=x", "found wire"),
         ("larcv3_256.h5", "different planes"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pgen.data import open_images, write_images
 from pgen.engine.batches import Batches
 from pgen.engine.data import open_training_data
 from pgen.engine.settings import TrainSettings
@@ -73,10 +74,10 @@ def test_data_root_save_root_and_sample_size(pgen, tmp_path: Path) -> None:
     assert not (tmp_path / "out/gan-2/samples").exists()
 
 
-def _order(**options) -> list[torch.Tensor]:
-    settings = TrainSettings(data="simulate:n=10,size=16,seed=1", batch_size=4, **options)
-    data = open_training_data(settings, registry.load("gan").spec)
-    batches = Batches(data, settings, torch.device("cpu"))
+def _order(data: str = "simulate:n=10,size=16,seed=1", **options) -> list[torch.Tensor]:
+    settings = TrainSettings(data=data, batch_size=4, **options)
+    images = open_training_data(settings, registry.load("gan").spec)
+    batches = Batches(images, settings, torch.device("cpu"))
     stream = batches.stream(0)
     return [next(stream)[1] for _ in range(2 * batches.steps_per_epoch)]
 
@@ -93,6 +94,13 @@ def test_shuffle_and_drop_last() -> None:
     )
 
 
-def test_workers_bring_the_same_batches() -> None:
-    for here, there in zip(_order(shuffle=True), _order(shuffle=True, num_workers=2), strict=True):
+@pytest.mark.parametrize("kind", ["simulate", "npy", "h5"])
+def test_workers_bring_the_same_batches(kind: str, tmp_path: Path) -> None:
+    source = "simulate:n=10,size=16,seed=1"
+    if kind == "npy":
+        np.save(tmp_path / "x.npy", np.random.default_rng(0).random((10, 8, 8), dtype=np.float32))
+        source = str(tmp_path / "x.npy")
+    elif kind == "h5":
+        source = str(write_images(tmp_path / "x.h5", open_images(source)))
+    for here, there in zip(_order(source, shuffle=True), _order(source, shuffle=True, num_workers=2), strict=True):
         assert torch.equal(here, there)
