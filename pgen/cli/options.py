@@ -59,7 +59,8 @@ def read_config(path: Path | None) -> dict[str, Any]:
         raise UserError(f"--config {path}: {error}; wanted a TOML or JSON file of options.".replace("\n", " ")) from error
     if values.get("format") == "pgen-run-1":
         values = {**values["settings"], **values["config"]}
-        values["name"] = None
+        # A name, and leave to delete the run that has it, are not inherited.
+        values["name"], values["overwrite"] = None, False
     return {key.replace("-", "_"): value for key, value in values.items()}
 
 

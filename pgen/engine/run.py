@@ -54,6 +54,7 @@ class Run:
         held_out = open_held_out(settings, data.info)
         decoder = _decoder_of(data.info, settings.targets)
         plugin.model_class()(config, data.info)  # options that do not fit the data are refused here
+        _spare_inputs(settings)
         folder = RunFolder.create(settings.save_root, settings.name, model, overwrite=settings.overwrite)
         run = cls(folder, plugin, settings, config, device, reporter or Reporter())
         # What was opened for the checks is not opened again.
@@ -150,6 +151,17 @@ class Run:
         if not self.plugin.manager.has_plugin("engine"):
             self.plugin.manager.register(defaults, name="engine")
         return self.plugin.manager.hook
+
+
+def _spare_inputs(settings: TrainSettings) -> None:
+    """UserError where --overwrite would delete the run folder that the run's own input lies in."""
+    if not settings.overwrite or settings.name is None:
+        return
+    doomed = (Path(settings.save_root) / settings.name).resolve()
+    for source in filter(None, (settings.source, settings.targets, settings.held_out)):
+        path = Path(settings.data_root or ".", source.partition(":")[0]).resolve()
+        if path.is_relative_to(doomed):
+            raise UserError(f"--overwrite would delete {doomed}, which holds the input {source}; choose another --name.")
 
 
 def _decoder_of(info: DataInfo, targets: str | None) -> Path | None:

@@ -54,6 +54,16 @@ def test_existing_things_stay(refuses, pipeline: Path) -> None:
     assert (pipeline / "runs/ae/config.json").read_bytes() == before
 
 
+def test_overwrite_spares_its_own_input_and_is_not_inherited(refuses, pgen, pipeline: Path, tmp_path: Path) -> None:
+    codes = pipeline / "runs/ae/deploy/codes.pt"
+    refuses("train", "ewm", "--targets", codes, "--name", "ae", "--overwrite", saying="holds the input", cwd=pipeline)
+    assert codes.is_file()
+    gan = ("train", "gan", "--data", IMAGES, "--n-hidden", 4, "--max-steps", 1, "--sample-size", 0, "--name")
+    pgen(*gan, "first", "--overwrite", cwd=tmp_path)
+    pgen(*gan, "second", cwd=tmp_path)
+    refuses("train", "gan", "--config", "runs/first/config.json", "--name", "second", saying="exists already", cwd=tmp_path)
+
+
 def test_decoder_that_does_not_belong(refuses, pgen, pipeline: Path, tmp_path: Path) -> None:
     for name, size in (("other", 8), ("smaller", 4)):
         small = [str(size) if word == "8" else word for word in SMALL_AE]
