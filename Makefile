@@ -14,6 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: install
+	rm -rf demo
 	PATH="$(abspath $(BIN)):$$PATH" bash examples/demo.sh demo
 
 test: install

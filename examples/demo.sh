@@ -2,7 +2,10 @@
 # The whole job on simulated images: auto-encoder, codes, EWM, decoded samples, evaluation. Usage: demo.sh FOLDER
 set -euo pipefail
 out=${1:-demo}
-rm -rf "$out"
+if [ -e "$out" ]; then
+    echo "$out exists already; remove it, or name another folder." >&2
+    exit 2
+fi
 
 pgen data simulate -n 2500 --size 64 --seed 1 --out "$out/simulated.h5"
 pgen data split "$out/simulated.h5" --held-out 500 --out "$out/data"

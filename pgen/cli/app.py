@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -15,6 +16,13 @@ from pgen.errors import UserError
 
 # Pydantic would look through all installed packages for plug-ins of its own: a tenth of the time of a help page.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+#: Errors of the system that are the user's to mend, and how. Any other is a defect of pgen and shows its traceback.
+_WAYS_OUT = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space, or choose another place"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a place that you may read and write"),
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR), "see what lies there, or choose another place"),
+}
 
 app = typer.Typer(
     help="Train, deploy, sample and evaluate generative models of liquid-argon detector images.",
@@ -53,8 +61,10 @@ def main() -> None:
     except UserError as error:
         _fail(str(error), error)
     except OSError as error:
+        if error.errno not in _WAYS_OUT:
+            raise
         name = f"{error.filename}: " if error.filename else ""
-        _fail(f"{name}{error.strerror or error}; free some space, or choose a folder that can be written.", error)
+        _fail(f"{name}{error.strerror}; {_WAYS_OUT[error.errno]}.", error)
 
 
 def _fail(sentence: str, error: Exception) -> None:

@@ -95,7 +95,9 @@ def losses(
     """Plot the training curves of one or more runs."""
     from pgen.engine.folder import RunFolder
     from pgen.report.curves import save_losses
+    from pgen.report.figure import check_picture
 
+    check_picture(out)
     save_losses(out, {str(run): RunFolder.open(run).read_metrics() for run in runs})
     _written(out.parent, [out.name])
 
@@ -116,6 +118,7 @@ def reconstruction(
     from pgen.engine.reconstruct import reconstruct_checkpoints
     from pgen.engine.run import Run
     from pgen.files import atomic
+    from pgen.metrics.images import ratio
     from pgen.metrics.reconstruction import smallest_gap
     from pgen.report.curves import save_reconstruction_curve
 
@@ -124,14 +127,14 @@ def reconstruction(
         results = reconstruct_checkpoints(opened, data, held_out, data_root, tick)
     table = Table("step", "train MSE", "held-out MSE", "of predicting zero", "charge", "occupancy")
     for step, (on_train, unseen) in results.items():
-        ratio = unseen.mse / unseen.predict_zero_mse
-        cells = (on_train.mse, unseen.mse, ratio, unseen.charge_ratio, unseen.occupancy_ratio)
+        cells = (on_train.mse, unseen.mse, ratio(unseen.mse, unseen.predict_zero_mse), unseen.charge_ratio, unseen.occupancy_ratio)
         table.add_row(str(step), *(f"{value:.4g}" for value in cells))
     console.print(table)
     steps, train_mse = list(results), [train.mse for train, _ in results.values()]
     held_out_mse = [unseen.mse for _, unseen in results.values()]
     choice = smallest_gap(steps, train_mse, held_out_mse)
-    console.print(f"Smallest gap: step {choice.step}; smallest held-out error: step {choice.best_step}")
+    near = f"of the {choice.qualified} with a held-out error within 10 % of the smallest"
+    console.print(f"Smallest gap, {near}: step {choice.step}; smallest held-out error: step {choice.best_step}", highlight=False)
     rows = {str(step): {"train": a.to_dict(), "held_out": b.to_dict()} for step, (a, b) in results.items()}
     with atomic(out / "reconstruction.json") as temporary:
         temporary.write_text(json.dumps({"checkpoints": rows, "choice": choice.to_dict()}, indent=2) + "\n")

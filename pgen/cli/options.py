@@ -58,9 +58,8 @@ def read_config(path: Path | None) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"--config {path}: {error}; wanted a TOML or JSON file of options.".replace("\n", " ")) from error
     if values.get("format") == "pgen-run-1":
-        values = {**values["settings"], **values["config"]}
         # A name, and leave to delete the run that has it, are not inherited.
-        values["name"], values["overwrite"] = None, False
+        values = {k: v for part in ("settings", "config") for k, v in values.get(part, {}).items() if k not in ("name", "overwrite")}
     return {key.replace("-", "_"): value for key, value in values.items()}
 
 

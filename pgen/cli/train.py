@@ -97,6 +97,7 @@ _options.__signature__ = inspect.signature(_options, eval_str=True)  # type: ign
 def _train(plugin: registry.Plugin, given: dict[str, Any], resume: Path | None, config: Path | None, dry_run: bool) -> None:
     from pgen.cli.options import read_config, validate
     from pgen.engine.settings import TrainSettings
+    from pgen.plugins.contract import ModelConfig
 
     name = plugin.spec.name
     given = {**read_config(config), **given}
@@ -105,6 +106,7 @@ def _train(plugin: registry.Plugin, given: dict[str, Any], resume: Path | None, 
     if resume is not None:
         defaults, options = _resumed(name, resume, given)
     settings, model_options = validate([(TrainSettings, defaults), (plugin.config_class(), options)], given)
+    assert isinstance(settings, TrainSettings) and isinstance(model_options, ModelConfig)
     if dry_run:
         console.print_json(
             data={"model": name, "settings": settings.model_dump(mode="json"), "config": model_options.model_dump(mode="json")}
@@ -113,11 +115,7 @@ def _train(plugin: registry.Plugin, given: dict[str, Any], resume: Path | None, 
     from pgen.engine.run import Run
 
     with training_reporter() as reporter:
-        if resume is None:
-            run = Run.create(name, settings, model_options, reporter)  # type: ignore[arg-type]
-        else:
-            run = Run.open(resume, reporter=reporter)
-            run.settings = settings  # type: ignore[assignment]
+        run = Run.create(name, settings, model_options, reporter) if resume is None else Run.resume(resume, settings, reporter)
         run.hooks().train(run=run)
     path = run.folder.path
     console.print(
@@ -149,4 +147,8 @@ def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, 
         raise UserError(
             f"--resume {resume} cannot change {', '.join(changed)}; only run length and logging may change. Start a new run instead."
         )
-    return saved["settings"], saved["config"]
+    settings = dict(saved["settings"])
+    if {"device", "gpu"} & given.keys():
+        # Two ways to name one thing: what is given stands in for both.
+        del settings["device"], settings["gpu"]
+    return settings, saved["config"]

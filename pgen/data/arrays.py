@@ -32,7 +32,7 @@ def load_arrays(path: Path, name: str, kind: str) -> dict[str, npt.NDArray]:
         if not isinstance(tensors, dict):
             raise UserError(f"{name}: a torch file holding a {type(content).__name__}, wanted a tensor or a dict with a tensor 'images'.")
         return {
-            str(key): (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+            str(key): (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
             for key, value in tensors.items()
             if isinstance(value, torch.Tensor) and not value.is_sparse
         } | {str(key): np.asarray(value) for key, value in tensors.items() if isinstance(value, list)}

@@ -36,6 +36,7 @@ class Codes:
     ids: list[str]  #: the image each one comes from
     source: Mapping[str, Any] = field(default_factory=dict)  #: name and fingerprint of the images
     encoder: Mapping[str, Any] = field(default_factory=dict)  #: run and weights (sha256 hex) of the encoder; empty where unknown
+    folder: Path | None = None  #: where the file lies that they were read from; not written
 
     def __post_init__(self) -> None:
         import torch
@@ -62,6 +63,17 @@ class Codes:
         codes = codes.detach().cpu().float()
         std = (codes - codes.mean(0)).square().mean(0).sqrt()
         return cls(codes, codes.mean(0), std.where(std > 0, std.new_ones(())), ids, source, encoder or {})
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def decoder(self) -> Path | None:
+        """The weights file beside codes.pt that turns codes into images, or None."""
+        if self.folder is None or "file" not in self.encoder:
+            return None
+        path = self.folder / self.encoder["file"]
+        return path if path.is_file() else None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -111,7 +123,7 @@ def load_codes(src: str | Path) -> Codes:
         if content["format"] != FORMAT:
             raise UserError(f"{name}: is of format {content['format']!r}, wanted {FORMAT!r}; encode the images again with this pgen.")
         with reading(name, "codes.pt"):
-            return Codes(**{key: content[key] for key in _FIELDS})
+            return Codes(**{key: content[key] for key in _FIELDS}, folder=path.parent)
     arrays = load_arrays(path, name, kind)
     vectors = [key for key, array in arrays.items() if array.ndim == 2]
     if not vectors:

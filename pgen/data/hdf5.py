@@ -29,7 +29,7 @@ def _handle(path: Path) -> Handle[Any]:
 def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImages:
     """An ImageSet over ``dataset`` (N, H, W) or (N, C, H, W): the one called ``images``, or the only one of such a rank.
 
-    Read too where they are there: datasets ``ids``, ``events``, ``labels/<name>``, each (N, ...), and the attribute ``unit``.
+    Read too where they are there: datasets ``ids``, ``events``, ``labels`` or ``labels/<name>``, each (N, ...), and the attribute ``unit``.
     """
     import h5py
 
@@ -46,9 +46,12 @@ def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImage
         key = only("dataset", stacks, dataset or ("images" if "images" in stacks else None), name)
 
         def strings(what: str) -> Any:
-            return file[what].asstr()[:].astype(str) if what in file else None
+            if not isinstance(found := file.get(what), h5py.Dataset):
+                return None
+            return found.asstr()[:].astype(str) if h5py.check_string_dtype(found.dtype) else found[:].astype(str)
 
-        labels = {label: file["labels"][label][:] for label in file.get("labels", {})}
+        found = file.get("labels", {})
+        labels = {"labels": found[:]} if isinstance(found, h5py.Dataset) else {label: found[label][:] for label in found}
         stack = file[key]
         flat = stack.ndim == 3
         shape = (1, *stack.shape[1:]) if flat else stack.shape[1:]

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from pgen.data.reading import LazyImages, reading
 from pgen.errors import UserError
 
-INDEX = "index.csv"  #: beside the images of a folder that pgen wrote: file, id, event, unit and labels
+INDEX = "index.csv"  #: beside the images of a folder that pgen wrote: the columns file, id, event, unit, and labels
+COLUMNS = ("file", "id", "event", "unit")
 
 
 def find_pngs(folder: Path) -> list[Path]:
@@ -34,16 +35,13 @@ def open_pngs(folder: Path, name: str) -> LazyImages:
     events: list[str] = ids
     labels: dict[str, npt.NDArray] = {}
     unit = "ADC"
-    if (folder / INDEX).is_file():
-        with reading(f"{name}/{INDEX}", "a table"):
-            with (folder / INDEX).open(newline="") as stream:
-                rows = {row["file"]: row for row in csv.DictReader(stream)}
-            if set(rows) != set(files):
-                raise UserError(f"{name}: its {INDEX} lists {len(rows)} images and the folder holds {len(files)}; delete one or the other.")
-            table = [rows[file] for file in files]
-            ids, events, unit = [row["id"] for row in table], [row["event"] for row in table], table[0]["unit"]
-            names = [column for column in table[0] if column not in ("file", "id", "event", "unit")]
-            labels = {column: _numbers([row[column] for row in table]) for column in names}
+    rows = {row["file"]: row for row in read_index(folder) or ()}
+    if rows:
+        if set(rows) != set(files):
+            raise UserError(f"{name}: its {INDEX} lists {len(rows)} images and the folder holds {len(files)}; delete one or the other.")
+        table = [rows[file] for file in files]
+        ids, events, unit = [row["id"] for row in table], [row["event"] for row in table], table[0]["unit"]
+        labels = {column: _numbers([row[column] for row in table]) for column in table[0] if column not in COLUMNS}
 
     first = _read(paths[0], name)
 
@@ -68,6 +66,15 @@ def open_pngs(folder: Path, name: str) -> LazyImages:
         unit=unit,
         about={"format": "PNG folder"},
     )
+
+
+def read_index(folder: Path) -> list[dict[str, str]] | None:
+    """The rows of a folder's index.csv, or None where there is none that pgen wrote."""
+    if not (folder / INDEX).is_file():
+        return None
+    with reading(str(folder / INDEX), "a table"), (folder / INDEX).open(newline="") as stream:
+        table = csv.DictReader(stream, restval="")
+        return list(table) if tuple(table.fieldnames or ())[:4] == COLUMNS else None
 
 
 def _read(path: Path, name: str) -> npt.NDArray:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pgen import __version__
 from pgen.data.images import ImageSet, read_all, subset
-from pgen.data.png import INDEX
+from pgen.data.png import COLUMNS, INDEX, read_index
 from pgen.errors import UserError
 from pgen.files import atomic, need_space, refuse_existing
 
@@ -26,8 +26,8 @@ CHUNK_BYTES = 2**18  #: of one compressed HDF5 chunk: small enough for scattered
 @contextmanager
 def _atomic_folder(path: Path) -> Iterator[Path]:
     """:func:`pgen.files.atomic` for a folder. What lies at ``path`` is replaced only if it is a folder of images that pgen wrote."""
-    if path.exists() and not (path / INDEX).is_file():
-        raise UserError(f"{path}: is no folder that pgen wrote (no {INDEX} in it); choose another name, or remove it yourself.")
+    if path.exists() and read_index(path) is None:
+        raise UserError(f"{path}: is no folder that pgen wrote (no {INDEX} of its in it); choose another name, or remove it yourself.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -127,7 +127,7 @@ def _write_pngs(path: Path, pieces: Iterator[ImageSet]) -> None:
                 )
             if table is None:
                 table = csv.writer(stream)
-                table.writerow(["file", "id", "event", "unit", *piece.labels])
+                table.writerow([*COLUMNS, *piece.labels])
             pixels = np.rint(read_all(piece)[:, 0])
             if pixels.min() < 0 or pixels.max() > 65535:
                 raise UserError(

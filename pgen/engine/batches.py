@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Generator, Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 import numpy as np
@@ -36,39 +38,54 @@ class Batches:
         self.resident = settings.num_workers == 0 and 2 * data.nbytes <= free_memory(device)
         self._tensor = data.tensor().to(device) if self.resident else None
 
-    def stream(self, step: int) -> Iterator[tuple[int, Tensor]]:
-        """(epoch, batch) for step, step + 1, ... without end."""
+    def stream(self, step: int) -> Generator[Tensor]:
+        """The batches of step, step + 1, ... without end. Close it to end the loader's processes."""
+        if self._tensor is not None:
+            for indices in self._order(step):
+                yield self._tensor[indices.to(self._device)]
+        else:
+            yield from self._load(self._order(step))
+
+    def _order(self, step: int) -> Iterator[Tensor]:
+        """Indices of each batch from ``step`` on, without end."""
+        count, size = len(self._data), self._settings.batch_size
         epoch, first = divmod(step, self.steps_per_epoch)
         while True:
-            for batch in self._epoch(self._order(epoch)[first:]):
-                yield epoch, batch
+            if self._settings.shuffle:
+                order = torch.randperm(count, generator=generator(self._settings.seed, "order", epoch))
+            else:
+                order = torch.arange(count)
+            yield from order.split(size)[first : self.steps_per_epoch]
             epoch, first = epoch + 1, 0
 
-    def _order(self, epoch: int) -> list[Tensor]:
-        count, size = len(self._data), self._settings.batch_size
-        if self._settings.shuffle:
-            order = torch.randperm(count, generator=generator(self._settings.seed, "order", epoch))
-        else:
-            order = torch.arange(count)
-        return list(order.split(size))[: self.steps_per_epoch]
-
-    def _epoch(self, order: list[Tensor]) -> Iterator[Tensor]:
-        if self._tensor is not None:
-            for indices in order:
-                yield self._tensor[indices.to(self._device)]
-            return
+    def _load(self, order: Iterator[Tensor]) -> Generator[Tensor]:
         on_gpu = self._device.type == "cuda"
+        workers = self._settings.num_workers
         loader = DataLoader(
             _Samples(self._data, self._settings),
             batch_sampler=order,  # type: ignore[arg-type]
-            num_workers=self._settings.num_workers,
+            num_workers=workers,
             collate_fn=_as_is,
             pin_memory=on_gpu,
             # A library's threads do not survive a fork; a fresh process opens its own file handles.
-            multiprocessing_context="spawn" if self._settings.num_workers else None,
+            multiprocessing_context="spawn" if workers else None,
         )
-        for batch in loader:
-            yield batch.to(self._device, non_blocking=on_gpu)
+        # Ctrl-C and a scheduler's SIGTERM reach all processes of a job. The workers must live until the last batch has been used:
+        # they inherit that the signals are blocked. (Python unblocks them when it starts its resource tracker, so that comes first.)
+        if workers:
+            resource_tracker.ensure_running()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        try:
+            batches = iter(loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        try:
+            for batch in batches:
+                yield batch.to(self._device, non_blocking=on_gpu)
+        finally:
+            if workers:
+                # A traceback may keep the iterator, and with it processes that no signal ends, for which Python would wait at exit.
+                batches._shutdown_workers()  # type: ignore[attr-defined]
 
 
 class _Samples(Dataset):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pgen.data.codes import Codes, load_codes
+from pgen.data.codes import Codes
 from pgen.data.images import ImageSet
 from pgen.data.source import open_images, open_targets
 from pgen.data.transform import Transform
@@ -34,14 +35,19 @@ class TrainingData:
     def read(self, indices: range | np.ndarray) -> Tensor:
         """Samples at ``indices``, on the CPU."""
         if isinstance(self.samples, Codes):
+            assert self.info.codes is not None
             codes = self.samples.codes[torch.as_tensor(np.asarray(indices))]
-            return (codes - self.samples.mean) / self.samples.std
+            return (codes - torch.tensor(self.info.codes["mean"])) / torch.tensor(self.info.codes["std"])
         assert self.info.transform is not None
         return Transform.from_dict(self.info.transform).forward(torch.from_numpy(self.samples.read(indices)))
 
     def tensor(self) -> Tensor:
         """All of it."""
         return torch.cat([self.read(range(start, min(start + 1024, len(self)))) for start in range(0, len(self), 1024)])
+
+    def decoder(self) -> Path | None:
+        """The decoder of latent codes, where it lies beside them as `pgen deploy` writes it."""
+        return self.samples.decoder if isinstance(self.samples, Codes) else None
 
 
 def open_training_data(settings: TrainSettings, spec: ModelSpec) -> TrainingData:
@@ -62,20 +68,14 @@ def open_training_data(settings: TrainSettings, spec: ModelSpec) -> TrainingData
 
 
 def open_held_out(settings: TrainSettings, info: DataInfo) -> TrainingData | None:
-    """The held-out set in the same model space, or None. UserError where its shape is another."""
+    """The held-out set in the model space that ``info`` tells of, or None. UserError where its kind or shape is another."""
     if settings.held_out is None:
         return None
-    if info.kind == "codes":
-        codes = load_codes(settings.held_out)
-        if codes.codes.shape[1:] != info.shape:
-            raise UserError(
-                f"--held-out {settings.held_out}: found codes of {codes.codes.shape[1]} values, wanted {info.shape[0]} as in the targets."
-            )
-        return TrainingData(_of_codes(codes, settings.held_out).info, codes)
-    images = open_images(settings.held_out, data_root=settings.data_root)
-    if images.shape != info.shape:
-        raise UserError(f"--held-out {settings.held_out}: found images of {images.shape}, wanted {info.shape} as in the training data.")
-    return TrainingData(_info_of_images(images, info.transform), images)
+    found = open_targets(settings.held_out, data_root=settings.data_root)
+    shape = tuple(found.codes.shape[1:]) if isinstance(found, Codes) else found.shape
+    if shape != info.shape:
+        raise UserError(f"--held-out {settings.held_out}: found samples of {shape}, wanted {info.shape} as in the training data.")
+    return TrainingData(replace(info, count=len(found), name=settings.held_out, fingerprint=found.fingerprint), found)
 
 
 def _of_images(images: ImageSet, settings: TrainSettings) -> TrainingData:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
+from pgen.engine.settings import DEVICE
 from pgen.errors import UserError
 
 
 def choose_device(device: str = "auto", gpu: int | None = None) -> torch.device:
-    """``auto`` is the first GPU where there is one, else the CPU. UserError for a GPU this machine does not have."""
+    """``auto`` is the first GPU where there is one, else the CPU. UserError for another word, or a GPU this machine does not have."""
+    if not re.fullmatch(DEVICE, device):
+        raise UserError(f"--device {device}: wanted auto, cpu, cuda or cuda:i, with i the number of a GPU, from 0.")
     if gpu is not None:
         device = f"cuda:{gpu}"
     if device == "auto":

@@ -68,6 +68,8 @@ class RunFolder:
             values = json.loads(self.config.read_text())
             if values.get("format") != FORMAT:
                 raise ValueError(f"its format is {values.get('format')!r}, wanted {FORMAT!r}")
+            if missing := sorted({"model", "settings", "config", "data"} - set(values)):
+                raise ValueError(f"it lacks {', '.join(missing)}")
         except (ValueError, AttributeError) as error:
             raise UserError(f"{self.config} cannot be read: {error}. Restore it from a copy, or train again.") from error
         return values
@@ -92,6 +94,8 @@ class RunFolder:
 
     def cut_metrics(self, step: int) -> None:
         """Drop what was logged after ``step``: a resumed run writes it again."""
+        if not self.metrics.is_file():
+            return
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         with atomic(self.metrics) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -17,8 +19,9 @@ from pgen.engine.reporter import Progress
 from pgen.engine.run import Run
 from pgen.engine.seeds import derive
 from pgen.engine.signals import StopSignal
-from pgen.engine.tracker import Tracker, diverged
+from pgen.engine.tracker import Tracker
 from pgen.engine.trainer import Trainer
+from pgen.errors import UserError
 
 #: Seconds between two progress reports.
 REPORT_EVERY = 0.2
@@ -42,8 +45,9 @@ class TrainingLoop:
             shuffle=self.settings.shuffle,
         )
         self.best: tuple[int, float] | None = None
-        self.since_log, self.since_checkpoint = Tracker(), Tracker()
+        self.since_log = Tracker()
         self.step = self._restore() if checkpoints.steps(run.folder) else 0
+        run.folder.cut_metrics(self.step)
 
     def run_to_end(self) -> Path:
         """Train until the last epoch or step, or until SIGINT or SIGTERM; save; return the run folder."""
@@ -54,13 +58,11 @@ class TrainingLoop:
         self.began, self.first = time.monotonic(), self.step
         reported = 0.0
         self.model.train()
-        with StopSignal() as stop:
-            for epoch, batch in self._stream():
-                if self._finished(epoch) or stop.signal is not None:
-                    break
-                metrics = self._do_step(batch)
+        with StopSignal() as stop, closing(self._stream()) as batches:
+            while not (self._finished() or stop.signal):
+                epoch = self._epoch_now()
+                metrics = self._do_step(next(batches))
                 self.since_log.add(metrics)
-                self.since_checkpoint.add(metrics)
 
                 if self.step % self.settings.log_every == 0:
                     self._log(epoch)
@@ -82,25 +84,26 @@ class TrainingLoop:
         torch.manual_seed(derive(self.settings.seed, "step", self.step))
         self.trainer.step = self.step
         self.trainer.set_rates(self._epoch_now() / self.settings.num_epochs, self.settings.lr_decay)
-        with torch.autocast(self.run.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+        # A step may move the weights more than once: a cache of rounded ones would be stale.
+        with torch.autocast(self.run.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16", cache_enabled=False):
             metrics = self.model.training_step(batch, self.trainer)  # type: ignore[operator]
         self.step += 1
         return metrics
 
-    def _stream(self) -> Iterator[tuple[float, Tensor]]:
+    def _stream(self) -> Generator[Tensor]:
         if self.batches is not None:
             yield from self.batches.stream(self.step)
         targets = self.run.data.tensor().to(self.run.device)
         while True:
-            yield self._epoch_now(), targets
+            yield targets
 
     def _epoch_now(self) -> float:
         """Epochs done. A model that is given all targets counts its own outer iterations."""
         return self.step / self.batches.steps_per_epoch if self.batches else float(self.model.epoch)  # type: ignore[arg-type]
 
-    def _finished(self, epoch: float) -> bool:
+    def _finished(self) -> bool:
         longest = self.settings.max_steps
-        return epoch >= self.settings.num_epochs or (longest is not None and self.step >= longest)
+        return self._epoch_now() >= self.settings.num_epochs or (longest is not None and self.step >= longest)
 
     def _fraction(self) -> float:
         by_steps = self.step / self.settings.max_steps if self.settings.max_steps else 0.0
@@ -118,21 +121,22 @@ class TrainingLoop:
         )
 
     def _log(self, epoch: float) -> None:
-        means = self.since_log.read(self.step)
+        means = self.since_log.read()
         if not means:
             return
+        if bad := [name for name, value in means.items() if not math.isfinite(value)]:
+            raise self._diverged(", ".join(bad))
         self.run.folder.append_metrics({"step": self.step, "epoch": int(epoch), "samples_per_second": round(self._rate(), 1), **means})
 
     def _save(self, epoch: float) -> None:
         """Checkpoint, weights and pictures; nothing is written where training has diverged."""
         self._log(epoch)
-        means = self.since_checkpoint.read(self.step)
         if not all(bool(torch.isfinite(value).all()) for value in self.model.parameters()):
-            raise diverged("a weight became NaN or infinite", self.step)
-        means |= self._held_out()
-        if held_out := {name: value for name, value in means.items() if name.startswith("held_out_")}:
+            raise self._diverged("a weight")
+        held_out = self._held_out()
+        if held_out:
             self.run.folder.append_metrics({"step": self.step, "epoch": int(epoch), **held_out})
-        is_best = self._judge(means)
+        is_best = self._judge(held_out)
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.trainer.optimizers.items()}
         state = checkpoints.Checkpoint(self.step, self.model.state_dict(), optimizers, self.best)
         path = checkpoints.save(self.run.folder, state, keep=self.settings.keep_checkpoints)
@@ -141,14 +145,21 @@ class TrainingLoop:
         self.model.eval()
         pictures.draw(self.run, self.model, self.step)
         self.model.train()
-        self._say(f"saved {path.name}" + (" (best)" if is_best and self.spec.best else ""))
+        self._say(f"saved {path.name}" + (" (best)" if is_best and self.best else ""))
 
-    def _judge(self, means: dict[str, float]) -> bool:
-        """Whether this checkpoint is the one to use: the best so far by the model's own metric, or simply the newest."""
-        name = self.spec.best
-        value = means.get(f"held_out_{name}", means.get(name)) if name else None
+    def _diverged(self, what: str) -> UserError:
+        steps = checkpoints.steps(self.run.folder)
+        kept = f"The checkpoint of step {steps[-1]} is kept" if steps else "There was no checkpoint yet"
+        return UserError(
+            f"Training diverged: {what} became NaN or infinite at or before step {self.step}. {kept}; "
+            "start again with a smaller learning rate (the --…lr options), or with --precision fp32."
+        )
+
+    def _judge(self, held_out: dict[str, float]) -> bool:
+        """Whether this checkpoint is the one to use: the best so far by the model's own metric on held-out data, else simply the newest."""
+        value = held_out.get(f"held_out_{self.spec.best}")
         if value is None:
-            return name is None or self.best is None
+            return True
         if self.best is None or value < self.best[1]:
             self.best = (self.step, value)
             return True
@@ -157,7 +168,7 @@ class TrainingLoop:
     @torch.no_grad()
     def _held_out(self) -> dict[str, float]:
         held_out = self.run.held_out
-        if held_out is None or not callable(getattr(self.model, "held_out_step", None)):
+        if held_out is None:
             return {}
         self.model.eval()
         sums: dict[str, float] = {}
@@ -174,7 +185,6 @@ class TrainingLoop:
         for name, state in saved.optimizers.items():
             self.trainer.optimizers[name].load_state_dict(state)
         self.best = saved.best
-        self.run.folder.cut_metrics(saved.step)
         return saved.step
 
     def _say(self, text: str) -> None:

@@ -1,13 +1,16 @@
-"""Reconstruction error of every checkpoint of a run."""
+"""Images through an auto-encoder and back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from pgen.data.images import ImageSet
+from pgen.data.codes import Codes
+from pgen.data.images import FloatArray, ImageSet
 from pgen.data.source import open_images
 from pgen.data.transform import Transform
 from pgen.engine import checkpoint as checkpoints
@@ -15,20 +18,56 @@ from pgen.engine.run import Run
 from pgen.errors import UserError
 from pgen.metrics.reconstruction import ReconstructionResult, reconstruction_error
 
-BATCH = 256
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A batch: which images, their codes (n, D) on the CPU, the images as they are and as they come back, (n, C, H, W) in charge units."""
+
+    indices: range
+    codes: Tensor
+    real: FloatArray
+    images: FloatArray
+
+
+def can_reconstruct(model: nn.Module) -> bool:
+    return callable(getattr(model, "encode", None)) and callable(getattr(model, "decode", None))
+
+
+def images_for(run: Run, source: str | None, data_root: str | None) -> ImageSet:
+    """The images to encode (None: those the run was trained on). UserError for images of another shape."""
+    if source is None:
+        if data_root is not None:
+            raise UserError(f"--data-root {data_root}: there is no --data to look up in it; give both or neither.")
+        assert not isinstance(run.data.samples, Codes)
+        return run.data.samples
+    images = open_images(source, data_root=data_root)
+    if images.shape != run.info.shape:
+        raise UserError(f"{source}: found images of {images.shape}, wanted {run.info.shape} as {run.folder.path} was trained on.")
+    return images
+
+
+@torch.no_grad()
+def reconstruct(run: Run, model: nn.Module, images: ImageSet, batch_size: int = 256) -> Iterator[Rebuilt]:
+    """Encode and decode ``images``, batch by batch."""
+    assert run.info.transform is not None
+    transform, to_images = Transform.from_dict(run.info.transform), run.to_images()
+    for start in range(0, len(images), batch_size):
+        indices = range(start, min(start + batch_size, len(images)))
+        real = images.read(indices)
+        codes = model.encode(transform.forward(torch.from_numpy(real).to(run.device)))  # type: ignore[operator]
+        yield Rebuilt(indices, codes.float().cpu(), real, to_images(model.decode(codes)).cpu().numpy())  # type: ignore[operator]
 
 
 def reconstruct_checkpoints(
     run: Run, data: str | None, held_out: str, data_root: str | None, tick: Callable[[int, int], None]
 ) -> dict[int, tuple[ReconstructionResult, ReconstructionResult]]:
     """step -> (on training, on held-out images), in charge units. UserError for a model that does not reconstruct."""
-    train = open_images(data, data_root=data_root) if data else run.data.samples
-    sets: list[ImageSet] = [train, open_images(held_out, data_root=data_root)]  # type: ignore[list-item]
+    sets = images_for(run, data, data_root if data else None), images_for(run, held_out, data_root)
     steps = checkpoints.steps(run.folder)
     results = {}
     for done, step in enumerate(steps):
         model = run.load_model(str(step))
-        if not (callable(getattr(model, "encode", None)) and callable(getattr(model, "decode", None))):
+        if not can_reconstruct(model):
             raise UserError(f"{run.folder.path} holds {run.plugin.spec.name!r}, which reconstructs nothing; name an auto-encoder run.")
         results[step] = (_error(run, model, sets[0]), _error(run, model, sets[1]))
         tick(done + 1, len(steps))
@@ -37,16 +76,8 @@ def reconstruct_checkpoints(
     return results
 
 
-@torch.no_grad()
-def _error(run: Run, model: torch.nn.Module, images: ImageSet) -> ReconstructionResult:
-    if images.shape != run.info.shape:
-        raise UserError(f"{images.name}: found images of {images.shape}, wanted {run.info.shape} as {run.folder.path} was trained on.")
-    assert run.info.transform is not None
-    transform, to_images = Transform.from_dict(run.info.transform), run.to_images()
-    real, rebuilt = [], []
-    for start in range(0, len(images), BATCH):
-        real.append(images.read(range(start, min(start + BATCH, len(images)))))
-        batch = transform.forward(torch.from_numpy(real[-1]).to(run.device))
-        rebuilt.append(to_images(model.decode(model.encode(batch))).cpu().numpy())  # type: ignore[operator]
+def _error(run: Run, model: nn.Module, images: ImageSet) -> ReconstructionResult:
+    batches = list(reconstruct(run, model, images))
     # Against the images as they are: what zero suppression took away counts as lost.
-    return reconstruction_error(np.concatenate(real), np.concatenate(rebuilt), run.settings.threshold)
+    real, rebuilt = (np.concatenate(parts) for parts in zip(*((batch.real, batch.images) for batch in batches), strict=True))
+    return reconstruction_error(real, rebuilt, run.settings.threshold)

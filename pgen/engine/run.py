@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 import pgen
@@ -51,8 +52,15 @@ class Run:
         plugin = registry.load(model)
         device = choose_device(settings.device, settings.gpu)
         data = open_training_data(settings, plugin.spec)
+        if settings.held_out is not None and not callable(getattr(plugin.model_class(), "held_out_step", None)):
+            raise UserError(
+                f"--held-out {settings.held_out}: model {model!r} has no use for it while it trains; leave it out, "
+                "and compare its samples with held-out images by `pgen evaluate hamming`."
+            )
         held_out = open_held_out(settings, data.info)
-        decoder = _decoder_of(data.info, settings.targets)
+        decoder = data.decoder()
+        if decoder is not None:
+            load_decoder(decoder, data.info)  # one of another training is refused here
         plugin.model_class()(config, data.info)  # options that do not fit the data are refused here
         _spare_inputs(settings)
         folder = RunFolder.create(settings.save_root, settings.name, model, overwrite=settings.overwrite)
@@ -67,14 +75,31 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path, *, device: torch.device | None = None, reporter: Reporter | None = None) -> Run:
-        """The run in a folder, with the options that it was trained with."""
+        """The run in a folder, with the options that it was trained with, on ``device`` (None: the one that it was trained on)."""
         folder = RunFolder.open(path)
         saved = folder.read_config()
         plugin = registry.load(saved["model"])
-        settings = TrainSettings.model_validate(saved["settings"])
-        config = plugin.config_class().model_validate(saved["config"])
+        config = plugin.options(saved["config"], folder.config)
+        try:
+            settings = TrainSettings.model_validate(saved["settings"])
+            DataInfo.from_dict(saved["data"])
+        except (ValidationError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{folder.config} does not fit pgen {pgen.__version__}: {reason}. Install the version it came from.") from error
         device = device or choose_device(settings.device, settings.gpu)
         return cls(folder, plugin, settings, config, device, reporter or Reporter())
+
+    @classmethod
+    def resume(cls, path: str | Path, settings: TrainSettings, reporter: Reporter | None = None) -> Run:
+        """The run in a folder, to be trained further with ``settings``, which its config.json then holds."""
+        run = cls.open(path, device=choose_device(settings.device, settings.gpu), reporter=reporter)
+        before, run.settings = run.settings, settings
+        if before.num_epochs != settings.num_epochs and settings.lr_decay < 1:
+            run.reporter.message(
+                f"learning rates from here on are those of a run of {settings.num_epochs} epochs, no longer of {before.num_epochs}"
+            )
+        run.write_config(run.info)
+        return run
 
     def write_config(self, info: DataInfo) -> None:
         versions = {"pgen": pgen.__version__, "torch": torch.__version__, "numpy": numpy.__version__, "python": platform.python_version()}
@@ -162,14 +187,3 @@ def _spare_inputs(settings: TrainSettings) -> None:
         path = Path(settings.data_root or ".", source.partition(":")[0]).resolve()
         if path.is_relative_to(doomed):
             raise UserError(f"--overwrite would delete {doomed}, which holds the input {source}; choose another --name.")
-
-
-def _decoder_of(info: DataInfo, targets: str | None) -> Path | None:
-    """The decoder that lies beside codes.pt, checked to be the one that the codes came from."""
-    if info.codes is None or targets is None or not info.codes["encoder"]:
-        return None
-    path = Path(targets).parent / info.codes["encoder"]["file"]
-    if not path.is_file():
-        return None
-    load_decoder(path, info)
-    return path

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,12 +11,14 @@ from torch import Tensor
 
 from pgen.data.images import ArrayImages
 from pgen.data.write import write_images
+from pgen.engine.program import load_program
 from pgen.engine.reporter import Reporter
 from pgen.engine.requests import SampleRequest
 from pgen.engine.run import Run
 from pgen.engine.seeds import generator
 from pgen.errors import UserError
 from pgen.files import refuse_existing
+from pgen.report.figure import check_picture
 from pgen.report.grid import save_grid
 
 #: Images shown in the picture of --grid.
@@ -40,24 +40,12 @@ def sample_program(path: Path, request: SampleRequest, device: torch.device, rep
     """Sample from a generator.pt2."""
     if request.decoder is not None:
         raise UserError(f"--decoder {request.decoder}: {path} has its decoder inside; leave --decoder out.")
-    extra = {"pgen.json": ""}
-    logging.disable()  # torch logs the traceback of a bad file
-    try:
-        program = torch.export.load(path, extra_files=extra)
-        facts = json.loads(extra["pgen.json"])
-        noise_shape, unit = facts["noise"], facts["unit"]
-    except Exception as error:
-        raise UserError(
-            f"{path} is no generator exported by `pgen deploy` ({type(error).__name__}: {error}).".replace("\n", " ")
-        ) from error
-    finally:
-        logging.disable(logging.NOTSET)
-    module = program.module().to(device)
+    program, facts = load_program(path, device)
 
     def draw(n: int, noise: torch.Generator) -> Tensor:
-        return module(torch.randn(n, *noise_shape, generator=noise, device=device))
+        return program(torch.randn(n, *facts["noise"], generator=noise, device=device))
 
-    return _write(draw, request, device, unit, reporter)
+    return _write(draw, request, device, facts["unit"], reporter)
 
 
 def _write(
@@ -65,7 +53,7 @@ def _write(
 ) -> Path:
     refuse_existing(request.out, overwrite=request.overwrite)
     if request.grid is not None:
-        refuse_existing(request.grid, overwrite=request.overwrite)
+        refuse_existing(check_picture(request.grid), overwrite=request.overwrite)
     shown: list[np.ndarray] = []
 
     def chunks() -> Iterator[ArrayImages]:

@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+#: What --device may say.
+DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
+
 #: What may change on --resume: how long to run, how often to report, and where.
 RESUMABLE = frozenset(
     {
@@ -18,8 +21,6 @@ RESUMABLE = frozenset(
         "device",
         "gpu",
         "num_workers",
-        "save_root",
-        "name",
     }
 )
 
@@ -32,18 +33,18 @@ class TrainSettings(BaseModel):
     data: str | None = Field(None, description="Training images: FILE, FOLDER, mnist or simulate, with options as SRC:key=value,key=value.")
     dataset: str | None = Field(None, description="Another name for --data, as in the original code.")
     targets: str | None = Field(None, description="Targets of a transport model: codes.pt, a folder of code vectors, or images.")
-    held_out: str | None = Field(None, description="Images that are never trained on; the best checkpoint is chosen by them.")
+    held_out: str | None = Field(None, description="Images that are never trained on, by which the best checkpoint is chosen; for ae.")
     data_root: str | None = Field(None, description="Folder in which a relative source is looked up.")
     save_root: str = Field("runs", description="Folder that holds the run folders.")
     name: str | None = Field(None, pattern=r"^[\w][\w.+-]*$", description="Name of the run folder. [default: MODEL-1, MODEL-2, ...]")
     overwrite: bool = Field(False, description="Replace a run of the same name.")
     seed: int = Field(0, ge=0, description="Seed of everything random.")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:i.")
+    device: str = Field("auto", pattern=DEVICE, description="auto, cpu, cuda or cuda:i.")
     gpu: int | None = Field(None, ge=0, description="Number of the GPU; the same as --device cuda:i.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the forward pass.")
     batch_size: int = Field(64, ge=1, description="Images, or noise vectors, a step.")
     num_epochs: int = Field(20, ge=1, description="Passes over the data (outer iterations of a transport model).")
-    lr_decay: float = Field(1.0, gt=0, le=1, description="Last learning rate over the first, with half a cosine over the epochs between.")
+    lr_decay: float = Field(1.0, gt=0, le=1, description="Last learning rate over the first, with half a cosine over --num-epochs between.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps, whatever the epoch.")
     shuffle: bool = Field(True, description="Visit the training data in a new random order each epoch.")
     drop_last: bool = Field(False, description="Leave out the last, smaller batch of an epoch.")

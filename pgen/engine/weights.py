@@ -61,7 +61,7 @@ def load_module(path: Path) -> tuple[nn.Module, WeightsHeader]:
     """The model in a weights file, in evaluation mode on the CPU, and its header."""
     header = read_header(path)
     plugin = registry.load(header.model)
-    model = plugin.model_class()(plugin.config_class().model_validate(header.config), header.data)
+    model = plugin.model_class()(plugin.options(header.config, path), header.data)
     with safe_open(path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     load_state(model, state, path)

@@ -10,11 +10,13 @@ COSTS = ("l1", "l2", "sqeuclidean")
 
 def cost_matrix(x: Tensor, y: Tensor, cost: str) -> Tensor:
     """c(x_i, y_j), (B, N), for x (B, D) and y (N, D)."""
-    if cost == "l1":
-        return torch.cdist(x, y, p=1)
-    # |x|² + |y|² - 2 x·y: one matrix product.
-    squared = torch.addmm(y.square().sum(1)[None], x, y.T, alpha=-2).add_(x.square().sum(1)[:, None]).clamp_min_(0)
-    return squared if cost == "sqeuclidean" else squared.sqrt()
+    # Autocast would round the product, and with it change which target is nearest.
+    with torch.autocast(x.device.type, enabled=False):
+        if cost == "l1":
+            return torch.cdist(x, y, p=1)
+        # |x|² + |y|² - 2 x·y: one matrix product.
+        squared = torch.addmm(y.square().sum(1)[None], x, y.T, alpha=-2).add_(x.square().sum(1)[:, None]).clamp_min_(0)
+        return squared if cost == "sqeuclidean" else squared.sqrt()
 
 
 def pair_cost(x: Tensor, y: Tensor, cost: str) -> Tensor:

@@ -82,8 +82,8 @@ def train(run: Run) -> Path:  # type: ignore[empty-body]
         @hookimpl
         def train(run):
             model = run.new_model()
-            model.mean.data = run.data().tensor().mean(dim=0)
-            run.save_weights(model, step=0)
+            model.mean.data = run.data.tensor().mean(dim=0)
+            run.save_weights(model.state_dict(), step=0)
             return run.folder.path
     """
 
@@ -101,7 +101,8 @@ def deploy(run: Run, request: DeployRequest) -> list[Path]:  # type: ignore[empt
         def deploy(run, request):
             model = run.load_model(request.checkpoint)
             path = request.out / "mean.txt"
-            path.write_text(str(float(model.mean.mean())))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{float(model.mean.mean())}\n")
             return [path]
     """
 
@@ -113,12 +114,11 @@ def sample(run: Run, request: SampleRequest) -> Path:  # type: ignore[empty-body
     The engine draws batches from the model's ``sample`` and undoes the transform. Example::
 
         from pgen import hookimpl
-        from pgen.data import write_images
+        from pgen.data import ArrayImages, write_images
 
         @hookimpl
         def sample(run, request):
-            model = run.load_model(request.checkpoint)
-            images = run.to_images(model.mean.expand(request.n, *model.mean.shape))
-            write_images(request.out, images.detach().numpy(), overwrite=request.overwrite)
-            return request.out
+            model, to_images = run.load_model(request.checkpoint), run.to_images(request.decoder)
+            images = to_images(model.mean.expand(request.n, *model.mean.shape)).detach().cpu().numpy()
+            return write_images(request.out, ArrayImages(images, unit=to_images.unit), overwrite=request.overwrite)
     """

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import pluggy
+from pydantic import ValidationError
 
 from pgen.errors import UserError
 from pgen.plugins import hookspecs
@@ -53,10 +57,21 @@ class Plugin:
 
     def config_class(self) -> type[ModelConfig]:
         """The class of the model's options; importing it must not import torch."""
-        found = self._import(self.spec.config)
+        with _without_torch(self.entry, self.spec.config):
+            found = self._import(self.spec.config)
         if not (isinstance(found, type) and issubclass(found, ModelConfig)):
             raise self._broken(f"config {self.spec.config!r} is {found!r}, wanted a subclass of pgen.ModelConfig")
         return found
+
+    def options(self, values: Any, source: object) -> ModelConfig:
+        """Options as the file ``source`` keeps them. UserError where this version of the plug-in does not take them."""
+        try:
+            return self.config_class().model_validate(values)
+        except ValidationError as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{source} does not fit the installed {self.entry.origin}: {reason}. Install the version it came from."
+            ) from error
 
     def model_class(self) -> type:
         """The torch module's class."""
@@ -66,6 +81,17 @@ class Plugin:
         if missing:
             raise self._broken(f"model {self.spec.model!r} lacks {', '.join(missing)}")
         return found
+
+    def check(self) -> None:
+        """UserError where options or model are not where the spec says. Imports no torch: the model's module is only looked for."""
+        self.config_class()
+        module = self.spec.model.partition(":")[0]
+        try:
+            found = importlib.util.find_spec(module)
+        except Exception as error:
+            raise self._broken(f"{module!r} does not import: {_cause(error)}") from error
+        if found is None:
+            raise self._broken(f"there is no module {module!r}, which model {self.spec.model!r} names")
 
     def _import(self, target: str) -> Any:
         module, _, attribute = target.partition(":")
@@ -115,8 +141,9 @@ def listing() -> list[Status]:
     lines = []
     for entry in entries():
         try:
-            spec = load(entry.name).spec
-            lines.append(Status(entry.name, entry.distribution, entry.version, summary=spec.summary))
+            plugin = load(entry.name)
+            plugin.check()
+            lines.append(Status(entry.name, entry.distribution, entry.version, summary=plugin.spec.summary))
         except UserError as error:
             lines.append(Status(entry.name, entry.distribution, entry.version, problem=str(error)))
     return lines
@@ -125,20 +152,28 @@ def listing() -> list[Status]:
 def _load(entry: Entry) -> Plugin:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    had_torch = "torch" in sys.modules
     try:
-        manager.register(entry.point.load(), name=entry.name)
-        manager.check_pending()
-        spec = manager.hook.pgen_model()
+        with _without_torch(entry, entry.point.value):
+            manager.register(entry.point.load(), name=entry.name)
+            manager.check_pending()
+            spec = manager.hook.pgen_model()
+    except UserError:
+        raise
     except Exception as error:
         raise _broken(entry, _cause(error)) from error
     if not isinstance(spec, ModelSpec):
         raise _broken(entry, f"its pgen_model hook returned {spec!r}, wanted a pgen.ModelSpec")
     if spec.name != entry.name:
         raise _broken(entry, f"its entry point is called {entry.name!r} but its spec says {spec.name!r}")
-    if not had_torch and "torch" in sys.modules:
-        raise _broken(entry, f"importing {entry.point.value!r} imports torch; move that into the module named by ModelSpec.model")
     return Plugin(entry, spec, manager)
+
+
+@contextmanager
+def _without_torch(entry: Entry, target: str) -> Iterator[None]:
+    had_torch = "torch" in sys.modules
+    yield
+    if not had_torch and "torch" in sys.modules:
+        raise _broken(entry, f"importing {target!r} imports torch; move that into the module named by ModelSpec.model")
 
 
 def _broken(entry: Entry, cause: str) -> UserError:

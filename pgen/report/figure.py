@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pgen.errors import UserError
 from pgen.files import atomic
 
 if TYPE_CHECKING:
@@ -20,7 +22,17 @@ def new_figure(width: float, height: float, *, layout: Literal["constrained"] | 
     return Figure(figsize=(width, height), layout=layout)
 
 
+def check_picture(path: str | os.PathLike[str]) -> Path:
+    """``path``, or a UserError where its ending names no format of pictures."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    target, known = Path(path), FigureCanvasBase.get_supported_filetypes()
+    if target.suffix.lower().removeprefix(".") not in known:
+        raise UserError(f"{target}: a picture cannot be written as {target.suffix or 'a name without ending'}; wanted {target.stem}.png.")
+    return target
+
+
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write ``figure`` to ``path``, in the format that its ending names."""
-    with atomic(path) as temporary:
+    with atomic(check_picture(path)) as temporary:
         figure.savefig(temporary, dpi=DPI, facecolor=figure.get_facecolor())

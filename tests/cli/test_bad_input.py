@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.conftest import IMAGES, SMALL_AE
 
@@ -26,6 +27,10 @@ from tests.conftest import IMAGES, SMALL_AE
         (("train", "gan", "--config", "none.toml"), "none.toml"),
         (("deploy", "runs/none"), "runs/none"),
         (("sample", "runs/none", "--out", "x.h5"), "runs/none"),
+        (("sample", "runs/none", "--out", "x.h5", "--device", "gpu"), "--device gpu"),
+        (("deploy", "runs/none", "--device", "cuda:x"), "--device cuda:x"),
+        (("train", "gan", "--data", IMAGES, "--held-out", IMAGES), "--held-out"),
+        (("evaluate", "losses", "runs/none", "--out", "x"), "x.png"),
     ],
 )
 def test_one_sentence(refuses, tmp_path: Path, arguments: tuple[str, ...], saying: str) -> None:
@@ -44,6 +49,18 @@ def test_bad_files(refuses, tmp_path: Path) -> None:
     refuses("train", "gan", "--data", "nan.npy", saying="NaN", cwd=tmp_path)
     refuses("train", "ewm", "--targets", "codes.npy", saying="codes.npy", cwd=tmp_path)
     refuses("data", "crop", "simulate:n=2,size=32", "--size", 64, "--out", "x.h5", saying="64", cwd=tmp_path)
+
+
+def test_pictures_without_a_known_ending_are_refused_before_the_work(refuses, pipeline: Path, tmp_path: Path) -> None:
+    for name in ("grid", "grid.xyz"):
+        refuses("sample", "runs/ewm", "-n", 2, "--out", tmp_path / "x.h5", "--grid", tmp_path / name, saying="grid.png", cwd=pipeline)
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_without_effect_are_refused(refuses, pipeline: Path, tmp_path: Path) -> None:
+    refuses("deploy", "runs/ae", "--decoder", "runs/ae", "--out", tmp_path, saying="--decoder", cwd=pipeline)
+    refuses("deploy", "runs/ae", "--data-root", ".", "--out", tmp_path, saying="--data-root", cwd=pipeline)
+    refuses("train", "ewm", "--resume", "runs/ewm", "--name", "other", saying="--name from ewm to other", cwd=pipeline)
 
 
 def test_existing_things_stay(refuses, pipeline: Path) -> None:
@@ -75,6 +92,18 @@ def test_decoder_that_does_not_belong(refuses, pgen, pipeline: Path, tmp_path: P
 
 
 def test_divergence_keeps_the_last_good_checkpoint(refuses, tmp_path: Path) -> None:
+    steep = ("train", "gan", "--data", IMAGES, "--n-hidden", 8, "--batch-size", 32, "--d-opt", "sgd", "--beta", 0, "--sample-size", 0)
+    # The rate doubles what is left of the weights until they overflow: some steps go well.
+    options = (*steep, "--d-lr", 1e4, "--save-root", tmp_path, "--name", "x", "--checkpoint", 1, "--keep-checkpoints", 99)
+    refuses(*options, saying="diverged", cwd=tmp_path)
+    kept = sorted((tmp_path / "x/checkpoints").glob("*"))
+    assert kept
+    for path in kept:
+        assert all(bool(torch.isfinite(value).all()) for value in torch.load(path, weights_only=True)["model"].values())
+    refuses("train", "gan", "--resume", tmp_path / "x", saying=f"The checkpoint of step {int(kept[-1].stem[5:])} is kept", cwd=tmp_path)
+
+
+def test_divergence_before_the_first_checkpoint(refuses, tmp_path: Path) -> None:
     arguments = ("train", "ae", "--data", IMAGES, *SMALL_AE, "--ae-lr", "1e38", "--ae-opt", "sgd", "--save-root", tmp_path, "--name", "x")
-    refuses(*arguments, saying="diverged", cwd=tmp_path)
+    refuses(*arguments, saying="There was no checkpoint yet", cwd=tmp_path)
     assert not list((tmp_path / "x/checkpoints").glob("*"))

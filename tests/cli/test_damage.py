@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -59,6 +60,23 @@ def test_truncated_codes_and_config(refuses, copy: Path) -> None:
     refuses("train", "ewm", "--targets", "runs/ae/deploy/codes.pt", saying="codes.pt", cwd=copy)
     halve(copy / "runs/ewm/config.json")
     refuses("sample", "runs/ewm", "--out", "x.h5", saying="config.json", cwd=copy)
+
+
+def test_run_of_another_version(refuses, copy: Path) -> None:
+    path = copy / "runs/ewm/config.json"
+    config = json.loads(path.read_text())
+    for change, saying in (
+        ({"settings": None}, "settings"),
+        ({"settings": {**config["settings"], "warp": 9}}, "warp"),
+        ({"config": {**config["config"], "n_wings": 2}}, "n_wings"),
+        ({"data": {"kind": "images"}}, "shape"),
+    ):
+        path.write_text(json.dumps({**config, **change}))
+        refuses("sample", "runs/ewm", "--out", "x.h5", saying=saying, cwd=copy)
+    del config["settings"]
+    path.write_text(json.dumps(config))
+    refuses("sample", "runs/ewm", "--out", "x.h5", saying="lacks settings", cwd=copy)
+    refuses("train", "ewm", "--resume", "runs/ewm", saying="lacks settings", cwd=copy)
 
 
 @pytest.mark.parametrize(

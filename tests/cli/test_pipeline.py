@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+from torch.export.passes import move_to_device_pass
 
 
 def test_deploy_writes_codes_with_all_that_ewm_needs(pipeline: Path) -> None:
@@ -60,6 +61,31 @@ assert not any(name.partition(".")[0] == "pgen" for name in sys.modules)
     subprocess.run([sys.executable, "-c", code], check=True)
     pgen("sample", tmp_path / "generator.pt2", "-n", 3, "--out", tmp_path / "x.npz", "--grid", tmp_path / "x.png")
     assert np.load(tmp_path / "x.npz")["images"].shape == (3, 1, 32, 32)
+
+
+def test_exported_generator_holds_what_it_uses_and_runs_on_any_device(pipeline: Path, pgen, tmp_path: Path) -> None:
+    pgen("deploy", "runs/ewm", "--out", tmp_path, cwd=pipeline)
+    program = torch.export.load(tmp_path / "generator.pt2")
+    assert not [name for name in program.state_dict if "psi" in name or "pair" in name or "encoder" in name]
+    assert "generator.generator.0.0.weight" in program.state_dict
+    for node in program.graph.nodes:
+        assert "device" not in node.kwargs and "assert" not in str(node.target), node.format_node()
+    assert move_to_device_pass(program, "meta").module()(torch.randn(5, 4, device="meta")).shape == (5, 1, 32, 32)
+
+
+def test_decoder_is_found_beside_the_codes_however_they_are_named(pipeline: Path, pgen, tmp_path: Path) -> None:
+    tiny = ("--num-epochs", 1, "--ots-steps", 3, "--n-hidden", 8, "--sample-size", 0)
+    pgen("train", "ewm", "--data", pipeline / "runs/ae/deploy/codes.pt", *tiny, "--name", "a", cwd=tmp_path)
+    pgen("train", "ewm", "--targets", "codes.pt", "--data-root", pipeline / "runs/ae/deploy", *tiny, "--name", "b", cwd=tmp_path)
+    for name in "ab":
+        pgen("sample", f"runs/{name}", "-n", 2, "--out", f"{name}.h5", cwd=tmp_path)
+
+
+def test_blank_images_are_no_accident(pipeline: Path, pgen, tmp_path: Path) -> None:
+    np.save(tmp_path / "blank.npy", np.zeros((5, 32, 32), np.float32))
+    blank = tmp_path / "blank.npy"
+    pgen("deploy", "runs/ae", "--data", blank, "--out", tmp_path / "codes", cwd=pipeline)
+    pgen("evaluate", "reconstruction", "runs/ae", "--held-out", blank, "--out", tmp_path / "evaluation", cwd=pipeline)
 
 
 def test_evaluations(pipeline: Path, pgen, tmp_path: Path) -> None:

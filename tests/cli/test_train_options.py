@@ -48,6 +48,11 @@ def test_bf16(pgen, tmp_path: Path) -> None:
         np.testing.assert_allclose(losses["bf16"][name], losses["fp32"][name], rtol=0.1)
 
 
+def test_one_target_and_one_sample(pgen, tmp_path: Path) -> None:
+    tiny = ("--batch-size", 1, "--ots-steps", 3, "--num-epochs", 2, "--n-hidden", 8, "--name", "x")
+    pgen("train", "ewm", "--targets", "simulate:n=1,size=16", *tiny, cwd=tmp_path)
+
+
 def test_a_last_batch_of_one_image(pgen, tmp_path: Path) -> None:
     images = "simulate:n=17,size=16,seed=3"
     for model, options in (("gan", ("--n-hidden", 8)), ("ae", ("--n-layers", 2, "--depth", 4))):

@@ -224,6 +224,21 @@ def test_choosing_arrays(tmp_path: Path) -> None:
         assert np.array_equal(read_all(open_images(source, data_root=tmp_path))[:, 0], STACK + 1)
 
 
+def test_foreign_companions_of_images(tmp_path: Path) -> None:
+    """Files of other writers: plain labels, numbers for events, a table of its own, a tensor that asks for its gradient."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["images"], file["labels"], file["events"] = STACK, np.array([3, 4]), np.array([7, 7])
+    images = open_images(str(tmp_path / "x.h5"))
+    assert images.labels["labels"].tolist() == [3, 4] and images.events.tolist() == ["7", "7"]
+    Image.fromarray(STACK[0].astype(np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "index.csv").write_text("picture,author\na.png,someone\n")
+    assert open_images(str(tmp_path)).ids.tolist() == ["a"]
+    with pytest.raises(UserError, match="no folder that pgen wrote"):
+        write_images(tmp_path, images, overwrite=True)
+    torch.save(torch.ones(2, 3, 4, requires_grad=True), tmp_path / "x.pt")
+    assert read_all(open_images(str(tmp_path / "x.pt"))).sum() == 24
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     for source, told in (
         ("nope.h5", "no such file"),

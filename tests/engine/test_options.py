@@ -79,7 +79,7 @@ def _order(data: str = "simulate:n=10,size=16,seed=1", **options) -> list[torch.
     images = open_training_data(settings, registry.load("gan").spec)
     batches = Batches(images, settings, torch.device("cpu"))
     stream = batches.stream(0)
-    return [next(stream)[1] for _ in range(2 * batches.steps_per_epoch)]
+    return [next(stream) for _ in range(2 * batches.steps_per_epoch)]
 
 
 def test_shuffle_and_drop_last() -> None:

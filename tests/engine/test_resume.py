@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pgen.data import open_images, write_images
 from tests.conftest import IMAGES, SMALL_AE
 
 MODELS = {
@@ -69,13 +72,55 @@ def test_resume_after_kill_is_exact(model: str, pgen, tmp_path: Path) -> None:
     assert_same(tmp_path, "whole", "killed", last)
 
 
-def test_sigterm_finishes_the_step_and_saves(tmp_path: Path) -> None:
-    arguments = ("train", "gan", *MODELS["gan"], "--save-root", tmp_path, "--name", "x", "--num-epochs", "1000000")
-    process = subprocess.Popen([sys.executable, "-m", "pgen", *map(str, arguments)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "x/metrics.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 128 + signal.SIGTERM
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_job_finishes_the_step_and_saves(workers: int, number: int, tmp_path: Path) -> None:
+    """As Ctrl-C in a terminal and a scheduler send it: to all processes of the group."""
+    images = write_images(tmp_path / "images.h5", open_images(IMAGES))
+    arguments = ("train", "gan", "--data", images, *MODELS["gan"][2:], "--save-root", tmp_path, "--name", "x", "--num-epochs", 10**6)
+    command = [sys.executable, "-m", "pgen", *map(str, (*arguments, "--num-workers", workers, "--log-every", 1))]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, text=True)
+    wait_for(tmp_path / "x/metrics.jsonl", process)
+    os.killpg(process.pid, number)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, text
+    assert "Traceback" not in text
     assert list((tmp_path / "x/checkpoints").glob("step-*.pt"))
     assert load_file(tmp_path / "x/model/weights.safetensors")
+
+
+def test_killed_before_the_first_checkpoint_begins_anew(pgen, tmp_path: Path) -> None:
+    common = ("--data", IMAGES, *MODELS["gan"][2:], "--save-root", tmp_path, "--name", "x", "--num-epochs", 10**6, "--log-every", 1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgen", "train", "gan", *map(str, (*common, "--checkpoint", 10**6))],
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for(tmp_path / "x/metrics.jsonl", process)
+    process.kill()
+    process.wait(60)
+    pgen("train", "gan", "--resume", tmp_path / "x", "--max-steps", 3)
+    lines = [json.loads(line)["step"] for line in (tmp_path / "x/metrics.jsonl").read_text().splitlines()]
+    assert lines == [1, 2, 3]
+
+
+def test_what_is_changed_on_resume_is_kept(pgen, refuses, tmp_path: Path) -> None:
+    common = ("--data", IMAGES, *MODELS["gan"][2:], "--save-root", tmp_path, "--name", "x", "--sample-size", 0, "--lr-decay", 0.5)
+    pgen("train", "gan", *common, "--max-steps", 2)
+    config = tmp_path / "x/config.json"
+    # As if it had been begun on a machine with more GPUs.
+    saved = json.loads(config.read_text())
+    saved["settings"]["gpu"] = 93
+    config.write_text(json.dumps(saved))
+    refuses("train", "gan", "--resume", tmp_path / "x", saying="GPU 93")
+    text = pgen("train", "gan", "--resume", tmp_path / "x", "--device", "cpu", "--max-steps", 4, "--num-epochs", 40).stderr
+    assert "no longer of 20" in " ".join(text.split())
+    settings = json.loads(config.read_text())["settings"]
+    assert (settings["device"], settings["gpu"], settings["max_steps"], settings["num_epochs"]) == ("cpu", None, 4, 40)

@@ -36,6 +36,15 @@ def test_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> Non
         assert torch.equal(a, b)
 
 
+def test_autocast_does_not_round_the_assignment() -> None:
+    random = torch.Generator().manual_seed(0)
+    x, y, psi = (torch.randn(*shape, generator=random) for shape in ((200, 8), (300, 8), (300,)))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = assign(x, y, psi, "sqeuclidean")
+    for a, b in zip(found, assign(x, y, psi, "sqeuclidean"), strict=True):
+        assert torch.equal(a, b)
+
+
 @pytest.mark.parametrize("cost", COSTS)
 def test_dual_ascent_reaches_emd2(cost: str) -> None:
     """Locks the sign: ascent along 1/N - P(hit) must rise to the exact cost, not to that of the farthest targets."""

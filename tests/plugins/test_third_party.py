@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import h5py
 import pytest
 import torch
+
+from pgen.plugins import hookspecs
 
 EXAMPLE = Path(__file__).parents[2] / "examples/pgen-dcgan"
 IMAGES = "simulate:n=24,size=16,seed=1"
@@ -21,14 +26,18 @@ def on_path(folder: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(folder)}
 
 
+def pip_install(source: Path, site: Path) -> Path:
+    """The folder ``site`` of packages, with the one in ``source`` put there by pip."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", site, source]
+    subprocess.run(pip, check=True, timeout=120)
+    return site
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of packages in which pip has put pgen-dcgan."""
     root = tmp_path_factory.mktemp("dcgan")
-    source = shutil.copytree(EXAMPLE, root / "source")  # building leaves files in the source folder
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", root / "site", source]
-    subprocess.run(pip, check=True, timeout=120)
-    return root / "site"
+    return pip_install(shutil.copytree(EXAMPLE, root / "source"), root / "site")  # building leaves files in the source folder
 
 
 def test_example_trains_samples_and_deploys(installed: Path, pgen, tmp_path: Path) -> None:
@@ -54,12 +63,44 @@ def test_its_errors_leave_no_run_behind(installed: Path, refuses, tmp_path: Path
     assert not (tmp_path / "runs/x").exists()
 
 
+def blocks(text: str) -> dict[str, str]:
+    """The code blocks of a docstring by the file that is named before each; of a nameless one, by ``""``."""
+    lines, found, name = textwrap.dedent(f"    {text}").splitlines(), {}, ""
+    for number, line in enumerate(lines):
+        if line.endswith("::"):
+            name = match[1] if (match := re.search(r"``(\S+)``::$", line)) else ""
+            code = itertools.takewhile(lambda line: not line or line.startswith(" "), lines[number + 1 :])
+            found[name] = textwrap.dedent("\n".join(code))
+    return found
+
+
+def test_examples_of_the_hooks_run(pgen, tmp_path: Path) -> None:
+    """What the docstrings of the hooks show, taken together, is a plug-in that pip installs and pgen uses."""
+    files = blocks(hookspecs.pgen_model.__doc__)
+    assert set(files) == {"pyproject.toml", "pgen_mean/__init__.py", "pgen_mean/model.py"}
+    whole = {**files, "pgen_mean/__init__.py": files["pgen_mean/__init__.py"]}
+    for hook in (hookspecs.train, hookspecs.deploy, hookspecs.sample):
+        whole["pgen_mean/__init__.py"] += "\n" + blocks(hook.__doc__)[""]
+    for name, contents in (("plain", files), ("hooks", whole)):
+        for file, text in contents.items():
+            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / file).write_text(text)
+        env = on_path(pip_install(tmp_path / name, tmp_path / f"{name}-site"))
+        pgen("train", "mean", "--data", IMAGES, "--lr", 0.2, "--max-steps", 5, "--name", name, env=env, cwd=tmp_path)
+        pgen("sample", f"runs/{name}", "-n", 3, "--out", f"{name}.h5", env=env, cwd=tmp_path)
+        with h5py.File(tmp_path / f"{name}.h5") as file:
+            assert file["images"].shape == (3, 1, 16, 16)
+    pgen("deploy", "runs/hooks", env=env, cwd=tmp_path)
+    assert float((tmp_path / "runs/hooks/deploy/mean.txt").read_text()) > 0
+
+
 HOOK = "from pgen import ModelSpec, hookimpl\n@hookimpl\ndef pgen_model():\n    return ModelSpec({name!r}, 'a model', 'a:B', 'a:C')\n"
 BROKEN = {
     "raises": ("raise RuntimeError('its library is missing')", "RuntimeError: its library is missing"),
     "heavy": ("import torch\n" + HOOK.format(name="heavy"), "imports torch"),
     "nohook": ("", "returned None"),
     "misnamed": (HOOK.format(name="another"), "its spec says 'another'"),
+    "nowhere": (HOOK.format(name="nowhere"), "'a:B' does not import"),
     "badhook": (HOOK.format(name="badhook") + "@hookimpl\ndef train(run, epochs):\n    pass\n", "epochs"),
 }
 

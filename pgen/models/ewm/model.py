@@ -90,7 +90,7 @@ class Ewm(nn.Module):
         with torch.no_grad():
             x = self._samples(trainer, trainer.step, trainer.batch_size)
         if done == 0:
-            self.spread.copy_(cost_matrix(x[:256], targets[:4096], self.config.cost).std())
+            self.spread.copy_(cost_matrix(x[:256], targets[:4096], self.config.cost).std(correction=0))
         for group in trainer.optimizers["psi"].param_groups:
             group["lr"] = self.config.psi_lr * float(self.spread) * self.config.psi_decay ** (done / total)
         index, value = assign(x, targets, self.psi, self.config.cost)
@@ -131,7 +131,7 @@ class Ewm(nn.Module):
     def _samples(self, trainer: Any, step: int, n: int) -> Tensor:
         """The generator's answer (n, D) to the noise of a step, with that step's jitter: the same in solve and fit."""
         random = trainer.generator(step)
-        x = self(self.noise(n, generator=random)).flatten(1)
+        x = self(self.noise(n, generator=random)).flatten(1).float()
         if self.config.tess_var:
             x = x + self.config.tess_var**0.5 * torch.randn(x.shape, generator=random, device=x.device)
         return x

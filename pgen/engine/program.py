@@ -1,0 +1,79 @@
+"""generator.pt2: noise in, images in charge units out, in one file that torch alone can run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
+
+from pgen.errors import UserError
+from pgen.files import write_through_memory
+
+FORMAT = "pgen-generator-1"
+
+
+class _Pipeline(nn.Module):
+    def __init__(self, generator: nn.Module, to_images: nn.Module) -> None:
+        super().__init__()
+        self.generator, self.to_images = generator, to_images
+
+    def forward(self, noise: Tensor) -> Tensor:
+        return self.to_images(self.generator(noise))
+
+
+def save_program(path: Path, generator: nn.Module, to_images: nn.Module, noise: Tensor, facts: dict[str, Any]) -> None:
+    """Export ``generator`` and ``to_images``, one after the other, for any number of noise vectors like ``noise`` (n, ...), n at least 2.
+
+    facts: kept in the file's pgen.json, besides format and noise shape.
+    """
+    noise = noise.cpu()
+    program = _export(_Pipeline(generator, to_images).eval().cpu(), noise)
+    # Once more, of the traced module: what only training needs (potential, encoder, discriminator) stays behind.
+    program = _export(_used_part(program.module()), noise)
+    # Checks that a tensor is on the CPU, as it was here, would keep the program from running anywhere else.
+    for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default):
+        program.graph.erase_node(node)
+    program.graph_module.recompile()
+    about = json.dumps({"format": FORMAT, "noise": list(noise.shape[1:]), **facts})
+    write_through_memory(path, lambda stream: torch.export.save(program, stream, extra_files={"pgen.json": about}))
+
+
+def load_program(path: Path, device: torch.device) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
+    """The program on ``device``, and its facts. UserError where the file is none of ours."""
+    extra = {"pgen.json": ""}
+    logging.disable()  # torch logs the traceback of a bad file
+    try:
+        program = torch.export.load(path, extra_files=extra)
+        facts = json.loads(extra["pgen.json"])
+        if facts["format"] != FORMAT:
+            raise ValueError(f"format {facts['format']!r}, wanted {FORMAT!r}")
+    except Exception as error:
+        raise UserError(
+            f"{path} is no generator exported by `pgen deploy` ({type(error).__name__}: {error}).".replace("\n", " ")
+        ) from error
+    finally:
+        logging.disable(logging.NOTSET)
+    return move_to_device_pass(program, device).module(), facts
+
+
+def _export(module: nn.Module, noise: Tensor) -> torch.export.ExportedProgram:
+    return torch.export.export(module, (noise,), dynamic_shapes=({0: torch.export.Dim("images", min=1)},))
+
+
+def _used_part(module: nn.Module) -> nn.Module:
+    """A traced module without the parameters and buffers that its graph does not read."""
+    assert isinstance(module, torch.fx.GraphModule)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    used = {node.target for node in module.graph.find_nodes(op="get_attr")}
+    for name in [*dict(module.named_parameters()), *dict(module.named_buffers())]:
+        if name not in used:
+            owner, _, leaf = name.rpartition(".")
+            delattr(module.get_submodule(owner), leaf)
+    return module
