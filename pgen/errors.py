@@ -1,4 +1,11 @@
-"""The one exception that reaches a user as a sentence."""
+"""The one exception that reaches a user as a sentence, and how wrong options are told in one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class UserError(Exception):
@@ -6,3 +13,17 @@ class UserError(Exception):
 
     The command line prints the sentence and leaves with exit code 2; ``--debug`` shows the traceback.
     """
+
+
+def flag(name: str) -> str:
+    """How an option is spelt on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def problems(error: ValidationError) -> list[str]:
+    """Each wrong option with its value and what is wrong with it."""
+    told = []
+    for item in error.errors():
+        message = item["msg"].removeprefix("Value error, ")
+        told.append(f"{flag(str(item['loc'][0]))} {item['input']}: {message}" if item["loc"] else message)
+    return told

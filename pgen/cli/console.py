@@ -12,8 +12,9 @@ from rich.console import Console
 if TYPE_CHECKING:
     from pgen.engine.reporter import Progress, Reporter
 
-console = Console()
-errors = Console(stderr=True)
+# Without emoji: a path or an option may hold ":x:".
+console = Console(emoji=False)
+errors = Console(stderr=True, emoji=False)
 
 #: Seconds between two lines of progress where there is no terminal.
 QUIET_EVERY = 30.0

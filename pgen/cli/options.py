@@ -13,11 +13,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from pgen.errors import UserError
-
-
-def flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+from pgen.errors import UserError, flag, problems
 
 
 def parameters(config: type[BaseModel], panel: str, defaults: dict[str, Any]) -> list[inspect.Parameter]:
@@ -66,19 +62,14 @@ def read_config(path: Path | None) -> dict[str, Any]:
 def validate(parts: list[tuple[type[BaseModel], dict[str, Any]]], given: dict[str, Any]) -> list[BaseModel]:
     """Options by class: defaults, then what was given. All problems are told at once."""
     known = {name for config, _ in parts for name in config.model_fields}
-    problems = [f"{flag(name)}: no such option" for name in given if name not in known]
+    wrong = [f"{flag(name)}: no such option" for name in given if name not in known]
     models = []
     for config, defaults in parts:
         own = {name: value for name, value in given.items() if name in config.model_fields}
         try:
             models.append(config.model_validate({**defaults, **own}))
         except ValidationError as error:
-            problems += [_problem(item) for item in error.errors()]
-    if problems:
-        raise UserError("; ".join(problems) + ".")
+            wrong += problems(error)
+    if wrong:
+        raise UserError("; ".join(wrong) + ".")
     return models
-
-
-def _problem(item: Any) -> str:
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{flag(str(item['loc'][0]))} {item['input']}: {message}" if item["loc"] else message

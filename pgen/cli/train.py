@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from pgen.cli.console import console, training_reporter
-from pgen.errors import UserError
+from pgen.errors import UserError, flag
 
 if TYPE_CHECKING:
     from pgen.plugins import registry
@@ -53,7 +53,7 @@ def _names() -> list[str]:
 
 def model_command(name: str) -> Any:
     """The command of one model: the engine's options and the model's own."""
-    from pgen.cli.options import flag, parameters
+    from pgen.cli.options import parameters
     from pgen.engine.settings import TrainSettings
     from pgen.plugins import registry
 
@@ -130,7 +130,6 @@ def _train(plugin: registry.Plugin, given: dict[str, Any], resume: Path | None, 
 
 def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of the run, after checking that nothing is asked to change that would make it another run."""
-    from pgen.cli.options import flag
     from pgen.engine.folder import RunFolder
     from pgen.engine.settings import RESUMABLE
 

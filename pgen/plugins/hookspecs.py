@@ -102,7 +102,7 @@ def deploy(run: Run, request: DeployRequest) -> list[Path]:  # type: ignore[empt
             model = run.load_model(request.checkpoint)
             path = request.out / "mean.txt"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{float(model.mean.mean())}\n")
+            path.write_text(str(float(model.mean.mean())))
             return [path]
     """
 

@@ -15,7 +15,7 @@ from typing import Any
 import pluggy
 from pydantic import ValidationError
 
-from pgen.errors import UserError
+from pgen.errors import UserError, problems
 from pgen.plugins import hookspecs
 from pgen.plugins.contract import ModelConfig, ModelSpec
 
@@ -68,7 +68,7 @@ class Plugin:
         try:
             return self.config_class().model_validate(values)
         except ValidationError as error:
-            reason = " ".join(str(error).split())
+            reason = "; ".join(problems(error))
             raise UserError(
                 f"{source} does not fit the installed {self.entry.origin}: {reason}. Install the version it came from."
             ) from error
