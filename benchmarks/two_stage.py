@@ -11,19 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import torch
-
-import pgen
+import record
 from pgen.data import open_images, read_all
 from pgen.metrics.images import compare_statistics
 from pgen.metrics.reconstruction import reconstruction_error
@@ -77,6 +71,7 @@ def main() -> None:
 
     sets = {"held-out": data["held_out"], "reconstructed held-out": reconstructed, "train": data["train"], "generated": generated}
     error = reconstruction_error(data["held_out"], reconstructed, given.lit)
+    statistics = {row.name: row.to_dict() for row in compare_statistics(sets, given.lit)}
     result = {
         "what": "two-stage generation; charge of all pixels, occupancy of pixels above `lit`; ratios to held-out",
         "lit": given.lit,
@@ -84,18 +79,15 @@ def main() -> None:
         "commands_and_seconds": run.log,
         "held_out_mse": error.mse,
         "held_out_mse_over_predict_zero": error.mse / error.predict_zero_mse,
-        "statistics": [row.to_dict() for row in compare_statistics(sets, given.lit)],
-        "generated_over_train": [row.to_dict() for row in compare_statistics({"train": data["train"], "generated": generated}, given.lit)][
-            1
-        ],
+        "statistics": statistics,
+        "generated_over_train": {
+            key: statistics["generated"][key] / statistics["train"][key] for key in ("charge_mean", "charge_std", "occupancy_mean")
+        },
         "ewm_chi2": certificate[-1]["chi2"],
         "ewm_never_hit": certificate[-1]["never_hit"],
         "hamming_verdict": [at["verdict"] for at in hamming["thresholds"]],
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": {"platform": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
-        "versions": {"pgen": pgen.__version__, "torch": torch.__version__, "numpy": np.__version__},
     }
-    (HERE / "results" / f"{given.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    record.write(given.name, result)
     picture = HERE.parent / "docs" / f"{given.name}.png"
     if given.show_real:
         save_rows(picture, {"real": data["held_out"][:10], "reconstructed": reconstructed[:10], "generated": generated[:10]})
