@@ -69,7 +69,7 @@ def crop(
 ) -> None:
     """Cut images into smaller ones."""
     from pgen.data import open_images, write_images
-    from pgen.data.crop import crops
+    from pgen.data.crop import crop as cut
     from pgen.errors import UserError
     from pgen.files import refuse_existing
 
@@ -82,7 +82,7 @@ def crop(
     with progress_bar("cropping") as tick:
         write_images(
             out,
-            crops(images, shape, mode=mode, threshold=threshold, min_occupancy=min_occupancy, progress=tick),
+            cut(images, shape, mode=mode, threshold=threshold, min_occupancy=min_occupancy, progress=tick),
             overwrite=overwrite,
         )
     console.print(f"{len(open_images(str(out)))} images: {out}", markup=False, highlight=False)

@@ -13,7 +13,7 @@ from pgen.errors import UserError
 Mode = Literal["tiles", "centre"]
 
 
-def crops(
+def crop(
     images: ImageSet,
     size: tuple[int, int],
     *,
@@ -27,7 +27,7 @@ def crops(
     tiles: the non-overlapping (H, W) windows, what remains at the lower and right border dropped. centre: one window around the
     charge-weighted centroid, dropped if it crosses the border. Kept are windows of which at least ``min_occupancy`` (a fraction) is above
     ``threshold`` in some channel. Ids are "parent/row/column" of the window's first pixel; the event is the parent's.
-    ``progress(done, total)`` is called after each parent.
+    ``progress(done, total)`` is called after each parent. UserError where none is kept.
     """
     (height, width), (_, rows, columns) = size, images.shape
     if min(size) < 1 or height > rows or width > columns:
@@ -36,6 +36,7 @@ def crops(
         raise UserError(f"mode={mode!r} is not known, wanted tiles or centre.")
     if not 0 <= min_occupancy <= 1:
         raise UserError(f"min_occupancy={min_occupancy:g} does not fit, wanted a fraction from 0 to 1.")
+    count = 0
     for i in range(len(images)):
         image = images.read([i])[0]
         corners = _tiles(image, size) if mode == "tiles" else _centre(image, size, threshold)
@@ -43,6 +44,7 @@ def crops(
         kept = [(r, c, w) for r, c, w in windows if np.mean((w > threshold).any(0)) >= min_occupancy]
         if progress:
             progress(i + 1, len(images))
+        count += len(kept)
         if kept:
             yield ArrayImages(
                 np.stack([w for _, _, w in kept]),
@@ -52,31 +54,10 @@ def crops(
                 labels={key: np.repeat(values[i : i + 1], len(kept), 0) for key, values in images.labels.items()},
                 unit=images.unit,
             )
-
-
-def crop(
-    images: ImageSet,
-    size: tuple[int, int],
-    *,
-    mode: Mode = "tiles",
-    threshold: float = 0.0,
-    min_occupancy: float = 0.01,
-    progress: Callable[[int, int], None] | None = None,
-) -> ArrayImages:
-    """All of :func:`crops` as one set in memory. UserError if none is kept."""
-    parts = list(crops(images, size, mode=mode, threshold=threshold, min_occupancy=min_occupancy, progress=progress))
-    if not parts:
+    if not count:
         raise UserError(
-            f"{images.name}: no {size[0]} x {size[1]} crop has {min_occupancy:.2%} of its pixels above {threshold:g}; lower either of them."
+            f"{images.name}: no {height} x {width} crop has {min_occupancy:.2%} of its pixels above {threshold:g}; lower either of them."
         )
-    return ArrayImages(
-        np.concatenate([part.images for part in parts]),
-        name=images.name,
-        ids=np.concatenate([part.ids for part in parts]),
-        events=np.concatenate([part.events for part in parts]),
-        labels={key: np.concatenate([part.labels[key] for part in parts]) for key in images.labels},
-        unit=images.unit,
-    )
 
 
 def _tiles(image: FloatArray, size: tuple[int, int]) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from pgen.engine.program import save_program
 from pgen.engine.reconstruct import can_reconstruct, images_for, reconstruct
 from pgen.engine.requests import DeployRequest
 from pgen.engine.run import Run
-from pgen.engine.weights import read_header
+from pgen.engine.weights import digest, read_header
 from pgen.errors import UserError
 from pgen.files import refuse_existing
 from pgen.metrics.images import ratio
@@ -66,7 +66,7 @@ def _deploy_encoder(run: Run, model: nn.Module, request: DeployRequest) -> list[
 
     write_images(paths[2], rebuilt(), overwrite=True)
     run.save_weights(model.state_dict(), _step(run, request.checkpoint), paths[1])
-    encoder = {"run": str(run.folder.path), "model": run.plugin.spec.name, "weights": read_header(paths[1]).sha256, "file": paths[1].name}
+    encoder = {"run": str(run.folder.path), "model": run.plugin.spec.name, "weights": digest(paths[1]), "file": paths[1].name}
     source = {"name": images.name, "fingerprint": images.fingerprint}
     Codes.of(torch.cat(codes), list(map(str, images.ids)), source, encoder).save(paths[0], overwrite=True)
     save_rows(paths[3], shown, unit=images.unit)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pgen.data.transform import Transform
-from pgen.engine.weights import WeightsHeader, load_module
+from pgen.engine.weights import WeightsHeader, digest, load_module
 from pgen.errors import UserError
 from pgen.plugins.contract import DataInfo
 
@@ -65,7 +65,7 @@ def load_decoder(path: Path, info: DataInfo) -> tuple[nn.Module, WeightsHeader]:
             f"--decoder {path}: its latent codes have {size} values, the generator makes {info.size}; name the run that wrote {info.name}."
         )
     wanted = (info.codes["encoder"] or {}).get("weights")
-    if wanted is not None and wanted != header.sha256:
+    if wanted is not None and wanted != digest(path):
         raise UserError(
             f"--decoder {path}: the codes {info.name} were made by another training of an auto-encoder; name that run, or deploy this one."
         )

@@ -23,13 +23,12 @@ FORMAT = "pgen-weights-1"
 
 @dataclass(frozen=True)
 class WeightsHeader:
-    """What a weights file says of itself. config: the model's options as plain values. sha256: of the file's bytes."""
+    """What a weights file says of itself. config: the model's options as plain values."""
 
     model: str
     config: dict[str, Any]
     data: DataInfo
     step: int
-    sha256: str
 
 
 def save_weights(path: Path, state: dict[str, torch.Tensor], *, model: str, config: ModelConfig, data: DataInfo, step: int) -> None:
@@ -49,12 +48,17 @@ def read_header(path: Path) -> WeightsHeader:
             header = json.loads((file.metadata() or {})["pgen"])
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}, wanted {FORMAT!r}")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        return WeightsHeader(header["model"], header["config"], DataInfo.from_dict(header["data"]), int(header["step"]), digest)
+        return WeightsHeader(header["model"], header["config"], DataInfo.from_dict(header["data"]), int(header["step"]))
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
         raise UserError(
             f"{path} is no weights file of pgen ({type(error).__name__}: {error}); wanted a model/weights.safetensors."
         ) from error
+
+
+def digest(path: Path) -> str:
+    """Hex sha256 of a weights file: which training it holds."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def load_module(path: Path) -> tuple[nn.Module, WeightsHeader]:

@@ -8,9 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen.data import ArrayImages, describe, read_all, subset
-from pgen.data.crop import crop
+from pgen.data.crop import crop as cut
 from pgen.data.split import split
 from pgen.errors import UserError
+
+
+def crop(*arguments, **options) -> ArrayImages:
+    """All crops as one set."""
+    parts = list(cut(*arguments, **options))
+    labels = {key: np.concatenate([part.labels[key] for part in parts]) for key in parts[0].labels}
+    ids, events = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "events"))
+    return ArrayImages(np.concatenate([part.images for part in parts]), ids=ids, events=events, labels=labels)
 
 
 def test_tiles() -> None:
