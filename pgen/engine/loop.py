@@ -76,7 +76,11 @@ class TrainingLoop:
         if saved_at != self.step:
             self._save(self._epoch_now())
         self.run.stopped_by = stop.signal
-        self._say(f"{'stopped by a signal' if stop.signal else 'finished'} at step {self.step} after {time.monotonic() - self.began:.0f} s")
+        if self.step == self.first and not stop.signal:
+            self._say(f"nothing was left to do at step {self.step}; for more, pass a larger --num-epochs or --max-steps")
+        else:
+            ended = "stopped by a signal" if stop.signal else "finished"
+            self._say(f"{ended} at step {self.step} after {time.monotonic() - self.began:.0f} s")
         return self.run.folder.path
 
     def _do_step(self, batch: Tensor) -> dict[str, Tensor]:

@@ -53,6 +53,7 @@ def test_resume_is_exact(model: str, steps: int, pgen, tmp_path: Path) -> None:
     pgen("train", model, *common, "--name", "halves", "--max-steps", steps)
     pgen("train", model, "--resume", tmp_path / "halves", "--max-steps", 27)
     assert_same(tmp_path, "whole", "halves", 27)
+    assert "nothing was left to do at step 27" in pgen("train", model, "--resume", tmp_path / "halves").stderr
 
 
 @pytest.mark.parametrize("model", MODELS)
