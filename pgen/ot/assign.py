@@ -5,25 +5,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pgen.ot.costs import cost_matrix
-
-#: Entries of the cost matrix held at a time.
-BLOCK = 2**22
+from pgen.ot.costs import COSTS
+from pgen.ot.reference import assign_reference
+from pgen.ot.targets import Targets
 
 
 @torch.no_grad()
-def assign(x: Tensor, targets: Tensor, psi: Tensor, cost: str = "l1") -> tuple[Tensor, Tensor]:
+def assign(x: Tensor, targets: Tensor | Targets, psi: Tensor, cost: str = "l1") -> tuple[Tensor, Tensor]:
     """(index, value), each (B,): the hard assignment of x (B, D) to targets (N, D) under potential psi (N,), and c - psi there.
 
-    Of equal values the lowest index wins. arXiv:1906.03471, Algorithm 1, with the sign convention of max D = W.
+    arXiv:1906.03471, Algorithm 1, with the sign convention of max D = W. Of equal values the lowest index wins. In single precision on the
+    CPU the answer is that of double precision, whatever the number of threads; elsewhere it is exact to rounding. Memory beyond the
+    targets is bounded, whatever B and N. Give :class:`Targets` where the same ones are used again: what a tensor is found to be (dense or
+    sparse, its norms) is then kept.
+
+    Raises:
+        ValueError: unknown cost, or shapes that do not fit.
     """
-    best = torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
-    index = torch.zeros(len(x), dtype=torch.long, device=x.device)
-    width = max(1, BLOCK // max(1, len(x)))
-    for start in range(0, len(targets), width):
-        stop = start + width
-        value, where = (cost_matrix(x, targets[start:stop], cost) - psi[start:stop]).min(dim=1)
-        better = value < best
-        best = torch.where(better, value, best)
-        index = torch.where(better, where + start, index)
-    return index, best
+    if not isinstance(targets, Targets):
+        targets = Targets(targets)
+    count, size = targets.shape
+    if cost not in COSTS:
+        raise ValueError(f"cost {cost!r}: wanted one of {', '.join(COSTS)}")
+    if x.ndim != 2 or x.shape[1] != size or psi.shape != (count,):
+        found = f"x {tuple(x.shape)} and psi {tuple(psi.shape)}"
+        raise ValueError(f"found {found}, wanted (B, {size}) and ({count},) for targets {targets.shape}")
+    if not len(x):
+        return torch.zeros(0, dtype=torch.long, device=x.device), torch.zeros(0, device=x.device, dtype=x.dtype)
+    if x.device.type == "cpu" and x.dtype == psi.dtype == targets.dtype == torch.float32:
+        # Not at the top: Numba takes half a second to import.
+        from pgen.ot.cpu import assign_cpu
+
+        return assign_cpu(x, targets, psi, cost)
+    return assign_reference(x, targets.dense, psi, cost)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pgen.ot.assign import assign
+from pgen.ot.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Certificate:
 
 
 @torch.no_grad()
-def certify(batches: Iterable[Tensor], targets: Tensor, psi: Tensor, cost: str) -> Certificate:
+def certify(batches: Iterable[Tensor], targets: Tensor | Targets, psi: Tensor, cost: str) -> Certificate:
     """Certificate of psi (N,) on all batches of samples (B_k, D), at least two samples in all."""
+    targets = targets if isinstance(targets, Targets) else Targets(targets)
     count = len(targets)
     hits = torch.zeros(count, dtype=torch.long, device=targets.device)
     values = []

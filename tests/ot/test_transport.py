@@ -6,43 +6,8 @@ import numpy as np
 import ot
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from pgen.ot import COSTS, assign, certify, cost_matrix, pair_cost
-from pgen.ot import assign as assign_function
-
-
-@pytest.mark.parametrize("cost", COSTS)
-@given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 7), st.integers(0, 2**31))
-@settings(max_examples=25, deadline=None)
-def test_assign_equals_brute_force(cost: str, b: int, n: int, d: int, seed: int) -> None:
-    random = torch.Generator().manual_seed(seed)
-    x, y, psi = (torch.randn(*shape, generator=random) for shape in ((b, d), (n, d), (n,)))
-    full = cost_matrix(x, y, cost) - psi
-    index, value = assign(x, y, psi, cost)
-    torch.testing.assert_close(value, full.min(1).values)
-    torch.testing.assert_close(full.gather(1, index[:, None])[:, 0], value)
-    torch.testing.assert_close(pair_cost(x[:1], y[:1], cost), cost_matrix(x[:1], y[:1], cost)[0, :1], rtol=1e-3, atol=1e-3)
-
-
-def test_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    x, y, psi = torch.randn(5, 3), torch.randn(50, 3), torch.randn(50)
-    whole = assign_function(x, y, psi, "l1")
-    monkeypatch.setattr(sys.modules["pgen.ot.assign"], "BLOCK", 35)
-    for a, b in zip(whole, assign_function(x, y, psi, "l1"), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_autocast_does_not_round_the_assignment() -> None:
-    random = torch.Generator().manual_seed(0)
-    x, y, psi = (torch.randn(*shape, generator=random) for shape in ((200, 8), (300, 8), (300,)))
-    with torch.autocast("cpu", torch.bfloat16):
-        found = assign(x, y, psi, "sqeuclidean")
-    for a, b in zip(found, assign(x, y, psi, "sqeuclidean"), strict=True):
-        assert torch.equal(a, b)
+from pgen.ot import COSTS, assign, certify, cost_matrix
 
 
 @pytest.mark.parametrize("cost", COSTS)

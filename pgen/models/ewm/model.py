@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pgen.models.ewm.config import EwmConfig
 from pgen.models.ewm.generator import make_generator
 from pgen.models.layers import make_optimizer
-from pgen.ot import Certificate, assign, certify, cost_matrix, pair_cost
+from pgen.ot import Certificate, Targets, assign, certify, cost_matrix, pair_cost
 from pgen.plugins.contract import DataInfo
 
 OTS, FIT = 0, 1
@@ -50,6 +50,7 @@ class Ewm(nn.Module):
         # outer iteration, phase, steps done in it, batches kept, step at which FIT began
         self.register_buffer("place", torch.zeros(5, dtype=torch.long))
         self._certificate: Certificate | None = None
+        self._targets: Targets | None = None  # of the solve at hand
 
     @property
     def epoch(self) -> float:
@@ -86,14 +87,15 @@ class Ewm(nn.Module):
         done, total = int(self.place[2]), self.config.ots_steps
         # The generator stands still during a solve, dropout and running statistics too.
         self.generator.eval()
-        targets = self._jittered_targets(targets, trainer)
+        if done == 0 or self._targets is None:
+            self._targets = Targets(self._jittered_targets(targets, trainer))
         with torch.no_grad():
             x = self._samples(trainer, trainer.step, trainer.batch_size)
         if done == 0:
-            self.spread.copy_(cost_matrix(x[:256], targets[:4096], self.config.cost).std(correction=0))
+            self.spread.copy_(cost_matrix(x[:256], self._targets.dense[:4096], self.config.cost).std(correction=0))
         for group in trainer.optimizers["psi"].param_groups:
             group["lr"] = self.config.psi_lr * float(self.spread) * self.config.psi_decay ** (done / total)
-        index, value = assign(x, targets, self.psi, self.config.cost)
+        index, value = assign(x, self._targets, self.psi, self.config.cost)
         dual = value.mean() + self.psi.detach().mean()
         frequency = torch.bincount(index, minlength=len(targets)) / len(index)
         # Minus the gradient of the dual, b_j - P(hit = j): centred, since both sum to 1.
@@ -106,7 +108,7 @@ class Ewm(nn.Module):
         # A certificate draws no more samples than the steps since the one before it.
         every = max(CHECK_EVERY, -(-SAMPLES_A_TARGET * len(targets) // trainer.batch_size))
         if (done >= total // 3 and (done + 1) % every == 0) or done + 1 == total:
-            self._check(targets, trainer, last=done + 1 == total)
+            self._check(self._targets, trainer, last=done + 1 == total)
         return {"wasserstein": dual, **self._certified()}
 
     def _fit_step(self, targets: Tensor, trainer: Any) -> dict[str, Tensor]:
@@ -157,7 +159,7 @@ class Ewm(nn.Module):
         self.place[3] = min(number + 1, slots)
 
     @torch.no_grad()
-    def _check(self, targets: Tensor, trainer: Any, *, last: bool) -> None:
+    def _check(self, targets: Targets, trainer: Any, *, last: bool) -> None:
         """Certify the averaged psi on fresh noise; if it is good enough, or time is up, go on to FIT from it."""
         size = trainer.batch_size
         fresh = (

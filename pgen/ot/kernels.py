@@ -1,0 +1,266 @@
+"""CPU kernels of the assignment, compiled by Numba: dense l1 in register tiles, dense l2 and sqeuclidean on matrix products, sparse ones.
+
+Exact answers come from single precision as follows. A kernel knows how far its costs may be off, and offers every target whose value
+(cost - psi) may be the smallest. Few are, and those are decided in double precision; of equal values the lowest index wins. So the answer
+depends neither on the order of summation, nor on the number of threads, nor on the kernel.
+
+Each kernel leaves in ``found`` the candidates among targets ``first`` to ``last``. None holds the interpreter lock, so threads can share
+the work. All stand in one file, since Numba compiles a kernel anew only when the file it stands in has changed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+L1, L2, SQEUCLIDEAN = 0, 1, 2
+#: Relative rounding error of single precision.
+EPS = np.float32(2.0**-23)
+#: Targets kept for a sample before they are decided.
+ROOM = 16
+#: Bytes of targets that stay in a core's cache while all samples pass.
+CACHE = 2**18
+#: Costs that are looked at together.
+RUN = 256
+#: Numba makes double precision of an integer times a single one.
+TWO = np.float32(2)
+
+
+class Problem(NamedTuple):
+    """Samples x (B, D), their norms (B,), the sums of |x| (l1) or x², and N targets: ``dense`` (N, D), or, where that is empty, the lit
+    ``pixels`` of target j and their ``charges`` at ``starts[j]:starts[j + 1]``. norms and psi (N,) belong to the targets."""
+
+    kind: int
+    x: NDArray[np.float32]
+    x_norms: NDArray[np.float64]
+    dense: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    pixels: NDArray[np.int32]
+    charges: NDArray[np.float32]
+    norms: NDArray[np.float32]
+    psi: NDArray[np.float32]
+
+
+class Candidates(NamedTuple):
+    """Of each sample: the targets (B, ROOM) that may be nearest, lower bounds (B, ROOM) of their values, how many they are (B,), and the
+    smallest upper bound (B,) met so far."""
+
+    target: NDArray[np.int64]
+    lower: NDArray[np.float32]
+    held: NDArray[np.int64]
+    best: NDArray[np.float32]
+
+
+def no_candidates(samples: int) -> Candidates:
+    """Room for those of ``samples`` samples."""
+    return Candidates(
+        np.zeros((samples, ROOM), np.int64),
+        np.zeros((samples, ROOM), np.float32),
+        np.zeros(samples, np.int64),
+        np.full(samples, np.inf, np.float32),
+    )
+
+
+@njit(cache=True, nogil=True)
+def dense_l1(problem, found, first, last):
+    """l1 to dense targets, four samples by four targets at a time, so that each number is loaded once for four differences."""
+    x, y, norms, psi = problem.x, problem.dense, problem.norms, problem.psi
+    samples, size = x.shape
+    chunk = min(RUN, max(4, CACHE // (16 * size) * 4))
+    costs, low = np.empty((4, chunk + 3), np.float32), np.empty(RUN, np.float32)
+    # A vector register sums every 16th term.
+    relative = np.float32(size // 16 + 8) * EPS
+    for start in range(first, last, chunk):
+        stop = min(start + chunk, last)
+        for i in range(0, samples, 4):
+            i1, i2, i3 = min(i + 1, samples - 1), min(i + 2, samples - 1), min(i + 3, samples - 1)
+            for j in range(start, stop, 4):
+                _tile_l1(costs, j - start, x, y, i, i1, i2, i3, j, min(j + 1, stop - 1), min(j + 2, stop - 1), min(j + 3, stop - 1))
+            for a in range(min(4, samples - i)):
+                _scan(problem, found, i + a, costs[a], low, norms, psi, start, stop - start, relative)
+
+
+@njit(cache=True, fastmath=True)
+def _tile_l1(costs, at, x, y, i0, i1, i2, i3, j0, j1, j2, j3):
+    s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = np.float32(0)
+    for k in range(x.shape[1]):
+        a0, a1, a2, a3 = x[i0, k], x[i1, k], x[i2, k], x[i3, k]
+        b0, b1, b2, b3 = y[j0, k], y[j1, k], y[j2, k], y[j3, k]
+        s00 += abs(a0 - b0)
+        s01 += abs(a0 - b1)
+        s02 += abs(a0 - b2)
+        s03 += abs(a0 - b3)
+        s10 += abs(a1 - b0)
+        s11 += abs(a1 - b1)
+        s12 += abs(a1 - b2)
+        s13 += abs(a1 - b3)
+        s20 += abs(a2 - b0)
+        s21 += abs(a2 - b1)
+        s22 += abs(a2 - b2)
+        s23 += abs(a2 - b3)
+        s30 += abs(a3 - b0)
+        s31 += abs(a3 - b1)
+        s32 += abs(a3 - b2)
+        s33 += abs(a3 - b3)
+    costs[0, at], costs[0, at + 1], costs[0, at + 2], costs[0, at + 3] = s00, s01, s02, s03
+    costs[1, at], costs[1, at + 1], costs[1, at + 2], costs[1, at + 3] = s10, s11, s12, s13
+    costs[2, at], costs[2, at + 1], costs[2, at + 2], costs[2, at + 3] = s20, s21, s22, s23
+    costs[3, at], costs[3, at + 1], costs[3, at + 2], costs[3, at + 3] = s30, s31, s32, s33
+
+
+@njit(cache=True, nogil=True)
+def dense_squared(problem, found, products, first_row, last_row, first):
+    """l2 and sqeuclidean to dense targets, from ``products`` (B, W) of samples with targets ``first`` to ``first + W``; for some rows."""
+    width = products.shape[1]
+    norms, psi, x_norms = problem.norms, problem.psi, problem.x_norms
+    costs, low = np.empty(RUN, np.float32), np.empty(RUN, np.float32)
+    relative = np.float32(problem.x.shape[1] // 16 + 8) * EPS
+    for row in range(first_row, last_row):
+        for start in range(0, width, RUN):
+            count = min(RUN, width - start)
+            _squares(costs, products, row, start, count, np.float32(x_norms[row]), norms, first + start)
+            _scan(problem, found, row, costs, low, norms, psi, first + start, count, relative)
+
+
+@njit(cache=True, fastmath=True)
+def _squares(costs, products, row, start, count, norm, norms, first):
+    # Sliced, since Numba takes a sum of indices for one that may be negative, which keeps the loop from vector registers.
+    norms, products = norms[first : first + count], products[row, start : start + count]
+    for b in range(count):
+        costs[b] = norm + norms[b] - TWO * products[b]
+
+
+@njit(inline="always")
+def _scan(problem, found, row, costs, low, norms, psi, first, count, relative):
+    """Offer those of a sample's ``costs`` (l2: squared) of targets ``first`` to ``first + count`` that may be the smallest."""
+    norm = np.float32(problem.x_norms[row])
+    if _lower(low, count, problem.kind, costs, norm, norms, psi, first, relative) <= found.best[row]:
+        for b in range(count):
+            if low[b] <= found.best[row]:
+                offer(problem, found, row, first + b, costs[b], relative * (norm + norms[first + b]), psi[first + b])
+
+
+@njit(cache=True, fastmath=True)
+def _lower(low, count, kind, costs, norm, norms, psi, first, relative):
+    """Bounds below the values of a run of targets, into ``low``, and the least of them."""
+    least = np.float32(np.inf)
+    norms, psi = norms[first : first + count], psi[first : first + count]
+    for b in range(count):
+        cost = costs[b] - TWO * relative * (norm + norms[b])
+        if kind == L2:
+            cost = np.sqrt(max(cost, np.float32(0)))
+        low[b] = cost - psi[b] - TWO * EPS * abs(psi[b])
+        least = min(least, low[b])
+    return least
+
+
+@njit(cache=True, nogil=True)
+def sparse(problem, found, columns, first, last):
+    """Any cost to sparse targets in O(lit pixels), for all samples at once; ``columns`` (D, B) is x transposed.
+
+    sum |x - y| = sum |x| + sum over y != 0 of (|x - y| - |x|);  sum (x - y)² = |x|² + |y|² - 2 x·y.
+    """
+    samples = len(problem.x)
+    norms = problem.x_norms.astype(np.float32)
+    costs = np.empty(samples, np.float32)
+    for j in range(first, last):
+        begin, end = problem.starts[j], problem.starts[j + 1]
+        relative = np.float32(end - begin + 8) * EPS
+        if problem.kind == L1:
+            costs[:] = norms
+            _add_l1(costs, columns, problem.pixels, problem.charges, begin, end)
+        else:
+            costs[:] = norms + problem.norms[j]
+            _subtract_products(costs, columns, problem.pixels, problem.charges, begin, end)
+        for b in range(samples):
+            error = relative * (norms[b] + problem.norms[j])
+            low = costs[b] - TWO * error
+            if problem.kind == L2:
+                low = np.sqrt(max(low, np.float32(0)))
+            if low - problem.psi[j] - TWO * EPS * abs(problem.psi[j]) <= found.best[b]:
+                offer(problem, found, b, j, costs[b], error, problem.psi[j])
+
+
+@njit(cache=True, fastmath=True)
+def _add_l1(costs, columns, pixels, charges, begin, end):
+    for q in range(begin, end):
+        charge, pixel = charges[q], pixels[q]
+        for b in range(len(costs)):
+            costs[b] += abs(columns[pixel, b] - charge) - abs(columns[pixel, b])
+
+
+@njit(cache=True, fastmath=True)
+def _subtract_products(costs, columns, pixels, charges, begin, end):
+    for q in range(begin, end):
+        twice, pixel = TWO * charges[q], pixels[q]
+        for b in range(len(costs)):
+            costs[b] -= columns[pixel, b] * twice
+
+
+@njit(inline="always")
+def offer(problem, found, row, index, cost, error, psi):
+    """Tell of a ``cost`` (for l2 its square) that is off by at most ``error``, of a target whose potential is ``psi``."""
+    low, high = cost - error, cost + error
+    if problem.kind == L2:
+        low, high = np.sqrt(max(low, np.float32(0))), np.sqrt(max(high, np.float32(0)))
+    rounding = (abs(high) + abs(psi)) * EPS
+    low, high = low - psi - rounding, high - psi + rounding
+    if low <= found.best[row]:
+        found.best[row] = min(found.best[row], high)
+        if found.held[row] == ROOM:
+            decide(problem, found, row)
+        slot = found.held[row]
+        found.target[row, slot], found.lower[row, slot], found.held[row] = index, low, slot + 1
+
+
+@njit(cache=True)
+def decide(problem, found, row):
+    """The best of a sample's candidates and its exact value; it alone is kept. -1 and infinity where there is none."""
+    index, value = np.int64(-1), np.inf
+    for slot in range(found.held[row]):
+        if found.lower[row, slot] <= found.best[row]:
+            target = found.target[row, slot]
+            exact = _exact(problem, row, target) - np.float64(problem.psi[target])
+            if exact < value or (exact == value and target < index):
+                index, value = target, exact
+    if index < 0:  # none of them can win against a target that is about to be kept
+        found.held[row] = 0
+        return index, value
+    rounded = np.float32(value)
+    found.target[row, 0], found.lower[row, 0], found.held[row] = index, rounded - abs(rounded) * EPS, 1
+    found.best[row] = min(found.best[row], rounded + abs(rounded) * EPS)
+    return index, value
+
+
+@njit(cache=True, nogil=True)
+def decide_all(problem, found):
+    """(index, exact value), each (B,)."""
+    samples = len(found.held)
+    index, value = np.empty(samples, np.int64), np.empty(samples, np.float64)
+    for row in range(samples):
+        index[row], value[row] = decide(problem, found, row)
+        if index[row] < 0:  # x or psi is NaN
+            index[row], value[row] = 0, np.nan
+    return index, value
+
+
+@njit(cache=True)
+def _exact(problem, row, target):
+    """The cost of a sample and a target in double precision."""
+    x, total = problem.x[row], 0.0
+    if len(problem.dense):
+        y = problem.dense[target]
+        for k in range(len(y)):
+            difference = np.float64(x[k]) - np.float64(y[k])
+            total += abs(difference) if problem.kind == L1 else difference * difference
+    else:
+        total = problem.x_norms[row]
+        for q in range(problem.starts[target], problem.starts[target + 1]):
+            a, b = np.float64(x[problem.pixels[q]]), np.float64(problem.charges[q])
+            total += abs(a - b) - abs(a) if problem.kind == L1 else b * (b - 2 * a)
+        if problem.kind != L1:
+            total = max(total, 0.0)
+    return np.sqrt(total) if problem.kind == L2 else total

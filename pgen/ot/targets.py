@@ -1,0 +1,74 @@
+"""Targets, prepared once for many assignments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pgen.ot.costs import COSTS
+
+#: Targets with less than this share of pixels lit are faster as sparse ones.
+SPARSE_BELOW = 0.1
+
+
+class Targets:
+    """N targets of D values, dense or sparse, whichever their occupancy makes faster.
+
+    values: (N, D), a strided or a CSR tensor. sparse: whether assignments use the lit pixels alone. ValueError for another layout or rank,
+    or no target.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        if values.ndim != 2 or not len(values) or values.layout not in (torch.strided, torch.sparse_csr):
+            raise ValueError(
+                f"found targets of shape {tuple(values.shape)} and layout {values.layout}, wanted (N, D), N at least 1, strided or CSR"
+            )
+        self.shape: tuple[int, int] = tuple(values.shape)  # type: ignore[assignment]
+        self.device, self.dtype = values.device, values.dtype
+        self._given = values.detach()
+        # A CSR tensor stays one, since its dense form may not fit in memory.
+        self.sparse = values.layout == torch.sparse_csr or int(values.count_nonzero()) < SPARSE_BELOW * values.numel()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @cached_property
+    def lit(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Where each target's lit pixels begin (N + 1,) int64, and of each lit pixel its place in the image, int32, and its charge."""
+        given = self._given
+        if given.layout == torch.sparse_csr:
+            return given.crow_indices().long(), given.col_indices().int(), given.values()
+        rows, pixels = given.nonzero(as_tuple=True)
+        starts = torch.zeros(len(self) + 1, dtype=torch.long, device=self.device)
+        starts[1:] = torch.bincount(rows, minlength=len(self)).cumsum(0)
+        return starts, pixels.int(), given[rows, pixels]
+
+    @cached_property
+    def dense(self) -> Tensor:
+        """(N, D), contiguous."""
+        return self._given.to_dense().contiguous() if self._given.layout == torch.sparse_csr else self._given.contiguous()
+
+    def norms(self, cost: str) -> Tensor:
+        """(N,) sums of |y| for l1, of y² for the other costs."""
+        if cost not in COSTS:
+            raise ValueError(f"cost {cost!r}: wanted one of {', '.join(COSTS)}")
+        return self._absolute if cost == "l1" else self._squared
+
+    @cached_property
+    def _absolute(self) -> Tensor:
+        return self._sums(torch.abs)
+
+    @cached_property
+    def _squared(self) -> Tensor:
+        return self._sums(torch.square)
+
+    def _sums(self, of: Callable[[Tensor], Tensor]) -> Tensor:
+        if not self.sparse:
+            # In blocks, since the squares of all targets would take as much memory again.
+            return torch.cat([of(block).sum(1) for block in self.dense.split(max(1, 2**22 // self.shape[1]))])
+        starts, _, charges = self.lit
+        rows = torch.repeat_interleave(torch.arange(len(self), device=self.device), starts.diff())
+        return torch.zeros(len(self), device=self.device, dtype=self.dtype).index_add_(0, rows, of(charges))
