@@ -26,12 +26,13 @@ CACHE = 2**18
 #: Costs that are looked at together.
 RUN = 256
 #: Numba makes double precision of an integer times a single one.
-TWO = np.float32(2)
+ONE, TWO = np.float32(1), np.float32(2)
 
 
 class Problem(NamedTuple):
     """Samples x (B, D), their norms (B,), the sums of |x| (l1) or x², and N targets: ``dense`` (N, D), or, where that is empty, the lit
-    ``pixels`` of target j and their ``charges`` at ``starts[j]:starts[j + 1]``. norms and psi (N,) belong to the targets."""
+    ``pixels`` of target j and their ``charges`` at ``starts[j]:starts[j + 1]``. norms and psi (N,) belong to the targets. A dense cost (l2:
+    its square) is off by at most ``relative`` times the sum of both norms; ``slack`` (N,) is twice that, the targets' part."""
 
     kind: int
     x: NDArray[np.float32]
@@ -42,6 +43,8 @@ class Problem(NamedTuple):
     charges: NDArray[np.float32]
     norms: NDArray[np.float32]
     psi: NDArray[np.float32]
+    relative: np.float32
+    slack: NDArray[np.float32]
 
 
 class Candidates(NamedTuple):
@@ -65,22 +68,26 @@ def no_candidates(samples: int) -> Candidates:
 
 
 @njit(cache=True, nogil=True)
-def dense_l1(problem, found, first, last):
-    """l1 to dense targets, four samples by four targets at a time, so that each number is loaded once for four differences."""
-    x, y, norms, psi = problem.x, problem.dense, problem.norms, problem.psi
+def dense(problem, found, first, last):
+    """Any cost to dense targets, four samples by four targets at a time, so that each number is loaded once for four terms."""
+    x, y, x_norms, norms = problem.x, problem.dense, problem.x_norms, problem.norms
     samples, size = x.shape
     chunk = min(RUN, max(4, CACHE // (16 * size) * 4))
-    costs, low = np.empty((4, chunk + 3), np.float32), np.empty(RUN, np.float32)
-    # A vector register sums every 16th term.
-    relative = np.float32(size // 16 + 8) * EPS
+    costs = np.empty((4, chunk + 3), np.float32)
     for start in range(first, last, chunk):
         stop = min(start + chunk, last)
         for i in range(0, samples, 4):
             i1, i2, i3 = min(i + 1, samples - 1), min(i + 2, samples - 1), min(i + 3, samples - 1)
             for j in range(start, stop, 4):
-                _tile_l1(costs, j - start, x, y, i, i1, i2, i3, j, min(j + 1, stop - 1), min(j + 2, stop - 1), min(j + 3, stop - 1))
+                j1, j2, j3 = min(j + 1, stop - 1), min(j + 2, stop - 1), min(j + 3, stop - 1)
+                if problem.kind == L1:
+                    _tile_l1(costs, j - start, x, y, i, i1, i2, i3, j, j1, j2, j3)
+                else:
+                    _tile_products(costs, j - start, x, y, i, i1, i2, i3, j, j1, j2, j3)
             for a in range(min(4, samples - i)):
-                _scan(problem, found, i + a, costs[a], low, norms, psi, start, stop - start, relative)
+                if problem.kind != L1:
+                    _squares(costs[a], costs[a], x_norms[i + a], norms, start, stop - start)
+                _scan(problem, found, i + a, costs[a], start, stop - start)
 
 
 @njit(cache=True, fastmath=True)
@@ -111,50 +118,83 @@ def _tile_l1(costs, at, x, y, i0, i1, i2, i3, j0, j1, j2, j3):
     costs[3, at], costs[3, at + 1], costs[3, at + 2], costs[3, at + 3] = s30, s31, s32, s33
 
 
+@njit(cache=True, fastmath=True)
+def _tile_products(costs, at, x, y, i0, i1, i2, i3, j0, j1, j2, j3):
+    s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = np.float32(0)
+    for k in range(x.shape[1]):
+        a0, a1, a2, a3 = x[i0, k], x[i1, k], x[i2, k], x[i3, k]
+        b0, b1, b2, b3 = y[j0, k], y[j1, k], y[j2, k], y[j3, k]
+        s00 += a0 * b0
+        s01 += a0 * b1
+        s02 += a0 * b2
+        s03 += a0 * b3
+        s10 += a1 * b0
+        s11 += a1 * b1
+        s12 += a1 * b2
+        s13 += a1 * b3
+        s20 += a2 * b0
+        s21 += a2 * b1
+        s22 += a2 * b2
+        s23 += a2 * b3
+        s30 += a3 * b0
+        s31 += a3 * b1
+        s32 += a3 * b2
+        s33 += a3 * b3
+    costs[0, at], costs[0, at + 1], costs[0, at + 2], costs[0, at + 3] = s00, s01, s02, s03
+    costs[1, at], costs[1, at + 1], costs[1, at + 2], costs[1, at + 3] = s10, s11, s12, s13
+    costs[2, at], costs[2, at + 1], costs[2, at + 2], costs[2, at + 3] = s20, s21, s22, s23
+    costs[3, at], costs[3, at + 1], costs[3, at + 2], costs[3, at + 3] = s30, s31, s32, s33
+
+
 @njit(cache=True, nogil=True)
-def dense_squared(problem, found, products, first_row, last_row, first):
-    """l2 and sqeuclidean to dense targets, from ``products`` (B, W) of samples with targets ``first`` to ``first + W``; for some rows."""
-    width = products.shape[1]
-    norms, psi, x_norms = problem.norms, problem.psi, problem.x_norms
-    costs, low = np.empty(RUN, np.float32), np.empty(RUN, np.float32)
-    relative = np.float32(problem.x.shape[1] // 16 + 8) * EPS
-    for row in range(first_row, last_row):
-        for start in range(0, width, RUN):
-            count = min(RUN, width - start)
-            _squares(costs, products, row, start, count, np.float32(x_norms[row]), norms, first + start)
-            _scan(problem, found, row, costs, low, norms, psi, first + start, count, relative)
+def products(problem, found, block, first_row, first):
+    """l2 and sqeuclidean to dense targets, from a ``block`` of products of samples from ``first_row`` on with targets from ``first`` on."""
+    x_norms, norms = problem.x_norms, problem.norms
+    costs = np.empty(RUN, np.float32)
+    for row in range(len(block)):
+        for start in range(0, block.shape[1], RUN):
+            count = min(RUN, block.shape[1] - start)
+            _squares(costs, block[row, start : start + count], x_norms[first_row + row], norms, first + start, count)
+            _scan(problem, found, first_row + row, costs, first + start, count)
 
 
 @njit(cache=True, fastmath=True)
-def _squares(costs, products, row, start, count, norm, norms, first):
+def _squares(costs, block, x_norm, norms, first, count):
+    """Products x·y to |x - y|², in place where ``costs`` and ``block`` are one."""
     # Sliced, since Numba takes a sum of indices for one that may be negative, which keeps the loop from vector registers.
-    norms, products = norms[first : first + count], products[row, start : start + count]
+    norm, norms = np.float32(x_norm), norms[first : first + count]
     for b in range(count):
-        costs[b] = norm + norms[b] - TWO * products[b]
+        costs[b] = norm + norms[b] - TWO * block[b]
 
 
 @njit(inline="always")
-def _scan(problem, found, row, costs, low, norms, psi, first, count, relative):
+def _scan(problem, found, row, costs, first, count):
     """Offer those of a sample's ``costs`` (l2: squared) of targets ``first`` to ``first + count`` that may be the smallest."""
-    norm = np.float32(problem.x_norms[row])
-    if _lower(low, count, problem.kind, costs, norm, norms, psi, first, relative) <= found.best[row]:
+    norm, relative = np.float32(problem.x_norms[row]), problem.relative
+    kind, slack, psi, x_slack = problem.kind, problem.slack, problem.psi, TWO * relative * norm
+    if _hits(kind, costs, slack, psi, first, count, found.best[row], x_slack):
         for b in range(count):
-            if low[b] <= found.best[row]:
-                offer(problem, found, row, first + b, costs[b], relative * (norm + norms[first + b]), psi[first + b])
+            if _hit(kind, costs[b] - slack[first + b] - x_slack, psi[first + b], found.best[row]):
+                offer(problem, found, row, first + b, costs[b], relative * (norm + problem.norms[first + b]))
 
 
-@njit(cache=True, fastmath=True)
-def _lower(low, count, kind, costs, norm, norms, psi, first, relative):
-    """Bounds below the values of a run of targets, into ``low``, and the least of them."""
-    least = np.float32(np.inf)
-    norms, psi = norms[first : first + count], psi[first : first + count]
+@njit(cache=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})
+def _hits(kind, costs, slack, psi, first, count, best, x_slack):
+    """How many of a run of targets may have a value of at most ``best``. Counting fits vector registers, finding the least does not."""
+    hits = np.int32(0)
+    slack, psi = slack[first : first + count], psi[first : first + count]
     for b in range(count):
-        cost = costs[b] - TWO * relative * (norm + norms[b])
-        if kind == L2:
-            cost = np.sqrt(max(cost, np.float32(0)))
-        low[b] = cost - psi[b] - TWO * EPS * abs(psi[b])
-        least = min(least, low[b])
-    return least
+        hits += np.int32(_hit(kind, costs[b] - slack[b] - x_slack, psi[b], best))
+    return hits
+
+
+@njit(inline="always")
+def _hit(kind, low, psi, best):
+    """Whether a cost (l2: a square) of at least ``low`` may, less psi, be at most ``best``."""
+    reach = best + psi + (abs(best) + abs(psi)) * TWO * EPS
+    if kind == L2:
+        return (reach >= 0) & (low <= reach * reach * (ONE + TWO * EPS))
+    return low <= reach
 
 
 @njit(cache=True, nogil=True)
@@ -177,11 +217,8 @@ def sparse(problem, found, columns, first, last):
             _subtract_products(costs, columns, problem.pixels, problem.charges, begin, end)
         for b in range(samples):
             error = relative * (norms[b] + problem.norms[j])
-            low = costs[b] - TWO * error
-            if problem.kind == L2:
-                low = np.sqrt(max(low, np.float32(0)))
-            if low - problem.psi[j] - TWO * EPS * abs(problem.psi[j]) <= found.best[b]:
-                offer(problem, found, b, j, costs[b], error, problem.psi[j])
+            if _hit(problem.kind, costs[b] - TWO * error, problem.psi[j], found.best[b]):
+                offer(problem, found, b, j, costs[b], error)
 
 
 @njit(cache=True, fastmath=True)
@@ -201,8 +238,9 @@ def _subtract_products(costs, columns, pixels, charges, begin, end):
 
 
 @njit(inline="always")
-def offer(problem, found, row, index, cost, error, psi):
-    """Tell of a ``cost`` (for l2 its square) that is off by at most ``error``, of a target whose potential is ``psi``."""
+def offer(problem, found, row, index, cost, error):
+    """Tell of a target's ``cost`` (for l2 its square) that is off by at most ``error``."""
+    psi = problem.psi[index]
     low, high = cost - error, cost + error
     if problem.kind == L2:
         low, high = np.sqrt(max(low, np.float32(0))), np.sqrt(max(high, np.float32(0)))
