@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 import warnings
 
 import numpy as np
@@ -10,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pgen.ot
 from pgen.ot import COSTS, Targets, assign, assign_reference, cost_matrix, pair_cost
 
 
@@ -89,8 +93,6 @@ def test_the_lowest_of_equal_targets_wins_whatever_the_threads(cost: str, lit: f
 
 @pytest.mark.parametrize("cost", COSTS)
 def test_blocks_do_not_change_the_answer(cost: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
     from pgen.ot import cpu
 
     random = torch.Generator().manual_seed(0)
@@ -129,6 +131,15 @@ def test_autocast_does_not_round_the_assignment() -> None:
             found = assignment(x, y, psi, "sqeuclidean")
         for a, b in zip(found, assignment(x, y, psi, "sqeuclidean"), strict=True):
             assert torch.equal(a, b)
+
+
+def test_example_of_the_package_runs_without_the_rest_of_pgen() -> None:
+    example = textwrap.dedent(pgen.ot.__doc__.partition("::\n")[2])
+    alone = "import sys; assert {name for name in sys.modules if name.startswith('pgen.')} == "
+    alone += "{name for name in sys.modules if name.startswith('pgen.ot')}"
+    done = subprocess.run([sys.executable, "-c", f"{example}\n{alone}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 0
 
 
 def test_what_does_not_fit_is_refused() -> None:
