@@ -41,8 +41,7 @@ def measure(count: int) -> dict[str, object]:
     for cost in COSTS:
         assign(x, Targets(small), psi[:1000], cost)  # compiled
     targets = torch.empty(count, SIZE)
-    for part in targets.split(100_000):
-        part.copy_(torch.rand(part.shape, generator=random))
+    targets.uniform_(generator=random)
     before, microseconds = peak(), {}
     prepared = Targets(targets)
     for cost in COSTS:
