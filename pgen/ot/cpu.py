@@ -1,4 +1,7 @@
-"""Assignment on the CPU: kernels of Numba, shared out to as many threads as torch uses."""
+"""Assignment on the CPU: kernels of Numba, shared out to as many threads as torch uses.
+
+Every kernel is first called on nothing: Numba compiles or loads a function when it is first called, and two threads must not do so at once.
+"""
 
 from __future__ import annotations
 
@@ -65,6 +68,8 @@ def _split_targets(kernel: Callable[[Candidates, int, int], None], problem: Prob
         kernel(found, first, last)
         return decide_all(problem, found)
 
+    kernel(no_candidates(0), 0, 0)
+    decide_all(problem, no_candidates(0))
     indices, values = map(np.stack, zip(*_pool(_threads()).map(part, bounds[:-1], bounds[1:]), strict=True))
     winner, samples = values.argmin(axis=0), np.arange(len(problem.x))
     return indices[winner, samples], values[winner, samples]
@@ -84,6 +89,7 @@ def _by_products(problem: Problem, x: Tensor, y: Tensor) -> tuple[np.ndarray, np
             products = torch.mm(mine, block.T, out=room[: len(mine) * len(block)].view(len(mine), len(block)))
             kernels.products(problem, found, products.numpy(), first_row, first)
 
+    kernels.products(problem, no_candidates(0), np.empty((0, 0), np.float32), 0, 0)
     list(_pool(_threads()).map(part, rows[:-1], rows[1:]))
     return decide_all(problem, found)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -59,16 +58,16 @@ class Targets:
 
     @cached_property
     def _absolute(self) -> Tensor:
-        return self._sums(torch.abs)
+        return self._powers(1)
 
     @cached_property
     def _squared(self) -> Tensor:
-        return self._sums(torch.square)
+        return self._powers(2)
 
-    def _sums(self, of: Callable[[Tensor], Tensor]) -> Tensor:
+    def _powers(self, power: int) -> Tensor:
+        """(N,) sums of |y| to a power, without the N × D terms in memory."""
         if not self.sparse:
-            # In blocks, since the squares of all targets would take as much memory again.
-            return torch.cat([of(block).sum(1) for block in self.dense.split(max(1, 2**22 // self.shape[1]))])
+            return torch.linalg.vector_norm(self.dense, power, dim=1) ** power
         starts, _, charges = self.lit
         rows = torch.repeat_interleave(torch.arange(len(self), device=self.device), starts.diff())
-        return torch.zeros(len(self), device=self.device, dtype=self.dtype).index_add_(0, rows, of(charges))
+        return torch.zeros(len(self), device=self.device, dtype=self.dtype).index_add_(0, rows, charges.abs() ** power)

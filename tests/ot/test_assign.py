@@ -142,6 +142,31 @@ def test_example_of_the_package_runs_without_the_rest_of_pgen() -> None:
     assert float(done.stdout) > 0
 
 
+def test_threads_compile_nothing() -> None:
+    """Two threads that make Numba compile or load a function at once may crash: it must be ready before they begin."""
+    code = """
+import torch
+from pgen.ot import COSTS, Targets, assign, cpu, kernels
+
+def compiled():
+    return [len(found.signatures) for found in (kernels.dense, kernels.products, kernels.sparse, kernels.decide_all)]
+
+class Pool:
+    def map(self, part, *bounds):
+        before, results = compiled(), list(map(part, *bounds))
+        assert compiled() == before
+        return results
+
+cpu._pool = lambda threads: Pool()
+for size, lit in ((8, 1), (200, 1), (200, 0.01)):
+    for cost in COSTS:
+        assign(torch.rand(3, size), torch.rand(50, size) * (torch.rand(50, size) < lit), torch.zeros(50), cost)
+assert all(compiled())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_does_not_fit_is_refused() -> None:
     x, y, psi = torch.rand(2, 3), torch.rand(4, 3), torch.zeros(4)
     for arguments in ((x, y, psi, "l3"), (x[:, :2], y, psi, "l1"), (x, y, psi[:3], "l1"), (x, y[:0], psi[:0], "l1"), (x, y[0], psi, "l1")):
