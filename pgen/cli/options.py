@@ -27,8 +27,7 @@ def _parameter(name: str, field: FieldInfo, panel: str, default: Any) -> inspect
     shown = str(default).lower() if kind is bool else default
     described = field.description or ""
     text = described if default is None else f"{described} [default: {shown}]"
-    # Rich would take brackets for markup.
-    option = typer.Option(*declarations, help=text.replace("[", "\\["), rich_help_panel=panel, show_default=False)
+    option = typer.Option(*declarations, help=text, rich_help_panel=panel, show_default=False)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
 
 
