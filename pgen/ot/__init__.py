@@ -1,19 +1,38 @@
 """Semi-discrete optimal transport between a sampler and a finite set of targets. Needs torch and Numba, and nothing else of pgen.
 
-Which target is nearest under a potential, and how evenly the targets are hit::
+Which target is nearest under a potential, the potential under which all are hit equally often, and how nearly they are::
 
     import torch
-    from pgen.ot import Targets, assign, certify
+    from pgen.ot import SemiDiscreteOT
 
-    targets, psi = Targets(torch.randn(1000, 40)), torch.zeros(1000)
-    index, value = assign(torch.randn(64, 40), targets, psi, "sqeuclidean")
-    print(certify((torch.randn(500, 40) for _ in range(16)), targets, psi, "sqeuclidean").chi2)
+    random = torch.Generator().manual_seed(0)
+    targets = torch.randn(1000, 40, generator=random)
+    solver = SemiDiscreteOT(targets, "sqeuclidean")
+    noise = lambda n: 2 * torch.randn(n, 40, generator=random)
+    solver.fit(noise, chi2=0.2)
+    found = solver.certify(noise, bound=True)
+    print(f"chi2 {found.chi2:.3f} ± {found.chi2_interval:.3f}, cost between {found.dual:.2f} and {found.primal:.2f}")
+    for z, y in solver.pairs(noise, batch_size=64):  # z is transported to y
+        break
 """
 
+from pgen.ot.ascent import DualAscent
 from pgen.ot.assign import assign
 from pgen.ot.certificate import Certificate, certify
 from pgen.ot.costs import COSTS, cost_matrix, pair_cost
 from pgen.ot.reference import assign_reference
+from pgen.ot.solver import SemiDiscreteOT
 from pgen.ot.targets import Targets
 
-__all__ = ["COSTS", "Certificate", "Targets", "assign", "assign_reference", "certify", "cost_matrix", "pair_cost"]
+__all__ = [
+    "COSTS",
+    "Certificate",
+    "DualAscent",
+    "SemiDiscreteOT",
+    "Targets",
+    "assign",
+    "assign_reference",
+    "certify",
+    "cost_matrix",
+    "pair_cost",
+]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from pgen.ot.costs import COSTS
@@ -16,23 +18,63 @@ SPARSE_BELOW = 0.1
 class Targets:
     """N targets of D values, dense or sparse, whichever their occupancy makes faster.
 
-    values: (N, D), a strided or a CSR tensor. sparse: whether assignments use the lit pixels alone. ValueError for another layout or rank,
-    or no target.
+    values: (N, D), a strided or a CSR tensor. group: processes of torch.distributed that share the targets out; each gives its own
+    ``values``, and those of all ranks in turn are the targets. sparse: whether assignments use the lit pixels alone. first, total: the
+    number of the first target here, and how many all ranks hold. ValueError for another layout or rank, or no target.
     """
 
-    def __init__(self, values: Tensor) -> None:
+    def __init__(self, values: Tensor, group: dist.ProcessGroup | None = None) -> None:
         if values.ndim != 2 or not len(values) or values.layout not in (torch.strided, torch.sparse_csr):
             raise ValueError(
                 f"found targets of shape {tuple(values.shape)} and layout {values.layout}, wanted (N, D), N at least 1, strided or CSR"
             )
         self.shape: tuple[int, int] = tuple(values.shape)  # type: ignore[assignment]
-        self.device, self.dtype = values.device, values.dtype
+        self.device, self.dtype, self.group = values.device, values.dtype, group
         self._given = values.detach()
         # A CSR tensor stays one, since its dense form may not fit in memory.
         self.sparse = values.layout == torch.sparse_csr or int(values.count_nonzero()) < SPARSE_BELOW * values.numel()
+        counts = self.gather(torch.tensor([len(values)], device=values.device)).tolist()
+        self.total = sum(counts)
+        self.first = sum(counts[: dist.get_rank(group)]) if group else 0
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The ``values`` (n, …) of all ranks, one below the other; every rank gives equally many."""
+        if self.group is None:
+            return values
+        parts = [torch.empty_like(values) for _ in range(dist.get_world_size(self.group))]
+        dist.all_gather(parts, values.contiguous(), group=self.group)
+        return torch.cat(parts)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum of all ranks' ``values``."""
+        if self.group is None:
+            return values
+        total = values.clone()
+        dist.all_reduce(total, group=self.group)
+        return total
+
+    def hits(self, index: Tensor) -> Tensor:
+        """(N,) how often each target here is among the ``index`` (B,) of all ranks."""
+        mine = self.gather(index) - self.first
+        return torch.bincount(mine[(mine >= 0) & (mine < len(self))], minlength=len(self))
+
+    def rows(self, index: Tensor) -> Tensor:
+        """(n, D), dense, of targets held here, by their number among all."""
+        mine = index - self.first
+        if self._given.layout == torch.strided:
+            return self._given[mine]
+        return torch.stack([self._given[int(row)].to_dense() for row in mine]) if len(mine) else self._given.new_zeros(0, self.shape[1])
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the values as they were given (dense or CSR): what a potential belongs to."""
+        digest = hashlib.sha256(f"{self.shape} {self.dtype}".encode())
+        for part in self.lit if self._given.layout == torch.sparse_csr else self._given.split(4096):
+            digest.update(part.cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def lit(self) -> tuple[Tensor, Tensor, Tensor]:

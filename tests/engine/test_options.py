@@ -22,7 +22,7 @@ CHANGES = [
     ("ae", "--l_dim", 5), ("ae", "--ae_opt", "sgd"), ("ae", "--ae_lr", 0.1), ("ae", "--depth", 2), ("ae", "--loss_fn", "mse"),
     ("ae", "--n_layers", 1),
     ("ae", "--beta", 0.1), ("ae", "--p", 0.5),
-    ("ewm", "--g_lr", 0.1), ("ewm", "--g_opt", "sgd"), ("ewm", "--n_hidden", 9), ("ewm", "--psi_lr", 0.5),
+    ("ewm", "--g_lr", 0.1), ("ewm", "--g_opt", "sgd"), ("ewm", "--n_hidden", 9), ("ewm", "--psi_lr", 0.5), ("ewm", "--psi_slow", 5.0),
     ("ewm", "--mem_size", 32),
     ("ewm", "--tess_var", 0.5), ("ewm", "--beta", 0.1), ("ewm", "--p", 0.5), ("ewm", "--n_layers", 1),
 ]  # fmt: skip

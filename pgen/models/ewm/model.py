@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pgen.models.ewm.config import EwmConfig
 from pgen.models.ewm.generator import make_generator
 from pgen.models.layers import make_optimizer
-from pgen.ot import Certificate, Targets, assign, certify, cost_matrix, pair_cost
+from pgen.ot import DualAscent, Targets, certify, pair_cost
 from pgen.plugins.contract import DataInfo
 
 OTS, FIT = 0, 1
@@ -22,34 +22,31 @@ OTS, FIT = 0, 1
 CHECK_EVERY = 50
 #: Fresh samples a target in a certificate: with 8, a target of full weight goes without a hit once in 3,000 times.
 SAMPLES_A_TARGET = 8
+#: What is shown of the last certificate.
+CERTIFIED = ("chi2", "chi2_interval", "never_hit", "certified_wasserstein")
 
 
 class Ewm(nn.Module):
-    """State that must survive is in buffers: psi, its average, the kept pairs, and where in the outer iteration it stands."""
+    """State that must survive is in buffers: the ascent's, the kept pairs, the last certificate, and where in the outer iteration it is."""
 
-    average: Tensor
-    average_weight: Tensor
-    spread: Tensor
     pair_step: Tensor
     pair_hit: Tensor
     hits: Tensor
     place: Tensor
+    certified: Tensor
 
     def __init__(self, config: EwmConfig, data: DataInfo) -> None:
         super().__init__()
         self.config = config
         self.generator = make_generator(config, data)
-        self.psi = nn.Parameter(torch.zeros(data.count))
-        self.register_buffer("average", torch.zeros(data.count))
-        self.register_buffer("average_weight", torch.zeros(()))
-        self.register_buffer("spread", torch.zeros(()))
+        self.ascent = DualAscent(data.count, config.cost, rate=config.psi_lr, slow=config.psi_slow)
         # A pair is a target and the step whose noise was assigned to it: the noise itself can be drawn again.
         self.register_buffer("pair_step", torch.zeros(config.mem_size, dtype=torch.long))
         self.register_buffer("pair_hit", torch.zeros(config.mem_size, dtype=torch.long))
         self.register_buffer("hits", torch.zeros(data.count, dtype=torch.long))
         # outer iteration, phase, steps done in it, batches kept, step at which FIT began
         self.register_buffer("place", torch.zeros(5, dtype=torch.long))
-        self._certificate: Certificate | None = None
+        self.register_buffer("certified", torch.full((len(CERTIFIED),), torch.nan))
         self._targets: Targets | None = None  # of the solve at hand
 
     @property
@@ -61,10 +58,7 @@ class Ewm(nn.Module):
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
-        return {
-            "generator": make_optimizer(c.g_opt, self.generator.parameters(), c.g_lr, c.beta),
-            "psi": torch.optim.Adam([self.psi], lr=c.psi_lr, betas=(0.9, 0.99)),
-        }
+        return {"generator": make_optimizer(c.g_opt, self.generator.parameters(), c.g_lr, c.beta)}
 
     def noise(self, n: int, *, generator: torch.Generator) -> Tensor:
         return torch.randn(n, self.config.z_dim, generator=generator, device=generator.device)
@@ -92,16 +86,8 @@ class Ewm(nn.Module):
         with torch.no_grad():
             x = self._samples(trainer, trainer.step, trainer.batch_size)
         if done == 0:
-            self.spread.copy_(cost_matrix(x[:256], self._targets.dense[:4096], self.config.cost).std(correction=0))
-        for group in trainer.optimizers["psi"].param_groups:
-            group["lr"] = self.config.psi_lr * float(self.spread) * self.config.psi_decay ** (done / total)
-        index, value = assign(x, self._targets, self.psi, self.config.cost)
-        dual = value.mean() + self.psi.detach().mean()
-        frequency = torch.bincount(index, minlength=len(targets)) / len(index)
-        # Minus the gradient of the dual, b_j - P(hit = j): centred, since both sum to 1.
-        trainer.update("psi", (self.psi * (frequency - 1 / len(targets))).sum())
-        with torch.no_grad():
-            self.psi.sub_(self.psi.mean())
+            self.ascent.begin(x, self._targets)
+        index, value = self.ascent.step(x, self._targets)
         if done >= total // 3:
             self._keep(index, trainer.step, done)
         self.place[2] += 1
@@ -109,7 +95,8 @@ class Ewm(nn.Module):
         every = max(CHECK_EVERY, -(-SAMPLES_A_TARGET * len(targets) // trainer.batch_size))
         if (done >= total // 3 and (done + 1) % every == 0) or done + 1 == total:
             self._check(self._targets, trainer, last=done + 1 == total)
-        return {"wasserstein": dual, **self._certified()}
+        # psi has no mean, so this is the dual.
+        return {"wasserstein": value.mean(), **self._certified()}
 
     def _fit_step(self, targets: Tensor, trainer: Any) -> dict[str, Tensor]:
         self.generator.train()
@@ -127,7 +114,6 @@ class Ewm(nn.Module):
         self.place[2] += 1
         if done + 1 == kept * self.config.fit_passes:
             self.place.copy_(torch.tensor([int(self.place[0]) + 1, OTS, 0, 0, 0]))
-            self.average_weight.zero_()
         return {"fit_cost": loss, **self._certified()}
 
     def _samples(self, trainer: Any, step: int, n: int) -> Tensor:
@@ -146,10 +132,7 @@ class Ewm(nn.Module):
 
     @torch.no_grad()
     def _keep(self, index: Tensor, step: int, done: int) -> None:
-        """Average psi with weights that grow with time, and keep the batch's pairs, the newest ones."""
-        weight = done + 1
-        self.average_weight += weight
-        self.average.lerp_(self.psi, float(weight / self.average_weight))
+        """Keep the batch's pairs, the newest ones."""
         slots = max(1, self.config.mem_size // len(index))
         number = done - self.config.ots_steps // 3
         start = number % slots * len(index)
@@ -165,18 +148,11 @@ class Ewm(nn.Module):
         fresh = (
             self._samples(trainer, -(10**9) - trainer.step * 1000 - k, size) for k in range(-(-SAMPLES_A_TARGET * len(targets) // size))
         )
-        self._certificate = certify(fresh, targets, self.average, self.config.cost)
-        self.hits.copy_(self._certificate.hits)
-        if last or self._certificate.chi2 <= self.config.chi2:
-            self.psi.copy_(self.average - self.average.mean())
+        found = certify(fresh, targets, self.ascent.average, self.config.cost)
+        self.hits.copy_(found.hits)
+        self.certified.copy_(torch.tensor([found.chi2, found.chi2_interval, found.never_hit, found.dual]))
+        if last or found.chi2 <= self.config.chi2:
             self.place.copy_(torch.tensor([int(self.place[0]), FIT, 0, int(self.place[3]), trainer.step]))
 
     def _certified(self) -> dict[str, Tensor]:
-        found = self._certificate
-        if found is None:
-            return {}
-        return {
-            "chi2": torch.tensor(found.chi2),
-            "never_hit": torch.tensor(float(found.never_hit)),
-            "certified_wasserstein": torch.tensor(found.wasserstein),
-        }
+        return {} if self.certified[0].isnan() else dict(zip(CERTIFIED, self.certified, strict=True))

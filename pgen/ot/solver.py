@@ -1,0 +1,109 @@
+"""The whole solve: from a sampler and targets to a certified potential."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pgen.ot.ascent import DualAscent
+from pgen.ot.assign import assign
+from pgen.ot.certificate import NORMAL, Certificate, certify
+from pgen.ot.targets import Targets
+
+Sampler = Callable[[int], Tensor]
+#: Samples a target before the potential is first looked at.
+FIRST_LOOK = 2
+#: A look costs samples too: the next is due where chi2, which falls as one over the samples, should be at its goal, within these factors.
+SOONEST, LATEST = 1.25, 4.0
+#: A look that finds more than this share of the chi2 before doubles the batch.
+STALLED = 0.8
+
+
+class SemiDiscreteOT(nn.Module):
+    """Semi-discrete optimal transport: the potential psi under which every target y_j of ``targets`` is nearest, by c - psi, to its share
+    of the samples.
+
+    targets: (N, D), a tensor, dense or CSR, or :class:`Targets`. cost: l1, l2 or sqeuclidean. batch_size: samples a step, on all ranks
+    together, at first. weights, method, rate, slow, momentum, averaging, epsilon: see :class:`DualAscent`. ``state_dict`` holds the solve
+    and the targets' hash, and loads only beside the same targets; a later :meth:`fit` starts from it.
+
+    Example: see :mod:`pgen.ot`.
+    """
+
+    def __init__(self, targets: Tensor | Targets, cost: str = "l1", *, batch_size: int = 256, **options: Any) -> None:
+        super().__init__()
+        self.targets = targets if isinstance(targets, Targets) else Targets(targets)
+        self.batch_size = batch_size
+        self.ascent = DualAscent(len(self.targets), cost, **options).to(self.targets.device)
+
+    @property
+    def psi(self) -> Tensor:
+        """(N,) the averaged potential."""
+        return self.ascent.average
+
+    def fit(
+        self,
+        sampler: Sampler,
+        *,
+        chi2: float = 0.05,
+        most: float = 1000.0,
+        watch: Callable[[Certificate, int], None] | None = None,
+    ) -> Certificate:
+        """Solve until a certificate on fresh samples has at most ``chi2``, or ``most`` samples a target are spent; the last certificate.
+
+        sampler: n to n fresh samples (n, D) on the targets' device; on each rank its own. watch: is told each certificate and the samples
+        spent so far.
+        """
+        count, ranks = self.targets.total, self._ranks()
+        batch = max(1, self.batch_size // ranks)
+        self.ascent.begin(sampler(batch), self.targets)
+        spent, due, before = 0, float(FIRST_LOOK), math.inf
+        while True:
+            while spent < due * count:
+                self.ascent.step(sampler(batch), self.targets)
+                spent += batch * ranks
+            found = self.certify(sampler, min(spent, self._look(chi2)))
+            if watch:
+                watch(found, spent)
+            if found.chi2 <= chi2 or spent >= most * count:
+                return found
+            if found.chi2 > STALLED * before:
+                batch *= 2
+            before = found.chi2
+            due = min(most, spent / count * min(LATEST, max(SOONEST, found.chi2 / chi2)))
+
+    def certify(self, sampler: Sampler, samples: int | None = None, *, bound: bool = False) -> Certificate:
+        """Certificate of the averaged potential on ``samples`` fresh ones, eight a target if not given; see :func:`certify`."""
+        share = max(2, -(-(samples or 8 * self.targets.total) // self._ranks()))
+        sizes = [min(4096, share - start) for start in range(0, share, 4096)]
+        return certify(map(sampler, sizes), self.targets, self.psi, self.ascent.cost, self.ascent.weights, bound=bound)
+
+    def pairs(
+        self, noise: Sampler, generator: Callable[[Tensor], Tensor] | None = None, *, batch_size: int = 256
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Without end, batches of noise (batch_size, Z) and the targets (batch_size, D) that ``generator(noise)``, or the noise itself, is
+        transported to: what a generator or a flow is fitted to. The targets must all be here."""
+        while True:
+            z = noise(batch_size)
+            with torch.no_grad():
+                x = generator(z) if generator else z
+            index, _ = assign(x, self.targets, self.psi, self.ascent.cost)
+            yield z, self.targets.rows(index)
+
+    def _look(self, goal: float) -> int:
+        """Samples under which the interval of a chi2 at its goal is about a quarter of it to either side."""
+        return math.ceil(4 * NORMAL * math.sqrt(2 * self.targets.total) / goal)
+
+    def _ranks(self) -> int:
+        return torch.distributed.get_world_size(self.targets.group) if self.targets.group else 1
+
+    def get_extra_state(self) -> dict[str, str]:
+        return {"targets": self.targets.key}
+
+    def set_extra_state(self, state: dict[str, str]) -> None:
+        if state["targets"] != self.targets.key:
+            raise ValueError("the potential belongs to other targets (their hashes differ); fit it anew to these")

@@ -1,0 +1,53 @@
+"""Targets shared out to two processes give the potential of one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = """
+import sys
+import torch
+import torch.distributed as dist
+from pgen.ot import SemiDiscreteOT, Targets, assign
+
+dist.init_process_group("gloo")
+rank, ranks = dist.get_rank(), dist.get_world_size()
+random = torch.Generator().manual_seed(0)
+y = torch.randn(151, 20, generator=random) * (torch.rand(151, 20, generator=random) < float(sys.argv[3]))
+group = dist.group.WORLD if ranks > 1 else None
+# Parts need not be alike.
+mine = Targets(y[:80] if rank == 0 else y[80:], group) if group else Targets(y)
+
+def noise(n):
+    # All ranks draw the same batch, and each takes its part.
+    return 1.5 * torch.randn(n * ranks, 20, generator=random)[rank * n : (rank + 1) * n]
+
+weights = torch.arange(1.0, 152)[mine.first : mine.first + len(mine)]
+solver = SemiDiscreteOT(mine, sys.argv[2], weights=weights, batch_size=64)
+found = solver.fit(noise, chi2=0.02, most=60)
+certificate = [found.chi2, found.chi2_interval, found.tv, found.never_hit, found.evenness, found.dual, found.dual_interval, found.samples]
+index, value = assign(noise(50 // ranks), mine, solver.psi, sys.argv[2])
+parts = {"psi": solver.psi, "index": index, "value": value, "hits": found.hits, "certificate": torch.tensor(certificate)}
+torch.save(parts | {"shape": mine.shape}, f"{sys.argv[1]}/{ranks}-{rank}.pt")
+"""
+
+
+@pytest.mark.parametrize(("cost", "lit"), [("l1", 1.0), ("sqeuclidean", 1.0), ("l2", 0.05)])
+def test_two_ranks_give_the_potential_of_one(cost: str, lit: float, tmp_path: Path) -> None:
+    (tmp_path / "solve.py").write_text(SCRIPT)
+    for ranks in (1, 2):
+        command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
+        command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", tmp_path / "solve.py", tmp_path, cost, str(lit)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, *two = (torch.load(tmp_path / name, weights_only=True) for name in ("1-0.pt", "2-0.pt", "2-1.pt"))
+    for name in ("psi", "index", "value", "hits"):
+        torch.testing.assert_close(torch.cat([part[name] for part in two]), one[name], rtol=0, atol=1e-6)
+    assert [part["shape"] for part in two] == [(80, 20), (71, 20)]
+    for part in two:
+        torch.testing.assert_close(part["certificate"], one["certificate"], rtol=1e-5, atol=1e-6)
