@@ -78,8 +78,8 @@ class SemiDiscreteOT(nn.Module):
 
     def certify(self, sampler: Sampler, samples: int | None = None, *, bound: bool = False) -> Certificate:
         """Certificate of the averaged potential on ``samples`` fresh ones, eight a target if not given; see :func:`certify`."""
-        share = max(2, -(-(samples or 8 * self.targets.total) // self._ranks()))
-        sizes = [min(4096, share - start) for start in range(0, share, 4096)]
+        share, block = max(2, -(-(samples or 8 * self.targets.total) // self._ranks())), max(1, 4096 // self._ranks())
+        sizes = [min(block, share - start) for start in range(0, share, block)]
         return certify(map(sampler, sizes), self.targets, self.psi, self.ascent.cost, self.ascent.weights, bound=bound)
 
     def pairs(
