@@ -39,7 +39,7 @@ def certify(batches: Iterable[Tensor], targets: Tensor | Targets, psi: Tensor, c
     values = []
     for x in batches:
         index, value = assign(x, targets, psi, cost)
-        hits += torch.bincount(index, minlength=count)
+        hits += torch.bincount(index, minlength=count).to(hits.device)
         values.append(value.double())
     value = torch.cat(values)
     n, samples = hits.double(), len(value)

@@ -28,7 +28,7 @@ LANES = 64
 
 
 def assign_cpu(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Tensor, Tensor]:
-    """(index, value), each (B,), for float32 x (B, D) and psi (N,). Exact; of equal values the lowest index wins."""
+    """(index, value), each (B,), for float32 x (B, D) and psi (N,). Exact, in double precision; of equal values the lowest index wins."""
     if targets.sparse and len(x) > LANES:
         index, value = zip(*(assign_cpu(part, targets, psi, cost) for part in x.split(LANES)), strict=True)
         return torch.cat(index), torch.cat(value)
@@ -40,7 +40,7 @@ def assign_cpu(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Ten
         nearest = _split_targets(lambda found, first, last: kernels.dense(problem, found, first, last), problem)
     else:
         nearest = _by_products(problem, x.detach(), targets.dense)
-    return torch.from_numpy(nearest[0]), torch.from_numpy(nearest[1]).to(x.dtype)
+    return torch.from_numpy(nearest[0]), torch.from_numpy(nearest[1])
 
 
 def _problem(x: NDArray[np.float32], targets: Targets, psi: NDArray[np.float32], cost: str) -> Problem:
