@@ -52,8 +52,11 @@ def need_space(path: str | os.PathLike[str], size: int) -> None:
 
 
 def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
-    """``path``, or a UserError where something lies there already and ``overwrite`` was not asked for."""
+    """``path``, or a UserError where something lies there already and ``overwrite`` was not asked for, or no file can be made there."""
     target = Path(path)
-    if target.exists() and not overwrite:
+    # lexists: a link that leads nowhere is there too.
+    if os.path.lexists(target) and not overwrite:
         raise UserError(f"{target} exists already and would be lost; name another file or pass --overwrite.")
+    if above := next((parent for parent in target.parents if os.path.lexists(parent) and not parent.is_dir()), None):
+        raise UserError(f"{target}: {above} is a file, wanted a folder; choose another place.")
     return target

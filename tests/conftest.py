@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+if not torch.cuda.is_available():
+    # Triton's kernels then run on the CPU. Here, since Triton asks for it when it is first imported, by whichever test.
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 def run_pgen(*arguments: object, **options) -> subprocess.CompletedProcess[str]:

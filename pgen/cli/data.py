@@ -75,7 +75,7 @@ def crop(
 
     refuse_existing(out, overwrite=overwrite)
     rows, _, columns = size.partition("x")
-    if not (rows.isdigit() and (columns or rows).isdigit()):
+    if not (rows.isdecimal() and (columns or rows).isdecimal()):
         raise UserError(f"--size {size}: wanted HxW such as 64x96, or one number for a square.")
     images = open_images(source, data_root=data_root)
     shape = (int(rows), int(columns or rows))
@@ -85,7 +85,8 @@ def crop(
             cut(images, shape, mode=mode, threshold=threshold, min_occupancy=min_occupancy, progress=tick),
             overwrite=overwrite,
         )
-    console.print(f"{len(open_images(str(out)))} images: {out}", markup=False, highlight=False)
+    # Resolved, since the name may be that of a scheme.
+    console.print(f"{len(open_images(str(out.resolve())))} images: {out}", markup=False, highlight=False)
 
 
 @app.command()
@@ -100,9 +101,15 @@ def split(
     """Divide images into train and held-out, never tearing an event apart."""
     from pgen.data import open_images, subset, write_images
     from pgen.data.split import split as divide
+    from pgen.errors import UserError
+    from pgen.files import refuse_existing
 
     images = open_images(source, data_root=data_root)
+    if held_out > 1 and held_out != int(held_out):
+        raise UserError(f"--held-out {held_out:g}: wanted a whole number of events, or a fraction below 1.")
     amount = held_out if held_out < 1 else int(held_out)
+    for name in ("train", "held_out"):
+        refuse_existing(out / f"{name}.h5", overwrite=overwrite)  # both, before either is written
     for name, indices in zip(("train", "held_out"), divide(images, amount, seed), strict=True):
         path = write_images(out / f"{name}.h5", subset(images, indices), overwrite=overwrite)
         console.print(f"{len(indices)} images: {path}", markup=False, highlight=False)

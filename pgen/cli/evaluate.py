@@ -91,13 +91,15 @@ def hamming(
 def losses(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("losses.png"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Plot the training curves of one or more runs."""
     from pgen.engine.folder import RunFolder
+    from pgen.files import refuse_existing
     from pgen.report.curves import save_losses
     from pgen.report.figure import check_picture
 
-    check_picture(out)
+    refuse_existing(check_picture(out), overwrite=overwrite)
     save_losses(out, {str(run): RunFolder.open(run).read_metrics() for run in runs})
     _written(out.parent, [out.name])
 

@@ -18,7 +18,10 @@ from pgen.errors import UserError, flag, problems
 
 def parameters(config: type[BaseModel], panel: str, defaults: dict[str, Any]) -> list[inspect.Parameter]:
     """One keyword parameter for each field. All default to None, "not given", so that a config file can stand between."""
-    return [_parameter(name, field, panel, defaults.get(name, field.default)) for name, field in config.model_fields.items()]
+    return [
+        _parameter(name, field, panel, defaults.get(name, None if field.is_required() else field.get_default(call_default_factory=True)))
+        for name, field in config.model_fields.items()
+    ]
 
 
 def _parameter(name: str, field: FieldInfo, panel: str, default: Any) -> inspect.Parameter:
@@ -48,13 +51,16 @@ def read_config(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        text = path.read_text()
+        text = path.expanduser().read_text()
         values = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
     except (OSError, ValueError) as error:
         raise UserError(f"--config {path}: {error}; wanted a TOML or JSON file of options.".replace("\n", " ")) from error
     if values.get("format") == "pgen-run-1":
         # A name, and leave to delete the run that has it, are not inherited.
-        values = {k: v for part in ("settings", "config") for k, v in values.get(part, {}).items() if k not in ("name", "overwrite")}
+        parts = [values.get(part) for part in ("settings", "config")]
+        if not all(isinstance(part, dict) for part in parts):
+            raise UserError(f"--config {path}: its settings and config must be tables of names and values; wanted a run's config.json.")
+        values = {k: v for part in parts for k, v in part.items() if k not in ("name", "overwrite")}
     return {key.replace("-", "_"): value for key, value in values.items()}
 
 

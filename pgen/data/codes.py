@@ -123,6 +123,9 @@ def load_codes(src: str | Path) -> Codes:
         if content["format"] != FORMAT:
             raise UserError(f"{name}: is of format {content['format']!r}, wanted {FORMAT!r}; encode the images again with this pgen.")
         with reading(name, "codes.pt"):
+            encoder = content["encoder"]
+            if not isinstance(encoder, dict) or not isinstance(encoder.get("file", ""), str):
+                raise ValueError(f"its encoder is {encoder!r}, wanted a table with the name of a file")
             return Codes(**{key: content[key] for key in _FIELDS}, folder=path.parent)
     arrays = load_arrays(path, name, kind)
     vectors = [key for key, array in arrays.items() if array.ndim == 2]

@@ -14,6 +14,10 @@ from pgen.errors import UserError
 
 INDEX = "index.csv"  #: beside the images of a folder that pgen wrote: the columns file, id, event, unit, and labels
 COLUMNS = ("file", "id", "event", "unit")
+#: Colour types of the PNG specification (ISO/IEC 15948, 11.2.2).
+COLOURS = {0: "grayscale", 2: "in colour", 3: "with a palette", 4: "grayscale with transparency", 6: "in colour with transparency"}
+#: What keeps its numbers on the way through Pillow; in colour, equal channels are a grey.
+READ = {(1, "grayscale"), (8, "grayscale"), (16, "grayscale"), (8, "in colour")}
 
 
 def find_pngs(folder: Path) -> list[Path]:
@@ -81,6 +85,12 @@ def _read(path: Path, name: str) -> npt.NDArray:
     """(H, W) pixels as the file has them."""
     from PIL import Image
 
+    with path.open("rb") as stream:
+        header = stream.read(26)
+    # Byte 24 is the bit depth, byte 25 the colour type. Pillow would reduce 16 bits in colour to 8, and stretch 2 or 4 bits to 8.
+    depth, kind = (header[24], COLOURS.get(header[25], "of an unknown colour type")) if len(header) == 26 else (8, "grayscale")
+    if (depth, kind) not in READ:
+        raise UserError(f"{name}: {path.name} is {kind} of {depth} bits, wanted grayscale of 8 or 16 bits; convert it first.")
     with reading(f"{name}: {path.name}", "PNG"), Image.open(path, formats=["PNG"]) as image:
         if image.mode in ("L", "I;16", "I;16B", "I", "1"):
             return np.asarray(image)

@@ -25,9 +25,15 @@ CHUNK_BYTES = 2**18  #: of one compressed HDF5 chunk: small enough for scattered
 
 @contextmanager
 def _atomic_folder(path: Path) -> Iterator[Path]:
-    """:func:`pgen.files.atomic` for a folder. What lies at ``path`` is replaced only if it is a folder of images that pgen wrote."""
-    if path.exists() and read_index(path) is None:
-        raise UserError(f"{path}: is no folder that pgen wrote (no {INDEX} of its in it); choose another name, or remove it yourself.")
+    """:func:`pgen.files.atomic` for a folder. What lies at ``path`` is replaced only if all of it is images that pgen wrote."""
+    if os.path.lexists(path):
+        rows = read_index(path) if path.is_dir() else None
+        if rows is None:
+            raise UserError(f"{path}: is no folder that pgen wrote (no {INDEX} of its in it); choose another name, or remove it yourself.")
+        if strange := sorted({entry.name for entry in path.iterdir()} - {INDEX, *(row["file"] for row in rows)}):
+            raise UserError(
+                f"{path}: holds {strange[0]}, which is not of its images and would be lost; move it away or choose another name."
+            )
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)

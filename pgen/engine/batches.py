@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -81,11 +82,15 @@ class Batches:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             for batch in batches:
+                if isinstance(batch, UserError):
+                    raise batch
                 yield batch.to(self._device, non_blocking=on_gpu)
         finally:
             if workers:
                 # A traceback may keep the iterator, and with it processes that no signal ends, for which Python would wait at exit.
-                batches._shutdown_workers()  # type: ignore[attr-defined]
+                # A worker that crashes while it ends, as libraries' threads may make it, takes nothing with it.
+                with suppress(RuntimeError):
+                    batches._shutdown_workers()  # type: ignore[attr-defined]
 
 
 class _Samples(Dataset):
@@ -98,8 +103,12 @@ class _Samples(Dataset):
         # What travels to a worker is the way to the data: open files cannot.
         return _open_samples, (self._data.info, self._settings)
 
-    def __getitems__(self, indices: list[Tensor]) -> Tensor:
-        return self._data.read(np.asarray([int(index) for index in indices]))
+    def __getitems__(self, indices: list[Tensor]) -> Tensor | UserError:
+        try:
+            return self._data.read(np.asarray([int(index) for index in indices]))
+        except UserError as error:
+            # As a value: raised in a worker it would reach the user as a traceback inside another error.
+            return error
 
     def __getitem__(self, index: int) -> Tensor:
         return self._data.read(np.asarray([index]))[0]

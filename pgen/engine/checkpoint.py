@@ -43,9 +43,22 @@ def save(folder: RunFolder, checkpoint: Checkpoint, *, keep: int) -> Path:
     write_through_memory(path, lambda stream: torch.save(asdict(checkpoint), stream))
     best = checkpoint.best[0] if checkpoint.best else None
     for old in steps(folder)[:-keep]:
-        if old != best:
+        if old not in (best, checkpoint.step):
             path_of(folder, old).unlink()
     return path
+
+
+def set_aside_broken(folder: RunFolder) -> list[Path]:
+    """Rename checkpoints newer than the newest that can be read, since they would count among those to keep; their new paths."""
+    moved = []
+    for step in reversed(steps(folder)):
+        try:
+            load(folder, step)
+            break
+        except UserError:
+            path = path_of(folder, step)
+            moved.append(path.replace(path.with_name(path.name + ".broken")))
+    return moved
 
 
 def load(folder: RunFolder, step: int | None = None) -> Checkpoint:

@@ -14,7 +14,7 @@ from pgen.data.images import ImageSet
 from pgen.data.source import open_images, open_targets
 from pgen.data.transform import Transform
 from pgen.engine.settings import TrainSettings
-from pgen.errors import UserError
+from pgen.errors import UserError, flag
 from pgen.plugins.contract import DataInfo, ModelSpec
 
 
@@ -64,6 +64,11 @@ def open_training_data(settings: TrainSettings, spec: ModelSpec) -> TrainingData
     if source is None or (settings.targets and settings.source):
         raise UserError(f"Model {spec.name!r} needs one set of targets: --targets codes.pt, or images by --targets or --data.")
     targets = open_targets(source, data_root=settings.data_root)
+    # All targets lie on the device; and codes have been through their transform.
+    idle = ["num_workers", "drop_last", *(["threshold", "clip", "scale"] if isinstance(targets, Codes) else [])]
+    usual = {name: spec.settings.get(name, TrainSettings.model_fields[name].default) for name in idle}
+    if given := [f"{flag(name)} {getattr(settings, name)}" for name in idle if getattr(settings, name) != usual[name]]:
+        raise UserError(f"{', '.join(given)}: of no effect where {spec.name!r} is fitted to {source}; leave it out.")
     return _of_codes(targets, source) if isinstance(targets, Codes) else _of_images(targets, settings)
 
 
@@ -75,6 +80,8 @@ def open_held_out(settings: TrainSettings, info: DataInfo) -> TrainingData | Non
     shape = tuple(found.codes.shape[1:]) if isinstance(found, Codes) else found.shape
     if shape != info.shape:
         raise UserError(f"--held-out {settings.held_out}: found samples of {shape}, wanted {info.shape} as in the training data.")
+    if found.fingerprint == info.fingerprint:
+        raise UserError(f"--held-out {settings.held_out} holds the training data itself; name images that the model does not see.")
     return TrainingData(replace(info, count=len(found), name=settings.held_out, fingerprint=found.fingerprint), found)
 
 

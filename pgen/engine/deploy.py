@@ -85,6 +85,8 @@ def _step(run: Run, checkpoint: str) -> int:
 def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest) -> list[Path]:
     if request.data is not None:
         raise UserError(f"--data {request.data}: {run.plugin.spec.name!r} is a generator and encodes nothing; leave --data out.")
+    if request.data_root is not None:
+        raise UserError(f"--data-root {request.data_root}: {run.plugin.spec.name!r} is a generator and reads nothing; leave it out.")
     path = refuse_existing(request.out / "generator.pt2", overwrite=request.overwrite)
     to_images = run.to_images(request.decoder)
     noise = model.noise(2, generator=torch.Generator().manual_seed(0))  # type: ignore[operator]

@@ -70,6 +70,8 @@ class RunFolder:
                 raise ValueError(f"its format is {values.get('format')!r}, wanted {FORMAT!r}")
             if missing := sorted({"model", "settings", "config", "data"} - set(values)):
                 raise ValueError(f"it lacks {', '.join(missing)}")
+            if wrong := [name for name in ("settings", "config", "data") if not isinstance(values[name], dict)]:
+                raise ValueError(f"{', '.join(wrong)} must be a table of names and values")
         except (ValueError, AttributeError) as error:
             raise UserError(f"{self.config} cannot be read: {error}. Restore it from a copy, or train again.") from error
         return values

@@ -21,6 +21,7 @@ from pgen.engine.seeds import derive
 from pgen.engine.signals import StopSignal
 from pgen.engine.tracker import Tracker
 from pgen.engine.trainer import Trainer
+from pgen.engine.weights import load_state, read_header
 from pgen.errors import UserError
 
 #: Seconds between two progress reports.
@@ -73,11 +74,13 @@ class TrainingLoop:
                 if now - reported > REPORT_EVERY:
                     reported = now
                     self._report(epoch, metrics)
-        if saved_at != self.step:
-            self._save(self._epoch_now())
+            # While the data are still open: whatever happens when they are closed, nothing is lost.
+            if saved_at != self.step:
+                self._save(self._epoch_now())
         self.run.stopped_by = stop.signal
         if self.step == self.first and not stop.signal:
-            self._say(f"nothing was left to do at step {self.step}; for more, pass a larger --num-epochs or --max-steps")
+            limit = "--num-epochs" if self._epoch_now() >= self.settings.num_epochs else "--max-steps"
+            self._say(f"nothing was left to do at step {self.step}; for more, pass a larger {limit}")
         else:
             ended = "stopped by a signal" if stop.signal else "finished"
             self._say(f"{ended} at step {self.step} after {time.monotonic() - self.began:.0f} s")
@@ -164,7 +167,7 @@ class TrainingLoop:
         value = held_out.get(f"held_out_{self.spec.best}")
         if value is None:
             return True
-        if self.best is None or value < self.best[1]:
+        if self.best is None or value < self.best[1] or math.isnan(self.best[1]):
             self.best = (self.step, value)
             return True
         return False
@@ -184,12 +187,31 @@ class TrainingLoop:
         return {f"held_out_{name}": total / len(held_out) for name, total in sums.items()}
 
     def _restore(self) -> int:
-        saved = checkpoints.load(self.run.folder)
-        self.model.load_state_dict(saved.model)
-        for name, state in saved.optimizers.items():
-            self.trainer.optimizers[name].load_state_dict(state)
+        folder = self.run.folder
+        for path in checkpoints.set_aside_broken(folder):
+            self._say(f"{path.stem} cannot be read and was moved aside to {path.name}; going on from the one before")
+        saved = checkpoints.load(folder)
+        path = checkpoints.path_of(folder, saved.step)
+        load_state(self.model, saved.model, path)
+        try:
+            for name, optimizer in self.trainer.optimizers.items():
+                optimizer.load_state_dict(saved.optimizers[name])
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"{path} does not fit the optimisers of {self.spec.name!r} ({type(error).__name__}: {error}); train with the version of "
+                "the model that wrote it, or start a new run."
+            ) from error
         self.best = saved.best
+        self._mend_weights(saved)
         return saved.step
+
+    def _mend_weights(self, saved: checkpoints.Checkpoint) -> None:
+        """Write the weights file anew where it is missing, or where a kill came between a checkpoint and its weights."""
+        step = saved.best[0] if saved.best else saved.step
+        weights = self.run.folder.weights
+        if (not weights.is_file() or read_header(weights).step < step) and step in checkpoints.steps(self.run.folder):
+            state = saved if step == saved.step else checkpoints.load(self.run.folder, step)
+            self.run.save_weights(state.model, step)
 
     def _say(self, text: str) -> None:
         self.run.folder.append_log(text)

@@ -39,6 +39,11 @@ def save_program(path: Path, generator: nn.Module, to_images: nn.Module, noise: 
     # Checks that a tensor is on the CPU, as it was here, would keep the program from running anywhere else.
     for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default):
         program.graph.erase_node(node)
+    # Traces of where each operation came from would tell the paths of this machine, and differ from one export to the next.
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            for key in ("stack_trace", "from_node", "nn_module_stack", "source_fn_stack", "torch_fn"):
+                node.meta.pop(key, None)
     program.graph_module.recompile()
     about = json.dumps({"format": FORMAT, "noise": list(noise.shape[1:]), **facts})
     write_through_memory(path, lambda stream: torch.export.save(program, stream, extra_files={"pgen.json": about}))

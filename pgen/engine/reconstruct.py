@@ -38,7 +38,8 @@ def images_for(run: Run, source: str | None, data_root: str | None) -> ImageSet:
     if source is None:
         if data_root is not None:
             raise UserError(f"--data-root {data_root}: there is no --data to look up in it; give both or neither.")
-        assert not isinstance(run.data.samples, Codes)
+        if isinstance(run.data.samples, Codes):
+            raise UserError(f"{run.folder.path} was trained on code vectors, which are no images; name an auto-encoder run.")
         return run.data.samples
     images = open_images(source, data_root=data_root)
     if images.shape != run.info.shape:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 import pgen
+from pgen.data.source import SCHEMES, locate, parse
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine import defaults
 from pgen.engine.data import TrainingData, open_held_out, open_training_data
@@ -98,6 +99,7 @@ class Run:
             run.reporter.message(
                 f"learning rates from here on are those of a run of {settings.num_epochs} epochs, no longer of {before.num_epochs}"
             )
+        _ = run.data, run.held_out  # what cannot go on leaves the run as it was
         run.write_config(run.info)
         return run
 
@@ -111,6 +113,7 @@ class Run:
                 "settings": self.settings.model_dump(mode="json"),
                 "config": self.config.model_dump(mode="json"),
                 "data": info.to_dict(),
+                "held_out": self.held_out.info.fingerprint if self.held_out else None,
                 "versions": versions,
             }
         )
@@ -127,7 +130,15 @@ class Run:
 
     @cached_property
     def held_out(self) -> TrainingData | None:
-        return open_held_out(self.settings, self.info)
+        """The held-out data. UserError where they are those trained on, or no longer what the run was judged by."""
+        held_out = open_held_out(self.settings, self.info)
+        saved = self.folder.read_config() if self.folder.config.is_file() else {}
+        before = saved.get("held_out")
+        if held_out and before and before != held_out.info.fingerprint and saved["settings"].get("held_out") == self.settings.held_out:
+            raise UserError(
+                f"--held-out {self.settings.held_out} has changed since {self.folder.path} was judged by it; restore it, or name another file."
+            )
+        return held_out
 
     @cached_property
     def info(self) -> DataInfo:
@@ -144,7 +155,7 @@ class Run:
         if checkpoint == "best":
             model, _ = load_module(self.folder.weights)
             return model.to(self.device)
-        if checkpoint != "last" and not checkpoint.isdigit():
+        if checkpoint != "last" and not checkpoint.isdecimal():
             raise UserError(
                 f"--checkpoint {checkpoint}: wanted best, last or a step; {self.folder.path} has {checkpoints.steps(self.folder)}."
             )
@@ -183,7 +194,8 @@ def _spare_inputs(settings: TrainSettings) -> None:
     if not settings.overwrite or settings.name is None:
         return
     doomed = (Path(settings.save_root) / settings.name).resolve()
+    root = None if settings.data_root is None else Path(settings.data_root).expanduser()
     for source in filter(None, (settings.source, settings.targets, settings.held_out)):
-        path = Path(settings.data_root or ".", source.partition(":")[0]).resolve()
-        if path.is_relative_to(doomed):
+        place, _ = parse(source, root)
+        if place not in SCHEMES and locate(place, source, root).resolve().is_relative_to(doomed):
             raise UserError(f"--overwrite would delete {doomed}, which holds the input {source}; choose another --name.")

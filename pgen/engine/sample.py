@@ -40,6 +40,8 @@ def sample_program(path: Path, request: SampleRequest, device: torch.device, rep
     """Sample from a generator.pt2."""
     if request.decoder is not None:
         raise UserError(f"--decoder {request.decoder}: {path} has its decoder inside; leave --decoder out.")
+    if request.checkpoint != "best":
+        raise UserError(f"--checkpoint {request.checkpoint}: {path} holds one state of its model; leave --checkpoint out, or name the run.")
     program, facts = load_program(path, device)
 
     def draw(n: int, noise: torch.Generator) -> Tensor:
@@ -54,6 +56,8 @@ def _write(
     refuse_existing(request.out, overwrite=request.overwrite)
     if request.grid is not None:
         refuse_existing(check_picture(request.grid), overwrite=request.overwrite)
+        if not request.out.suffix and request.grid.resolve().is_relative_to(request.out.resolve()):
+            raise UserError(f"--grid {request.grid}: {request.out} is to hold the images and nothing else; put the picture beside it.")
     shown: list[np.ndarray] = []
 
     def chunks() -> Iterator[ArrayImages]:

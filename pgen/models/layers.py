@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,22 @@ def make_optimizer(name: str, params: Iterable[nn.Parameter], lr: float, beta: f
     return _OPTIMIZERS[name](list(params), lr, beta)
 
 
-class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation that meets a batch of one sample, which has no spread, with its running statistics."""
+class _LoneSample:
+    """Batch normalisation that meets a single value a channel, which has no spread, with its running statistics."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and len(x) == 1:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(x)
+        norm: Any = self
+        if norm.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        return super().forward(x)  # type: ignore[misc]
+
+
+class BatchNorm(_LoneSample, nn.BatchNorm1d):
+    """Of vectors (n, D)."""
+
+
+class BatchNorm2d(_LoneSample, nn.BatchNorm2d):
+    """Of images (n, C, H, W)."""
 
 
 def mlp(sizes: list[int], *, p: float = 0.0, slope: float = 0.2, normalise: bool = False) -> nn.Sequential:

@@ -43,7 +43,7 @@ class DualAscent(nn.Module):
         *,
         weights: Tensor | None = None,
         method: Method = "sgd",
-        rate: float = 0.1,
+        rate: float = 0.2,
         slow: float = 20.0,
         momentum: float = 0.5,
         averaging: Averaging = "polynomial",

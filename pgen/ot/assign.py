@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from pgen.ot.costs import COSTS
 from pgen.ot.reference import assign_reference
+from pgen.ot.shared import assign_shared
+from pgen.ot.stream import assign_streamed
 from pgen.ot.targets import Targets
 
 
@@ -18,10 +21,11 @@ def assign(x: Tensor, targets: Tensor | Targets, psi: Tensor, cost: str = "l1") 
     Of targets shared out to ranks, psi holds the part that belongs to those here, x may differ from rank to rank but is as long on all,
     and the index counts the targets of all ranks.
 
-    arXiv:1906.03471, Algorithm 1, with the sign convention of max D = W. Of equal values the lowest index wins. In single precision on the
-    CPU the answer is that of double precision, whatever the number of threads; elsewhere it is exact to rounding. Memory beyond the
-    targets is bounded, whatever B and N. Give :class:`Targets` where the same ones are used again: what a tensor is found to be (dense or
-    sparse, its norms) is then kept.
+    arXiv:1906.03471, Algorithm 1, with the sign convention of max D = W. Of equal values the lowest index wins. In single precision the
+    answer is that of double precision, whatever the number of threads (on a GPU: where Triton is installed); in others it is exact to
+    rounding. Memory beyond the targets is bounded, whatever B and N. Targets may be too many for x's device: leave them on the host, and
+    they pass by in blocks, faster from pinned memory; psi may be on either. Give :class:`Targets` where the same ones are used again: what
+    a tensor is found to be (dense or sparse, its norms) is then kept.
 
     Raises:
         ValueError: unknown cost, or shapes that do not fit.
@@ -36,23 +40,25 @@ def assign(x: Tensor, targets: Tensor | Targets, psi: Tensor, cost: str = "l1") 
         raise ValueError(f"found {found}, wanted (B, {size}) and ({count},) for targets {targets.shape}")
     if not len(x):
         return torch.zeros(0, dtype=torch.long, device=x.device), torch.zeros(0, device=x.device, dtype=x.dtype)
-    if targets.group is None:
-        index, value = _assign_here(x, targets, psi, cost)
-        return index, value.to(x.dtype)
-    index, value = _assign_here(targets.gather(x), targets, psi, cost)
-    # Of equal values the first rank's wins, which holds the lower numbers.
-    values, indices = (targets.gather(part[None]) for part in (value, index + targets.first))
-    begin = len(x) * dist.get_rank(targets.group)
-    mine = slice(begin, begin + len(x))
-    winner = values[:, mine].argmin(0, keepdim=True)
-    return indices[:, mine].gather(0, winner)[0], values[:, mine].gather(0, winner)[0].to(x.dtype)
+    psi = psi.to(x.device)
+    index, value = assign_shared(x, targets, psi, cost, _on_any_device) if targets.group else _on_any_device(x, targets, psi, cost)
+    return index, value.to(x.dtype)
 
 
-def _assign_here(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Tensor, Tensor]:
-    """The same among the targets here; values in double precision where they were decided in it."""
-    if x.device.type == "cpu" and x.dtype == psi.dtype == targets.dtype == torch.float32:
-        # Not at the top: Numba takes half a second to import.
-        from pgen.ot.cpu import assign_cpu
+def _on_any_device(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Tensor, Tensor]:
+    return nearest(x, targets, psi, cost) if targets.device == x.device else assign_streamed(x, targets, psi, cost, nearest)
 
-        return assign_cpu(x, targets, psi, cost)
+
+def nearest(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Tensor, Tensor]:
+    """The same of what fits and is on one device, by whichever code is made for it; the value as precise as that code knows it."""
+    # Not at the top: Numba takes half a second to import, and Triton is not everywhere.
+    if x.dtype == psi.dtype == targets.dtype == torch.float32:
+        if x.device.type == "cpu":
+            from pgen.ot.cpu import assign_cpu
+
+            return assign_cpu(x, targets, psi, cost)
+        if x.device.type == "cuda" and find_spec("triton"):
+            from pgen.ot.cuda import assign_cuda
+
+            return assign_cuda(x, targets, psi, cost)
     return assign_reference(x, targets.dense, psi, cost)

@@ -29,7 +29,7 @@ def mean_cost(x: Tensor, targets: Targets, cost: str) -> tuple[Tensor, float]:
     columns, rows, square = [], torch.zeros(len(x), dtype=torch.float64, device=x.device), torch.zeros((), dtype=torch.float64)
     width = max(1, BLOCK // len(x))
     for start in range(0, len(targets), width):
-        block = cost_matrix(x, targets.dense[start : start + width], cost).double()
+        block = cost_matrix(x, targets.part(start, min(start + width, len(targets)), x.device).dense, cost).double()
         columns.append(block.mean(0))
         rows += block.sum(1)
         square = square.to(x.device) + block.square().mean(0).sum()

@@ -30,7 +30,7 @@ class Targets:
             )
         self.shape: tuple[int, int] = tuple(values.shape)  # type: ignore[assignment]
         self.device, self.dtype, self.group = values.device, values.dtype, group
-        self._given = values.detach()
+        self._given: Tensor | None = values.detach()
         # A CSR tensor stays one, since its dense form may not fit in memory.
         self.sparse = values.layout == torch.sparse_csr or int(values.count_nonzero()) < SPARSE_BELOW * values.numel()
         counts = self.gather(torch.tensor([len(values)], device=values.device)).tolist()
@@ -59,27 +59,50 @@ class Targets:
     def hits(self, index: Tensor) -> Tensor:
         """(N,) how often each target here is among the ``index`` (B,) of all ranks."""
         mine = self.gather(index) - self.first
-        return torch.bincount(mine[(mine >= 0) & (mine < len(self))], minlength=len(self))
+        return torch.bincount(mine[(mine >= 0) & (mine < len(self))], minlength=len(self)).to(self.device)
 
     def rows(self, index: Tensor) -> Tensor:
         """(n, D), dense, of targets held here, by their number among all."""
-        mine = index - self.first
-        if self._given.layout == torch.strided:
-            return self._given[mine]
-        return torch.stack([self._given[int(row)].to_dense() for row in mine]) if len(mine) else self._given.new_zeros(0, self.shape[1])
+        mine, given = (index - self.first).to(self.device), self._given
+        if given is None or given.layout == torch.strided:
+            rows = self.dense[mine]
+        else:
+            rows = torch.stack([given[int(row)].to_dense() for row in mine]) if len(mine) else given.new_zeros(0, self.shape[1])
+        return rows.to(index.device)
 
     @cached_property
     def key(self) -> str:
         """SHA-256 of the values as they were given (dense or CSR): what a potential belongs to."""
         digest = hashlib.sha256(f"{self.shape} {self.dtype}".encode())
-        for part in self.lit if self._given.layout == torch.sparse_csr else self._given.split(4096):
+        for part in self.lit if self._given is None or self._given.layout == torch.sparse_csr else self._given.split(4096):
             digest.update(part.cpu().numpy().tobytes())
         return digest.hexdigest()
+
+    def part(self, first: int, last: int, device: torch.device) -> Targets:
+        """Targets ``first`` to ``last`` on ``device``, dense or sparse as these are. A GPU's copy is only begun."""
+
+        def move(tensor: Tensor) -> Tensor:
+            if device.type == "cuda" and tensor.device.type == "cpu":
+                tensor = tensor.pin_memory()  # or the host would wait for the copy
+            return tensor.to(device, non_blocking=device.type == "cuda")
+
+        part = object.__new__(Targets)
+        part.shape, part.device, part.dtype, part.sparse = (last - first, self.shape[1]), device, self.dtype, self.sparse
+        part.group, part.first, part.total = None, 0, last - first
+        part._given = None
+        if self.sparse:
+            starts, pixels, charges = self.lit
+            begin, end = int(starts[first]), int(starts[last])
+            part.lit = (move(starts[first : last + 1] - begin), move(pixels[begin:end]), move(charges[begin:end]))
+        else:
+            part.dense = move(self.dense[first:last])
+        return part
 
     @cached_property
     def lit(self) -> tuple[Tensor, Tensor, Tensor]:
         """Where each target's lit pixels begin (N + 1,) int64, and of each lit pixel its place in the image, int32, and its charge."""
         given = self._given
+        assert given is not None, "a part has the form that its assignments use"
         if given.layout == torch.sparse_csr:
             return given.crow_indices().long(), given.col_indices().int(), given.values()
         rows, pixels = given.nonzero(as_tuple=True)
@@ -90,7 +113,12 @@ class Targets:
     @cached_property
     def dense(self) -> Tensor:
         """(N, D), contiguous."""
-        return self._given.to_dense().contiguous() if self._given.layout == torch.sparse_csr else self._given.contiguous()
+        if self._given is not None:
+            return self._given.to_dense().contiguous()
+        _, pixels, charges = self.lit
+        dense = torch.zeros(self.shape, device=self.device, dtype=self.dtype)
+        dense[self._lit_rows(), pixels.long()] = charges
+        return dense
 
     def norms(self, cost: str) -> Tensor:
         """(N,) sums of |y| for l1, of y² for the other costs."""
@@ -110,6 +138,11 @@ class Targets:
         """(N,) sums of |y| to a power, without the N × D terms in memory."""
         if not self.sparse:
             return torch.linalg.vector_norm(self.dense, power, dim=1) ** power
+        charges = self.lit[2]
+        return torch.zeros(len(self), device=self.device, dtype=self.dtype).index_add_(0, self._lit_rows(), charges.abs() ** power)
+
+    def _lit_rows(self) -> Tensor:
+        """The target of each lit pixel."""
         starts, _, charges = self.lit
-        rows = torch.repeat_interleave(torch.arange(len(self), device=self.device), starts.diff())
-        return torch.zeros(len(self), device=self.device, dtype=self.dtype).index_add_(0, rows, charges.abs() ** power)
+        # The size is told, or a GPU would have to be waited for.
+        return torch.repeat_interleave(torch.arange(len(self), device=self.device), starts.diff(), output_size=len(charges))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 150
+#: Others that the library knows need programs that may not be there.
+FORMATS = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 
 
 def new_figure(width: float, height: float, *, layout: Literal["constrained"] | None = "constrained") -> Figure:
@@ -24,10 +26,8 @@ def new_figure(width: float, height: float, *, layout: Literal["constrained"] | 
 
 def check_picture(path: str | os.PathLike[str]) -> Path:
     """``path``, or a UserError where its ending names no format of pictures."""
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    target, known = Path(path), FigureCanvasBase.get_supported_filetypes()
-    if target.suffix.lower().removeprefix(".") not in known:
+    target = Path(path)
+    if target.suffix.lower() not in FORMATS:
         raise UserError(f"{target}: a picture cannot be written as {target.suffix or 'a name without ending'}; wanted {target.stem}.png.")
     return target
 

@@ -5,68 +5,29 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-import warnings
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import pgen.ot
-from pgen.ot import COSTS, Targets, assign, assign_reference, cost_matrix, pair_cost
-
-
-def brute_force(x: torch.Tensor, y: torch.Tensor, psi: torch.Tensor, cost: str) -> torch.Tensor:
-    """All values (B, N) in double precision."""
-    difference = (x[:, None].double() - y[None].double()).numpy()
-    if cost == "l1":
-        values = np.abs(difference).sum(-1)
-    else:
-        values = np.square(difference).sum(-1)
-        values = np.sqrt(values) if cost == "l2" else values
-    return torch.from_numpy(values) - psi.double()
-
-
-@st.composite
-def problems(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """x, targets and psi of odd sizes; smooth or of few integers (so that values tie), empty in places, contiguous or not."""
-    b, n, d = draw(st.integers(1, 70)), draw(st.integers(1, 300)), draw(st.integers(1, 40))
-    random = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    x, y, psi = (torch.rand(*shape, generator=random) for shape in ((b, d), (n, d), (n,)))
-    if draw(st.booleans()):
-        x, y, psi = (4 * x).floor(), (4 * y).floor(), (3 * psi).floor()
-    if draw(st.booleans()):
-        y = y * (torch.rand(n, 1, generator=random) < 0.7)  # some targets are blank
-    if draw(st.booleans()):
-        lit = draw(st.sampled_from([0.02, 0.05]))
-        x, y = (torch.where(torch.rand(v.shape, generator=random) < lit, v, 0) for v in (x, y))
-    if draw(st.booleans()):
-        x, y, psi = x.T.contiguous().T, y.repeat(1, 2)[:, :d], psi.repeat_interleave(2)[::2]
-    return x, y, psi
+from pgen.ot import COSTS, assign, assign_reference, cost_matrix, pair_cost
+from tests.ot.problems import Problem, assert_exact, brute_force, dense_and_sparse, problems
 
 
 @pytest.mark.parametrize("cost", COSTS)
 @given(problems())
 @settings(max_examples=60, deadline=None)
-def test_assignment_is_that_of_double_precision(cost: str, problem: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+def test_assignment_is_that_of_double_precision(cost: str, problem: Problem) -> None:
     x, y, psi = problem
-    values = brute_force(x, y, psi, cost)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch calls CSR tensors beta
-        sparse = y.to_sparse_csr()
-    for targets in (y, Targets(sparse)):
-        index, value = assign(x, targets, psi, cost)
-        chosen = values.gather(1, index[:, None])[:, 0]
-        # Of values equal to the last bit of double precision either may be meant.
-        assert torch.all(chosen <= values.min(1).values + 1e-13 * (1 + values.abs().max()))
-        torch.testing.assert_close(value.double(), chosen, rtol=1e-6, atol=1e-6)
+    for targets in dense_and_sparse(y):
+        assert_exact(assign(x, targets, psi, cost), brute_force(x, y, psi, cost))
 
 
 @pytest.mark.parametrize("cost", COSTS)
 @given(problems())
 @settings(max_examples=20, deadline=None)
-def test_reference_agrees(cost: str, problem: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+def test_reference_agrees(cost: str, problem: Problem) -> None:
     x, y, psi = (part.double() for part in problem)
     values = brute_force(x, y, psi, cost)
     index, value = assign(x, y, psi, cost)

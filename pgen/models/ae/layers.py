@@ -8,7 +8,7 @@ from torch import nn
 
 from pgen.errors import UserError
 from pgen.models.ae.config import AeConfig
-from pgen.models.layers import mlp
+from pgen.models.layers import BatchNorm2d, mlp
 
 SLOPE = 0.2
 
@@ -40,7 +40,7 @@ def _convolutions(config: AeConfig, shape: tuple[int, ...], maps: int) -> tuple[
     flat = small[0] * small[1] * small[2]
 
     def stage(layer: nn.Module, width: int) -> list[nn.Module]:
-        return [layer, nn.BatchNorm2d(width), nn.LeakyReLU(SLOPE)]
+        return [layer, BatchNorm2d(width), nn.LeakyReLU(SLOPE)]
 
     down = [m for a, b in zip([channels, *widths[:-1]], widths, strict=True) for m in stage(nn.Conv2d(a, b, 4, 2, 1, bias=False), b)]
     back = widths[::-1]

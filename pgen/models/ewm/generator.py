@@ -8,7 +8,7 @@ from torch import nn
 
 from pgen.errors import UserError
 from pgen.models.ewm.config import EwmConfig
-from pgen.models.layers import BatchNorm, mlp
+from pgen.models.layers import BatchNorm, BatchNorm2d, mlp
 from pgen.plugins.contract import DataInfo
 
 
@@ -40,5 +40,5 @@ def _convolutions(config: EwmConfig, data: DataInfo) -> nn.Sequential:
     small = (widths[0], rows // step, columns // step)
     layers: list[nn.Module] = [nn.Linear(config.z_dim, small[0] * small[1] * small[2]), nn.Unflatten(1, small), nn.ReLU()]
     for before, after in itertools.pairwise(widths):
-        layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(), nn.Dropout(config.p)]
+        layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), BatchNorm2d(after), nn.ReLU(), nn.Dropout(config.p)]
     return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), nn.Sigmoid())

@@ -1,0 +1,23 @@
+"""Assignment to targets that are shared out to the ranks of torch.distributed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.distributed as dist
+from torch import Tensor
+
+from pgen.ot.targets import Targets
+
+
+def assign_shared(
+    x: Tensor, targets: Targets, psi: Tensor, cost: str, find: Callable[[Tensor, Targets, Tensor, str], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """(index among all targets, value), each (B,), of this rank's x (B, D), where ``find`` finds those of all ranks' samples here."""
+    index, value = find(targets.gather(x), targets, psi, cost)
+    values, indices = (targets.gather(part[None]) for part in (value, index + targets.first))
+    begin = len(x) * dist.get_rank(targets.group)
+    mine = slice(begin, begin + len(x))
+    # Of equal values the first rank's wins, which holds the lower numbers.
+    winner = values[:, mine].argmin(0, keepdim=True)
+    return indices[:, mine].gather(0, winner)[0], values[:, mine].gather(0, winner)[0]

@@ -1,0 +1,140 @@
+"""After something has gone wrong: nothing is lost, and what to do is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from pgen.engine import checkpoint as checkpoints
+from pgen.engine.folder import RunFolder
+from tests.conftest import IMAGES, SMALL_AE, run_pgen
+
+GAN = ("--n-hidden", 8, "--batch-size", 16, "--sample-size", 0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GAN of 12 steps with checkpoints at 4, 8, 12."""
+    root = tmp_path_factory.mktemp("trained")
+    assert run_pgen("data", "simulate", "-n", 64, "--size", 16, "--out", "data.h5", cwd=root).returncode == 0
+    done = run_pgen("train", "gan", "--data", "data.h5", *GAN, "--max-steps", 12, "--checkpoint", 4, "--name", "gan", cwd=root)
+    assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def test_a_worker_that_crashes_as_it_ends_takes_nothing_with_it(trained: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    # Only in the loader's processes, which are spawned.
+    (site / "sitecustomize.py").write_text(
+        "import sys\nif '--multiprocessing-fork' in sys.argv:\n"
+        "    import os, signal, multiprocessing.util as util\n"
+        "    util.Finalize(None, os.kill, args=(os.getpid(), signal.SIGABRT), exitpriority=100)\n"
+    )
+    arguments = ("train", "gan", "--data", trained / "data.h5", *GAN, "--num-workers", 1, "--max-steps", 3, "--name", "gan")
+    done = run_pgen(*arguments, cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{site}:{os.environ.get('PYTHONPATH', '')}"})
+    assert done.returncode == 0, done.stderr
+    assert checkpoints.steps(RunFolder(tmp_path / "runs/gan")) == [3]
+
+
+def test_errors_of_workers_are_sentences(refuses, tmp_path: Path) -> None:
+    import h5py
+    import numpy as np
+
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["images"] = np.ones((40, 1, 16, 16), np.float32)
+        file["images"][30:] = np.nan
+    arguments = ("train", "gan", "--data", "data.h5", *GAN, "--clip", 2, "--num-workers", 1)
+    refuses(*arguments, saying="data.h5", cwd=tmp_path)
+
+
+def test_a_broken_newest_checkpoint_is_moved_aside_and_named(pgen, run: Path) -> None:
+    folder = RunFolder(run / "runs/gan")
+    newest = checkpoints.path_of(folder, 12)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    done = pgen("train", "gan", "--resume", "runs/gan", "--max-steps", 10, "--keep-checkpoints", 1, cwd=run)
+    assert "step-00000012" in done.stderr and "moved aside" in done.stderr and "from step 8" in done.stderr
+    assert checkpoints.steps(folder) == [10]
+    assert newest.with_name("step-00000012.pt.broken").is_file()
+
+
+def test_checkpoints_of_another_model_or_optimiser(refuses, run: Path) -> None:
+    path = run / "runs/gan/config.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | {"config": whole["config"] | {"n_hidden": 9}}))
+    refuses("train", "gan", "--resume", "runs/gan", "--max-steps", 20, saying="does not fit", cwd=run)
+    path.write_text(json.dumps(whole | {"settings": []}))
+    refuses("train", "gan", "--resume", "runs/gan", "--max-steps", 20, saying="settings must be a table", cwd=run)
+    refuses("train", "gan", "--config", "runs/gan/config.json", saying="tables", cwd=run)
+    path.write_text(json.dumps(whole))
+    folder = RunFolder(run / "runs/gan")
+    saved = checkpoints.load(folder)
+    saved.optimizers = {"other": next(iter(saved.optimizers.values()))}
+    checkpoints.save(folder, saved, keep=3)
+    refuses("train", "gan", "--resume", "runs/gan", "--max-steps", 20, saying="optimisers", cwd=run)
+
+
+def test_resume_names_the_limit_mends_the_weights_and_leaves_the_config_alone(pgen, refuses, run: Path) -> None:
+    weights = run / "runs/gan/model/weights.safetensors"
+    before = weights.read_bytes()
+    weights.unlink()
+    done = pgen("train", "gan", "--resume", "runs/gan", cwd=run)
+    assert "larger --max-steps" in done.stderr and "--num-epochs" not in done.stderr
+    assert weights.read_bytes() == before
+    config = (run / "runs/gan/config.json").read_bytes()
+    (run / "data.h5").rename(run / "elsewhere.h5")
+    refuses("train", "gan", "--resume", "runs/gan", "--max-steps", 20, saying="data.h5", cwd=run)
+    assert (run / "runs/gan/config.json").read_bytes() == config
+
+
+def test_overwrite_spares_its_own_input_however_it_is_written(refuses, run: Path) -> None:
+    shutil.move(run / "data.h5", run / "runs/gan/da:ta.h5")
+    for source in ("~/runs/gan/da:ta.h5", "runs/gan/da:ta.h5", "runs/gan/da:ta.h5:limit=30"):
+        refuses("train", "gan", "--data", source, *GAN, "--name", "gan", "--overwrite", saying="would delete", cwd=run,
+                env={**os.environ, "HOME": str(run)})  # fmt: skip
+    assert (run / "runs/gan/config.json").is_file()
+
+
+def test_held_out_data_are_others_and_stay_the_same(pgen, refuses, tmp_path: Path) -> None:
+    for name, seed in (("train", 1), ("held_out", 2), ("other", 3)):
+        pgen("data", "simulate", "-n", 32, "--size", 16, "--seed", seed, "--out", f"{name}.h5", cwd=tmp_path)
+    arguments = ("train", "ae", "--data", "train.h5", *SMALL_AE, "--max-steps", 2, "--name", "ae", "--held-out")
+    refuses(*arguments, "train.h5", saying="holds the training data itself", cwd=tmp_path)
+    pgen(*arguments, "held_out.h5", cwd=tmp_path)
+    shutil.move(tmp_path / "other.h5", tmp_path / "held_out.h5")
+    refuses("train", "ae", "--resume", "runs/ae", "--max-steps", 4, saying="held_out.h5 has changed", cwd=tmp_path)
+
+
+def test_a_last_batch_of_one_image_at_the_narrowest(pgen, tmp_path: Path) -> None:
+    arguments = ("--data", "simulate:n=17,size=16", "--batch-size", 16, "--n-layers", 4, "--depth", 2, "--num-epochs", 1)
+    pgen("train", "ae", *arguments, "--name", "ae", cwd=tmp_path)
+
+
+def test_a_held_out_loss_that_is_no_number_is_not_the_best_for_ever() -> None:
+    from types import SimpleNamespace
+
+    from pgen.engine.loop import TrainingLoop
+
+    loop = SimpleNamespace(spec=SimpleNamespace(best="loss"), best=None, step=1)
+    judged = [TrainingLoop._judge(loop, {"held_out_loss": value}) for value in (float("nan"), 2.0, float("nan"), 3.0, 1.0)]
+    assert judged == [True, True, False, False, True]
+
+
+def test_the_certificate_of_ewm_outlives_a_resume(pgen, tmp_path: Path) -> None:
+    arguments = ("train", "ewm", "--targets", IMAGES, "--ots-steps", 6, "--n-hidden", 8, "--sample-size", 0, "--log-every", 1)
+    pgen(*arguments, "--max-steps", 8, "--name", "ewm", cwd=tmp_path)
+    pgen("train", "ewm", "--resume", "runs/ewm", "--max-steps", 9, cwd=tmp_path)
+    rows = RunFolder(tmp_path / "runs/ewm").read_metrics()
+    assert [("chi2" in row) for row in rows if row["step"] in (8, 9)] == [True, True]
+    assert torch.isfinite(torch.tensor(rows[-1]["chi2_interval"]))
