@@ -57,7 +57,7 @@ def read_config(path: Path | None) -> dict[str, Any]:
         raise UserError(f"--config {path}: {error}; wanted a TOML or JSON file of options.".replace("\n", " ")) from error
     if values.get("format") == "pgen-run-1":
         # A name, and leave to delete the run that has it, are not inherited.
-        parts = [values.get(part) for part in ("settings", "config")]
+        parts: list[Any] = [values.get(part) for part in ("settings", "config")]
         if not all(isinstance(part, dict) for part in parts):
             raise UserError(f"--config {path}: its settings and config must be tables of names and values; wanted a run's config.json.")
         values = {k: v for part in parts for k, v in part.items() if k not in ("name", "overwrite")}

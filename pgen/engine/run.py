@@ -136,7 +136,7 @@ class Run:
         before = saved.get("held_out")
         if held_out and before and before != held_out.info.fingerprint and saved["settings"].get("held_out") == self.settings.held_out:
             raise UserError(
-                f"--held-out {self.settings.held_out} has changed since {self.folder.path} was judged by it; restore it, or name another file."
+                f"--held-out {self.settings.held_out} has changed since {self.folder.path} was judged by it; restore it or name another."
             )
         return held_out
 

@@ -74,8 +74,8 @@ def _assign_block(x: Tensor, targets: Targets, psi: Tensor, cost: str, shape: di
 def dense_error(size: int, cost: str) -> float:
     """By how much, relative to the sum of both norms, :func:`pgen.ot.triton_kernels.dense_bounds` may be off in a cost (l2: its square).
 
-    l1: a term is rounded, by half of EPS, when it is formed, when its chunk is summed, and with each chunk that is added after it; the terms
-    sum to at most both norms. The other costs: tensor cores cut each factor to the ten bits of TF32, so a product is short by up to 2^-9
+    l1: a term is rounded, by half of EPS, when it is formed, when its chunk is summed, and with each chunk added after it; the terms sum
+    to at most both norms. The other costs: tensor cores cut each factor to the ten bits of TF32, so a product is short by up to 2^-9
     and a little, and cut what they add, of which the last bit (EPS) may be lost once for each term and once for each group of four or more;
     twice the sum of the |x_k y_k| is at most both norms. The norm of a target is a single-precision sum in any order. In both cases at
     least a third is left for roundings of roundings.

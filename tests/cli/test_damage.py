@@ -66,7 +66,7 @@ def test_run_of_another_version(refuses, copy: Path) -> None:
     path = copy / "runs/ewm/config.json"
     config = json.loads(path.read_text())
     for change, saying in (
-        ({"settings": None}, "valid dictionary"),
+        ({"settings": None}, "must be a table"),
         ({"settings": {**config["settings"], "warp": 9}}, "--warp 9"),
         ({"config": {**config["config"], "n_wings": 2}}, "--n-wings 2"),
         ({"data": {"kind": "images"}}, "shape"),

@@ -59,9 +59,9 @@ def test_dual_and_primal_enclose_the_exact_cost(cost: str, weighted: bool) -> No
 def test_every_way_of_ascent_solves(options: dict) -> None:
     solver = SemiDiscreteOT(targets(), "l1", **options)
     sampler = normal(1.5)
-    found = solver.fit(sampler, chi2=0.1, most=200)
-    assert found.chi2 <= 0.1
-    assert solver.certify(sampler, 20_000).chi2 < 0.2
+    found = solver.fit(sampler, chi2=0.15, most=200)
+    assert found.chi2 <= 0.15
+    assert solver.certify(sampler, 20_000).chi2 < 0.25
     assert abs(float(solver.psi.mean())) < 1e-4
 
 
