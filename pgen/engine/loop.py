@@ -206,10 +206,13 @@ class TrainingLoop:
         return saved.step
 
     def _mend_weights(self, saved: checkpoints.Checkpoint) -> None:
-        """Write the weights file anew where it is missing, or where a kill came between a checkpoint and its weights."""
+        """Write the weights file anew where it cannot be read, or where a kill came between a checkpoint and its weights."""
         step = saved.best[0] if saved.best else saved.step
-        weights = self.run.folder.weights
-        if (not weights.is_file() or read_header(weights).step < step) and step in checkpoints.steps(self.run.folder):
+        try:
+            written = read_header(self.run.folder.weights).step
+        except UserError:
+            written = -1
+        if written < step and step in checkpoints.steps(self.run.folder):
             state = saved if step == saved.step else checkpoints.load(self.run.folder, step)
             self.run.save_weights(state.model, step)
 
