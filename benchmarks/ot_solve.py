@@ -231,13 +231,13 @@ def compare(name: str, problem: Problem, cap: float) -> dict[str, object]:
 
 
 def draw(results: list[dict], path: Path) -> None:
-    figure, axes = plt.subplots(1, len(results), figsize=(4.6 * len(results), 4), layout="constrained")
+    figure, axes = plt.subplots(1, len(results), figsize=(4.6 * len(results), 4.6), layout="constrained")
     for axis, result in zip(np.atleast_1d(axes), results, strict=True):
         for method, row in result["best"].items():
             axis.plot(*zip(*row["curve"], strict=True), marker=".", label=f"{method} ({row['setting']})")
         axis.axhline(result["goal"], color="gray", linestyle="--", linewidth=1)
         axis.set(xscale="log", yscale="log", xlabel="seconds", title=f"{result['problem']}, {result['cost']}")
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     np.atleast_1d(axes)[0].set_ylabel("χ² of the frozen potential (goal: dashed)")
     figure.savefig(path, dpi=150)
 
