@@ -114,9 +114,9 @@ def ours(problem: Problem, cap: float) -> Curve:
     random = torch.Generator().manual_seed(1)
     solver, batch = SemiDiscreteOT(problem.targets, problem.cost), 256
     clock = Clock(problem, cap)
-    solver.ascent.begin(problem.sample(batch, random), problem.targets)
+    solver.begin(problem.sample(batch, random))
     while not clock.look(lambda: solver.psi):
-        solver.ascent.step(problem.sample(batch, random), problem.targets)
+        solver.step(problem.sample(batch, random))
     return clock.curve
 
 

@@ -20,8 +20,8 @@ class DualAscent(nn.Module):
     """Ascends D(psi) = E_x[min_j c(x, y_j) - psi_j] + sum_j b_j psi_j, whose gradient is b_j - P(hit = j) (arXiv:1906.03471).
 
     Steps are in the unit that :func:`pgen.ot.start.mean_cost` finds. Step t of a solve has the rate ``rate / (1 + t / slow)``, times
-    sqrt(N B) for ``sgd``, under which the noise of the hits moves a potential by one rate whatever N and B. psi stays free of mean, which
-    changes no assignment. All state is in buffers, so that ``state_dict`` resumes bit for bit.
+    sqrt(N B) for ``sgd``, B being the solve's first batch: the noise of the hits then moves a potential by one rate, whatever N and B, and
+    by less in larger batches. psi stays free of mean, which changes no assignment. ``state_dict`` resumes bit for bit.
 
     count: targets here, N. cost: l1, l2 or sqeuclidean. weights: (N,) masses b of the targets, uniform if not given, normalised over all
     ranks. averaging: of psi over a solve: ``polynomial`` (weights grow as t², arXiv:1212.1824), ``tail`` (the last half to three quarters
@@ -59,34 +59,41 @@ class DualAscent(nn.Module):
         for name in ("psi", "average", "momentum", "square", "tail"):
             self.register_buffer(name, torch.zeros(count, dtype=self.weights.dtype))
         # Plain numbers: a step on a GPU need not wait to learn them.
-        self.steps, self.unit = 0, 0.0
+        self.steps, self.unit, self.batch = 0, 0.0, 0
 
     @torch.no_grad()
     def begin(self, x: Tensor, targets: Targets) -> None:
         """Begin a solve for samples like x (B, D): from the average of the last one or from the mean cost, whichever has more dual."""
-        mass = self._mass(targets)
+        mass = self.mass(targets)
         psi, unit = first_potential(x, targets, self.cost, mass, self.average)
         self.unit = unit
         self.psi.copy_(psi - targets.sum(psi.double().sum()) / targets.total)
         self.average.copy_(self.psi)
-        self.steps = 0
+        self.steps, self.batch = 0, len(targets.gather(x))
         for state in (self.momentum, self.square, self.tail):
             state.zero_()
 
     @torch.no_grad()
+    def go_on(self, psi: Tensor, steps: int, unit: float) -> None:
+        """Go on as if ``steps`` steps had led to psi (N,) as their average, in steps of another unit if that is smaller."""
+        self.psi.copy_(psi)
+        self.average.copy_(psi)
+        self.steps, self.unit = steps, min(unit, self.unit)
+
+    @torch.no_grad()
     def step(self, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         """One step on x (B, D); index and value (B,) of the hard assignment it saw."""
-        mass, samples, t = self._mass(targets), targets.gather(x).shape[0], self.steps
+        mass, samples, t = self.mass(targets), targets.gather(x).shape[0], self.steps
         index, value = assign(x, targets, self.psi, self.cost)
         if self.epsilon:
             width = self.epsilon * self.unit / (1 + t / self.slow) ** (1 / 3)
             frequency = soft_frequency(x, targets, self.psi, self.cost, mass, width)
         else:
             frequency = targets.hits(index) / samples
-        self._ascend((mass - frequency).to(self.psi.dtype), targets, samples)
+        self._ascend((mass - frequency).to(self.psi.dtype), targets)
         return index, value
 
-    def _ascend(self, gradient: Tensor, targets: Targets, samples: int) -> None:
+    def _ascend(self, gradient: Tensor, targets: Targets) -> None:
         t = self.steps
         rate = self.rate * self.unit / (1 + t / self.slow)
         # Bias-corrected, as Adam's moments are (arXiv:1412.6980).
@@ -96,7 +103,7 @@ class DualAscent(nn.Module):
             self.square.lerp_(gradient.square(), 0.01)
             self.psi += rate * direction / ((self.square / (1 - 0.99 ** (t + 1))).sqrt() + 1e-12)
         else:
-            self.psi += rate * (targets.total * samples) ** 0.5 * direction
+            self.psi += rate * (targets.total * self.batch) ** 0.5 * direction
         self.psi -= (targets.sum(self.psi.double().sum()) / targets.total).to(self.psi.dtype)
         self.steps += 1
         self._average(t)
@@ -113,11 +120,12 @@ class DualAscent(nn.Module):
             self.tail.lerp_(self.psi, 1 / (t - begun + 1))
             self.average.lerp_(self.psi, 1 / (t - begun // 2 + 1))
 
-    def _mass(self, targets: Targets) -> Tensor:
+    def mass(self, targets: Targets) -> Tensor:
+        """(N,) masses of the targets here, of which those of all ranks sum to one; float64."""
         return self.weights.double() / targets.sum(self.weights.double().sum())
 
     def get_extra_state(self) -> Tensor:
-        return torch.tensor([self.steps, self.unit], dtype=torch.float64)
+        return torch.tensor([self.steps, self.unit, self.batch], dtype=torch.float64)
 
     def set_extra_state(self, state: Tensor) -> None:
-        self.steps, self.unit = int(state[0]), float(state[1])
+        self.steps, self.unit, self.batch = int(state[0]), float(state[1]), int(state[2])

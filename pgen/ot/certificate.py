@@ -94,7 +94,8 @@ def _chi2(hits: Tensor, mass: Tensor, samples: int, targets: Targets) -> tuple[f
         falling, scale = torch.ones_like(hits), 1.0
         for k in range(power):
             falling, scale = falling * (hits - k).clamp_min(0), scale * (samples - k)
-        return float(targets.sum((falling / mass**over).sum())) / scale
+        # A target without mass that is never hit is as it should be.
+        return float(targets.sum(torch.where(falling == 0, 0, falling / mass**over).sum())) / scale
 
     both = moment(2, 1)
     first, second = moment(3, 2) - both**2, moment(2, 2) - both**2

@@ -43,6 +43,25 @@ def assign_cpu(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Ten
     return torch.from_numpy(nearest[0]), torch.from_numpy(nearest[1])
 
 
+def costs_cpu(x: Tensor, targets: Targets, cost: str, first: int, last: int) -> Tensor:
+    """(B, last - first) costs of float32 x (B, D) and targets ``first`` to ``last``; l1, or any cost to sparse targets."""
+    if targets.sparse and len(x) > LANES:
+        return torch.cat([costs_cpu(part, targets, cost, first, last) for part in x.split(LANES)])
+    problem = _problem(x.detach().contiguous().numpy(), targets, np.zeros(len(targets), np.float32), cost)
+    bounds = np.linspace(first, last, min(_threads(), last - first) + 1).astype(int).tolist()
+    if targets.sparse:
+        columns = np.ascontiguousarray(problem.x.T)
+        out = np.empty((last - first, len(x)), np.float32)
+        kernels.sparse_costs(problem, out, first, columns, 0, 0)
+        list(_pool(_threads()).map(lambda a, b: kernels.sparse_costs(problem, out, first, columns, a, b), bounds[:-1], bounds[1:]))
+        out = np.maximum(out, 0).T
+        return torch.from_numpy(np.sqrt(out) if cost == "l2" else out)
+    out = np.empty((len(x), last - first), np.float32)
+    kernels.dense_l1(problem, out, first, 0, 0)
+    list(_pool(_threads()).map(lambda a, b: kernels.dense_l1(problem, out, first, a, b), bounds[:-1], bounds[1:]))
+    return torch.from_numpy(out)
+
+
 def _problem(x: NDArray[np.float32], targets: Targets, psi: NDArray[np.float32], cost: str) -> Problem:
     # In numpy, whose threads do not linger after a sum as torch's do, to compete with ours.
     wide = x.astype(np.float64)

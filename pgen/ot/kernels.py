@@ -70,24 +70,45 @@ def no_candidates(samples: int) -> Candidates:
 @njit(cache=True, nogil=True)
 def dense(problem, found, first, last):
     """Any cost to dense targets, four samples by four targets at a time, so that each number is loaded once for four terms."""
-    x, y, x_norms, norms = problem.x, problem.dense, problem.x_norms, problem.norms
-    samples, size = x.shape
+    x_norms, norms = problem.x_norms, problem.norms
+    samples, size = problem.x.shape
     chunk = min(RUN, max(4, CACHE // (16 * size) * 4))
     costs = np.empty((4, chunk + 3), np.float32)
     for start in range(first, last, chunk):
         stop = min(start + chunk, last)
         for i in range(0, samples, 4):
-            i1, i2, i3 = min(i + 1, samples - 1), min(i + 2, samples - 1), min(i + 3, samples - 1)
-            for j in range(start, stop, 4):
-                j1, j2, j3 = min(j + 1, stop - 1), min(j + 2, stop - 1), min(j + 3, stop - 1)
-                if problem.kind == L1:
-                    _tile_l1(costs, j - start, x, y, i, i1, i2, i3, j, j1, j2, j3)
-                else:
-                    _tile_products(costs, j - start, x, y, i, i1, i2, i3, j, j1, j2, j3)
+            _tiles(problem, costs, i, start, stop)
             for a in range(min(4, samples - i)):
                 if problem.kind != L1:
                     _squares(costs[a], costs[a], x_norms[i + a], norms, start, stop - start)
                 _scan(problem, found, i + a, costs[a], start, stop - start)
+
+
+@njit(cache=True, nogil=True)
+def dense_l1(problem, out, origin, first, last):
+    """l1 to dense targets ``first`` to ``last``, into the columns of ``out`` (B, …) from ``first - origin`` on."""
+    samples, size = problem.x.shape
+    chunk = min(RUN, max(4, CACHE // (16 * size) * 4))
+    costs = np.empty((4, chunk + 3), np.float32)
+    for start in range(first, last, chunk):
+        stop = min(start + chunk, last)
+        for i in range(0, samples, 4):
+            _tiles(problem, costs, i, start, stop)
+            for a in range(min(4, samples - i)):
+                out[i + a, start - origin : stop - origin] = costs[a, : stop - start]
+
+
+@njit(inline="always")
+def _tiles(problem, costs, i, start, stop):
+    """l1, or else products, of samples ``i`` to ``i + 4`` with targets ``start`` to ``stop``, into the rows of ``costs``."""
+    x, y, last_row = problem.x, problem.dense, len(problem.x) - 1
+    i1, i2, i3 = min(i + 1, last_row), min(i + 2, last_row), min(i + 3, last_row)
+    for j in range(start, stop, 4):
+        j1, j2, j3 = min(j + 1, stop - 1), min(j + 2, stop - 1), min(j + 3, stop - 1)
+        if problem.kind == L1:
+            _tile_l1(costs, j - start, x, y, i, i1, i2, i3, j, j1, j2, j3)
+        else:
+            _tile_products(costs, j - start, x, y, i, i1, i2, i3, j, j1, j2, j3)
 
 
 @njit(cache=True, fastmath=True)
@@ -207,18 +228,31 @@ def sparse(problem, found, columns, first, last):
     norms = problem.x_norms.astype(np.float32)
     costs = np.empty(samples, np.float32)
     for j in range(first, last):
-        begin, end = problem.starts[j], problem.starts[j + 1]
-        relative = np.float32(end - begin + 8) * EPS
-        if problem.kind == L1:
-            costs[:] = norms
-            _add_l1(costs, columns, problem.pixels, problem.charges, begin, end)
-        else:
-            costs[:] = norms + problem.norms[j]
-            _subtract_products(costs, columns, problem.pixels, problem.charges, begin, end)
+        _sparse_costs(problem, costs, columns, norms, j)
+        relative = np.float32(problem.starts[j + 1] - problem.starts[j] + 8) * EPS
         for b in range(samples):
             error = relative * (norms[b] + problem.norms[j])
             if _hit(problem.kind, costs[b] - TWO * error, problem.psi[j], found.best[b]):
                 offer(problem, found, b, j, costs[b], error)
+
+
+@njit(cache=True, nogil=True)
+def sparse_costs(problem, out, origin, columns, first, last):
+    """Costs (l2: squares) to sparse targets ``first`` to ``last``, into the rows of ``out`` (…, B) from ``first - origin`` on."""
+    norms = problem.x_norms.astype(np.float32)
+    for j in range(first, last):
+        _sparse_costs(problem, out[j - origin], columns, norms, j)
+
+
+@njit(inline="always")
+def _sparse_costs(problem, costs, columns, norms, j):
+    begin, end = problem.starts[j], problem.starts[j + 1]
+    if problem.kind == L1:
+        costs[:] = norms
+        _add_l1(costs, columns, problem.pixels, problem.charges, begin, end)
+    else:
+        costs[:] = norms + problem.norms[j]
+        _subtract_products(costs, columns, problem.pixels, problem.charges, begin, end)
 
 
 @njit(cache=True, fastmath=True)

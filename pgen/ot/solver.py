@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pgen.ot.ascent import DualAscent
 from pgen.ot.assign import assign
 from pgen.ot.certificate import NORMAL, Certificate, certify
+from pgen.ot.sinkhorn import GROWTH, Sinkhorn
 from pgen.ot.targets import Targets
 
 Sampler = Callable[[int], Tensor]
@@ -19,31 +20,62 @@ Sampler = Callable[[int], Tensor]
 FIRST_LOOK = 2
 #: A look costs samples too: the next is due where chi2, which falls as one over the samples, should be at its goal, within these factors.
 SOONEST, LATEST = 1.25, 4.0
-#: A look that finds more than this share of the chi2 before doubles the batch.
+#: A look that finds more than this share of the chi2 before ends the shortlists or doubles the batch.
 STALLED = 0.8
+#: A sample in shortlists lowers chi2 as far as about this many in ascent.
+WORTH = 4
+#: The unit of ascent after the lists, in mean differences between the nearest target and the second: what decides a hit.
+MARGINS = 8
 
 
 class SemiDiscreteOT(nn.Module):
     """Semi-discrete optimal transport: the potential psi under which every target y_j of ``targets`` is nearest, by c - psi, to its share
     of the samples.
 
+    The first samples are kept, as shortlists of their nearest targets, and solved together (:class:`pgen.ot.sinkhorn.Sinkhorn`), which
+    takes few of them; stochastic ascent (:class:`DualAscent`), which needs no memory, goes on from there.
+
     targets: (N, D), a tensor, dense or CSR, or :class:`Targets`. cost: l1, l2 or sqeuclidean. batch_size: samples a step, on all ranks
-    together, at first. weights, method, rate, slow, momentum, averaging, epsilon: see :class:`DualAscent`. ``state_dict`` holds the solve
-    and the targets' hash, and loads only beside the same targets; a later :meth:`fit` starts from it.
+    together, at first. shortlist: targets kept of each of the first samples; 0 begins with ascent. weights, method, rate, slow, momentum,
+    averaging, epsilon: see :class:`DualAscent`. ``state_dict`` holds the solve and the targets' hash, and loads only beside the same
+    targets; a later :meth:`fit` starts from it.
 
     Example: see :mod:`pgen.ot`.
     """
 
-    def __init__(self, targets: Tensor | Targets, cost: str = "l1", *, batch_size: int = 256, **options: Any) -> None:
+    def __init__(self, targets: Tensor | Targets, cost: str = "l1", *, batch_size: int = 256, shortlist: int = 64, **options: Any) -> None:
         super().__init__()
         self.targets = targets if isinstance(targets, Targets) else Targets(targets)
-        self.batch_size = batch_size
+        self.batch_size, self.shortlist = batch_size, shortlist
         self.ascent = DualAscent(len(self.targets), cost, **options).to(self.targets.device)
+        self._lists: Sinkhorn | None = None
 
     @property
     def psi(self) -> Tensor:
-        """(N,) the averaged potential."""
-        return self.ascent.average
+        """(N,) the potential found so far."""
+        return self._lists.psi if self._lists else self.ascent.average
+
+    def begin(self, x: Tensor) -> None:
+        """Begin a solve for samples like x (B, D), from the potential of the last one if that is better than none."""
+        self.ascent.begin(x, self.targets)
+        mass = self.ascent.mass(self.targets)
+        self._lists = Sinkhorn(self.targets, self.ascent.cost, self.psi, mass, self.shortlist) if self.shortlist else None
+
+    def step(self, x: Tensor) -> None:
+        """Take in samples x (B, D)."""
+        if self._lists is None:
+            self.ascent.step(x, self.targets)
+            return
+        self._lists.step(x)
+        if self._lists.full:
+            self._leave_lists(len(x))
+
+    def _leave_lists(self, batch: int) -> None:
+        if self._lists:
+            self._lists.solve()
+            steps = WORTH * self._lists.seen // (batch * self._ranks())
+            self.ascent.go_on(self._lists.psi, steps, MARGINS * self._lists.margin)
+            self._lists = None
 
     def fit(
         self,
@@ -60,21 +92,27 @@ class SemiDiscreteOT(nn.Module):
         """
         count, ranks = self.targets.total, self._ranks()
         batch = max(1, self.batch_size // ranks)
-        self.ascent.begin(sampler(batch), self.targets)
+        self.begin(sampler(batch))
         spent, due, before = 0, float(FIRST_LOOK), math.inf
         while True:
             while spent < due * count:
-                self.ascent.step(sampler(batch), self.targets)
+                self.step(sampler(batch))
                 spent += batch * ranks
+            if self._lists:
+                self._lists.solve()
             found = self.certify(sampler, min(spent, self._look(chi2)))
             if watch:
                 watch(found, spent)
-            if found.chi2 <= chi2 or spent >= most * count:
-                return found
-            if found.chi2 > STALLED * before:
+            done, stalled = found.chi2 <= chi2 or spent >= most * count, found.chi2 > STALLED * before
+            if stalled and not self._lists:
                 batch *= 2
+            if done or stalled:
+                self._leave_lists(batch)
+            if done:
+                return found
             before = found.chi2
-            due = min(most, spent / count * min(LATEST, max(SOONEST, found.chi2 / chi2)))
+            latest = GROWTH if self._lists else LATEST
+            due = min(most, spent / count * min(latest, max(SOONEST, found.chi2 / chi2)))
 
     def certify(self, sampler: Sampler, samples: int | None = None, *, bound: bool = False) -> Certificate:
         """Certificate of the averaged potential on ``samples`` fresh ones, eight a target if not given; see :func:`certify`."""

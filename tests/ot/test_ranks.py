@@ -28,7 +28,7 @@ def noise(n):
     return 1.5 * torch.randn(n * ranks, 20, generator=random)[rank * n : (rank + 1) * n]
 
 weights = torch.arange(1.0, 152)[mine.first : mine.first + len(mine)]
-solver = SemiDiscreteOT(mine, sys.argv[2], weights=weights, batch_size=64)
+solver = SemiDiscreteOT(mine, sys.argv[2], weights=weights, batch_size=64, shortlist=int(sys.argv[4]))
 solver.fit(noise, chi2=0.01, most=60)
 random.manual_seed(1)
 found = solver.certify(noise, 2000)
@@ -36,20 +36,23 @@ certificate = [found.chi2, found.chi2_interval, found.tv, found.never_hit, found
 index, value = assign(noise(50 // ranks), mine, solver.psi, sys.argv[2])
 parts = {"psi": solver.psi, "index": index, "value": value, "hits": found.hits, "certificate": torch.tensor(certificate)}
 torch.save(parts | {"shape": mine.shape}, f"{sys.argv[1]}/{ranks}-{rank}.pt")
+dist.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize(("cost", "lit"), [("l1", 1.0), ("sqeuclidean", 1.0), ("l2", 0.05)])
-def test_two_ranks_give_the_potential_of_one(cost: str, lit: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("cost", "lit", "shortlist"), [("l1", 1.0, 64), ("l1", 1.0, 0), ("sqeuclidean", 1.0, 64), ("l2", 0.05, 64)])
+def test_two_ranks_give_the_potential_of_one(cost: str, lit: float, shortlist: int, tmp_path: Path) -> None:
     (tmp_path / "solve.py").write_text(SCRIPT)
     for ranks in (1, 2):
         command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
-        command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", tmp_path / "solve.py", tmp_path, cost, str(lit)]
+        command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", tmp_path / "solve.py", tmp_path, cost, str(lit), str(shortlist)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.returncode == 0, done.stderr
     one, *two = (torch.load(tmp_path / name, weights_only=True) for name in ("1-0.pt", "2-0.pt", "2-1.pt"))
+    # Of numbers of several digits, in single precision.
+    scale = float(one["psi"].abs().max().clamp_min(1))
     for name in ("psi", "index", "value", "hits"):
-        torch.testing.assert_close(torch.cat([part[name] for part in two]), one[name], rtol=0, atol=1e-6)
+        torch.testing.assert_close(torch.cat([part[name] for part in two]), one[name], rtol=0, atol=1e-6 * scale)
     assert [part["shape"] for part in two] == [(80, 20), (71, 20)]
     for part in two:
         torch.testing.assert_close(part["certificate"], one["certificate"], rtol=1e-5, atol=1e-6)

@@ -57,7 +57,7 @@ def test_dual_and_primal_enclose_the_exact_cost(cost: str, weighted: bool) -> No
     "options", [{}, {"method": "adam"}, {"averaging": "tail"}, {"averaging": "ema"}, {"epsilon": 0.05}, {"momentum": 0.9}], ids=str
 )
 def test_every_way_of_ascent_solves(options: dict) -> None:
-    solver = SemiDiscreteOT(targets(), "l1", **options)
+    solver = SemiDiscreteOT(targets(), "l1", shortlist=0, **options)
     sampler = normal(1.5)
     found = solver.fit(sampler, chi2=0.15, most=200)
     assert found.chi2 <= 0.15
@@ -89,7 +89,9 @@ def test_watch_stall_and_limit() -> None:
         sizes.append(n)
         return normal(seed=len(sizes))(n)
 
-    last = SemiDiscreteOT(targets(), batch_size=16, rate=1e-9).fit(sampler, chi2=1e-6, most=30, watch=lambda c, n: seen.append((c.chi2, n)))
+    last = SemiDiscreteOT(targets(), batch_size=16, shortlist=0, rate=1e-9).fit(
+        sampler, chi2=1e-6, most=30, watch=lambda c, n: seen.append((c.chi2, n))
+    )
     assert seen[-1][0] == last.chi2
     assert [n for _, n in seen] == sorted(n for _, n in seen)
     assert 30 * 100 <= seen[-1][1] < 30 * 100 + max(sizes)
