@@ -16,26 +16,31 @@ import torch.distributed as dist
 from pgen.ot import SemiDiscreteOT, Targets, assign
 
 dist.init_process_group("gloo")
-rank, ranks = dist.get_rank(), dist.get_world_size()
-random = torch.Generator().manual_seed(0)
-y = torch.randn(151, 20, generator=random) * (torch.rand(151, 20, generator=random) < float(sys.argv[3]))
-group = dist.group.WORLD if ranks > 1 else None
-# Parts need not be alike.
-mine = Targets(y[:80] if rank == 0 else y[80:], group) if group else Targets(y)
 
-def noise(n):
-    # All ranks draw the same batch, and each takes its part.
-    return 1.5 * torch.randn(n * ranks, 20, generator=random)[rank * n : (rank + 1) * n]
+def main():
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    random = torch.Generator().manual_seed(0)
+    y = torch.randn(151, 20, generator=random) * (torch.rand(151, 20, generator=random) < float(sys.argv[3]))
+    group = dist.group.WORLD if ranks > 1 else None
+    # Parts need not be alike.
+    mine = Targets(y[:80] if rank == 0 else y[80:], group) if group else Targets(y)
 
-weights = torch.arange(1.0, 152)[mine.first : mine.first + len(mine)]
-solver = SemiDiscreteOT(mine, sys.argv[2], weights=weights, batch_size=64, shortlist=int(sys.argv[4]))
-solver.fit(noise, chi2=0.01, most=60)
-random.manual_seed(1)
-found = solver.certify(noise, 2000)
-certificate = [found.chi2, found.chi2_interval, found.tv, found.never_hit, found.evenness, found.dual, found.dual_interval, found.samples]
-index, value = assign(noise(50 // ranks), mine, solver.psi, sys.argv[2])
-parts = {"psi": solver.psi, "index": index, "value": value, "hits": found.hits, "certificate": torch.tensor(certificate)}
-torch.save(parts | {"shape": mine.shape}, f"{sys.argv[1]}/{ranks}-{rank}.pt")
+    def noise(n):
+        # All ranks draw the same batch, and each takes its part.
+        return 1.5 * torch.randn(n * ranks, 20, generator=random)[rank * n : (rank + 1) * n]
+
+    weights = torch.arange(1.0, 152)[mine.first : mine.first + len(mine)]
+    solver = SemiDiscreteOT(mine, sys.argv[2], weights=weights, batch_size=64, shortlist=int(sys.argv[4]))
+    solver.fit(noise, chi2=0.01, most=60)
+    random.manual_seed(1)
+    found = solver.certify(noise, 2000)
+    certificate = [found.chi2, found.chi2_interval, found.tv, found.never_hit, found.evenness, found.dual, found.dual_interval, found.samples]
+    index, value = assign(noise(50 // ranks), mine, solver.psi, sys.argv[2])
+    parts = {"psi": solver.psi, "index": index, "value": value, "hits": found.hits, "certificate": torch.tensor(certificate)}
+    torch.save(parts | {"shape": mine.shape}, f"{sys.argv[1]}/{ranks}-{rank}.pt")
+
+main()
+# Nothing holds on to the group any more: its threads end here, and not while the interpreter does, which aborts now and then.
 dist.destroy_process_group()
 """
 
