@@ -85,6 +85,13 @@ class Batches:
                 if isinstance(batch, UserError):
                     raise batch
                 yield batch.to(self._device, non_blocking=on_gpu)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise UserError(
+                f"--num-workers {workers}: a process that reads {self._settings.source} died ({str(error).splitlines()[0]}), perhaps for "
+                "lack of memory. Use fewer, and go on with --resume."
+            ) from error
         finally:
             if workers:
                 # A traceback may keep the iterator, and with it processes that no signal ends, for which Python would wait at exit.
@@ -117,9 +124,22 @@ class _Samples(Dataset):
         return len(self._data)
 
 
-def _open_samples(info: DataInfo, settings: TrainSettings) -> _Samples:
+class _Unopened(Dataset):
+    """Data that a worker could not open: the error, in place of every batch."""
+
+    def __init__(self, error: UserError) -> None:
+        self._error = error
+
+    def __getitems__(self, indices: list[Tensor]) -> UserError:
+        return self._error
+
+
+def _open_samples(info: DataInfo, settings: TrainSettings) -> Dataset:
     assert settings.source is not None
-    return _Samples(TrainingData(info, open_images(settings.source, data_root=settings.data_root)), settings)
+    try:
+        return _Samples(TrainingData(info, open_images(settings.source, data_root=settings.data_root)), settings)
+    except UserError as error:
+        return _Unopened(error)
 
 
 def _as_is(batch: Any) -> Any:

@@ -79,7 +79,7 @@ def _deploy_encoder(run: Run, model: nn.Module, request: DeployRequest) -> list[
 def _step(run: Run, checkpoint: str) -> int:
     if checkpoint == "best":
         return read_header(run.folder.weights).step
-    return checkpoints.steps(run.folder)[-1] if checkpoint == "last" else int(checkpoint)
+    return checkpoints.load(run.folder).step if checkpoint == "last" else int(checkpoint)
 
 
 def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest) -> list[Path]:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pgen.engine import checkpoint as checkpoints
+from pgen.engine.batches import Batches
+from pgen.engine.data import open_training_data
 from pgen.engine.folder import RunFolder
+from pgen.engine.settings import TrainSettings
+from pgen.engine.weights import read_header
+from pgen.errors import UserError
+from pgen.plugins import registry
 from tests.conftest import IMAGES, SMALL_AE, run_pgen
 
 GAN = ("--n-hidden", 8, "--batch-size", 16, "--sample-size", 0)
@@ -50,13 +58,29 @@ def test_a_worker_that_crashes_as_it_ends_takes_nothing_with_it(trained: Path, t
 
 def test_errors_of_workers_are_sentences(refuses, tmp_path: Path) -> None:
     import h5py
-    import numpy as np
 
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["images"] = np.ones((40, 1, 16, 16), np.float32)
         file["images"][30:] = np.nan
     arguments = ("train", "gan", "--data", "data.h5", *GAN, "--clip", 2, "--num-workers", 1)
     refuses(*arguments, saying="data.h5", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("fate", ["gone", "killed"])
+def test_workers_that_fail_say_why(fate: str, tmp_path: Path) -> None:
+    source = tmp_path / "x.npy"
+    np.save(source, np.random.default_rng(0).random((400, 8, 8), dtype=np.float32))
+    settings = TrainSettings(data=str(source), batch_size=4, num_workers=1)
+    stream = Batches(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(0)
+    if fate == "gone":
+        source.unlink()
+    else:
+        next(stream)
+        (worker,) = multiprocessing.active_children()
+        worker.kill()
+    with pytest.raises(UserError, match="no such file" if fate == "gone" else "--num-workers 1: a process that reads .*x.npy died"):
+        for _ in range(100):
+            next(stream)
 
 
 def test_a_broken_newest_checkpoint_is_moved_aside_and_named(pgen, run: Path) -> None:
@@ -67,6 +91,13 @@ def test_a_broken_newest_checkpoint_is_moved_aside_and_named(pgen, run: Path) ->
     assert "step-00000012" in done.stderr and "moved aside" in done.stderr and "from step 8" in done.stderr
     assert checkpoints.steps(folder) == [10]
     assert newest.with_name("step-00000012.pt.broken").is_file()
+
+
+def test_last_is_the_newest_that_can_be_read(pgen, trained: Path, tmp_path: Path) -> None:
+    pgen("train", "ae", "--data", trained / "data.h5", *SMALL_AE, "--max-steps", 4, "--checkpoint", 2, "--name", "ae", cwd=tmp_path)
+    checkpoints.path_of(RunFolder(tmp_path / "runs/ae"), 4).write_bytes(b"broken")
+    pgen("deploy", "runs/ae", "--checkpoint", "last", "--out", "out", cwd=tmp_path)
+    assert read_header(tmp_path / "out/decoder.safetensors").step == 2
 
 
 def test_checkpoints_of_another_model_or_optimiser(refuses, run: Path) -> None:
