@@ -28,7 +28,7 @@ class Sinkhorn:
 
     Entropic transport between the samples seen and the targets, of masses ``mass`` (N,), solved by Sinkhorn's iteration (arXiv:1306.0895)
     with a kernel cut to each sample's ``length`` nearest targets and a smoothing that falls (after Schmitzer, arXiv:1610.06519). Soft
-    shares have less noise than hard hits, so chi2 on fresh samples is near 0.75 N / M after M of them, where stochastic ascent needs four
+    shares have less noise than hard hits, so chi2 on fresh samples is near 0.75 N / M after M of them, where stochastic ascent needs three
     times as many; but the smoothing leaves a bias, so that ascent must take over in the end.
 
     margin: mean difference between the values of a sample's nearest target and its second. psi: (N,) the potential to start from, and the

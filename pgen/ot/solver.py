@@ -22,7 +22,7 @@ FIRST_LOOK = 2
 SOONEST, LATEST = 1.25, 4.0
 #: A look that finds more than this share of the chi2 before ends the shortlists or doubles the batch.
 STALLED = 0.8
-#: A sample in shortlists lowers chi2 as far as about this many in ascent.
+#: A sample in shortlists lowers chi2 as far as three or four in ascent.
 WORTH = 4
 #: The unit of ascent after the lists, in mean differences between the nearest target and the second: what decides a hit.
 MARGINS = 8

@@ -54,7 +54,7 @@ def test_shares_are_those_of_entropic_transport() -> None:
 
 @pytest.mark.parametrize("cost", COSTS)
 def test_few_samples_balance_the_hits(cost: str) -> None:
-    """Stochastic ascent needs four times as many."""
+    """Stochastic ascent needs three times as many."""
     y = torch.randn(1000, 40, generator=torch.Generator().manual_seed(1))
     sampler, found = noise(1.0, 40), {}
     for length in (64, 0):
