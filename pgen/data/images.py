@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pgen.data.lit import Lit, lit_chunks, lit_counts, read_lit
 from pgen.errors import UserError
 
 FloatArray = npt.NDArray[np.float32]
@@ -55,10 +56,14 @@ class Fingerprinted:
 
     @cached_property
     def fingerprint(self: ImageSet) -> str:  # type: ignore[misc]
-        digest = hashlib.sha256(repr((len(self), self.shape)).encode())
-        for pixels in chunks(self):
-            digest.update(np.ascontiguousarray(pixels).data)
-        return digest.hexdigest()
+        # Of each kind of number a digest of its own, so that where the chunks begin and end is no matter.
+        counts, places, charges = (hashlib.sha256() for _ in range(3))
+        for offsets, place, value in lit_chunks(self):
+            counts.update(np.diff(offsets).astype("<i8").data)
+            places.update(np.ascontiguousarray(place, "<i8").data)
+            charges.update(np.ascontiguousarray(value, "<f4").data)
+        parts = [repr((len(self), self.shape)), *(digest.hexdigest() for digest in (counts, places, charges))]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 class Described(Fingerprinted):
@@ -114,6 +119,16 @@ class Subset(Described):
 
     def read(self, indices: Indices) -> FloatArray:
         return self.parent.read(self.indices[np.asarray(indices, dtype=np.int64)])
+
+    @property
+    def lit_counts(self) -> npt.NDArray[np.int64] | None:
+        """(N,) the number of each image, where that is known without reading it."""
+        counts = lit_counts(self.parent)
+        return None if counts is None else counts[self.indices]
+
+    def lit(self, indices: Indices) -> Lit:
+        """Their lit pixels."""
+        return read_lit(self.parent, self.indices[np.asarray(indices, dtype=np.int64)])
 
 
 def subset(images: ImageSet, indices: Indices) -> ImageSet:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.images import ImageSet, chunks
+from pgen.data.images import ImageSet
+from pgen.data.lit import lit_chunks
 from pgen.errors import UserError
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -16,24 +17,28 @@ SAMPLE = 10**6  #: lit pixels kept for percentiles
 
 
 def describe(images: ImageSet, *, threshold: float = 0.0) -> dict[str, Any]:
-    """Plain values for ``pgen data info``; two passes over the pixels, in chunks.
+    """Plain values for ``pgen data info``; two passes over the lit pixels, in chunks.
 
-    Charge is in the set's unit; occupancy is the fraction of pixels above 0 and above ``threshold``; percentiles are of the charge
-    of pixels above ``threshold`` (thinned evenly where there are more than a million).
+    Charge is in the set's unit; occupancy is the fraction of pixels above 0 and above ``threshold`` (at least 0); percentiles are of the
+    charge of pixels above ``threshold`` (thinned evenly where there are more than a million).
     """
     pixels_seen, above_zero, above, blank, total = 0, 0, 0, 0, 0.0
     sample: list[npt.NDArray] = []
     kept, stride = 0, 1
     lowest, highest = np.inf, -np.inf
-    for pixels in chunks(images):
-        lit = pixels > threshold
-        pixels_seen += pixels.size
-        above_zero += int(np.count_nonzero(pixels > 0))
+    size = int(np.prod(images.shape))
+    for offsets, _, value in lit_chunks(images):
+        lit = value > threshold
+        image = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        seen = size * (len(offsets) - 1)
+        pixels_seen += seen
+        above_zero += int(np.count_nonzero(value > 0))
         above += int(np.count_nonzero(lit))
-        blank += int(np.sum(~lit.any((1, 2, 3))))
-        total += float(pixels.sum(dtype=np.float64, where=lit))
-        lowest, highest = min(lowest, float(pixels.min())), max(highest, float(pixels.max()))
-        sample.append(pixels[lit][::stride])
+        blank += len(offsets) - 1 - len(np.unique(image[lit]))
+        total += float(value.sum(dtype=np.float64, where=lit))
+        ends = [*([] if len(value) == seen else [0.0]), *([float(value.min()), float(value.max())] if len(value) else [])]
+        lowest, highest = min(lowest, *ends), max(highest, *ends)
+        sample.append(value[lit][::stride])
         kept += len(sample[-1])
         if kept > SAMPLE:
             sample, stride = [np.concatenate(sample)[::2]], stride * 2

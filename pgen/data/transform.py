@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from pgen.data.images import ImageSet, chunks
+from pgen.data.images import ImageSet
+from pgen.data.lit import lit_chunks
 from pgen.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class Transform:
         UserError if no pixel is above ``threshold``.
         """
         greatest, total, lit = 0.0, 0.0, 0
-        for pixels in chunks(images):
-            above = pixels[pixels > threshold]
+        for part in lit_chunks(images):
+            above = part.value[part.value > threshold]
             if above.size:
                 greatest = max(greatest, float(above.max()))
                 total += float(above.sum(dtype=np.float64))

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from pgen.data.source import open_images
 from pgen.engine.data import TrainingData
 from pgen.engine.device import free_memory
+from pgen.engine.resident import LitSamples
 from pgen.engine.seeds import generator
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError
@@ -25,7 +26,8 @@ from pgen.plugins.contract import DataInfo
 class Batches:
     """Batches of model-space samples, epoch after epoch, from any step on. The order follows from (seed, epoch) alone.
 
-    Data that fit into half of the device's free memory live there; otherwise, or with ``num_workers``, they are loaded.
+    Data that fit into half of the device's free memory live there, as they are or by their lit pixels; otherwise, or with ``num_workers``,
+    they are loaded.
     """
 
     def __init__(self, data: TrainingData, settings: TrainSettings, device: torch.device) -> None:
@@ -36,14 +38,19 @@ class Batches:
                 f"--batch-size {size} is larger than the {len(data)} samples, and --drop-last leaves no batch; lower one or drop the other."
             )
         self._data, self._settings, self._device = data, settings, device
-        self.resident = settings.num_workers == 0 and 2 * data.nbytes <= free_memory(device)
-        self._tensor = data.tensor().to(device) if self.resident else None
+        self._here: Tensor | LitSamples | None = None
+        room = free_memory(device) / 2 if settings.num_workers == 0 else 0
+        if data.nbytes <= room:
+            self._here = data.tensor().to(device)
+        elif data.lit_nbytes is not None and data.lit_nbytes <= room:
+            self._here = LitSamples(data.lit(), data.info.shape, device)
 
     def stream(self, step: int) -> Generator[Tensor]:
         """The batches of step, step + 1, ... without end. Close it to end the loader's processes."""
-        if self._tensor is not None:
+        if self._here is not None:
+            dense = isinstance(self._here, Tensor)
             for indices in self._order(step):
-                yield self._tensor[indices.to(self._device)]
+                yield self._here[indices.to(self._device) if dense else indices]
         else:
             yield from self._load(self._order(step))
 

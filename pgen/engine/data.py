@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pgen.data.codes import Codes
 from pgen.data.images import ImageSet
+from pgen.data.lit import Lit, lit_chunks, lit_counts
 from pgen.data.source import open_images, open_targets
 from pgen.data.transform import Transform
 from pgen.engine.settings import TrainSettings
@@ -44,6 +45,23 @@ class TrainingData:
     def tensor(self) -> Tensor:
         """All of it."""
         return torch.cat([self.read(range(start, min(start + 1024, len(self)))) for start in range(0, len(self), 1024)])
+
+    @property
+    def lit_nbytes(self) -> int | None:
+        """Bytes of the lit pixels alone, where their number is known."""
+        counts = None if isinstance(self.samples, Codes) else lit_counts(self.samples)
+        return None if counts is None else 8 * int(counts.sum())
+
+    def lit(self) -> Lit:
+        """The lit pixels of all images, in model space. (No transform lights a pixel without charge.)"""
+        assert not isinstance(self.samples, Codes) and self.info.transform is not None
+        transform = Transform.from_dict(self.info.transform)
+        counts, places, values = [np.zeros(1, np.int64)], [], []
+        for part in lit_chunks(self.samples):
+            counts.append(np.diff(part.offsets))
+            places.append(part.place.astype(np.int32))
+            values.append(transform.forward(torch.from_numpy(part.value)).numpy())
+        return Lit(np.cumsum(np.concatenate(counts)), np.concatenate(places), np.concatenate(values))
 
     def decoder(self) -> Path | None:
         """The decoder of latent codes, where it lies beside them as `pgen deploy` writes it."""

@@ -1,0 +1,49 @@
+"""Images by their lit pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgen.data import ArrayImages, subset
+from pgen.data.lit import Lit, lit_chunks, read_lit
+from pgen.engine.resident import LitSamples
+
+
+@st.composite
+def stacks(draw: st.DrawFn) -> np.ndarray:
+    """(n, C, H, W) of any occupancy, some images blank, some charges negative."""
+    random = np.random.default_rng(draw(st.integers(0, 2**31)))
+    shape = [draw(st.integers(1, most)) for most in (9, 3, 8, 8)]
+    pixels = random.normal(size=shape) * (random.random(shape) < draw(st.sampled_from([0.0, 0.02, 0.3, 1.0])))
+    return (pixels * (random.random((shape[0], 1, 1, 1)) < 0.8)).astype(np.float32)
+
+
+@given(stacks(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_lit_pixels_and_back(pixels: np.ndarray, data: st.DataObject) -> None:
+    images = ArrayImages(pixels)
+    order = data.draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12))
+    lit = read_lit(images, order)
+    assert np.array_equal(lit.dense(images.shape), pixels[order])
+    assert len(lit.value) == np.count_nonzero(pixels[order])
+    parts = list(lit_chunks(images, bytes_each=4 * 3 * pixels[0].size))
+    assert np.array_equal(np.concatenate([part.dense(images.shape) for part in parts]), pixels)
+    resident = LitSamples(Lit.of(pixels), images.shape, torch.device("cpu"))
+    assert np.array_equal(resident[torch.tensor(order)].numpy(), pixels[order])
+
+
+def test_fingerprint_is_of_the_images_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.arange(240, dtype=np.float32).reshape(10, 1, 4, 6) % 7
+    whole = ArrayImages(pixels).fingerprint
+    assert ArrayImages(pixels, name="other", unit="e").fingerprint == whole
+    assert subset(ArrayImages(np.concatenate([pixels, pixels])), range(10, 20)).fingerprint == whole
+    with monkeypatch.context() as patch:
+        patch.setattr("pgen.data.images.lit_chunks", lambda images: lit_chunks(images, 200))
+        assert ArrayImages(pixels).fingerprint == whole
+    moved = np.roll(pixels, 1, axis=3)
+    for other in (moved, pixels[::-1], pixels.reshape(10, 1, 6, 4), pixels + 1, pixels[:9]):
+        assert ArrayImages(other).fingerprint != whole
