@@ -1,4 +1,4 @@
-"""Writing image sets to HDF5, npz or a folder of PNGs."""
+"""Writing image sets to a store (HDF5), npz or a folder of PNGs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen import __version__
 from pgen.data.images import ImageSet, read_all, subset
 from pgen.data.png import COLUMNS, INDEX, read_index
+from pgen.data.store_write import write_store
 from pgen.errors import UserError
-from pgen.files import atomic, need_space, refuse_existing
-
-FORMAT = "pgen-images-1"
-CHUNK_BYTES = 2**18  #: of one compressed HDF5 chunk: small enough for scattered reads, large enough to compress
+from pgen.files import atomic, refuse_existing
 
 
 @contextmanager
@@ -48,8 +45,8 @@ def _atomic_folder(path: Path) -> Iterator[Path]:
 def write_images(path: str | Path, images: ImageSet | Iterable[ImageSet], *, overwrite: bool = False) -> Path:
     """Writes one set, or the sets of an iterator one after the other, with ids, events, labels and unit.
 
-    The name decides: ``.h5``/``.hdf5`` (dataset ``images`` float32, compressed), ``.npz``, or a folder (no suffix) of 16-bit PNGs of the
-    charge rounded to integers with an ``index.csv``. HDF5 and PNG hold one chunk in memory at a time, whatever the number of images.
+    The name decides: ``.h5``/``.hdf5`` (an image store), ``.npz``, or a folder (no suffix) of 16-bit PNGs of the
+    charge rounded to integers with an ``index.csv``. A store and PNG hold one chunk in memory at a time, whatever the number of images.
     Returns the path. UserError if it exists (without ``overwrite``), if sets differ in shape, or if PNG cannot hold the charge.
     """
     path = refuse_existing(path, overwrite=overwrite)
@@ -81,34 +78,6 @@ def _pieces(images: ImageSet | Iterable[ImageSet], path: Path) -> Iterator[Image
 
 def _columns(piece: ImageSet) -> dict[str, npt.NDArray]:
     return {"ids": piece.ids, "events": piece.events, **{f"labels/{key}": values for key, values in piece.labels.items()}}
-
-
-def _write_hdf5(path: Path, pieces: Iterator[ImageSet]) -> None:
-    import h5py
-
-    with h5py.File(path, "w") as file:
-        for piece in pieces:
-            columns = {"images": read_all(piece), **_columns(piece)}
-            # HDF5 crashes the process when a write fails, so that must be foreseen.
-            need_space(path, sum(values.nbytes for values in columns.values()))
-            if "images" not in file:
-                file.attrs.update(format=FORMAT, pgen_version=__version__, unit=piece.unit)
-            for key, values in columns.items():
-                if key not in file:
-                    rows = max(1, CHUNK_BYTES // max(1, values[:1].nbytes))
-                    text = values.dtype.kind == "U"
-                    file.create_dataset(
-                        key,
-                        (0, *values.shape[1:]),
-                        maxshape=(None, *values.shape[1:]),
-                        chunks=(rows, *values.shape[1:]),
-                        dtype=h5py.string_dtype() if text else values.dtype,
-                        **({} if text else {"compression": "gzip", "compression_opts": 4, "shuffle": True}),
-                    )
-                dataset = file[key]
-                start = len(dataset)
-                dataset.resize(start + len(values), axis=0)
-                dataset[start:] = values.astype(object) if values.dtype.kind == "U" else values
 
 
 def _write_npz(path: Path, pieces: Iterator[ImageSet]) -> None:
@@ -146,8 +115,8 @@ def _write_pngs(path: Path, pieces: Iterator[ImageSet]) -> None:
 
 
 WRITERS: dict[str, Callable[[Path, Iterator[ImageSet]], None]] = {
-    ".h5": _write_hdf5,
-    ".hdf5": _write_hdf5,
+    ".h5": write_store,
+    ".hdf5": write_store,
     ".npz": _write_npz,
     "": _write_pngs,
 }

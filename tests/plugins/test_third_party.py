@@ -11,10 +11,10 @@ import sys
 import textwrap
 from pathlib import Path
 
-import h5py
 import pytest
 import torch
 
+from pgen.data import open_images, read_all
 from pgen.plugins import hookspecs
 
 EXAMPLE = Path(__file__).parents[2] / "examples/pgen-dcgan"
@@ -45,8 +45,7 @@ def test_example_trains_samples_and_deploys(installed: Path, pgen, tmp_path: Pat
     assert "--d-lr" in pgen("train", "dcgan", "--help", env=env).stdout
     pgen("train", "dcgan", "--data", IMAGES, *TINY, "--name", "x", env=env, cwd=tmp_path)
     pgen("sample", "runs/x", "-n", 5, "--out", "x.h5", env=env, cwd=tmp_path)
-    with h5py.File(tmp_path / "x.h5") as file:
-        assert file["images"].shape == (5, 1, 16, 16)
+    assert read_all(open_images(str(tmp_path / "x.h5"))).shape == (5, 1, 16, 16)
     pgen("deploy", "runs/x", env=env, cwd=tmp_path)
     program = torch.export.load(tmp_path / "runs/x/deploy/generator.pt2").module()
     assert program(torch.randn(3, 64)).shape == (3, 1, 16, 16)
@@ -88,8 +87,7 @@ def test_examples_of_the_hooks_run(pgen, tmp_path: Path) -> None:
         env = on_path(pip_install(tmp_path / name, tmp_path / f"{name}-site"))
         pgen("train", "mean", "--data", IMAGES, "--lr", 0.2, "--max-steps", 5, "--name", name, env=env, cwd=tmp_path)
         pgen("sample", f"runs/{name}", "-n", 3, "--out", f"{name}.h5", env=env, cwd=tmp_path)
-        with h5py.File(tmp_path / f"{name}.h5") as file:
-            assert file["images"].shape == (3, 1, 16, 16)
+        assert read_all(open_images(str(tmp_path / f"{name}.h5"))).shape == (3, 1, 16, 16)
     pgen("deploy", "runs/hooks", env=env, cwd=tmp_path)
     assert float((tmp_path / "runs/hooks/deploy/mean.txt").read_text()) > 0
 

@@ -1,0 +1,211 @@
+"""Images a second from files to training batches: pgen's readers against what a user writes today, in one process.
+
+    pip install -e ".[bench]" -c constraints.txt
+    python benchmarks/data_batches.py [--root FILE] [--images 4096] [--size 256]
+
+Simulated images with 2 % of their pixels lit, as a store, LArCV3, PNG and dense HDF5; LArCV2 from a given file, since nothing but the
+genuine library writes it. Batches of 64 in random order, float32 in [0, 1] on the CPU. Each way runs in a process of its own, one after the
+other, for its first epoch (opening, fitting and loading included) and for epochs after that; peak memory is that of the process and its
+workers, less what importing takes. Peers: torch's DataLoader over a folder of PNGs with PIL, over dense HDF5 (uncompressed, h5py, an image
+at a time) and, for ROOT, uproot's awkward arrays in a loop; with 0 and with 2 workers, of which the faster counts. Writes
+results/data_batches.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+import record
+
+BATCH, EPOCHS = 64, 3
+LIT = 0.02
+
+
+def make(folder: Path, count: int, size: int) -> None:
+    """The same images in every format."""
+    import h5py
+
+    from pgen.data import ArrayImages, write_images
+
+    random = np.random.default_rng(0)
+
+    def parts() -> Iterator[ArrayImages]:
+        for start in range(0, count, 256):
+            n = min(256, count - start)
+            pixels = np.zeros((n, size * size), np.float32)
+            for row in pixels:  # tracks: runs of lit pixels
+                for begin in random.integers(0, size * size - 32, int(LIT * size * size / 16)):
+                    row[begin : begin + 16] = random.integers(10, 500, 16)
+            yield ArrayImages(pixels.reshape(n, 1, size, size), ids=[f"1/0/{start + i}" for i in range(n)])
+
+    write_images(folder / "store.h5", parts())
+    from pgen.data import open_images
+
+    images = open_images(str(folder / "store.h5"))
+    write_images(folder / "larcv3.h5", images, format="larcv3")
+    write_images(folder / "png", images)
+    with h5py.File(folder / "dense.h5", "w") as file:
+        dense = file.create_dataset("images", (count, 1, size, size), np.float32)
+        for start in range(0, count, 256):
+            dense[start : start + 256] = images.read(range(start, min(start + 256, count)))
+
+
+def ours(source: str) -> Iterator[torch.Tensor]:
+    """Epoch after epoch without end."""
+    from pgen.engine.batches import Batches
+    from pgen.engine.data import open_training_data
+    from pgen.engine.settings import TrainSettings
+    from pgen.plugins import registry
+
+    settings = TrainSettings(data=source, batch_size=BATCH)
+    return Batches(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(0)
+
+
+class Pngs(Dataset):
+    def __init__(self, folder: str) -> None:
+        self.paths = sorted(Path(folder).glob("*.png"))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        from PIL import Image
+
+        return torch.from_numpy(np.asarray(Image.open(self.paths[index]), np.float32)[None] / 500).clamp(0, 1)
+
+
+class Dense(Dataset):
+    def __init__(self, path: str) -> None:
+        self.path, self.file = path, None
+
+    def __len__(self) -> int:
+        import h5py
+
+        with h5py.File(self.path) as file:
+            return len(file["images"])
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        import h5py
+
+        self.file = self.file or h5py.File(self.path)
+        return torch.from_numpy(self.file["images"][index] / 500).clamp(0, 1)
+
+
+def loader(data: Dataset, workers: int) -> Iterator[torch.Tensor]:
+    batches = DataLoader(data, BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    while True:
+        yield from batches
+
+
+def awkward(source: str) -> Iterator[torch.Tensor]:
+    """What the tutorials do: an array of events, image by image."""
+    import uproot
+
+    path, _, options = source.partition(":")
+    plane = int(options.removeprefix("plane="))
+    while True:
+        file = uproot.open(path)
+        (name,) = [key for key in file.keys(cycle=False) if key.startswith("image2d_")]
+        tree = file[name]
+        pixels, rows, columns, planes = (
+            tree[f"_image_v.{branch}"].array() for branch in ("_img", "_meta._row_count", "_meta._col_count", "_meta._id")
+        )
+        images = []
+        for event in range(len(pixels)):
+            for k in range(len(pixels[event])):
+                if planes[event][k] == plane:
+                    image = np.asarray(pixels[event][k], np.float32).reshape(columns[event][k], rows[event][k]).T
+                    images.append(torch.from_numpy(image[None] / 500).clamp(0, 1))
+        for start in range(0, len(images), BATCH):
+            yield torch.stack(images[start : start + BATCH])
+
+
+def timed(way: Callable[[str, int], Iterator[torch.Tensor]], source: str, workers: int, count: int, queue: multiprocessing.Queue) -> None:
+    torch.manual_seed(0)
+    import h5py  # noqa: F401
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, seen, seconds = time.perf_counter(), 0, []
+    batches = way(source, workers)
+    while len(seconds) < EPOCHS:
+        seen += len(next(batches))
+        if seen >= count:
+            seconds.append(time.perf_counter() - began)
+            began, seen = time.perf_counter(), 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    del batches
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * workers
+    queue.put({"first_epoch": count / seconds[0], "later": count / min(seconds[1:]), "peak_mib": (peak + children) / 1024})
+
+
+def way_ours(source: str, workers: int) -> Iterator[torch.Tensor]:
+    return ours(source)
+
+
+def way_png(source: str, workers: int) -> Iterator[torch.Tensor]:
+    return loader(Pngs(source), workers)
+
+
+def way_dense(source: str, workers: int) -> Iterator[torch.Tensor]:
+    return loader(Dense(source), workers)
+
+
+def way_awkward(source: str, workers: int) -> Iterator[torch.Tensor]:
+    return awkward(source)
+
+
+def run(name: str, way: Callable[[str, int], Iterator[torch.Tensor]], source: str, count: int, workers: tuple[int, ...] = (0,)) -> dict:
+    rows = []
+    for number in workers:
+        context = multiprocessing.get_context("spawn")
+        queue = context.Queue()
+        process = context.Process(target=timed, args=(way, source, number, count, queue))
+        process.start()
+        rows.append({"workers": number, **queue.get()})
+        process.join()
+    best = max(rows, key=lambda row: row["later"])
+    print(name, {key: round(value, 1) for key, value in best.items()}, flush=True)
+    return {"way": name, **best, "all": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", help="LArCV2 file with one image2d, as FILE:plane=N")
+    parser.add_argument("--images", type=int, default=4096)
+    parser.add_argument("--size", type=int, default=256)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make(folder, given.images, given.size)
+        sizes = {p.name: sum(f.stat().st_size for f in (p.iterdir() if p.is_dir() else [p])) / 2**20 for p in folder.iterdir()}
+        ways = [
+            run("pgen, store", way_ours, str(folder / "store.h5"), given.images),
+            run("pgen, LArCV3", way_ours, str(folder / "larcv3.h5"), given.images),
+            run("pgen, PNG folder", way_ours, str(folder / "png"), given.images),
+            run("PNG folder, PIL, DataLoader", way_png, str(folder / "png"), given.images, (0, 2)),
+            run("dense HDF5, h5py, DataLoader", way_dense, str(folder / "dense.h5"), given.images, (0, 2)),
+        ]
+        if given.root:
+            ways += [run("pgen, LArCV2 ROOT", way_ours, given.root, 10), run("LArCV2 ROOT, awkward loop", way_awkward, given.root, 10)]
+    best = max((way for way in ways[:5] if not way["way"].startswith("pgen")), key=lambda way: way["later"])
+    about = {
+        "what": "images a second to training batches of 64", "images": given.images, "size": given.size, "lit": LIT, "file_mib": sizes,
+        "ways": ways, "best_peer": best["way"], "times_faster": {key: ways[0][key] / best[key] for key in ("first_epoch", "later")},
+    }  # fmt: skip
+    print(json.dumps({key: about[key] for key in ("file_mib", "best_peer", "times_faster")}, indent=1))
+    record.write("data_batches", about, "h5py", "pillow", "uproot")
+
+
+if __name__ == "__main__":
+    main()

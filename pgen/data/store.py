@@ -1,0 +1,150 @@
+"""The image store: one HDF5 file that keeps lit pixels alone, with checksums. docs/formats.md has the layout."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.data.images import Described, FloatArray, Indices
+from pgen.data.lit import Lit
+from pgen.data.reading import Handle, reading
+from pgen.errors import UserError
+
+FORMAT, FAMILY = "pgen-store-1", "pgen-store-"
+WHAT = "an image store"
+#: Images whose pixels share a checksum: what must be read before the first of them is believed.
+BLOCK = 256
+#: Attributes of the file that its checksum covers, besides the columns.
+HEADER = ("format", "unit", "shape", "count", "lit", "source")
+
+
+def format_of(path: Path) -> str | None:
+    """The attribute ``format`` of an HDF5 file, if it has one."""
+    import h5py
+
+    with reading(str(path), "HDF5"), h5py.File(path, "r") as file:
+        found = file.attrs.get("format")
+    return found if isinstance(found, str) else None
+
+
+def header_checksum(header: dict[str, Any], columns: dict[str, npt.NDArray]) -> int:
+    """CRC-32 of the attributes and of every column: its name, type, shape and bytes."""
+    crc = zlib.crc32(json.dumps([header[key] for key in HEADER]).encode())
+    for name in sorted(columns):
+        values = np.ascontiguousarray(columns[name])
+        crc = zlib.crc32(values.tobytes(), zlib.crc32(f"{name} {values.dtype.str} {values.shape}".encode(), crc))
+    return crc
+
+
+class Store(Described):
+    """A store as an ImageSet. Its columns (ids, events, labels, offsets) are in memory and checked; pixels are read on demand, and a block
+    of images is checked when it is first touched."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        import h5py
+
+        self.name = name
+        self._handle: Handle[Any] = Handle(lambda: h5py.File(path, "r"))
+        with reading(name, WHAT):
+            file = self._handle()
+            header = {key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()}
+            if header.get("format") != FORMAT:
+                raise UserError(f"{name}: an image store of format {header.get('format')!r}, wanted {FORMAT}; read it with a newer pgen.")
+            header["shape"] = [int(extent) for extent in header["shape"]]
+            count = int(header["count"])
+            columns = {key: self._column(file[key], count) for key in ("offsets", "ids", "events", "checks")}
+            columns.update({f"labels/{key}": self._column(column, count) for key, column in file.get("labels", {}).items()})
+            sound = header_checksum(header, columns) == int(header["checksum"])
+            sound = sound and file["place"].shape == file["charge"].shape == (int(header["lit"]),)
+        if not sound:
+            raise UserError(f"{name}: its header or columns do not match their checksum; the file is damaged. Fetch or write it again.")
+        self.shape: tuple[int, int, int] = tuple(header["shape"])  # type: ignore[assignment]
+        self.unit = str(header["unit"])
+        self._offsets, self._checks = columns.pop("offsets").astype(np.int64), columns.pop("checks")
+        self.lit_counts = np.diff(self._offsets)
+        self.ids, self.events = (np.char.decode(columns.pop(key), "utf-8") for key in ("ids", "events"))
+        self.labels: Mapping[str, npt.NDArray] = {
+            key.removeprefix("labels/"): np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+            for key, values in columns.items()
+        }
+        self.about = {"format": "image store", "source": header["source"]}
+        self._sound = np.zeros(len(self._checks), bool)
+        self._block: tuple[int, Lit] | None = None
+
+    @staticmethod
+    def _column(column: Any, count: int) -> npt.NDArray:
+        """A column, whose length is checked before it is read."""
+        wanted = {"/offsets": count + 1, "/checks": -(-count // BLOCK)}.get(column.name, count)
+        if column.shape[0] != wanted or column.dtype.kind not in "biufS":
+            raise ValueError(f"{column.name} has {column.shape[0]} rows of {column.dtype}, wanted {wanted}")
+        return column[:]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, indices: Indices) -> FloatArray:
+        return self.lit(indices).dense(self.shape)
+
+    def lit(self, indices: Indices) -> Lit:
+        """The lit pixels of the images at ``indices``, in that order."""
+        wanted, back = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
+        parts = list(self._runs(wanted))
+        places, charges = (np.concatenate([part[k] for part in parts] or [np.zeros(0)]) for k in range(2))
+        counts = self.lit_counts[wanted]
+        if not np.array_equal(back, np.arange(len(wanted))):
+            starts = (np.cumsum(counts) - counts)[back]
+            counts = counts[back]
+            at = np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+            places, charges = places[at], charges[at]
+        return Lit(np.concatenate([[0], np.cumsum(counts)]), places.astype(np.int64), charges.astype(np.float32, copy=False))
+
+    def _runs(self, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray, npt.NDArray]]:
+        """(places, charges) of ascending images, one run of neighbours within a block after the other."""
+        ends = np.flatnonzero((np.diff(wanted, append=-9) != 1) | (wanted % BLOCK == BLOCK - 1))
+        start = 0
+        for end in ends:
+            first, last = int(wanted[start]), int(wanted[end])
+            start = int(end) + 1
+            block = first // BLOCK
+            if not self._sound[block]:
+                self._block = (block, self._checked(block))
+                self._sound[block] = True
+            if self._block and self._block[0] == block:
+                begin = self._offsets[block * BLOCK]
+                part = slice(self._offsets[first] - begin, self._offsets[last + 1] - begin)
+                yield self._block[1].place[part], self._block[1].value[part]
+            else:
+                yield self._pixels(first, last + 1)
+
+    def _pixels(self, first: int, stop: int) -> tuple[npt.NDArray, npt.NDArray]:
+        part = slice(int(self._offsets[first]), int(self._offsets[stop]))
+        with reading(self.name, WHAT):
+            return self._handle()["place"][part], self._handle()["charge"][part]
+
+    def _checked(self, block: int) -> Lit:
+        """The pixels of a block, or a UserError if they are not what was written, or cannot be pixels."""
+        first, stop = block * BLOCK, min((block + 1) * BLOCK, len(self))
+        places, charges = self._pixels(first, stop)
+        offsets = self._offsets[first : stop + 1] - self._offsets[first]
+        rising = np.diff(places.astype(np.int64)) > 0
+        rising[offsets[1:-1][(offsets[1:-1] > 0) & (offsets[1:-1] < len(places))] - 1] = True
+        fits = bool(rising.all()) and (not len(places) or int(places.max()) < int(np.prod(self.shape)))
+        if checksums(places, charges) != tuple(self._checks[block]) or not fits or not np.isfinite(charges).all():
+            raise UserError(f"{self.name}: pixels of images {first} to {stop - 1} are damaged. Fetch or write the file again.")
+        return Lit(offsets, places, charges)
+
+
+def checksums(places: npt.NDArray, charges: npt.NDArray, before: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+    """CRC-32 of the two, going on from those of what came ``before``."""
+    return zlib.crc32(places.tobytes(), before[0]), zlib.crc32(charges.tobytes(), before[1])
+
+
+def open_store(path: Path, name: str) -> Store:
+    """An image store."""
+    return Store(path, name)

@@ -1,0 +1,94 @@
+"""Writing an image store, an ImageSet after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen import __version__
+from pgen.data.images import ImageSet
+from pgen.data.lit import read_lit
+from pgen.data.store import BLOCK, FORMAT, HEADER, checksums, header_checksum
+from pgen.errors import UserError
+from pgen.files import need_space
+
+#: Pixels of a compressed HDF5 chunk: few enough that one image is read soon.
+CHUNK = 2**14
+
+
+def write_store(path: Path, pieces: Iterable[ImageSet]) -> None:
+    """Pieces of one shape, unit and kind of labels. Pixels of one piece are in memory at a time, and the columns of all."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        columns: dict[str, list[npt.NDArray]] = {"offsets": [np.zeros(1, np.int64)]}
+        checks: list[tuple[int, int]] = []
+        running, count, total, first = (0, 0), 0, 0, None
+        for piece in pieces:
+            first = first or piece
+            lit = read_lit(piece, range(len(piece)))
+            for name, values in {"ids": piece.ids, "events": piece.events, **_labels(piece)}.items():
+                columns.setdefault(name, []).append(values)
+            columns["offsets"].append(total + lit.offsets[1:])
+            lit = lit._replace(place=lit.place.astype(_place_type(piece)))
+            need_space(path, lit.place.nbytes + lit.value.nbytes)
+            _append(file, "place", lit.place)
+            _append(file, "charge", lit.value)
+            for start in range(-(count % BLOCK), len(piece), BLOCK):
+                part = slice(lit.offsets[max(start, 0)], lit.offsets[min(start + BLOCK, len(piece))])
+                running = checksums(lit.place[part], lit.value[part], running)
+                if start + BLOCK <= len(piece):
+                    checks.append(running)
+                    running = (0, 0)
+            count, total = count + len(piece), total + int(lit.offsets[-1])
+        assert first is not None, "write_images does not come here without images"
+        if count % BLOCK:
+            checks.append(running)
+        header = dict(zip(HEADER, (FORMAT, first.unit, list(first.shape), count, total, first.name), strict=True))
+        whole = {name: _storable(np.concatenate(parts), name, first.name) for name, parts in columns.items()}
+        whole["checks"] = np.array(checks, np.uint32)
+        need_space(path, sum(values.nbytes for values in whole.values()))
+        for name, values in whole.items():
+            if values.dtype.kind == "S":
+                values = values.astype(h5py.string_dtype("utf-8", values.dtype.itemsize))  # or readers would take it for ASCII
+            file.create_dataset(name, data=values, compression="gzip", compression_opts=1, shuffle=True)
+        file.attrs.update(header | {"checksum": header_checksum(header, whole), "pgen_version": __version__})
+
+
+def _labels(piece: ImageSet) -> dict[str, npt.NDArray]:
+    return {f"labels/{name}": np.asarray(values) for name, values in piece.labels.items()}
+
+
+def _place_type(piece: ImageSet) -> type[np.unsignedinteger[Any]]:
+    size = int(np.prod(piece.shape))
+    if size > 2**32:
+        raise UserError(f"{piece.name}: images of {size} pixels do not fit in a store, wanted at most {2**32}; crop them.")
+    return np.uint16 if size <= 2**16 else np.uint32
+
+
+def _storable(values: npt.NDArray, column: str, name: str) -> npt.NDArray:
+    """Text as UTF-8 of one length, numbers as they are."""
+    if values.dtype.kind == "U":
+        try:
+            text = np.char.encode(values, "utf-8")
+        except UnicodeError as error:
+            raise UserError(f"{name}: a text in {column} is no valid Unicode ({error.args[1]!r}); rename it.") from error
+        return text if text.dtype.itemsize else text.astype("S1")
+    if values.dtype.kind not in "biuf":
+        raise UserError(f"{name}: {column} holds values of {values.dtype}, wanted numbers or text; leave them out.")
+    return values
+
+
+def _append(file: Any, name: str, values: npt.NDArray) -> None:
+    if name not in file:
+        file.create_dataset(
+            name, (0,), values.dtype, maxshape=(None,), chunks=(CHUNK,), compression="gzip", compression_opts=1, shuffle=True
+        )
+    dataset = file[name]
+    start = len(dataset)
+    dataset.resize(start + len(values), axis=0)
+    dataset[start:] = values

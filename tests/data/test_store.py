@@ -1,0 +1,186 @@
+"""The image store gives back what was written, bit for bit, or says that it cannot."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgen.data import ArrayImages, open_images, read_all, subset, write_images
+from pgen.data import store as module
+from pgen.data.lit import read_lit
+from pgen.engine.batches import Batches
+from pgen.engine.data import open_training_data
+from pgen.engine.settings import TrainSettings
+from pgen.errors import UserError
+from pgen.plugins import registry
+from tests.data.test_lit import stacks
+
+DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
+
+
+def same(found, wanted) -> None:
+    assert (found.shape, found.unit) == (wanted.shape, wanted.unit)
+    assert np.array_equal(read_all(found), read_all(wanted))
+    assert found.ids.tolist() == wanted.ids.tolist() and found.events.tolist() == wanted.events.tolist()
+    assert set(found.labels) == set(wanted.labels)
+    for name, values in wanted.labels.items():
+        assert np.array_equal(found.labels[name], values), name
+        assert found.labels[name].dtype.kind == np.asarray(values).dtype.kind
+
+
+def example(count: int = 30, size: int = 20, seed: int = 0) -> ArrayImages:
+    random = np.random.default_rng(seed)
+    pixels = random.normal(100, 30, (count, 2, size, size)) * (random.random((count, 2, size, size)) < 0.05)
+    labels = {
+        "pdg": random.integers(-13, 14, count),
+        "momentum": random.normal(size=(count, 3)).astype(np.float32),
+        "kind": ["µ", "e"] * 15,
+    }
+    labels = {name: np.asarray(values)[:count] for name, values in labels.items()}
+    names = [f"1/2/{k}" for k in range(count)]
+    return ArrayImages(pixels.astype(np.float32), ids=names, events=[f"événement {k // 3}" for k in range(count)], labels=labels, unit="e")
+
+
+@given(stacks(), st.integers(1, 5), st.data())
+@settings(max_examples=40, deadline=None)
+def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray, block: int, data: st.DataObject) -> None:
+    # No NUL at the end of a text: numpy takes it for filling.
+    texts = st.lists(st.text(max_size=5).map(lambda text: text.rstrip("\0")), min_size=len(pixels), max_size=len(pixels))
+    texts = texts.filter(lambda found: all(not 0xD800 <= ord(letter) < 0xE000 for text in found for letter in text))
+    ids = [f"{k}/{text}" for k, text in enumerate(data.draw(texts))]
+    images = ArrayImages(pixels, ids=ids, events=data.draw(texts), labels={"n": np.arange(len(pixels))})
+    path = tmp_path_factory.mktemp("store") / "x.h5"
+    pieces = [subset(images, range(k, min(k + block, len(images)))) for k in range(0, len(images), block)]
+    with pytest.MonkeyPatch.context() as patch:
+        for place in ("store", "store_write"):
+            patch.setattr(f"pgen.data.{place}.BLOCK", block + 1)
+        write_images(path, iter(pieces))
+        found = open_images(str(path))
+        order = data.draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12))
+        assert np.array_equal(found.read(order), pixels[order])
+        assert np.array_equal(found.read(order[::-1]), pixels[order[::-1]])  # a second time, from blocks known to be sound
+        assert np.array_equal(read_lit(found, order).dense(images.shape), pixels[order])
+        same(found, images)
+        assert found.fingerprint == images.fingerprint
+
+
+def test_labels_of_every_kind(tmp_path: Path) -> None:
+    images = example()
+    write_images(tmp_path / "x.h5", images)
+    same(open_images(str(tmp_path / "x.h5")), images)
+    same(open_images(f"{tmp_path / 'x.h5'}:entries=7-19"), subset(images, range(7, 19)))
+
+
+def test_lit_pixels_are_a_fraction_of_the_dense_size(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    pixels = np.where(random.random((300, 1, 64, 64)) < 0.02, random.normal(100, 30, (300, 1, 64, 64)), 0).astype(np.float32)
+    path = write_images(tmp_path / "x.h5", ArrayImages(pixels))
+    assert path.stat().st_size < 0.04 * pixels.nbytes
+
+
+def test_the_docs_reader_reads_it(tmp_path: Path) -> None:
+    code = re.search(r"```python\n(import h5py.*?)```", DOCS.read_text(), re.S)
+    assert code and len(code[1].splitlines()) <= 10
+    images = example()
+    write_images(tmp_path / "store.h5", images)
+    found: dict = {}
+    exec(code[1].replace("store.h5", str(tmp_path / "store.h5")), found)
+    assert np.array_equal(found["images"], read_all(images)) and found["ids"].tolist() == images.ids.tolist()
+
+
+def test_other_versions_and_contents_are_refused(tmp_path: Path) -> None:
+    path = write_images(tmp_path / "x.h5", example())
+    for name, change, saying in (
+        ("newer", lambda file: file.attrs.modify("format", "pgen-store-2"), "read it with a newer pgen"),
+        ("unit", lambda file: file.attrs.modify("unit", "ADC"), "do not match their checksum"),
+        ("cut", lambda file: file["charge"].resize(10, axis=0), "do not match their checksum"),
+        ("lost", lambda file: file.__delitem__("events"), "cannot be read as an image store"),
+    ):
+        changed = tmp_path / f"{name}.h5"
+        changed.write_bytes(path.read_bytes())
+        with h5py.File(changed, "a") as file:
+            change(file)
+        with pytest.raises(UserError, match=saying):
+            open_images(str(changed))
+    with pytest.raises(UserError, match="no valid Unicode"):
+        write_images(tmp_path / "y.h5", ArrayImages(np.ones((1, 2, 2)), ids=["\ud800"]))
+    assert not (tmp_path / "y.h5").exists()
+
+
+def test_checksums_alone_do_not_make_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that somebody made wrong on purpose."""
+    for places, charges in (([3, 3], [1, 2]), ([5, 4], [1, 2]), ([1, 99], [1, 2]), ([1, 2], [1, np.nan])):
+        images = ArrayImages(np.ones((1, 1, 1, 9), np.float32))
+        lit = module.Lit(np.array([0, 2]), np.array(places), np.array(charges, np.float32))
+        monkeypatch.setattr("pgen.data.store_write.read_lit", lambda *_, lit=lit: lit)
+        write_images(tmp_path / "x.h5", images, overwrite=True)
+        with pytest.raises(UserError, match="damaged"):
+            open_images(str(tmp_path / "x.h5")).read([0])
+
+
+CORRUPT = """
+import sys
+import numpy as np
+from pathlib import Path
+from pgen.data import open_images, read_all
+from pgen.errors import UserError
+
+path, seed, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+whole, random = path.read_bytes(), np.random.default_rng(seed)
+images = open_images(str(path))
+truth = read_all(images)
+refused = 0
+for k in range(count):
+    broken = bytearray(whole)
+    if k % 5 == 0:
+        del broken[random.integers(len(broken)) :]
+    else:
+        for at in random.integers(len(broken), size=random.integers(1, 4)):
+            broken[at] ^= 1 << random.integers(8)
+    bad = path.with_name(f"bad-{seed}.h5")
+    bad.write_bytes(broken)
+    try:
+        found = open_images(str(bad))
+        same = np.array_equal(read_all(found), truth) and found.unit == images.unit
+        same = same and all(np.array_equal(getattr(found, name), getattr(images, name)) for name in ("ids", "events"))
+        assert same and all(np.array_equal(found.labels[name], values) for name, values in images.labels.items()), k
+    except UserError as error:
+        assert str(error).count("\\n") == 0
+        refused += 1
+print(refused)
+"""
+
+
+def test_a_damaged_store_is_exact_or_refused(tmp_path: Path) -> None:
+    path = write_images(tmp_path / "x.h5", example())
+    for seed in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", CORRUPT, path, str(seed), "300"], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert 60 < int(done.stdout) <= 300
+
+
+def test_batches_by_lit_pixels_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = str(write_images(tmp_path / "x.h5", subset(example(), range(29))))
+    settings = TrainSettings(data=source, batch_size=8, threshold=20)
+
+    def batches(room: int) -> list[torch.Tensor]:
+        monkeypatch.setattr("pgen.engine.batches.free_memory", lambda device: room)
+        stream = Batches(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(3)
+        return [next(stream) for _ in range(9)]
+
+    data = open_training_data(settings, registry.load("gan").spec)
+    assert data.lit_nbytes is not None and data.lit_nbytes < data.nbytes / 5
+    for room in (2 * data.lit_nbytes, 0):
+        for found, wanted in zip(batches(room), batches(2 * data.nbytes), strict=True):
+            assert torch.equal(found, wanted)
