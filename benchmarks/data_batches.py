@@ -3,7 +3,7 @@
     pip install -e ".[bench]" -c constraints.txt
     python benchmarks/data_batches.py [--root FILE] [--images 4096] [--size 256]
 
-Simulated images with 2 % of their pixels lit, as a store, LArCV3, PNG and dense HDF5; LArCV2 from a given file, since nothing but the
+Simulated images with 2 % of their pixels lit, as a store, PNG and dense HDF5; LArCV2 from a given file, since nothing but the
 genuine library writes it. Batches of 64 in random order, float32 in [0, 1] on the CPU. Each way runs in a process of its own, one after the
 other, for its first epoch (opening, fitting and loading included) and for epochs after that; peak memory is that of the process and its
 workers, less what importing takes. Peers: torch's DataLoader over a folder of PNGs with PIL, over dense HDF5 (uncompressed, h5py, an image
@@ -53,7 +53,6 @@ def make(folder: Path, count: int, size: int) -> None:
     from pgen.data import open_images
 
     images = open_images(str(folder / "store.h5"))
-    write_images(folder / "larcv3.h5", images, format="larcv3")
     write_images(folder / "png", images)
     with h5py.File(folder / "dense.h5", "w") as file:
         dense = file.create_dataset("images", (count, 1, size, size), np.float32)
@@ -191,7 +190,6 @@ def main() -> None:
         sizes = {p.name: sum(f.stat().st_size for f in (p.iterdir() if p.is_dir() else [p])) / 2**20 for p in folder.iterdir()}
         ways = [
             run("pgen, store", way_ours, str(folder / "store.h5"), given.images),
-            run("pgen, LArCV3", way_ours, str(folder / "larcv3.h5"), given.images),
             run("pgen, PNG folder", way_ours, str(folder / "png"), given.images),
             run("PNG folder, PIL, DataLoader", way_png, str(folder / "png"), given.images, (0, 2)),
             run("dense HDF5, h5py, DataLoader", way_dense, str(folder / "dense.h5"), given.images, (0, 2)),

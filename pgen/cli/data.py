@@ -1,4 +1,4 @@
-"""`pgen data`: look at, make, cut and divide sets of images."""
+"""`pgen data`: look at, make, rewrite, cut and divide sets of images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from pgen.cli.console import console, progress_bar
 
-app = typer.Typer(help="Look at, simulate, crop and split images.", no_args_is_help=True)
+app = typer.Typer(help="Look at, simulate, convert, crop and split images.", no_args_is_help=True)
 
 Source = Annotated[str, typer.Argument(help="Images: FILE, FOLDER, mnist or simulate, with options as SRC:key=value,key=value.")]
 DataRoot = Annotated[str | None, typer.Option(help="Folder in which a relative source is looked up.")]
@@ -18,7 +18,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 
 @app.callback()
 def _group() -> None:
-    """Look at, simulate, crop and split images."""
+    """Look at, simulate, convert, crop and split images."""
 
 
 @app.command()
@@ -87,6 +87,25 @@ def crop(
         )
     # Resolved, since the name may be that of a scheme.
     console.print(f"{len(open_images(str(out.resolve())))} images: {out}", markup=False, highlight=False)
+
+
+@app.command()
+def convert(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Images, of one or of several sources of the same kind.")],
+    out: Annotated[Path, typer.Option(help="File to write: .h5 (a store), .npz, or no suffix for a folder of PNGs.")],
+    data_root: DataRoot = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write images in another format, those of several sources into one file."""
+    from pgen.data import open_images, write_images
+    from pgen.data.merge import merge
+    from pgen.files import refuse_existing
+
+    refuse_existing(out, overwrite=overwrite)
+    sets = [open_images(source, data_root=data_root) for source in sources]
+    with progress_bar("writing") as tick:
+        write_images(out, merge(sets, tick), overwrite=overwrite)
+    console.print(f"{sum(map(len, sets))} images: {out}", markup=False, highlight=False)
 
 
 @app.command()

@@ -127,6 +127,23 @@ def test_data_commands(pgen, tmp_path: Path) -> None:
     assert "occupancy" in pgen("data", "info", tmp_path / "b.h5").stdout
 
 
+def test_convert_and_merge(pgen, refuses, tmp_path: Path) -> None:
+    for name, n in (("a.h5", 10), ("b.h5", 4)):
+        pgen("data", "simulate", "-n", n, "--size", 32, "--seed", n, "--out", tmp_path / name)
+    pgen("data", "convert", "a.h5", "--out", "png", cwd=tmp_path)
+    pgen("data", "convert", "png", "--out", "c.npz", cwd=tmp_path)
+    whole, again = (open_images(str(tmp_path / name)) for name in ("a.h5", "c.npz"))
+    assert np.array_equal(np.rint(read_all(whole)), read_all(again)) and whole.ids.tolist() == again.ids.tolist()
+    refuses("data", "convert", "a.h5", "b.h5", "--out", "d.h5", saying="share no image", cwd=tmp_path)
+    done = pgen("data", "convert", "a.h5:entries=4-10", "b.h5", "--out", "d.h5", cwd=tmp_path)
+    assert "10 images" in done.stdout
+    parts = [read_all(open_images(str(tmp_path / name))) for name in ("a.h5:entries=4-10", "b.h5")]
+    assert np.array_equal(read_all(open_images(str(tmp_path / "d.h5"))), np.concatenate(parts))
+    pgen("data", "crop", "a.h5", "--size", 16, "--min-occupancy", 0, "--out", "e.h5", cwd=tmp_path)
+    refuses("data", "convert", "a.h5", "e.h5", "--out", "f.h5", saying="differs from", cwd=tmp_path)
+    assert not (tmp_path / "f.h5").exists()
+
+
 def test_models_lists_the_built_ins(pgen) -> None:
     text = pgen("models").stdout
     assert all(name in text for name in ("gan", "ae", "ewm"))

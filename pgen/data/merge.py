@@ -1,0 +1,41 @@
+"""Several sets of images as one, piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from pgen.data.images import ImageSet, subset
+from pgen.errors import UserError
+
+#: Bytes of a piece, if it were dense.
+PIECE = 2**25
+
+
+def merge(sets: Sequence[ImageSet], progress: Callable[[int, int], None] | None = None) -> Iterator[ImageSet]:
+    """The images of all sets, one set after the other, in pieces for :func:`pgen.data.write.write_images`.
+
+    UserError where shapes, units or labels differ from the first set's, or an id is there twice. ``progress(done, total)`` is called after
+    each piece.
+    """
+    first = sets[0]
+    for images in sets[1:]:
+        for what, found, wanted in (
+            ("shape", images.shape, first.shape),
+            ("unit", images.unit, first.unit),
+            ("labels", sorted(images.labels), sorted(first.labels)),
+        ):
+            if found != wanted:
+                raise UserError(f"{images.name}: its {what} {found} differs from {wanted} of {first.name}; merge sets of one kind.")
+    ids, counts = np.unique(np.concatenate([images.ids for images in sets]), return_counts=True)
+    if len(sets) > 1 and np.any(counts > 1):
+        raise UserError(f"The id {ids[counts.argmax()]} is in these sets {counts.max()} times; merge sets that share no image.")
+    step, done, total = max(1, PIECE // (4 * int(np.prod(first.shape)))), 0, sum(map(len, sets))
+    for images in sets:
+        for start in range(0, len(images), step):
+            piece = subset(images, range(start, min(start + step, len(images))))
+            yield piece
+            done += len(piece)
+            if progress:
+                progress(done, total)
