@@ -133,6 +133,10 @@ def awkward(source: str) -> Iterator[torch.Tensor]:
 def timed(way: Callable[[str, int], Iterator[torch.Tensor]], source: str, workers: int, count: int, queue: multiprocessing.Queue) -> None:
     torch.manual_seed(0)
     import h5py  # noqa: F401
+    import PIL.Image  # noqa: F401
+    import uproot  # noqa: F401
+
+    import pgen.engine.batches  # noqa: F401
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began, seen, seconds = time.perf_counter(), 0, []

@@ -26,8 +26,8 @@ from pgen.plugins.contract import DataInfo
 class Batches:
     """Batches of model-space samples, epoch after epoch, from any step on. The order follows from (seed, epoch) alone.
 
-    Data that fit into half of the device's free memory live there, as they are or by their lit pixels; otherwise, or with ``num_workers``,
-    they are loaded.
+    Data that fit into half of the device's free memory live there, by their lit pixels where these are known to take a quarter of the
+    memory at most; otherwise, or with ``num_workers``, they are loaded.
     """
 
     def __init__(self, data: TrainingData, settings: TrainSettings, device: torch.device) -> None:
@@ -40,10 +40,10 @@ class Batches:
         self._data, self._settings, self._device = data, settings, device
         self._here: Tensor | LitSamples | None = None
         room = free_memory(device) / 2 if settings.num_workers == 0 else 0
-        if data.nbytes <= room:
-            self._here = data.tensor().to(device)
-        elif data.lit_nbytes is not None and data.lit_nbytes <= room:
+        if data.lit_nbytes is not None and 4 * data.lit_nbytes <= data.nbytes and data.lit_nbytes <= room:
             self._here = LitSamples(data.lit(), data.info.shape, device)
+        elif data.nbytes <= room:
+            self._here = data.tensor().to(device)
 
     def stream(self, step: int) -> Generator[Tensor]:
         """The batches of step, step + 1, ... without end. Close it to end the loader's processes."""
