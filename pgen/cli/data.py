@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from pgen.cli.console import console, progress_bar
+from pgen.cli.options import FileFormat
 
 app = typer.Typer(help="Look at, simulate, convert, crop and split images.", no_args_is_help=True)
 
@@ -93,6 +94,7 @@ def crop(
 def convert(
     sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Images, of one or of several sources of the same kind.")],
     out: Annotated[Path, typer.Option(help="File to write: .h5 (a store), .npz, or no suffix for a folder of PNGs.")],
+    format: FileFormat = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -104,7 +106,7 @@ def convert(
     refuse_existing(out, overwrite=overwrite)
     sets = [open_images(source, data_root=data_root) for source in sources]
     with progress_bar("writing") as tick:
-        write_images(out, merge(sets, tick), overwrite=overwrite)
+        write_images(out, merge(sets, tick), format=format, overwrite=overwrite)
     console.print(f"{sum(map(len, sets))} images: {out}", markup=False, highlight=False)
 
 

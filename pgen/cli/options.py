@@ -13,7 +13,12 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from pgen.data.formats import Format
 from pgen.errors import UserError, flag, problems
+
+FileFormat = Annotated[
+    Format | None, typer.Option(help="Format of the file, where its name does not tell: larcv3 is .h5 too.", show_default=False)
+]
 
 
 def parameters(config: type[BaseModel], panel: str, defaults: dict[str, Any]) -> list[inspect.Parameter]:

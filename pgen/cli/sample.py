@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pgen.cli.console import console, ticking_reporter
+from pgen.cli.options import FileFormat
 
 
 def sample(
@@ -15,6 +16,7 @@ def sample(
     out: Annotated[Path, typer.Option(help="File to write: .h5, .npz, or no suffix for a folder of PNGs.")],
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many images.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    format: FileFormat = None,
     grid: Annotated[Path | None, typer.Option(help="Picture of the first images.")] = None,
     decoder: Annotated[str | None, typer.Option(help="Auto-encoder run, for a generator of codes.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best, last, or a step.")] = "best",
@@ -26,7 +28,7 @@ def sample(
     from pgen.engine.device import choose_device
     from pgen.engine.requests import SampleRequest
 
-    request = SampleRequest(n, out, seed, grid, checkpoint, decoder, batch_size, overwrite)
+    request = SampleRequest(n, out, seed, grid, checkpoint, decoder, batch_size, overwrite, format)
     place = choose_device(device)
     with ticking_reporter("sampling") as reporter:
         if source.is_file():

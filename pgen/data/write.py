@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pgen.data.formats import Format
 from pgen.data.images import ImageSet, read_all, subset
+from pgen.data.larcv3_write import write_larcv3
 from pgen.data.png import COLUMNS, INDEX, read_index
 from pgen.data.store_write import write_store
 from pgen.errors import UserError
@@ -42,17 +44,21 @@ def _atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_images(path: str | Path, images: ImageSet | Iterable[ImageSet], *, overwrite: bool = False) -> Path:
+def write_images(path: str | Path, images: ImageSet | Iterable[ImageSet], *, format: Format | None = None, overwrite: bool = False) -> Path:
     """Writes one set, or the sets of an iterator one after the other, with ids, events, labels and unit.
 
-    The name decides: ``.h5``/``.hdf5`` (an image store), ``.npz``, or a folder (no suffix) of 16-bit PNGs of the
-    charge rounded to integers with an ``index.csv``. A store and PNG hold one chunk in memory at a time, whatever the number of images.
+    The name decides, where no ``format`` is given: ``.h5``/``.hdf5`` (an image store), ``.npz``, or a folder (no suffix) of 16-bit PNGs of
+    the charge rounded to integers with an ``index.csv``. larcv3 is written as ``.h5`` too. All but npz hold one chunk in memory at a time.
     Returns the path. UserError if it exists (without ``overwrite``), if sets differ in shape, or if PNG cannot hold the charge.
     """
     path = refuse_existing(path, overwrite=overwrite)
-    writer = WRITERS.get(path.suffix.lower())
-    if writer is None:
+    fitting = [name for name in WRITERS if path.suffix.lower() in WRITERS[name][1]]
+    if not fitting:
         raise UserError(f"{path}: images cannot be written as {path.suffix}; wanted .h5, .hdf5, .npz, or no suffix for a folder of PNGs.")
+    if format and format not in fitting:
+        wanted = " or ".join(suffix or "no suffix" for suffix in WRITERS[format][1])
+        raise UserError(f"{path}: a file of format {format} has another suffix, wanted {wanted}; rename it.")
+    writer = WRITERS[format or fitting[0]][0]
     try:
         with (atomic if path.suffix else _atomic_folder)(path) as temporary:
             writer(temporary, _pieces(images, path))
@@ -114,9 +120,10 @@ def _write_pngs(path: Path, pieces: Iterator[ImageSet]) -> None:
                 count += 1
 
 
-WRITERS: dict[str, Callable[[Path, Iterator[ImageSet]], None]] = {
-    ".h5": write_store,
-    ".hdf5": write_store,
-    ".npz": _write_npz,
-    "": _write_pngs,
+#: Of each format how it is written, and the suffixes of its files; the first that fits a name is meant by it.
+WRITERS: dict[Format, tuple[Callable[[Path, Iterator[ImageSet]], None], tuple[str, ...]]] = {
+    "store": (write_store, (".h5", ".hdf5")),
+    "npz": (_write_npz, (".npz",)),
+    "png": (_write_pngs, ("",)),
+    "larcv3": (write_larcv3, (".h5", ".hdf5")),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgen.data.formats import Format
+
 
 @dataclass(frozen=True)
 class DeployRequest:
@@ -22,7 +24,8 @@ class DeployRequest:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """n images drawn with ``seed`` into ``out`` (.h5, .npz or a folder of PNG), and a picture of the first ones into ``grid``."""
+    """n images drawn with ``seed`` into ``out``, in ``format`` (None: the one that its name means), and a picture of the first ones into
+    ``grid``."""
 
     n: int
     out: Path
@@ -32,3 +35,4 @@ class SampleRequest:
     decoder: str | None = None
     batch_size: int = 256
     overwrite: bool = False
+    format: Format | None = None

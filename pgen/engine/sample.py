@@ -70,7 +70,7 @@ def _write(
             yield ArrayImages(images, name="samples", ids=np.arange(start, start + size), unit=unit)
             reporter.tick(start + size, request.n)
 
-    write_images(request.out, chunks(), overwrite=request.overwrite)
+    write_images(request.out, chunks(), format=request.format, overwrite=request.overwrite)
     if request.grid is not None:
         save_grid(request.grid, np.concatenate(shown)[:GRID], unit=unit)
     return request.out

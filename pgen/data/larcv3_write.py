@@ -1,0 +1,79 @@
+"""Writing LArCV3 files: what the tools of an experiment read samples back from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.data.images import ImageSet, read_all
+from pgen.files import need_space
+
+PRODUCER = "pgen"
+#: The types of the genuine library's tables, padding included.
+EVENT = np.dtype([("run", "<i8"), ("subrun", "<i8"), ("event", "<i8")])
+EXTENTS = np.dtype({"names": ["first", "N"], "formats": ["<u8", "<u4"], "offsets": [0, 8], "itemsize": 16})
+IMAGE_EXTENTS = np.dtype([("first", "<u8"), ("N", "<u4"), ("ID", "<u4")])
+IMAGE_META = np.dtype(
+    {
+        "names": ["valid", "projection_id", "image_sizes", "number_of_voxels", "origin"],
+        "formats": ["u1", "<u8", ("<f8", (2,)), ("<u8", (2,)), ("<f8", (2,))],
+        "offsets": [0, 8, 16, 32, 48],
+        "itemsize": 72,
+    }
+)
+#: Entries of a compressed HDF5 chunk of pixels.
+CHUNK = 2**16
+
+
+def write_larcv3(path: Path, pieces: Iterable[ImageSet]) -> None:
+    """An event an image, a projection a channel, rows and columns as they are, a voxel the unit of length and its corner the origin.
+
+    An id like 7/0/12 becomes run 7, subrun 0, event 12; others run 1, subrun 0 and the image's number. Labels have no place here.
+    """
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        count = 0
+        group = f"Data/image2d_{PRODUCER}_group"
+        for piece in pieces:
+            pixels = read_all(piece)
+            need_space(path, pixels.nbytes)
+            events, (channels, *size) = len(piece), piece.shape
+            number = count + np.arange(events)
+            extents = np.zeros(events, EXTENTS)
+            extents["first"], extents["N"] = number * channels, channels
+            spans = np.zeros(events * channels, IMAGE_EXTENTS)
+            spans["N"] = size[0] * size[1]
+            spans["first"] = (count * channels + np.arange(len(spans))) * spans["N"].astype(np.uint64)
+            spans["ID"] = np.tile(np.arange(channels), events)
+            meta = np.zeros(len(spans), IMAGE_META)
+            meta["valid"], meta["projection_id"], meta["image_sizes"], meta["number_of_voxels"] = 1, spans["ID"], size, size
+            for name, values in (("extents", extents), ("image_extents", spans), ("image_meta", meta), ("images", pixels.ravel())):
+                _append(file, f"{group}/{name}", values)
+            _append(file, "Events/event_id", _events(piece.ids, number))
+            count += events
+
+
+def _events(ids: npt.NDArray[np.str_], number: npt.NDArray[np.int64]) -> npt.NDArray:
+    events = np.zeros(len(ids), EVENT)
+    for event, name, own in zip(events, ids, number, strict=True):
+        # At most 18 digits, which fit into 64 bits.
+        match = re.fullmatch(r"(\d{1,18})/(\d{1,18})/(\d{1,18})", name)
+        event["run"], event["subrun"], event["event"] = map(int, match.groups()) if match else (1, 0, own)
+    return events
+
+
+def _append(file: Any, name: str, values: npt.NDArray) -> None:
+    if name not in file:
+        file.create_dataset(
+            name, (0,), values.dtype, maxshape=(None,), chunks=(CHUNK if name.endswith("images") else 1000,), compression="gzip"
+        )
+    dataset = file[name]
+    start = len(dataset)
+    dataset.resize(start + len(values), axis=0)
+    dataset[start:] = values
