@@ -1,7 +1,8 @@
-"""image2d of LArCV1 and LArCV2 files (ROOT), read with uproot alone.
+"""image2d, sparse2d and cluster2d of LArCV1 and LArCV2 files (ROOT), read with uproot alone.
 
-Layout (checked on files of the genuine libraries): tree ``image2d_<producer>_tree``, one entry an event, a split vector of Image2D; pixels
-are column-major and big-endian. ``_meta._origin`` marks LArCV1, ``_meta._p1`` LArCV2. ``_id`` and ``_image_id`` can be uninitialised.
+Layout (checked on files of the genuine libraries): tree ``<product>_<producer>_tree``, one entry an event, a split vector of images;
+pixels are column-major, and a voxel's id is its place among them.
+``_meta._origin`` marks LArCV1, ``_meta._p1`` LArCV2. ``_id`` and ``_image_id`` can be uninitialised.
 """
 
 from __future__ import annotations
@@ -11,24 +12,35 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
+from pgen.data.memberwise import decode_clusters, decode_sparse
 from pgen.data.planes import Planes, choose, event_ids, only
 from pgen.data.reading import Handle, LazyImages, reading
 from pgen.errors import UserError
 
 WHAT = "LArCV (ROOT)"
+Product = Literal["image2d", "sparse2d", "cluster2d"]
+#: Of each kind of image the branch of the images, and what in it holds their pixels.
+PRODUCTS: dict[Product, tuple[str, str]] = {
+    "image2d": ("_image_v", "_img"),
+    "sparse2d": ("_tensor_v", "_voxel_v"),
+    "cluster2d": ("_cluster_v", "_voxel_vv"),
+}
 
 
 def open_root(
     path: Path,
     name: str,
     *,
+    product: Product | None = None,
     producer: str | None = None,
     plane: int | None = None,
     tick_order: Literal["forward", "backward"] | None = None,
 ) -> LazyImages:
-    """An ImageSet of one producer's images: channels are planes, rows ticks, columns wires.
+    """An ImageSet of one producer's images: channels are planes, rows ticks, columns wires. cluster2d: the charge of all clusters.
 
+    ``product``: image2d if there is one, else the first of the others that is there.
     ``tick_order`` is for LArCV1 alone, whose rows were stored in the other order before February 2019 and whose files do not say so:
     "backward" flips the rows (default "forward").
     """
@@ -37,29 +49,33 @@ def open_root(
     with reading(name, WHAT):
         handle: Handle[Any] = Handle(lambda: uproot.open(path, array_cache=None, object_cache=None))
         keys = handle().keys(cycle=False, recursive=False)
-        matches = [match for key in keys if (match := re.fullmatch(r"image2d_(.+)_tree", key))]
-        if not matches:
-            raise UserError(f"{name}: a ROOT file with no image2d tree (found {', '.join(keys) or 'nothing'}), wanted LArCV images.")
-        producer = only("producer", [match[1] for match in matches], producer, name)
-        tree = handle()[f"image2d_{producer}_tree"]
+        trees = [(match[1], match[2]) for key in keys if (match := re.fullmatch(rf"({'|'.join(PRODUCTS)})_(.+)_tree", key))]
+        product = product or next((each for each in PRODUCTS if each in dict(trees)), None)
+        producers = [of for kind, of in trees if kind == product]
+        if product is None or not producers:
+            wanted = f"no {product or 'image2d'} tree"
+            raise UserError(f"{name}: a ROOT file with {wanted} (found {', '.join(keys) or 'nothing'}), wanted LArCV images.")
+        producer = only("producer", producers, producer, name)
+        key, (branch_of, pixels) = f"{product}_{producer}_tree", PRODUCTS[product]
+        tree = handle()[key]
         branches = set(tree.keys(recursive=True, full_paths=False))
 
         def column(branch: str) -> Any:
             if branch not in branches:
                 raise UserError(
-                    f"{name}: its image2d_{producer} has no sub-branch {branch}, wanted a file written at split level 99; "
+                    f"{name}: its {product}_{producer} has no sub-branch {branch}, wanted a file written at split level 99; "
                     "write it again with LArCV's own settings."
                 )
             return tree[branch].array(library="np")
 
-        version = 1 if "_image_v._meta._origin.x" in branches else 2
-        rows, columns = column("_image_v._meta._row_count"), column("_image_v._meta._col_count")
-        numbers = column("_image_v._meta._plane" if version == 1 else "_image_v._meta._id")
+        version = 1 if f"{branch_of}._meta._origin.x" in branches else 2
+        rows, columns = column(f"{branch_of}._meta._row_count"), column(f"{branch_of}._meta._col_count")
+        numbers = column(f"{branch_of}._meta._plane" if version == 1 else f"{branch_of}._meta._id")
         ids = event_ids(column("_run"), column("_subrun"), column("_event"))
     if tick_order and version == 2:
         raise UserError(f"{name}: tick_order={tick_order} is for LArCV1, and this is a LArCV2 file, whose order is fixed; leave it out.")
     if not len(ids):
-        raise UserError(f"{name}: its image2d_{producer} holds 0 events, wanted at least one; give another file or producer.")
+        raise UserError(f"{name}: its {product}_{producer} holds 0 events, wanted at least one; give another file or producer.")
 
     with reading(name, WHAT):
         counts = np.array([len(each) for each in numbers])
@@ -71,11 +87,17 @@ def open_root(
 
     def window(first: int, stop: int) -> Any:
         with reading(name, WHAT):
-            tree = handle()[f"image2d_{producer}_tree"]
-            events = tree["_image_v._img"].array(library="np", entry_start=first, entry_stop=stop)
+            branch = handle()[key][f"{branch_of}.{pixels}"]
+            if product == "image2d":
+                events = branch.array(library="np", entry_start=first, entry_stop=stop)
+            else:
+                # What uproot cannot decode it gives as bytes.
+                entries = branch.array(uproot.AsJagged(uproot.AsDtype("u1")), library="np", entry_start=first, entry_stop=stop)
+                decode = decode_sparse if product == "sparse2d" else decode_clusters
+                events = [decode(entry.tobytes(), count) for entry, count in zip(entries, counts[first:stop], strict=True)]
             return _unpack(events, place[first:stop], chosen, flip=tick_order == "backward", name=name)
 
-    about = {"format": f"LArCV{version} ROOT", "producer": producer, "planes": list(chosen.planes)}
+    about = {"format": f"LArCV{version} ROOT", "product": product, "producer": producer, "planes": list(chosen.planes)}
     if version == 1:
         about["tick_order"] = tick_order or "forward"
     return LazyImages(
@@ -90,13 +112,23 @@ def open_root(
 
 
 def _unpack(events: Any, place: Any, chosen: Planes, *, flip: bool, name: str) -> Any:
-    """(n, C, rows, columns) float32 from uproot's vectors; ``place`` (n, C) is each channel's position in its event."""
+    """(n, C, rows, columns) float32 from the pixels or voxels of events; ``place`` (n, C) is each channel's position in its event."""
     rows, columns = chosen.size
     out = np.empty((len(events), len(chosen.planes), rows, columns), np.float32)
     for image, event, at in zip(out, events, place, strict=True):
         for channel, position in enumerate(at):
-            pixels = np.asarray(event[int(position)])
+            pixels = event[int(position)]
+            pixels = _flat(pixels[0], pixels[1], rows * columns, name) if isinstance(pixels, tuple) else np.asarray(pixels)
             if len(pixels) != rows * columns:
                 raise UserError(f"{name}: an image holds {len(pixels)} pixels, wanted {rows} x {columns}; the file is damaged.")
             image[channel] = pixels.reshape(columns, rows).T
     return out[:, :, ::-1] if flip else out
+
+
+def _flat(ids: npt.NDArray[np.int64], values: npt.NDArray[np.float32], size: int, name: str) -> npt.NDArray[np.float32]:
+    """The pixels of an image from its voxels, what shares an id added up."""
+    if len(ids) and int(ids.max()) >= size:
+        raise UserError(
+            f"{name}: a voxel of id {ids.max()} lies outside of an image of {size} pixels; the file is damaged. Fetch it again."
+        )
+    return np.bincount(ids, values, minlength=size).astype(np.float32)

@@ -1,0 +1,129 @@
+"""sparse2d and cluster2d of LArCV files, and the bytes that they are made of."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgen.data import open_images, read_all
+from pgen.data.memberwise import decode_clusters, decode_sparse
+from pgen.errors import UserError
+
+CONTAINERS = Path(__file__).parents[1] / "containers"
+RECT = CONTAINERS / "larcv2_rect.root"
+
+
+@pytest.mark.parametrize("product", ["sparse2d", "cluster2d"])
+@pytest.mark.parametrize("plane", [0, 1, 2])
+def test_voxels_are_the_pixels_of_the_truth(product: str, plane: int) -> None:
+    with np.load(CONTAINERS / "larcv2_rect.npz") as truth:
+        wanted = truth["images"][truth["meta"][:, 0] == plane]
+    images = open_images(f"{RECT}:product={product},plane={plane}")
+    assert np.array_equal(read_all(images)[:, 0], wanted)
+    assert np.array_equal(images.read([3, 0, 3])[:, 0], wanted[[3, 0, 3]])
+    assert images.about["product"] == product
+    assert images.ids.tolist() == open_images(f"{RECT}:plane={plane}").ids.tolist()
+
+
+def test_a_product_that_is_not_there() -> None:
+    with pytest.raises(UserError, match="no sparse2d tree"):
+        open_images(f"{CONTAINERS / 'larcv1_forward_rect.root'}:product=sparse2d")
+    with pytest.raises(UserError, match="wanted image2d or sparse2d or cluster2d"):
+        open_images(f"{RECT}:product=sparse3d")
+
+
+def header(follows: int) -> bytes:
+    return struct.pack(">IHHI", 0x40000000 | (8 + follows), 0x400A, 0, 0xABCD)
+
+
+def voxels(ids: list[int], values: list[float]) -> bytes:
+    return struct.pack(f">I{len(ids)}Q{len(ids)}f", len(ids), *ids, *values)
+
+
+TENSORS = st.lists(st.lists(st.tuples(st.integers(0, 2**62), st.floats(width=32, allow_nan=False)), max_size=6), max_size=4)
+
+
+@given(TENSORS, st.data())
+@settings(max_examples=80, deadline=None)
+def test_decoding_takes_every_byte_or_refuses(tensors: list, data: st.DataObject) -> None:
+    body = b"".join(voxels([i for i, _ in tensor], [v for _, v in tensor]) for tensor in tensors)
+    entry = header(len(body)) + body
+    found = decode_sparse(entry, len(tensors))
+    assert [list(zip(ids.tolist(), values.tolist(), strict=True)) for ids, values in found] == tensors
+    cut = data.draw(st.integers(0, len(entry) - 1))
+    for wrong in (entry[:cut], entry + b"\0", header(len(body) + 1) + body):
+        with pytest.raises(ValueError):
+            decode_sparse(wrong, len(tensors))
+    with pytest.raises(ValueError):
+        decode_sparse(entry, len(tensors) + 1)
+
+
+@given(st.lists(TENSORS, max_size=3), st.sampled_from("HQ"), st.data())
+@settings(max_examples=80, deadline=None)
+def test_decoding_clusters_takes_every_byte_or_refuses(projections: list, width: str, data: st.DataObject) -> None:
+    body = b""
+    for clusters in projections:
+        inner = b"".join(voxels([i for i, _ in tensor], [v for _, v in tensor]) for tensor in clusters)
+        body += struct.pack(f">I{len(clusters)}{width}", len(clusters), *range(len(clusters)))
+        body += (header(len(inner)) + inner) if clusters else b""
+    entry = header(len(body)) + body
+    found = decode_clusters(entry, len(projections))
+    wanted = [[voxel for cluster in clusters for voxel in cluster] for clusters in projections]
+    assert [list(zip(ids.tolist(), values.tolist(), strict=True)) for ids, values in found] == wanted
+    cut = data.draw(st.integers(0, len(entry) - 1))
+    for wrong in (entry[:cut], entry + b"\0"):
+        with pytest.raises(ValueError):
+            decode_clusters(wrong, len(projections))
+
+
+CORRUPT = """
+import sys
+from pathlib import Path
+import numpy as np
+from pgen.data import open_images, read_all
+from pgen.errors import UserError
+
+source, folder, seed, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+whole, random = source.read_bytes(), np.random.default_rng(seed)
+refused = 0
+for k in range(count):
+    broken = bytearray(whole)
+    if k % 4 == 0:
+        del broken[random.integers(len(broken)) :]
+    else:
+        for at in random.integers(len(broken), size=random.integers(1, 30)):
+            broken[at] ^= 1 << random.integers(8)
+    bad = folder / f"bad-{seed}{source.suffix}"
+    bad.write_bytes(broken)
+    for product in sys.argv[5:]:
+        try:
+            images = open_images(f"{bad}:{product}")
+            pixels = read_all(images)
+            assert pixels.shape == (len(images), *images.shape) and np.isfinite(pixels).all()
+        except UserError as error:
+            assert str(error).count("\\n") == 0
+            refused += 1
+print(refused)
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "products"),
+    [
+        ("larcv2_rect.root", ["product=image2d,plane=0", "product=sparse2d,plane=0", "product=cluster2d,plane=1"]),
+        ("larcv1_forward_rect.root", ["plane=0"]),
+        ("larcv3_256.h5", ["plane=0"]),
+    ],
+)
+def test_damaged_files_are_refused_or_finite(file: str, products: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CORRUPT, CONTAINERS / file, tmp_path, "0", "150", *products]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 5
