@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from pgen.data.memberwise import decode_clusters, decode_sparse
-from pgen.data.planes import Planes, choose, event_ids, only
+from pgen.data.planes import Planes, choose, event_ids, flat, only
 from pgen.data.reading import Handle, LazyImages, reading
 from pgen.errors import UserError
 
@@ -118,17 +117,8 @@ def _unpack(events: Any, place: Any, chosen: Planes, *, flip: bool, name: str) -
     for image, event, at in zip(out, events, place, strict=True):
         for channel, position in enumerate(at):
             pixels = event[int(position)]
-            pixels = _flat(pixels[0], pixels[1], rows * columns, name) if isinstance(pixels, tuple) else np.asarray(pixels)
+            pixels = flat(pixels[0], pixels[1], rows * columns, name) if isinstance(pixels, tuple) else np.asarray(pixels)
             if len(pixels) != rows * columns:
                 raise UserError(f"{name}: an image holds {len(pixels)} pixels, wanted {rows} x {columns}; the file is damaged.")
             image[channel] = pixels.reshape(columns, rows).T
     return out[:, :, ::-1] if flip else out
-
-
-def _flat(ids: npt.NDArray[np.int64], values: npt.NDArray[np.float32], size: int, name: str) -> npt.NDArray[np.float32]:
-    """The pixels of an image from its voxels, what shares an id added up."""
-    if len(ids) and int(ids.max()) >= size:
-        raise UserError(
-            f"{name}: a voxel of id {ids.max()} lies outside of an image of {size} pixels; the file is damaged. Fetch it again."
-        )
-    return np.bincount(ids, values, minlength=size).astype(np.float32)

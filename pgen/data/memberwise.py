@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Voxels = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  #: ids (n,), values (n,)
+Voxels = tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32]]  #: ids (n,), values (n,)
 
 HEADER = 12
 COUNTED, VERSIONED = 0x40000000, 0x4000
@@ -44,7 +44,7 @@ def _decode_clusters(entry: bytes, projections: int, width: int) -> list[Voxels]
         if clusters:
             cursor.header()
         parts = [cursor.voxels() for _ in range(clusters)]
-        ids, values = zip(*parts, strict=True) if parts else ((np.zeros(0, np.int64),), (np.zeros(0, np.float32),))
+        ids, values = zip(*parts, strict=True) if parts else ((np.zeros(0, np.uint64),), (np.zeros(0, np.float32),))
         found.append((np.concatenate(ids), np.concatenate(values)))
     cursor.end()
     return found
@@ -82,7 +82,7 @@ class _Cursor:
     def voxels(self) -> Voxels:
         count = self.count(12)
         ids, values = np.frombuffer(self.take(8 * count), ">u8"), np.frombuffer(self.take(4 * count), ">f4")
-        return np.minimum(ids, np.uint64(2**62)).astype(np.int64), values.astype(np.float32)
+        return ids.astype(np.uint64), values.astype(np.float32)
 
     def end(self) -> None:
         if self.at != len(self.data):

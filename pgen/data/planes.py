@@ -1,4 +1,4 @@
-"""Which images of jagged LArCV events become the channels of one ImageSet."""
+"""Which images of jagged LArCV events become the channels of one ImageSet, and their pixels where a file has voxels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.errors import UserError
+
+#: Pixels of an image, several times those of the largest detector planes: more is damage, and might exhaust memory.
+LARGEST = 2**26
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ def choose(
     if len(sizes) > 1:
         listed = ", ".join(f"{r} x {c}" for r, c in sizes[:6])
         raise UserError(f"{name}: holds images of different sizes ({listed}), wanted one size; choose one plane= or another producer.")
+    if sizes[0].prod() > LARGEST or sizes.max() > LARGEST:
+        raise UserError(f"{name}: holds images of {sizes[0, 0]} x {sizes[0, 1]} pixels, wanted {LARGEST} at most; the file is damaged.")
     return Planes(planes, entries, images, (int(sizes[0, 0]), int(sizes[0, 1])), events - len(entries))
 
 
@@ -79,3 +84,12 @@ def only(kind: str, found: list[str], wanted: str | None, name: str) -> str:
     if wanted is None and len(found) > 1:
         raise UserError(f"{name}: holds more than one {kind} ({listed}); choose one by adding {kind}={found[0]}.")
     return wanted or found[0]
+
+
+def flat(ids: npt.NDArray[np.uint64], values: npt.NDArray[np.float32], size: int, name: str) -> npt.NDArray[np.float32]:
+    """The pixels of an image from its voxels, what shares an id added up."""
+    if len(ids) and int(ids.max()) >= size:
+        raise UserError(
+            f"{name}: a voxel of id {ids.max()} lies outside of an image of {size} pixels; the file is damaged. Fetch it again."
+        )
+    return np.bincount(ids.astype(np.int64), values, minlength=size).astype(np.float32)

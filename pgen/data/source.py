@@ -10,7 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pgen.data import arrays, codes, hdf5, larcv, mnist, png, simulate, store
+from pgen.data import arrays, codes, hdf5, larcv, larcv3, mnist, png, simulate, store
 from pgen.data.images import ImageSet, subset
 from pgen.data.kinds import kind_of
 from pgen.errors import UserError
@@ -104,7 +104,7 @@ def _reader(path: Path, src: str) -> Callable[..., ImageSet]:
     if kind == "hdf5":
         if (store.format_of(path) or "").startswith(store.FAMILY):
             return store.open_store
-        return hdf5.open_larcv3 if hdf5.is_larcv3(path) else hdf5.open_hdf5
+        return larcv3.open_larcv3 if larcv3.is_larcv3(path) else hdf5.open_hdf5
     return {"root": larcv.open_root, "npy": arrays.open_npy, "npz": arrays.open_npz, "pt": arrays.open_pt}[kind]
 
 

@@ -32,11 +32,34 @@ def test_voxels_are_the_pixels_of_the_truth(product: str, plane: int) -> None:
     assert images.ids.tolist() == open_images(f"{RECT}:plane={plane}").ids.tolist()
 
 
+@pytest.mark.parametrize("plane", [0, 1, 2])
+def test_voxels_of_larcv3_are_the_pixels_of_the_truth(plane: int) -> None:
+    source = f"{CONTAINERS / 'larcv3_256.h5'}"
+    images, dense = (open_images(f"{source}:product={product},plane={plane}") for product in ("sparse2d", "image2d"))
+    # Where an event has no image, the file's sparse2d repeats the one before.
+    have = [images.ids.tolist().index(name) for name in dense.ids]
+    assert np.array_equal(images.read(have), read_all(dense))
+
+
 def test_a_product_that_is_not_there() -> None:
     with pytest.raises(UserError, match="no sparse2d tree"):
         open_images(f"{CONTAINERS / 'larcv1_forward_rect.root'}:product=sparse2d")
     with pytest.raises(UserError, match="wanted image2d or sparse2d or cluster2d"):
         open_images(f"{RECT}:product=sparse3d")
+
+
+def test_absurd_sizes_and_places_are_refused(tmp_path: Path) -> None:
+    import h5py
+
+    for field, value, told in (("number_of_voxels", [2**30, 2**30], "the file is damaged"), ("number_of_voxels", [4, 4], "lies outside")):
+        path = tmp_path / "x.h5"
+        path.write_bytes((CONTAINERS / "larcv3_256.h5").read_bytes())
+        with h5py.File(path, "r+") as file:
+            meta = file["Data/sparse2d_wire_group/image_meta"][:]
+            meta[field] = value
+            file["Data/sparse2d_wire_group/image_meta"][:] = meta
+        with pytest.raises(UserError, match=told):
+            read_all(open_images(f"{path}:product=sparse2d,plane=0"))
 
 
 def header(follows: int) -> bytes:
@@ -47,7 +70,7 @@ def voxels(ids: list[int], values: list[float]) -> bytes:
     return struct.pack(f">I{len(ids)}Q{len(ids)}f", len(ids), *ids, *values)
 
 
-TENSORS = st.lists(st.lists(st.tuples(st.integers(0, 2**62), st.floats(width=32, allow_nan=False)), max_size=6), max_size=4)
+TENSORS = st.lists(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.floats(width=32, allow_nan=False)), max_size=6), max_size=4)
 
 
 @given(TENSORS, st.data())
@@ -119,7 +142,7 @@ print(refused)
     [
         ("larcv2_rect.root", ["product=image2d,plane=0", "product=sparse2d,plane=0", "product=cluster2d,plane=1"]),
         ("larcv1_forward_rect.root", ["plane=0"]),
-        ("larcv3_256.h5", ["plane=0"]),
+        ("larcv3_256.h5", ["plane=0", "product=sparse2d,plane=1"]),
     ],
 )
 def test_damaged_files_are_refused_or_finite(file: str, products: list[str], tmp_path: Path) -> None:

@@ -1,0 +1,97 @@
+"""image2d and sparse2d of LArCV3 files (HDF5), read in windows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pgen.data.planes import choose, event_ids, flat, only
+from pgen.data.reading import Handle, LazyImages, reading
+from pgen.errors import UserError
+
+Product = Literal["image2d", "sparse2d"]
+#: Of each kind of image the tables of where its pixels are, and of its pixels: all of an image in turn, or ids among them and values.
+PRODUCTS: dict[Product, tuple[str, str]] = {"image2d": ("image_extents", "images"), "sparse2d": ("voxel_extents", "voxels")}
+
+
+def is_larcv3(path: Path) -> bool:
+    """Whether an HDF5 file is laid out as LArCV3 does."""
+    import h5py
+
+    with reading(str(path), "HDF5"), h5py.File(path, "r") as file:
+        return "Events/event_id" in file and "Data" in file
+
+
+def open_larcv3(
+    path: Path,
+    name: str,
+    *,
+    product: Product | None = None,
+    producer: str | None = None,
+    plane: int | None = None,
+    transpose: bool = False,
+) -> LazyImages:
+    """An ImageSet of one producer's images; ``plane`` is the projection_id, ``transpose`` swaps the axes (writers differ in it).
+
+    ``product``: image2d if there is one, else sparse2d.
+    """
+    import h5py
+
+    handle: Handle[Any] = Handle(lambda: h5py.File(path, "r"))
+    with reading(name, "LArCV3 (HDF5)"):
+        found = [(match[1], match[2]) for key in handle()["Data"] if (match := re.fullmatch(rf"({'|'.join(PRODUCTS)})_(.+)_group", key))]
+        product = product or next((each for each in PRODUCTS if each in dict(found)), None)
+        producers = [of for kind, of in found if kind == product]
+        if product is None or not producers:
+            there = ", ".join(handle()["Data"]) or "nothing"
+            raise UserError(f"{name}: a LArCV3 file with no {product or 'image2d'} (found {there}), wanted images.")
+        producer = only("producer", producers, producer, name)
+        key, (spans_of, pixels_of) = f"Data/{product}_{producer}_group", PRODUCTS[product]
+        events, spans = handle()[key]["extents"][:], handle()[key][spans_of][:]
+        meta = handle()[key]["image_meta"][:]
+        identity = handle()["Events/event_id"][:]
+        ids = event_ids(identity["run"], identity["subrun"], identity["event"])
+
+        if len(ids) != len(events):
+            raise UserError(f"{name}: holds {len(ids)} event ids and images for {len(events)} events; the file is damaged. Write it again.")
+        member = np.repeat(np.arange(len(events)), events["N"])
+        index = np.concatenate([np.arange(e["first"], e["first"] + e["N"]) for e in events] or [np.zeros(0)]).astype(np.int64)
+        valid = meta["valid"][index] != 0
+        member, index = member[valid], index[valid]
+        size = meta["number_of_voxels"][index].astype(np.int64)
+        if product == "image2d" and np.any(size.prod(1) != spans["N"][index]):
+            raise UserError(f"{name}: an image's number of pixels is not rows x columns; the file is damaged. Write it again.")
+        numbers = meta["projection_id"][index].astype(np.int64)
+        chosen = choose(member, numbers, size[:, 0], size[:, 1], events=len(events), wanted=plane, name=name)
+
+        # Where each event's pixels begin among all, and how many there are.
+        firsts, numbers = np.zeros((2, len(events), len(chosen.planes)), np.int64)
+        firsts[chosen.entries], numbers[chosen.entries] = (spans[field][index[chosen.images]] for field in ("first", "N"))
+        count = chosen.size[0] * chosen.size[1]
+
+    def image(pixels: Any, first: int, number: int) -> Any:
+        found = pixels[first : first + number]
+        if product == "sparse2d":
+            found = flat(found["id"], found["value"], count, name)
+        return found.reshape(chosen.size)
+
+    def window(first: int, stop: int) -> Any:
+        with reading(name, "LArCV3 (HDF5)"):
+            pixels = handle()[key][pixels_of]
+            places = zip(firsts[first:stop].ravel().tolist(), numbers[first:stop].ravel().tolist(), strict=True)
+            out = np.stack([image(pixels, *place) for place in places]).reshape(stop - first, len(chosen.planes), *chosen.size)
+            return out.swapaxes(2, 3) if transpose else out
+
+    size_out = chosen.size[::-1] if transpose else chosen.size
+    return LazyImages(
+        window,
+        (len(chosen.planes), *size_out),
+        name=name,
+        entries=chosen.entries,
+        ids=ids[chosen.entries],
+        skipped=chosen.skipped,
+        about={"format": "LArCV3 HDF5", "product": product, "producer": producer, "planes": list(chosen.planes), "transpose": transpose},
+    )
