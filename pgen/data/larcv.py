@@ -8,12 +8,15 @@ pixels are column-major, and a voxel's id is its place among them.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from pgen.data.memberwise import decode_clusters, decode_sparse
+from pgen.data.particles import join, producer_of
 from pgen.data.planes import Planes, choose, event_ids, flat, only
 from pgen.data.reading import Handle, LazyImages, reading
 from pgen.errors import UserError
@@ -36,9 +39,11 @@ def open_root(
     producer: str | None = None,
     plane: int | None = None,
     tick_order: Literal["forward", "backward"] | None = None,
+    labels: str | None = None,
 ) -> LazyImages:
     """An ImageSet of one producer's images: channels are planes, rows ticks, columns wires. cluster2d: the charge of all clusters.
 
+    ``labels``: producer of the particles that become labels, see :mod:`pgen.data.particles`; "none" for no labels.
     ``product``: image2d if there is one, else the first of the others that is there.
     ``tick_order`` is for LArCV1 alone, whose rows were stored in the other order before February 2019 and whose files do not say so:
     "backward" flips the rows (default "forward").
@@ -71,6 +76,7 @@ def open_root(
         rows, columns = column(f"{branch_of}._meta._row_count"), column(f"{branch_of}._meta._col_count")
         numbers = column(f"{branch_of}._meta._plane" if version == 1 else f"{branch_of}._meta._id")
         ids = event_ids(column("_run"), column("_subrun"), column("_event"))
+        found = _labels(handle(), keys, ids, labels, name)
     if tick_order and version == 2:
         raise UserError(f"{name}: tick_order={tick_order} is for LArCV1, and this is a LArCV2 file, whose order is fixed; leave it out.")
     if not len(ids):
@@ -105,9 +111,26 @@ def open_root(
         name=name,
         entries=chosen.entries,
         ids=ids[chosen.entries],
+        labels={label: values[chosen.entries] for label, values in found.items()},
         skipped=chosen.skipped,
         about=about,
     )
+
+
+def _labels(file: Any, keys: list[str], ids: npt.NDArray[np.str_], labels: str | None, name: str) -> Mapping[str, npt.NDArray]:
+    """From the particles of LArCV2, or what LArCV1 calls partroi."""
+    trees = {match[2]: key for key in keys if (match := re.fullmatch(r"(particle|partroi)_(.+)_tree", key))}
+    producer = producer_of(list(trees), labels, name)
+    if producer is None:
+        return {}
+    tree = file[trees[producer]]
+    branches = set(tree.keys(recursive=True, full_paths=False))
+
+    def member(label: str) -> Any | None:
+        return tree[f"_part_v._{label}"].array(library="np") if f"_part_v._{label}" in branches else None
+
+    events = event_ids(*(tree[key].array(library="np") for key in ("_run", "_subrun", "_event")))
+    return join(ids, events, member)
 
 
 def _unpack(events: Any, place: Any, chosen: Planes, *, flip: bool, name: str) -> Any:

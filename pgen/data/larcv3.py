@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
+from pgen.data.particles import join, producer_of
 from pgen.data.planes import choose, event_ids, flat, only
 from pgen.data.reading import Handle, LazyImages, reading
 from pgen.errors import UserError
@@ -33,10 +36,12 @@ def open_larcv3(
     producer: str | None = None,
     plane: int | None = None,
     transpose: bool = False,
+    labels: str | None = None,
 ) -> LazyImages:
     """An ImageSet of one producer's images; ``plane`` is the projection_id, ``transpose`` swaps the axes (writers differ in it).
 
-    ``product``: image2d if there is one, else sparse2d.
+    ``product``: image2d if there is one, else sparse2d. ``labels``: producer of the particles that become labels, see
+    :mod:`pgen.data.particles`; "none" for no labels.
     """
     import h5py
 
@@ -54,6 +59,8 @@ def open_larcv3(
         meta = handle()[key]["image_meta"][:]
         identity = handle()["Events/event_id"][:]
         ids = event_ids(identity["run"], identity["subrun"], identity["event"])
+
+        of_events = _labels(handle()["Data"], ids, labels, name)
 
         if len(ids) != len(events):
             raise UserError(f"{name}: holds {len(ids)} event ids and images for {len(events)} events; the file is damaged. Write it again.")
@@ -92,6 +99,25 @@ def open_larcv3(
         name=name,
         entries=chosen.entries,
         ids=ids[chosen.entries],
+        labels={label: values[chosen.entries] for label, values in of_events.items()},
         skipped=chosen.skipped,
         about={"format": "LArCV3 HDF5", "product": product, "producer": producer, "planes": list(chosen.planes), "transpose": transpose},
     )
+
+
+def _labels(data: Any, ids: npt.NDArray[np.str_], labels: str | None, name: str) -> Mapping[str, npt.NDArray]:
+    """From the particles, which are listed event by event."""
+    groups = {match[1]: key for key in data if (match := re.fullmatch(r"particle_(.+)_group", key))}
+    producer = producer_of(list(groups), labels, name)
+    if producer is None:
+        return {}
+    particles, extents = data[groups[producer]]["particles"][:], data[groups[producer]]["extents"][:]
+    if len(extents) != len(ids) or np.any(extents["first"] + extents["N"] > len(particles)):
+        raise UserError(f"{name}: its particles do not fit its {len(ids)} events; the file is damaged. Read it without, by labels=none.")
+
+    def member(label: str) -> Any | None:
+        if label not in particles.dtype.names:
+            return None
+        return [particles[label][int(e["first"]) : int(e["first"]) + int(e["N"])] for e in extents]
+
+    return join(ids, ids, member)

@@ -1,0 +1,45 @@
+"""Labels of images from the particles of their events, as LArCV files list them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.data.planes import only
+
+#: Labels, and the type of each: of an event's first particle, in the file's own units. Members grow with versions; what is not there is
+#: left out.
+MEMBERS = {"pdg": np.int64, "px": np.float64, "py": np.float64, "pz": np.float64, "energy_init": np.float64, "energy_deposit": np.float64}
+#: How a source says that it wants no labels.
+NONE = "none"
+
+
+def producer_of(producers: Sequence[str], labels: str | None, name: str) -> str | None:
+    """Whose particles are the labels: the only producer's, if none is named. UserError for one that is not there."""
+    if labels == NONE or (labels is None and len(producers) != 1):
+        return None
+    return only("labels", list(producers), labels, name)
+
+
+def join(wanted: npt.NDArray[np.str_], found: npt.NDArray[np.str_], member: Callable[[str], Any | None]) -> Mapping[str, npt.NDArray]:
+    """Labels (N,) of the events ``wanted``: what MEMBERS says, and ``particles``, how many there are. 0 for an event without a particle.
+
+    found: (E,) ids of the events that particles are listed for. member: a name to that member of each event's particles, or None. A member
+    with a value that is not finite, as of memory that nobody set, is left out.
+    """
+    row = {event: k for k, event in enumerate(found.tolist())}
+    at = [row.get(event, -1) for event in wanted.tolist()]
+    labels: dict[str, npt.NDArray] = {}
+    for label, kind in MEMBERS.items():
+        values = member(label)
+        if values is None:
+            continue
+        counts = np.array([len(values[k]) if k >= 0 else 0 for k in at], np.int64)
+        first = np.array([values[k][0] if n else 0 for k, n in zip(at, counts, strict=True)], kind)
+        if np.isfinite(first).all():
+            labels[label] = first
+        labels["particles"] = counts
+    return labels
