@@ -47,9 +47,9 @@ def open_larcv3(
 
     handle: Handle[Any] = Handle(lambda: h5py.File(path, "r"))
     with reading(name, "LArCV3 (HDF5)"):
-        found = [(match[1], match[2]) for key in handle()["Data"] if (match := re.fullmatch(rf"({'|'.join(PRODUCTS)})_(.+)_group", key))]
-        product = product or next((each for each in PRODUCTS if each in dict(found)), None)
-        producers = [of for kind, of in found if kind == product]
+        groups = [(match[1], match[2]) for key in handle()["Data"] if (match := re.fullmatch(rf"({'|'.join(PRODUCTS)})_(.+)_group", key))]
+        product = product or next((each for each in PRODUCTS if each in dict(groups)), None)
+        producers = [of for kind, of in groups if kind == product]
         if product is None or not producers:
             there = ", ".join(handle()["Data"]) or "nothing"
             raise UserError(f"{name}: a LArCV3 file with no {product or 'image2d'} (found {there}), wanted images.")
@@ -61,9 +61,9 @@ def open_larcv3(
         ids = event_ids(identity["run"], identity["subrun"], identity["event"])
 
         of_events = _labels(handle()["Data"], ids, labels, name)
-
-        if len(ids) != len(events):
-            raise UserError(f"{name}: holds {len(ids)} event ids and images for {len(events)} events; the file is damaged. Write it again.")
+        if len(ids) != len(events) or events["N"].sum(dtype=np.uint64) > len(meta):
+            found = f"{len(ids)} event ids, {len(events)} events and {len(meta)} images"
+            raise UserError(f"{name}: holds {found}, which do not fit each other; the file is damaged. Write it again.")
         member = np.repeat(np.arange(len(events)), events["N"])
         index = np.concatenate([np.arange(e["first"], e["first"] + e["N"]) for e in events] or [np.zeros(0)]).astype(np.int64)
         valid = meta["valid"][index] != 0
