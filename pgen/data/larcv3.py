@@ -78,6 +78,9 @@ def open_larcv3(
         firsts, numbers = np.zeros((2, len(events), len(chosen.planes)), np.int64)
         firsts[chosen.entries], numbers[chosen.entries] = (spans[field][index[chosen.images]] for field in ("first", "N"))
         count = chosen.size[0] * chosen.size[1]
+        pixels_held = len(handle()[key][pixels_of])
+        if np.any((firsts < 0) | (numbers < 0) | (numbers > pixels_held) | (firsts > pixels_held - numbers)):
+            raise UserError(f"{name}: an image lies beyond the {pixels_held} pixels of the file, which is damaged. Write it again.")
 
     def image(pixels: Any, first: int, number: int) -> Any:
         found = pixels[first : first + number]
@@ -112,7 +115,8 @@ def _labels(data: Any, ids: npt.NDArray[np.str_], labels: str | None, name: str)
     if producer is None:
         return {}
     particles, extents = data[groups[producer]]["particles"][:], data[groups[producer]]["extents"][:]
-    if len(extents) != len(ids) or np.any(extents["first"] + extents["N"] > len(particles)):
+    held = np.uint64(len(particles))
+    if len(extents) != len(ids) or np.any(extents["N"] > held) or np.any(extents["first"] > held - np.minimum(extents["N"], held)):
         raise UserError(f"{name}: its particles do not fit its {len(ids)} events; the file is damaged. Read it without, by labels=none.")
 
     def member(label: str) -> Any | None:

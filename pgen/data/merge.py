@@ -13,6 +13,11 @@ from pgen.errors import UserError
 PIECE = 2**25
 
 
+def _labels(images: ImageSet) -> dict[str, str]:
+    """Name to kind and shape of an image's value."""
+    return {name: f"{values.dtype.kind} {values.shape[1:]}" for name, values in sorted(images.labels.items())}
+
+
 def merge(sets: Sequence[ImageSet], progress: Callable[[int, int], None] | None = None) -> Iterator[ImageSet]:
     """The images of all sets, one set after the other, in pieces for :func:`pgen.data.write.write_images`.
 
@@ -24,7 +29,7 @@ def merge(sets: Sequence[ImageSet], progress: Callable[[int, int], None] | None 
         for what, found, wanted in (
             ("shape", images.shape, first.shape),
             ("unit", images.unit, first.unit),
-            ("labels", sorted(images.labels), sorted(first.labels)),
+            ("labels", _labels(images), _labels(first)),
         ):
             if found != wanted:
                 raise UserError(f"{images.name}: its {what} {found} differs from {wanted} of {first.name}; merge sets of one kind.")

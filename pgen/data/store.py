@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from pgen.errors import UserError
 
 FORMAT, FAMILY = "pgen-store-1", "pgen-store-"
 WHAT = "an image store"
-#: Images whose pixels share a checksum: what must be read before the first of them is believed.
-BLOCK = 256
+#: Images, and pixels in them, that share a checksum at most: what must be read before the first of them is believed.
+BLOCK, BLOCK_PIXELS = 256, 2**22
 #: Attributes of the file that its checksum covers, besides the columns.
 HEADER = ("format", "unit", "shape", "count", "lit", "source")
 
@@ -42,6 +42,11 @@ def header_checksum(header: dict[str, Any], columns: dict[str, npt.NDArray]) -> 
     return crc
 
 
+def block_images(shape: Sequence[int]) -> int:
+    """How many images share a checksum."""
+    return max(1, min(BLOCK, BLOCK_PIXELS // int(np.prod(shape))))
+
+
 class Store(Described):
     """A store as an ImageSet. Its columns (ids, events, labels, offsets) are in memory and checked; pixels are read on demand, and a block
     of images is checked when it is first touched."""
@@ -58,6 +63,7 @@ class Store(Described):
                 raise UserError(f"{name}: an image store of format {header.get('format')!r}, wanted {FORMAT}; read it with a newer pgen.")
             header["shape"] = [int(extent) for extent in header["shape"]]
             count = int(header["count"])
+            self._images = block_images(header["shape"])  # in a block
             columns = {key: self._column(file[key], count) for key in ("offsets", "ids", "events", "checks")}
             columns.update({f"labels/{key}": self._column(column, count) for key, column in file.get("labels", {}).items()})
             sound = header_checksum(header, columns) == int(header["checksum"])
@@ -77,10 +83,9 @@ class Store(Described):
         self._sound = np.zeros(len(self._checks), bool)
         self._block: tuple[int, Lit] | None = None
 
-    @staticmethod
-    def _column(column: Any, count: int) -> npt.NDArray:
+    def _column(self, column: Any, count: int) -> npt.NDArray:
         """A column, whose length is checked before it is read."""
-        wanted = {"/offsets": count + 1, "/checks": -(-count // BLOCK)}.get(column.name, count)
+        wanted = {"/offsets": count + 1, "/checks": -(-count // self._images)}.get(column.name, count)
         if column.shape[0] != wanted or column.dtype.kind not in "biufS":
             raise ValueError(f"{column.name} has {column.shape[0]} rows of {column.dtype}, wanted {wanted}")
         return column[:]
@@ -93,7 +98,8 @@ class Store(Described):
 
     def lit(self, indices: Indices) -> Lit:
         """The lit pixels of the images at ``indices``, in that order."""
-        wanted, back = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
+        # Negative ones count from the end, as everywhere.
+        wanted, back = np.unique(np.arange(len(self))[np.asarray(indices, dtype=np.int64)], return_inverse=True)
         parts = list(self._runs(wanted))
         places, charges = (np.concatenate([part[k] for part in parts] or [np.zeros(0)]) for k in range(2))
         counts = self.lit_counts[wanted]
@@ -106,17 +112,17 @@ class Store(Described):
 
     def _runs(self, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray, npt.NDArray]]:
         """(places, charges) of ascending images, one run of neighbours within a block after the other."""
-        ends = np.flatnonzero((np.diff(wanted, append=-9) != 1) | (wanted % BLOCK == BLOCK - 1))
+        ends = np.flatnonzero((np.diff(wanted, append=-9) != 1) | (wanted % self._images == self._images - 1))
         start = 0
         for end in ends:
             first, last = int(wanted[start]), int(wanted[end])
             start = int(end) + 1
-            block = first // BLOCK
+            block = first // self._images
             if not self._sound[block]:
                 self._block = (block, self._checked(block))
                 self._sound[block] = True
             if self._block and self._block[0] == block:
-                begin = self._offsets[block * BLOCK]
+                begin = self._offsets[block * self._images]
                 part = slice(self._offsets[first] - begin, self._offsets[last + 1] - begin)
                 yield self._block[1].place[part], self._block[1].value[part]
             else:
@@ -129,7 +135,7 @@ class Store(Described):
 
     def _checked(self, block: int) -> Lit:
         """The pixels of a block, or a UserError if they are not what was written, or cannot be pixels."""
-        first, stop = block * BLOCK, min((block + 1) * BLOCK, len(self))
+        first, stop = block * self._images, min((block + 1) * self._images, len(self))
         places, charges = self._pixels(first, stop)
         offsets = self._offsets[first : stop + 1] - self._offsets[first]
         rising = np.diff(places.astype(np.int64)) > 0

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pgen import __version__
 from pgen.data.images import ImageSet
 from pgen.data.lit import read_lit
-from pgen.data.store import BLOCK, FORMAT, HEADER, checksums, header_checksum
+from pgen.data.store import FORMAT, HEADER, block_images, checksums, header_checksum
 from pgen.errors import UserError
 from pgen.files import need_space
 
@@ -38,15 +38,16 @@ def write_store(path: Path, pieces: Iterable[ImageSet]) -> None:
             need_space(path, lit.place.nbytes + lit.value.nbytes)
             _append(file, "place", lit.place)
             _append(file, "charge", lit.value)
-            for start in range(-(count % BLOCK), len(piece), BLOCK):
-                part = slice(lit.offsets[max(start, 0)], lit.offsets[min(start + BLOCK, len(piece))])
+            block = block_images(piece.shape)
+            for start in range(-(count % block), len(piece), block):
+                part = slice(lit.offsets[max(start, 0)], lit.offsets[min(start + block, len(piece))])
                 running = checksums(lit.place[part], lit.value[part], running)
-                if start + BLOCK <= len(piece):
+                if start + block <= len(piece):
                     checks.append(running)
                     running = (0, 0)
             count, total = count + len(piece), total + int(lit.offsets[-1])
         assert first is not None, "write_images does not come here without images"
-        if count % BLOCK:
+        if count % block_images(first.shape):
             checks.append(running)
         header = dict(zip(HEADER, (FORMAT, first.unit, list(first.shape), count, total, first.name), strict=True))
         whole = {name: _storable(np.concatenate(parts), name, first.name) for name, parts in columns.items()}

@@ -92,12 +92,13 @@ class Batches:
                 if isinstance(batch, UserError):
                     raise batch
                 yield batch.to(self._device, non_blocking=on_gpu)
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # Which of them depends on what the process was about when it died.
+            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
                 raise
             raise UserError(
-                f"--num-workers {workers}: a process that reads {self._settings.source} died ({str(error).splitlines()[0]}), perhaps for "
-                "lack of memory. Use fewer, and go on with --resume."
+                f"--num-workers {workers}: a process that reads {self._settings.source} died ({type(error).__name__}: {error}), "
+                "perhaps for lack of memory. Use fewer, and go on with --resume."
             ) from error
         finally:
             if workers:

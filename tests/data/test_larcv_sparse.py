@@ -62,6 +62,30 @@ def test_absurd_sizes_and_places_are_refused(tmp_path: Path) -> None:
             read_all(open_images(f"{path}:product=sparse2d,plane=0"))
 
 
+@pytest.mark.parametrize(
+    ("table", "field", "value"),
+    [
+        ("sparse2d_wire_group/voxel_extents", "first", 10**9),
+        ("sparse2d_wire_group/voxel_extents", "N", 2**32 - 1),
+        ("sparse2d_wire_group/voxel_extents", "first", 2**64 - 1),
+        ("sparse2d_wire_group/extents", "N", 2**26),
+        ("particle_wire_group/extents", "first", 2**64 - 1),
+        ("particle_wire_group/extents", "N", 2**32 - 1),
+    ],
+)
+def test_what_points_beyond_a_table_is_refused(table: str, field: str, value: int, tmp_path: Path) -> None:
+    import h5py
+
+    path = tmp_path / "x.h5"
+    path.write_bytes((CONTAINERS / "larcv3_256.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        rows = file[f"Data/{table}"][:]
+        rows[field][3] = value
+        file[f"Data/{table}"][:] = rows
+    with pytest.raises(UserError, match="damaged"):
+        read_all(open_images(f"{path}:product=sparse2d,plane=0"))
+
+
 def header(follows: int) -> bytes:
     return struct.pack(">IHHI", 0x40000000 | (8 + follows), 0x400A, 0, 0xABCD)
 

@@ -61,8 +61,7 @@ def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, pi
     path = tmp_path_factory.mktemp("store") / "x.h5"
     pieces = [subset(images, range(k, min(k + block, len(images)))) for k in range(0, len(images), block)]
     with pytest.MonkeyPatch.context() as patch:
-        for place in ("store", "store_write"):
-            patch.setattr(f"pgen.data.{place}.BLOCK", block + 1)
+        patch.setattr("pgen.data.store.BLOCK", block + 1)
         write_images(path, iter(pieces))
         found = open_images(str(path))
         order = data.draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12))
@@ -78,6 +77,11 @@ def test_labels_of_every_kind(tmp_path: Path) -> None:
     write_images(tmp_path / "x.h5", images)
     same(open_images(str(tmp_path / "x.h5")), images)
     same(open_images(f"{tmp_path / 'x.h5'}:entries=7-19"), subset(images, range(7, 19)))
+    assert np.array_equal(open_images(str(tmp_path / "x.h5")).read([-1, 3]), images.read([-1, 3]))
+
+
+def test_large_images_share_no_large_blocks() -> None:
+    assert [module.block_images(shape) for shape in ((1, 64, 64), (1, 512, 512), (3, 1008, 3456))] == [256, 16, 1]
 
 
 def test_lit_pixels_are_a_fraction_of_the_dense_size(tmp_path: Path) -> None:
