@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.lit import Lit, lit_chunks, lit_counts, read_lit
+from pgen.data.parts import BYTES, parts
 from pgen.errors import UserError
 
 FloatArray = npt.NDArray[np.float32]
@@ -138,11 +139,15 @@ def subset(images: ImageSet, indices: Indices) -> ImageSet:
     return Subset(images, indices)
 
 
-def chunks(images: ImageSet, bytes_each: int = 32 * 2**20) -> Iterator[FloatArray]:
-    """All images in order, as (n, C, H, W) arrays of about ``bytes_each`` bytes: what keeps a pass over any set in bounded memory."""
-    step = max(1, bytes_each // (4 * int(np.prod(images.shape))))
-    for start in range(0, len(images), step):
-        yield images.read(range(start, min(start + step, len(images))))
+def chunks(images: ImageSet, bytes_each: int = BYTES) -> Iterator[FloatArray]:
+    """All images in order, as (n, C, H, W) arrays of about ``bytes_each`` bytes."""
+    for part in parts(images, bytes_each):
+        yield images.read(part)
+
+
+def columns(images: ImageSet) -> dict[str, npt.NDArray]:
+    """What is written beside the pixels: (N, ...) arrays ``ids``, ``events`` and ``labels/NAME``."""
+    return {"ids": images.ids, "events": images.events, **{f"labels/{name}": np.asarray(values) for name, values in images.labels.items()}}
 
 
 def read_all(images: ImageSet) -> FloatArray:

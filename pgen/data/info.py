@@ -36,8 +36,8 @@ def describe(images: ImageSet, *, threshold: float = 0.0) -> dict[str, Any]:
         above += int(np.count_nonzero(lit))
         blank += len(offsets) - 1 - len(np.unique(image[lit]))
         total += float(value.sum(dtype=np.float64, where=lit))
-        ends = [*([] if len(value) == seen else [0.0]), *([float(value.min()), float(value.max())] if len(value) else [])]
-        lowest, highest = min(lowest, *ends), max(highest, *ends)
+        charges = value if len(value) == seen else np.append(value, 0.0)
+        lowest, highest = min(lowest, float(charges.min())), max(highest, float(charges.max()))
         sample.append(value[lit][::stride])
         kept += len(sample[-1])
         if kept > SAMPLE:

@@ -1,8 +1,8 @@
 """image2d, sparse2d and cluster2d of LArCV1 and LArCV2 files (ROOT), read with uproot alone.
 
 Layout (checked on files of the genuine libraries): tree ``<product>_<producer>_tree``, one entry an event, a split vector of images;
-pixels are column-major, and a voxel's id is its place among them.
-``_meta._origin`` marks LArCV1, ``_meta._p1`` LArCV2. ``_id`` and ``_image_id`` can be uninitialised.
+pixels are column-major, and a voxel's id is its place among them. ``_meta._origin`` marks LArCV1, ``_meta._p1`` LArCV2. ``_id`` and
+``_image_id`` can be uninitialised.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import numpy.typing as npt
 
 from pgen.data.memberwise import decode_clusters, decode_sparse
 from pgen.data.particles import join, producer_of
-from pgen.data.planes import Planes, choose, event_ids, flat, only
+from pgen.data.planes import Planes, choose, event_ids, pixels_of, product_of
 from pgen.data.reading import Handle, LazyImages, reading
 from pgen.errors import UserError
 
 WHAT = "LArCV (ROOT)"
 Product = Literal["image2d", "sparse2d", "cluster2d"]
 #: Of each kind of image the branch of the images, and what in it holds their pixels.
-PRODUCTS: dict[Product, tuple[str, str]] = {
+PRODUCTS: dict[str, tuple[str, str]] = {
     "image2d": ("_image_v", "_img"),
     "sparse2d": ("_tensor_v", "_voxel_v"),
     "cluster2d": ("_cluster_v", "_voxel_vv"),
@@ -53,21 +53,15 @@ def open_root(
     with reading(name, WHAT):
         handle: Handle[Any] = Handle(lambda: uproot.open(path, array_cache=None, object_cache=None))
         keys = handle().keys(cycle=False, recursive=False)
-        trees = [(match[1], match[2]) for key in keys if (match := re.fullmatch(rf"({'|'.join(PRODUCTS)})_(.+)_tree", key))]
-        product = product or next((each for each in PRODUCTS if each in dict(trees)), None)
-        producers = [of for kind, of in trees if kind == product]
-        if product is None or not producers:
-            wanted = f"no {product or 'image2d'} tree"
-            raise UserError(f"{name}: a ROOT file with {wanted} (found {', '.join(keys) or 'nothing'}), wanted LArCV images.")
-        producer = only("producer", producers, producer, name)
-        key, (branch_of, pixels) = f"{product}_{producer}_tree", PRODUCTS[product]
+        kind, producer = product_of(keys, "tree", PRODUCTS, product, producer, name)
+        key, (branch_of, pixels) = f"{kind}_{producer}_tree", PRODUCTS[kind]
         tree = handle()[key]
         branches = set(tree.keys(recursive=True, full_paths=False))
 
         def column(branch: str) -> Any:
             if branch not in branches:
                 raise UserError(
-                    f"{name}: its {product}_{producer} has no sub-branch {branch}, wanted a file written at split level 99; "
+                    f"{name}: its {kind}_{producer} has no sub-branch {branch}, wanted a file written at split level 99; "
                     "write it again with LArCV's own settings."
                 )
             return tree[branch].array(library="np")
@@ -80,7 +74,7 @@ def open_root(
     if tick_order and version == 2:
         raise UserError(f"{name}: tick_order={tick_order} is for LArCV1, and this is a LArCV2 file, whose order is fixed; leave it out.")
     if not len(ids):
-        raise UserError(f"{name}: its {product}_{producer} holds 0 events, wanted at least one; give another file or producer.")
+        raise UserError(f"{name}: its {kind}_{producer} holds 0 events, wanted at least one; give another file or producer.")
 
     with reading(name, WHAT):
         counts = np.array([len(each) for each in numbers])
@@ -93,16 +87,16 @@ def open_root(
     def window(first: int, stop: int) -> Any:
         with reading(name, WHAT):
             branch = handle()[key][f"{branch_of}.{pixels}"]
-            if product == "image2d":
+            if kind == "image2d":
                 events = branch.array(library="np", entry_start=first, entry_stop=stop)
             else:
                 # What uproot cannot decode it gives as bytes.
                 entries = branch.array(uproot.AsJagged(uproot.AsDtype("u1")), library="np", entry_start=first, entry_stop=stop)
-                decode = decode_sparse if product == "sparse2d" else decode_clusters
+                decode = decode_sparse if kind == "sparse2d" else decode_clusters
                 events = [decode(entry.tobytes(), count) for entry, count in zip(entries, counts[first:stop], strict=True)]
             return _unpack(events, place[first:stop], chosen, flip=tick_order == "backward", name=name)
 
-    about = {"format": f"LArCV{version} ROOT", "product": product, "producer": producer, "planes": list(chosen.planes)}
+    about = {"format": f"LArCV{version} ROOT", "product": kind, "producer": producer, "planes": list(chosen.planes)}
     if version == 1:
         about["tick_order"] = tick_order or "forward"
     return LazyImages(
@@ -140,7 +134,7 @@ def _unpack(events: Any, place: Any, chosen: Planes, *, flip: bool, name: str) -
     for image, event, at in zip(out, events, place, strict=True):
         for channel, position in enumerate(at):
             pixels = event[int(position)]
-            pixels = flat(pixels[0], pixels[1], rows * columns, name) if isinstance(pixels, tuple) else np.asarray(pixels)
+            pixels = pixels_of(pixels[0], pixels[1], rows * columns, name) if isinstance(pixels, tuple) else np.asarray(pixels)
             if len(pixels) != rows * columns:
                 raise UserError(f"{name}: an image holds {len(pixels)} pixels, wanted {rows} x {columns}; the file is damaged.")
             image[channel] = pixels.reshape(columns, rows).T

@@ -11,21 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.particles import join, producer_of
-from pgen.data.planes import choose, event_ids, flat, only
+from pgen.data.planes import choose, event_ids, pixels_of, product_of
 from pgen.data.reading import Handle, LazyImages, reading
 from pgen.errors import UserError
 
 Product = Literal["image2d", "sparse2d"]
 #: Of each kind of image the tables of where its pixels are, and of its pixels: all of an image in turn, or ids among them and values.
-PRODUCTS: dict[Product, tuple[str, str]] = {"image2d": ("image_extents", "images"), "sparse2d": ("voxel_extents", "voxels")}
+PRODUCTS: dict[str, tuple[str, str]] = {"image2d": ("image_extents", "images"), "sparse2d": ("voxel_extents", "voxels")}
 
 
-def is_larcv3(path: Path) -> bool:
-    """Whether an HDF5 file is laid out as LArCV3 does."""
-    import h5py
-
-    with reading(str(path), "HDF5"), h5py.File(path, "r") as file:
-        return "Events/event_id" in file and "Data" in file
+def is_larcv3(file: Any) -> bool:
+    """Whether an open HDF5 file is laid out as LArCV3 does."""
+    return "Events/event_id" in file and "Data" in file
 
 
 def open_larcv3(
@@ -47,15 +44,9 @@ def open_larcv3(
 
     handle: Handle[Any] = Handle(lambda: h5py.File(path, "r"))
     with reading(name, "LArCV3 (HDF5)"):
-        groups = [(match[1], match[2]) for key in handle()["Data"] if (match := re.fullmatch(rf"({'|'.join(PRODUCTS)})_(.+)_group", key))]
-        product = product or next((each for each in PRODUCTS if each in dict(groups)), None)
-        producers = [of for kind, of in groups if kind == product]
-        if product is None or not producers:
-            there = ", ".join(handle()["Data"]) or "nothing"
-            raise UserError(f"{name}: a LArCV3 file with no {product or 'image2d'} (found {there}), wanted images.")
-        producer = only("producer", producers, producer, name)
-        key, (spans_of, pixels_of) = f"Data/{product}_{producer}_group", PRODUCTS[product]
-        events, spans = handle()[key]["extents"][:], handle()[key][spans_of][:]
+        kind, producer = product_of(handle()["Data"], "group", PRODUCTS, product, producer, name)
+        key, (table_of_spans, table_of_pixels) = f"Data/{kind}_{producer}_group", PRODUCTS[kind]
+        events, spans = handle()[key]["extents"][:], handle()[key][table_of_spans][:]
         meta = handle()[key]["image_meta"][:]
         identity = handle()["Events/event_id"][:]
         ids = event_ids(identity["run"], identity["subrun"], identity["event"])
@@ -69,28 +60,28 @@ def open_larcv3(
         valid = meta["valid"][index] != 0
         member, index = member[valid], index[valid]
         size = meta["number_of_voxels"][index].astype(np.int64)
-        if product == "image2d" and np.any(size.prod(1) != spans["N"][index]):
+        if kind == "image2d" and np.any(size.prod(1) != spans["N"][index]):
             raise UserError(f"{name}: an image's number of pixels is not rows x columns; the file is damaged. Write it again.")
-        numbers = meta["projection_id"][index].astype(np.int64)
-        chosen = choose(member, numbers, size[:, 0], size[:, 1], events=len(events), wanted=plane, name=name)
+        planes = meta["projection_id"][index].astype(np.int64)
+        chosen = choose(member, planes, size[:, 0], size[:, 1], events=len(events), wanted=plane, name=name)
 
         # Where each event's pixels begin among all, and how many there are.
         firsts, numbers = np.zeros((2, len(events), len(chosen.planes)), np.int64)
         firsts[chosen.entries], numbers[chosen.entries] = (spans[field][index[chosen.images]] for field in ("first", "N"))
         count = chosen.size[0] * chosen.size[1]
-        pixels_held = len(handle()[key][pixels_of])
+        pixels_held = len(handle()[key][table_of_pixels])
         if np.any((firsts < 0) | (numbers < 0) | (numbers > pixels_held) | (firsts > pixels_held - numbers)):
             raise UserError(f"{name}: an image lies beyond the {pixels_held} pixels of the file, which is damaged. Write it again.")
 
     def image(pixels: Any, first: int, number: int) -> Any:
         found = pixels[first : first + number]
-        if product == "sparse2d":
-            found = flat(found["id"], found["value"], count, name)
+        if kind == "sparse2d":
+            found = pixels_of(found["id"], found["value"], count, name)
         return found.reshape(chosen.size)
 
     def window(first: int, stop: int) -> Any:
         with reading(name, "LArCV3 (HDF5)"):
-            pixels = handle()[key][pixels_of]
+            pixels = handle()[key][table_of_pixels]
             places = zip(firsts[first:stop].ravel().tolist(), numbers[first:stop].ravel().tolist(), strict=True)
             out = np.stack([image(pixels, *place) for place in places]).reshape(stop - first, len(chosen.planes), *chosen.size)
             return out.swapaxes(2, 3) if transpose else out
@@ -104,7 +95,7 @@ def open_larcv3(
         ids=ids[chosen.entries],
         labels={label: values[chosen.entries] for label, values in of_events.items()},
         skipped=chosen.skipped,
-        about={"format": "LArCV3 HDF5", "product": product, "producer": producer, "planes": list(chosen.planes), "transpose": transpose},
+        about={"format": "LArCV3 HDF5", "product": kind, "producer": producer, "planes": list(chosen.planes), "transpose": transpose},
     )
 
 

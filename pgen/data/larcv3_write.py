@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pgen.data.hdf5_append import append
 from pgen.data.images import ImageSet, read_all
 from pgen.files import need_space
 
@@ -26,8 +26,8 @@ IMAGE_META = np.dtype(
         "itemsize": 72,
     }
 )
-#: Entries of a compressed HDF5 chunk of pixels.
-CHUNK = 2**16
+#: Entries of a compressed HDF5 chunk of pixels, and of the other tables.
+CHUNK, ROWS = 2**16, 1000
 
 
 def write_larcv3(path: Path, pieces: Iterable[ImageSet]) -> None:
@@ -54,8 +54,8 @@ def write_larcv3(path: Path, pieces: Iterable[ImageSet]) -> None:
             meta = np.zeros(len(spans), IMAGE_META)
             meta["valid"], meta["projection_id"], meta["image_sizes"], meta["number_of_voxels"] = 1, spans["ID"], size, size
             for name, values in (("extents", extents), ("image_extents", spans), ("image_meta", meta), ("images", pixels.ravel())):
-                _append(file, f"{group}/{name}", values)
-            _append(file, "Events/event_id", _events(piece.ids, number))
+                append(file, f"{group}/{name}", values, chunk=CHUNK if name == "images" else ROWS, compression="gzip")
+            append(file, "Events/event_id", _events(piece.ids, number), chunk=ROWS, compression="gzip")
             count += events
 
 
@@ -66,14 +66,3 @@ def _events(ids: npt.NDArray[np.str_], number: npt.NDArray[np.int64]) -> npt.NDA
         match = re.fullmatch(r"(\d{1,18})/(\d{1,18})/(\d{1,18})", name)
         event["run"], event["subrun"], event["event"] = map(int, match.groups()) if match else (1, 0, own)
     return events
-
-
-def _append(file: Any, name: str, values: npt.NDArray) -> None:
-    if name not in file:
-        file.create_dataset(
-            name, (0,), values.dtype, maxshape=(None,), chunks=(CHUNK if name.endswith("images") else 1000,), compression="gzip"
-        )
-    dataset = file[name]
-    start = len(dataset)
-    dataset.resize(start + len(values), axis=0)
-    dataset[start:] = values

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pgen.data.parts import BYTES, parts
+
 if TYPE_CHECKING:
     from pgen.data.images import ImageSet, Indices
 
@@ -45,8 +47,7 @@ def lit_counts(images: ImageSet) -> npt.NDArray[np.int64] | None:
     return getattr(images, "lit_counts", None)
 
 
-def lit_chunks(images: ImageSet, bytes_each: int = 32 * 2**20) -> Iterator[Lit]:
+def lit_chunks(images: ImageSet, bytes_each: int = BYTES) -> Iterator[Lit]:
     """All images in order, in parts of about ``bytes_each`` bytes if they were dense."""
-    step = max(1, bytes_each // (4 * int(np.prod(images.shape))))
-    for start in range(0, len(images), step):
-        yield read_lit(images, range(start, min(start + step, len(images))))
+    for part in parts(images, bytes_each):
+        yield read_lit(images, part)

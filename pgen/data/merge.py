@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from pgen.data.images import ImageSet, subset
+from pgen.data.parts import parts
 from pgen.errors import UserError
-
-#: Bytes of a piece, if it were dense.
-PIECE = 2**25
 
 
 def _labels(images: ImageSet) -> dict[str, str]:
@@ -36,11 +34,10 @@ def merge(sets: Sequence[ImageSet], progress: Callable[[int, int], None] | None 
     ids, counts = np.unique(np.concatenate([images.ids for images in sets]), return_counts=True)
     if len(sets) > 1 and np.any(counts > 1):
         raise UserError(f"The id {ids[counts.argmax()]} is in these sets {counts.max()} times; merge sets that share no image.")
-    step, done, total = max(1, PIECE // (4 * int(np.prod(first.shape)))), 0, sum(map(len, sets))
+    done, total = 0, sum(map(len, sets))
     for images in sets:
-        for start in range(0, len(images), step):
-            piece = subset(images, range(start, min(start + step, len(images))))
-            yield piece
-            done += len(piece)
+        for part in parts(images):
+            yield subset(images, part)
+            done += len(part)
             if progress:
                 progress(done, total)

@@ -32,14 +32,14 @@ def join(wanted: npt.NDArray[np.str_], found: npt.NDArray[np.str_], member: Call
     """
     row = {event: k for k, event in enumerate(found.tolist())}
     at = [row.get(event, -1) for event in wanted.tolist()]
-    labels: dict[str, npt.NDArray] = {}
-    for label, kind in MEMBERS.items():
-        values = member(label)
-        if values is None:
-            continue
-        counts = np.array([len(values[k]) if k >= 0 else 0 for k in at], np.int64)
-        first = np.array([values[k][0] if n else 0 for k, n in zip(at, counts, strict=True)], kind)
+    members = {label: values for label in MEMBERS if (values := member(label)) is not None}
+    if not members:
+        return {}
+    any_member = next(iter(members.values()))
+    counts = np.array([len(any_member[k]) if k >= 0 else 0 for k in at], np.int64)
+    labels: dict[str, npt.NDArray] = {"particles": counts}
+    for label, values in members.items():
+        first = np.array([values[k][0] if n else 0 for k, n in zip(at, counts, strict=True)], MEMBERS[label])
         if np.isfinite(first).all():
             labels[label] = first
-        labels["particles"] = counts
     return labels

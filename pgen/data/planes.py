@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,7 +88,21 @@ def only(kind: str, found: list[str], wanted: str | None, name: str) -> str:
     return wanted or found[0]
 
 
-def flat(ids: npt.NDArray[np.uint64], values: npt.NDArray[np.float32], size: int, name: str) -> npt.NDArray[np.float32]:
+def product_of(
+    keys: Iterable[str], suffix: str, products: Iterable[str], product: str | None, producer: str | None, name: str
+) -> tuple[str, str]:
+    """(product, producer) to read, of things that a file calls <product>_<producer>_<suffix>: those asked for, else the first of
+    ``products`` that is there, and its only producer."""
+    keys, products = list(keys), list(products)
+    there = [(match[1], match[2]) for key in keys if (match := re.fullmatch(rf"({'|'.join(products)})_(.+)_{suffix}", key))]
+    product = product or next((each for each in products if each in dict(there)), products[0])
+    producers = [of for kind, of in there if kind == product]
+    if not producers:
+        raise UserError(f"{name}: a LArCV file with no {product} {suffix} (found {', '.join(keys) or 'nothing'}), wanted LArCV images.")
+    return product, only("producer", producers, producer, name)
+
+
+def pixels_of(ids: npt.NDArray[np.uint64], values: npt.NDArray[np.float32], size: int, name: str) -> npt.NDArray[np.float32]:
     """The pixels of an image from its voxels, what shares an id added up."""
     if len(ids) and int(ids.max()) >= size:
         raise UserError(

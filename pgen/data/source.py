@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pgen.data import arrays, codes, hdf5, larcv, larcv3, mnist, png, simulate, store
 from pgen.data.images import ImageSet, subset
 from pgen.data.kinds import kind_of
+from pgen.data.reading import reading
 from pgen.errors import UserError
 
 SCHEMES: Mapping[str, Callable[..., ImageSet]] = {"mnist": mnist.open_mnist_scheme, "simulate": simulate.open_simulated}
@@ -102,10 +103,17 @@ def _reader(path: Path, src: str) -> Callable[..., ImageSet]:
         return mnist.open_mnist if mnist.has_idx(path) else png.open_pngs
     kind = kind_of(path, src)
     if kind == "hdf5":
-        if (store.format_of(path) or "").startswith(store.FAMILY):
-            return store.open_store
-        return larcv3.open_larcv3 if larcv3.is_larcv3(path) else hdf5.open_hdf5
+        return _hdf5_reader(path, src)
     return {"root": larcv.open_root, "npy": arrays.open_npy, "npz": arrays.open_npz, "pt": arrays.open_pt}[kind]
+
+
+def _hdf5_reader(path: Path, src: str) -> Callable[..., ImageSet]:
+    import h5py
+
+    with reading(src, "HDF5"), h5py.File(path, "r") as file:
+        if store.is_store(file):
+            return store.open_store
+        return larcv3.open_larcv3 if larcv3.is_larcv3(file) else hdf5.open_hdf5
 
 
 def _converted(reader: Callable[..., Any], options: dict[str, str], src: str) -> dict[str, Any]:

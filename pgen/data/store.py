@@ -24,13 +24,9 @@ BLOCK, BLOCK_PIXELS = 256, 2**22
 HEADER = ("format", "unit", "shape", "count", "lit", "source")
 
 
-def format_of(path: Path) -> str | None:
-    """The attribute ``format`` of an HDF5 file, if it has one."""
-    import h5py
-
-    with reading(str(path), "HDF5"), h5py.File(path, "r") as file:
-        found = file.attrs.get("format")
-    return found if isinstance(found, str) else None
+def is_store(file: Any) -> bool:
+    """Whether an open HDF5 file is a store, of this version or another."""
+    return str(file.attrs.get("format", "")).startswith(FAMILY)
 
 
 def header_checksum(header: dict[str, Any], columns: dict[str, npt.NDArray]) -> int:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen import __version__
-from pgen.data.images import ImageSet
+from pgen.data.hdf5_append import append
+from pgen.data.images import ImageSet, columns
 from pgen.data.lit import read_lit
 from pgen.data.store import FORMAT, HEADER, block_images, checksums, header_checksum
 from pgen.errors import UserError
@@ -18,6 +19,7 @@ from pgen.files import need_space
 
 #: Pixels of a compressed HDF5 chunk: few enough that one image is read soon.
 CHUNK = 2**14
+COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
 def write_store(path: Path, pieces: Iterable[ImageSet]) -> None:
@@ -25,19 +27,19 @@ def write_store(path: Path, pieces: Iterable[ImageSet]) -> None:
     import h5py
 
     with h5py.File(path, "w") as file:
-        columns: dict[str, list[npt.NDArray]] = {"offsets": [np.zeros(1, np.int64)]}
+        beside: dict[str, list[npt.NDArray]] = {"offsets": [np.zeros(1, np.int64)]}
         checks: list[tuple[int, int]] = []
         running, count, total, first = (0, 0), 0, 0, None
         for piece in pieces:
             first = first or piece
             lit = read_lit(piece, range(len(piece)))
-            for name, values in {"ids": piece.ids, "events": piece.events, **_labels(piece)}.items():
-                columns.setdefault(name, []).append(values)
-            columns["offsets"].append(total + lit.offsets[1:])
+            for name, values in columns(piece).items():
+                beside.setdefault(name, []).append(values)
+            beside["offsets"].append(total + lit.offsets[1:])
             lit = lit._replace(place=lit.place.astype(_place_type(piece)))
             need_space(path, lit.place.nbytes + lit.value.nbytes)
-            _append(file, "place", lit.place)
-            _append(file, "charge", lit.value)
+            append(file, "place", lit.place, chunk=CHUNK, **COMPRESSION)
+            append(file, "charge", lit.value, chunk=CHUNK, **COMPRESSION)
             block = block_images(piece.shape)
             for start in range(-(count % block), len(piece), block):
                 part = slice(lit.offsets[max(start, 0)], lit.offsets[min(start + block, len(piece))])
@@ -50,18 +52,14 @@ def write_store(path: Path, pieces: Iterable[ImageSet]) -> None:
         if count % block_images(first.shape):
             checks.append(running)
         header = dict(zip(HEADER, (FORMAT, first.unit, list(first.shape), count, total, first.name), strict=True))
-        whole = {name: _storable(np.concatenate(parts), name, first.name) for name, parts in columns.items()}
+        whole = {name: _storable(np.concatenate(parts), name, first.name) for name, parts in beside.items()}
         whole["checks"] = np.array(checks, np.uint32)
         need_space(path, sum(values.nbytes for values in whole.values()))
         for name, values in whole.items():
             if values.dtype.kind == "S":
                 values = values.astype(h5py.string_dtype("utf-8", values.dtype.itemsize))  # or readers would take it for ASCII
-            file.create_dataset(name, data=values, compression="gzip", compression_opts=1, shuffle=True)
+            file.create_dataset(name, data=values, **COMPRESSION)
         file.attrs.update(header | {"checksum": header_checksum(header, whole), "pgen_version": __version__})
-
-
-def _labels(piece: ImageSet) -> dict[str, npt.NDArray]:
-    return {f"labels/{name}": np.asarray(values) for name, values in piece.labels.items()}
 
 
 def _place_type(piece: ImageSet) -> type[np.unsignedinteger[Any]]:
@@ -82,14 +80,3 @@ def _storable(values: npt.NDArray, column: str, name: str) -> npt.NDArray:
     if values.dtype.kind not in "biuf":
         raise UserError(f"{name}: {column} holds values of {values.dtype}, wanted numbers or text; leave them out.")
     return values
-
-
-def _append(file: Any, name: str, values: npt.NDArray) -> None:
-    if name not in file:
-        file.create_dataset(
-            name, (0,), values.dtype, maxshape=(None,), chunks=(CHUNK,), compression="gzip", compression_opts=1, shuffle=True
-        )
-    dataset = file[name]
-    start = len(dataset)
-    dataset.resize(start + len(values), axis=0)
-    dataset[start:] = values

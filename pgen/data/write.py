@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pgen.data.formats import Format
-from pgen.data.images import ImageSet, read_all, subset
+from pgen.data.images import ImageSet, columns, read_all, subset
 from pgen.data.larcv3_write import write_larcv3
+from pgen.data.parts import parts
 from pgen.data.png import COLUMNS, INDEX, read_index
 from pgen.data.store_write import write_store
 from pgen.errors import UserError
@@ -70,28 +70,23 @@ def write_images(path: str | Path, images: ImageSet | Iterable[ImageSet], *, for
 def _pieces(images: ImageSet | Iterable[ImageSet], path: Path) -> Iterator[ImageSet]:
     """The sets to write, cut small, all of the first one's shape, labels and unit."""
     first: ImageSet | None = None
-    for part in [images] if hasattr(images, "read") else images:  # type: ignore[list-item]
-        first = first or part  # type: ignore[assignment]
+    for given in [images] if hasattr(images, "read") else images:  # type: ignore[list-item]
+        first = first or given  # type: ignore[assignment]
         assert first is not None
-        if (part.shape, set(part.labels), part.unit) != (first.shape, set(first.labels), first.unit):  # type: ignore[union-attr]
+        if (given.shape, set(given.labels), given.unit) != (first.shape, set(first.labels), first.unit):  # type: ignore[union-attr]
             raise UserError(f"{path}: the sets to write differ in shape, labels or unit; write them to different files.")
-        step = max(1, 2**25 // (4 * int(np.prod(first.shape))))
-        for start in range(0, len(part), step):  # type: ignore[arg-type]
-            yield subset(part, range(start, min(start + step, len(part))))  # type: ignore[arg-type]
+        for part in parts(given):  # type: ignore[arg-type]
+            yield subset(given, part)  # type: ignore[arg-type]
     if first is None:
         raise UserError(f"{path}: there are no images to write; nothing was written.")
 
 
-def _columns(piece: ImageSet) -> dict[str, npt.NDArray]:
-    return {"ids": piece.ids, "events": piece.events, **{f"labels/{key}": values for key, values in piece.labels.items()}}
-
-
 def _write_npz(path: Path, pieces: Iterator[ImageSet]) -> None:
-    parts = [(read_all(piece), _columns(piece), piece.unit) for piece in pieces]
-    columns = {key: np.concatenate([part[1][key] for part in parts]) for key in parts[0][1]}
+    found = [(read_all(piece), columns(piece), piece.unit) for piece in pieces]
+    beside = {key: np.concatenate([part[1][key] for part in found]) for key in found[0][1]}
     with path.open("wb") as stream:  # a stream, because savez adds .npz to a path
         np.savez_compressed(
-            stream, allow_pickle=False, images=np.concatenate([part[0] for part in parts]), unit=np.asarray(parts[0][2]), **columns
+            stream, allow_pickle=False, images=np.concatenate([part[0] for part in found]), unit=np.asarray(found[0][2]), **beside
         )
 
 

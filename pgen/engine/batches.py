@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from typing import Any
@@ -38,19 +38,18 @@ class Batches:
                 f"--batch-size {size} is larger than the {len(data)} samples, and --drop-last leaves no batch; lower one or drop the other."
             )
         self._data, self._settings, self._device = data, settings, device
-        self._here: Tensor | LitSamples | None = None
+        self._here: Callable[[Tensor], Tensor] | None = None  # indices to a batch, where all data are on the device
         room = free_memory(device) / 2 if settings.num_workers == 0 else 0
         if data.lit_nbytes is not None and 4 * data.lit_nbytes <= data.nbytes and data.lit_nbytes <= room:
-            self._here = LitSamples(data.lit(), data.info.shape, device)
+            self._here = LitSamples(data.lit(), data.info.shape, device).__getitem__
         elif data.nbytes <= room:
-            self._here = data.tensor().to(device)
+            samples = data.tensor().to(device)
+            self._here = lambda indices: samples[indices.to(device)]
 
     def stream(self, step: int) -> Generator[Tensor]:
         """The batches of step, step + 1, ... without end. Close it to end the loader's processes."""
         if self._here is not None:
-            dense = isinstance(self._here, Tensor)
-            for indices in self._order(step):
-                yield self._here[indices.to(self._device) if dense else indices]
+            yield from map(self._here, self._order(step))
         else:
             yield from self._load(self._order(step))
 

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from pgen.data.codes import Codes
 from pgen.data.images import ArrayImages, FloatArray, subset
 from pgen.data.write import write_images
-from pgen.engine import checkpoint as checkpoints
 from pgen.engine.program import save_program
 from pgen.engine.reconstruct import can_reconstruct, images_for, reconstruct
 from pgen.engine.requests import DeployRequest
 from pgen.engine.run import Run
-from pgen.engine.weights import digest, read_header
+from pgen.engine.weights import digest
 from pgen.errors import UserError
 from pgen.files import refuse_existing
 from pgen.metrics.images import ratio
@@ -30,9 +29,9 @@ SHOWN = 8
 
 def deploy(run: Run, request: DeployRequest) -> list[Path]:
     """codes.pt, decoder and reconstructions for a model with ``encode`` and ``decode``; generator.pt2 for one with ``noise``."""
-    model = run.load_model(request.checkpoint)
+    model, step = run.load(request.checkpoint)
     if can_reconstruct(model):
-        return _deploy_encoder(run, model, request)
+        return _deploy_encoder(run, model, step, request)
     if callable(getattr(model, "noise", None)):
         return _deploy_generator(run, model, request)
     raise UserError(
@@ -40,7 +39,7 @@ def deploy(run: Run, request: DeployRequest) -> list[Path]:
     )
 
 
-def _deploy_encoder(run: Run, model: nn.Module, request: DeployRequest) -> list[Path]:
+def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployRequest) -> list[Path]:
     if request.decoder is not None:
         raise UserError(f"--decoder {request.decoder}: {run.plugin.spec.name!r} decodes its own codes; leave --decoder out.")
     out = request.out
@@ -65,7 +64,7 @@ def _deploy_encoder(run: Run, model: nn.Module, request: DeployRequest) -> list[
             run.reporter.tick(batch.indices.stop, len(images))
 
     write_images(paths[2], rebuilt(), overwrite=True)
-    run.save_weights(model.state_dict(), _step(run, request.checkpoint), paths[1])
+    run.save_weights(model.state_dict(), step, paths[1])
     encoder = {"run": str(run.folder.path), "model": run.plugin.spec.name, "weights": digest(paths[1]), "file": paths[1].name}
     source = {"name": images.name, "fingerprint": images.fingerprint}
     Codes.of(torch.cat(codes), list(map(str, images.ids)), source, encoder).save(paths[0], overwrite=True)
@@ -74,12 +73,6 @@ def _deploy_encoder(run: Run, model: nn.Module, request: DeployRequest) -> list[
     mse, zero = (float(np.average(values, weights=sizes)) for values in zip(*((r.mse, r.predict_zero_mse) for r in results), strict=True))
     run.reporter.message(f"{len(images)} images: MSE {mse:.4g} {images.unit}², {ratio(mse, zero):.3f} of predicting no charge")
     return paths
-
-
-def _step(run: Run, checkpoint: str) -> int:
-    if checkpoint == "best":
-        return read_header(run.folder.weights).step
-    return checkpoints.load(run.folder).step if checkpoint == "last" else int(checkpoint)
 
 
 def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest) -> list[Path]:

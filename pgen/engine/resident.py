@@ -1,4 +1,4 @@
-"""Training data that live on the device as a whole: dense, or as their lit pixels."""
+"""Training data that live on the device as a whole, by their lit pixels."""
 
 from __future__ import annotations
 

@@ -152,9 +152,13 @@ class Run:
 
     def load_model(self, checkpoint: str = "best") -> nn.Module:
         """The trained model in evaluation mode: ``best``, ``last``, or a step that has a checkpoint."""
+        return self.load(checkpoint)[0]
+
+    def load(self, checkpoint: str = "best") -> tuple[nn.Module, int]:
+        """:meth:`load_model`, and after how many steps the model was so."""
         if checkpoint == "best":
-            model, _ = load_module(self.folder.weights)
-            return model.to(self.device)
+            model, header = load_module(self.folder.weights)
+            return model.to(self.device), header.step
         if checkpoint != "last" and not checkpoint.isdecimal():
             raise UserError(
                 f"--checkpoint {checkpoint}: wanted best, last or a step; {self.folder.path} has {checkpoints.steps(self.folder)}."
@@ -162,7 +166,7 @@ class Run:
         state = checkpoints.load(self.folder, None if checkpoint == "last" else int(checkpoint))
         model = self.new_model()
         load_state(model, state.model, checkpoints.path_of(self.folder, state.step))
-        return model.eval()
+        return model.eval(), state.step
 
     def save_weights(self, state: dict[str, Any], step: int, path: Path | None = None) -> None:
         """Write a model's state as a weights file: all that is needed to use the model."""

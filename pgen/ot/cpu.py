@@ -52,14 +52,15 @@ def costs_cpu(x: Tensor, targets: Targets, cost: str, first: int, last: int) -> 
     if targets.sparse:
         columns = np.ascontiguousarray(problem.x.T)
         out = np.empty((last - first, len(x)), np.float32)
-        kernels.sparse_costs(problem, out, first, columns, 0, 0)
-        list(_pool(_threads()).map(lambda a, b: kernels.sparse_costs(problem, out, first, columns, a, b), bounds[:-1], bounds[1:]))
+        kernel = lambda a, b: kernels.sparse_costs(problem, out, first, columns, a, b)  # noqa: E731
+    else:
+        out = np.empty((len(x), last - first), np.float32)
+        kernel = lambda a, b: kernels.dense_l1(problem, out, first, a, b)  # noqa: E731
+    kernel(0, 0)
+    list(_pool(_threads()).map(kernel, bounds[:-1], bounds[1:]))
+    if targets.sparse:
         out = np.maximum(out, 0).T
-        return torch.from_numpy(np.sqrt(out) if cost == "l2" else out)
-    out = np.empty((len(x), last - first), np.float32)
-    kernels.dense_l1(problem, out, first, 0, 0)
-    list(_pool(_threads()).map(lambda a, b: kernels.dense_l1(problem, out, first, a, b), bounds[:-1], bounds[1:]))
-    return torch.from_numpy(out)
+    return torch.from_numpy(np.sqrt(out) if cost == "l2" else out)
 
 
 def _problem(x: NDArray[np.float32], targets: Targets, psi: NDArray[np.float32], cost: str) -> Problem:

@@ -72,7 +72,7 @@ def dense(problem, found, first, last):
     """Any cost to dense targets, four samples by four targets at a time, so that each number is loaded once for four terms."""
     x_norms, norms = problem.x_norms, problem.norms
     samples, size = problem.x.shape
-    chunk = min(RUN, max(4, CACHE // (16 * size) * 4))
+    chunk = _chunk(size)
     costs = np.empty((4, chunk + 3), np.float32)
     for start in range(first, last, chunk):
         stop = min(start + chunk, last)
@@ -88,7 +88,7 @@ def dense(problem, found, first, last):
 def dense_l1(problem, out, origin, first, last):
     """l1 to dense targets ``first`` to ``last``, into the columns of ``out`` (B, …) from ``first - origin`` on."""
     samples, size = problem.x.shape
-    chunk = min(RUN, max(4, CACHE // (16 * size) * 4))
+    chunk = _chunk(size)
     costs = np.empty((4, chunk + 3), np.float32)
     for start in range(first, last, chunk):
         stop = min(start + chunk, last)
@@ -96,6 +96,12 @@ def dense_l1(problem, out, origin, first, last):
             _tiles(problem, costs, i, start, stop)
             for a in range(min(4, samples - i)):
                 out[i + a, start - origin : stop - origin] = costs[a, : stop - start]
+
+
+@njit(inline="always")
+def _chunk(size):
+    """Targets of ``size`` values that stay in a core's cache while all samples pass."""
+    return min(RUN, max(4, CACHE // (16 * size) * 4))
 
 
 @njit(inline="always")

@@ -32,9 +32,9 @@ class Sinkhorn:
     times as many; but the smoothing leaves a bias, so that ascent must take over in the end.
 
     margin: mean difference between the values of a sample's nearest target and its second. psi: (N,) the potential to start from, and the
-    one found last. It rises by no more than the lists reach between two sets of lists,
-    since a target beyond their reach would seem to be wanted by no sample. Of targets shared out to ranks, ``mass`` and ``psi`` belong to
-    those here; every rank takes in its own samples, equally many.
+    one found last. It rises by no more than the lists reach between two sets of lists, since a target beyond their reach would seem to be
+    wanted by no sample. Of targets shared out to ranks, ``mass`` and ``psi`` belong to those here; every rank takes in its own samples,
+    equally many.
     """
 
     def __init__(self, targets: Targets, cost: str, psi: Tensor, mass: Tensor, length: int) -> None:
@@ -42,8 +42,7 @@ class Sinkhorn:
         self.psi, self.mass = psi.clone(), mass
         self.seen, self.margin, self._due = 0, 0.0, FIRST * targets.total
         self._lists: list[tuple[Tensor, Tensor]] = []
-        self._new: list[tuple[Tensor, Tensor]] = []
-        self._gaps: list[Tensor] = []
+        self._new: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
     def full(self) -> bool:
@@ -62,9 +61,8 @@ class Sinkhorn:
         if self.length < self.targets.total:
             # All of those that tie for the last place or none, whichever of them a rank has found.
             cost = cost.masked_fill((value >= last) & (value > first), torch.inf)
-        self._new.append((index.int(), cost))
         second = everywhere.kthvalue(min(2, self.length), dim=1, keepdim=True).values
-        self._gaps.append(torch.cat([second - first, last - first], 1))
+        self._new.append((index.int(), cost, torch.cat([second - first, last - first], 1)))
         self.seen += len(x)
         if self.seen >= self._due:
             self.solve()
@@ -74,12 +72,11 @@ class Sinkhorn:
         """Find psi for all samples so far."""
         if not self._new:
             return
-        index, cost = (torch.cat(parts) for parts in zip(*self._new, strict=True))
+        index, cost, gaps = (torch.cat(parts) for parts in zip(*self._new, strict=True))
+        self._new = []
         rows = max(1, BLOCK // self.length)
         self._lists += zip(index.split(rows), cost.split(rows), strict=True)
-        gaps = torch.cat(self._gaps)
         self.margin, reach = float(gaps[:, 0].mean()), float(gaps[:, 1].median())
-        self._new, self._gaps = [], []
         self._due = GROWTH * self.seen
         crowding = self.targets.total / self.seen
         width = SMOOTHING * reach / (1 + 1 / crowding) ** 0.5

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 from pgen.data import open_images, read_all
 from pgen.data.memberwise import decode_clusters, decode_sparse
 from pgen.errors import UserError
+from tests.data.damage import damage
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
 RECT = CONTAINERS / "larcv2_rect.root"
@@ -130,37 +129,6 @@ def test_decoding_clusters_takes_every_byte_or_refuses(projections: list, width:
             decode_clusters(wrong, len(projections))
 
 
-CORRUPT = """
-import sys
-from pathlib import Path
-import numpy as np
-from pgen.data import open_images, read_all
-from pgen.errors import UserError
-
-source, folder, seed, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-whole, random = source.read_bytes(), np.random.default_rng(seed)
-refused = 0
-for k in range(count):
-    broken = bytearray(whole)
-    if k % 4 == 0:
-        del broken[random.integers(len(broken)) :]
-    else:
-        for at in random.integers(len(broken), size=random.integers(1, 30)):
-            broken[at] ^= 1 << random.integers(8)
-    bad = folder / f"bad-{seed}{source.suffix}"
-    bad.write_bytes(broken)
-    for product in sys.argv[5:]:
-        try:
-            images = open_images(f"{bad}:{product}")
-            pixels = read_all(images)
-            assert pixels.shape == (len(images), *images.shape) and np.isfinite(pixels).all()
-        except UserError as error:
-            assert str(error).count("\\n") == 0
-            refused += 1
-print(refused)
-"""
-
-
 @pytest.mark.parametrize(
     ("file", "products"),
     [
@@ -170,7 +138,5 @@ print(refused)
     ],
 )
 def test_damaged_files_are_refused_or_finite(file: str, products: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "-c", CORRUPT, CONTAINERS / file, tmp_path, "0", "150", *products]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout) > 5
+    options = tuple(products)
+    assert damage(CONTAINERS / file, tmp_path, seed=0, count=150, every=4, flips=29, judge="finite", options=options) > 5

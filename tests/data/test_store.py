@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -22,6 +20,7 @@ from pgen.engine.data import open_training_data
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError
 from pgen.plugins import registry
+from tests.data.damage import damage
 from tests.data.test_lit import stacks
 
 DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
@@ -131,47 +130,10 @@ def test_checksums_alone_do_not_make_pixels(tmp_path: Path, monkeypatch: pytest.
             open_images(str(tmp_path / "x.h5")).read([0])
 
 
-CORRUPT = """
-import sys
-import numpy as np
-from pathlib import Path
-from pgen.data import open_images, read_all
-from pgen.errors import UserError
-
-path, seed, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-whole, random = path.read_bytes(), np.random.default_rng(seed)
-images = open_images(str(path))
-truth = read_all(images)
-refused = 0
-for k in range(count):
-    broken = bytearray(whole)
-    if k % 5 == 0:
-        del broken[random.integers(len(broken)) :]
-    else:
-        for at in random.integers(len(broken), size=random.integers(1, 4)):
-            broken[at] ^= 1 << random.integers(8)
-    bad = path.with_name(f"bad-{seed}.h5")
-    bad.write_bytes(broken)
-    try:
-        found = open_images(str(bad))
-        same = np.array_equal(read_all(found), truth) and found.unit == images.unit
-        same = same and all(np.array_equal(getattr(found, name), getattr(images, name)) for name in ("ids", "events"))
-        assert same and all(np.array_equal(found.labels[name], values) for name, values in images.labels.items()), k
-    except UserError as error:
-        assert str(error).count("\\n") == 0
-        refused += 1
-print(refused)
-"""
-
-
 def test_a_damaged_store_is_exact_or_refused(tmp_path: Path) -> None:
     path = write_images(tmp_path / "x.h5", example())
     for seed in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", CORRUPT, path, str(seed), "300"], capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        assert 60 < int(done.stdout) <= 300
+        assert 60 < damage(path, tmp_path, seed=seed, count=300, every=5, flips=3, judge="exact") <= 300
 
 
 def test_batches_by_lit_pixels_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
