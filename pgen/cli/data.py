@@ -43,17 +43,17 @@ def simulate(
     size: Annotated[int, typer.Option(min=8, help="Rows and columns.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
     particles: Annotated[str, typer.Option(help="Kinds, joined by +.")] = "e+gamma+mu+pi+p",
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes that simulate. [default: one a core]", show_default=False)] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate single particles in liquid argon (a toy, for trying things)."""
     from pgen.data import write_images
-    from pgen.data.simulate import simulate as run
-    from pgen.files import refuse_existing
+    from pgen.data.processes import cores
+    from pgen.data.simulate import Settings, simulate_parts
 
-    refuse_existing(out, overwrite=overwrite)
+    settings = Settings((size, size), seed, particles.split("+"))
     with progress_bar("simulating") as tick:
-        images = run(n, size=size, seed=seed, particles=tuple(particles.split("+")), progress=tick)
-    write_images(out, images, overwrite=overwrite)
+        write_images(out, simulate_parts(n, settings, processes=processes or cores(), progress=tick), overwrite=overwrite)
     console.print(f"{n} images: {out}", markup=False, highlight=False)
 
 

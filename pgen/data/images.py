@@ -105,6 +105,36 @@ class ArrayImages(Described):
         return self.images[np.asarray(indices, dtype=np.int64)]
 
 
+class LitImages(Described):
+    """An ImageSet in memory of lit pixels alone: of (channels, rows, columns) ``shape``."""
+
+    def __init__(
+        self,
+        lit: Lit,
+        shape: tuple[int, int, int],
+        *,
+        name: str,
+        ids: npt.NDArray | None = None,
+        labels: Mapping[str, npt.NDArray] | None = None,
+        unit: str = "ADC",
+    ) -> None:
+        self._lit, self.shape, self.name, self.unit = lit, shape, name, unit
+        self.lit_counts = np.diff(lit.offsets)
+        self.ids = np.asarray(np.arange(len(self)) if ids is None else ids).astype(str)
+        self.events = self.ids
+        self.labels: Mapping[str, npt.NDArray] = dict(labels or {})
+
+    def __len__(self) -> int:
+        return len(self.lit_counts)
+
+    def read(self, indices: Indices) -> FloatArray:
+        return self.lit(indices).dense(self.shape)
+
+    def lit(self, indices: Indices) -> Lit:
+        """Their lit pixels."""
+        return self._lit.take(np.arange(len(self))[np.asarray(indices, dtype=np.int64)])
+
+
 class Subset(Described):
     """The images of ``parent`` at ``indices``, in that order, still read on demand."""
 

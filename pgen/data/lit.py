@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -28,6 +28,19 @@ class Lit(NamedTuple):
         at = np.flatnonzero(flat != 0)  # of truth values, which it is made for
         size = int(np.prod(pixels.shape[1:]))
         return cls(np.searchsorted(at, size * np.arange(len(pixels) + 1)), at % size, flat[at].astype(np.float32, copy=False))
+
+    @classmethod
+    def join(cls, parts: Sequence[Lit]) -> Lit:
+        """One after the other."""
+        counts = [np.zeros(1, np.int64), *(np.diff(part.offsets) for part in parts)]
+        return cls(np.cumsum(np.concatenate(counts)), *(np.concatenate([part[k] for part in parts]) for k in (1, 2)))
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Lit:
+        """Those of the images at ``indices``, in that order."""
+        counts = np.diff(self.offsets)[indices]
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        at = np.repeat(self.offsets[indices] - offsets[:-1], counts) + np.arange(offsets[-1])
+        return Lit(offsets, self.place[at], self.value[at])
 
     def dense(self, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
         """(n, *shape) all pixels."""

@@ -9,14 +9,18 @@ A photon converts at its vertex.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
-from scipy.special import ndtr
 
 from pgen.data import physics
 from pgen.data.cascade import Rays, transport
-from pgen.data.images import ArrayImages, FloatArray
+from pgen.data.images import LitImages
+from pgen.data.lit import Lit
+from pgen.data.processes import ordered
+from pgen.data.response import picture
 from pgen.errors import UserError
 
 #: name -> (PDG number, mass in MeV, default momentum range in MeV/c: tracks and showers a few to some tens of cm long)
@@ -29,11 +33,40 @@ PARTICLES = {
 }
 BLOCK = 256  #: images simulated together, from one seed: image i does not depend on n
 GAIN = 1 / 310  #: ADC for one electron: a minimum-ionising track along 0.3 cm gives about 60 ADC
-DRIFT_SPEED = 0.11  #: cm / us, MicroBooNE
 LONGEST_DRIFT = 256.0  #: cm, MicroBooNE
-#: cm2 / us, longitudinal and transverse diffusion: MicroBooNE, JINST 16 P09025 (2021), and its transverse counterpart
-DIFFUSION = (3.7e-6, 5.9e-6)
-SHAPING = 0.15  #: cm; width along the drift that the electronics' shaping leaves
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What :func:`simulate` takes besides the number of images."""
+
+    size: tuple[int, int] = (64, 64)
+    seed: int = 0
+    particles: Sequence[str] = tuple(PARTICLES)
+    momentum: tuple[float, float] | None = None
+    pitch_cm: float = 0.3
+    noise: float = 1.5
+    threshold: float = 10.0
+
+    def check(self, n: int) -> None:
+        """UserError where something does not fit."""
+        unknown = [particle for particle in self.particles if particle not in PARTICLES]
+        if unknown or not self.particles:
+            raise UserError(f"simulate: particles {', '.join(unknown) or 'none'} are not known, wanted some of {'+'.join(PARTICLES)}.")
+        if self.momentum is not None and not 1 <= self.momentum[0] <= self.momentum[1] <= 1e5:
+            low, high = self.momentum
+            raise UserError(f"simulate: momentum {low:g}-{high:g} does not fit, wanted LOW-HIGH from 1 to 100000 MeV/c.")
+        for what, value, least in (
+            ("n", n, 1),
+            ("rows", self.size[0], 8),
+            ("columns", self.size[1], 8),
+            ("pitch_cm", self.pitch_cm, 0.01),
+            ("noise", self.noise, 0),
+            ("threshold", self.threshold, 0),
+            ("seed", self.seed, 0),
+        ):
+            if not (math.isfinite(value) and value >= least):
+                raise UserError(f"simulate: {what}={value} does not fit, wanted at least {least}.")
 
 
 def simulate(
@@ -46,27 +79,33 @@ def simulate(
     pitch_cm: float = 0.3,
     noise: float = 1.5,
     threshold: float = 10.0,
-    progress: Callable[[int, int], None] | None = None,
-) -> ArrayImages:
+) -> LitImages:
     """``n`` images of one particle each, whole ADC counts, (1, rows, columns) with row = tick and column = wire, both ``pitch_cm`` apart.
 
     ``particles``: e, gamma, mu, pi, p, equally likely. ``momentum`` (low, high) in MeV/c is drawn evenly; the default is a range for each
     particle. ``noise`` is the rms in ADC; pixels below ``threshold`` ADC become 0. Labels: ``pdg`` (int), ``momentum`` (MeV/c).
-    The same arguments give the same bytes, and image i is the same for every n. ``progress(done, total)``. UserError on bad arguments.
+    The same arguments give the same bytes, and image i is the same for every n. UserError on bad arguments.
     """
-    rows, columns = (size, size) if isinstance(size, int) else size
-    _check(n, rows, columns, particles, momentum, pitch_cm, noise, threshold, seed)
-    images, pdgs, momenta = [], [], []
-    for start in range(0, n, BLOCK):
-        rng = np.random.default_rng([seed, start // BLOCK])
-        pixels, pdg, p = _block(rng, (rows, columns), particles, momentum, pitch_cm, noise, threshold)
-        keep = min(BLOCK, n - start)
-        images.append(pixels[:keep])
-        pdgs.append(pdg[:keep])
-        momenta.append(p[:keep])
+    settings = Settings((size, size) if isinstance(size, int) else size, seed, particles, momentum, pitch_cm, noise, threshold)
+    parts = list(simulate_parts(n, settings))
+    labels = {name: np.concatenate([part.labels[name] for part in parts]) for name in parts[0].labels}
+    return LitImages(Lit.join([part.lit(range(len(part))) for part in parts]), parts[0].shape, name="simulate", labels=labels)
+
+
+def simulate_parts(
+    n: int, settings: Settings, *, processes: int = 1, progress: Callable[[int, int], None] | None = None
+) -> Iterator[LitImages]:
+    """The images of :func:`simulate`, up to 256 at a time, for :func:`pgen.data.write.write_images`.
+
+    Made by ``processes`` processes, which does not change them. ``progress(done, total)`` is called before each part but the first.
+    """
+    settings.check(n)
+    calls = [(settings, start // BLOCK, min(BLOCK, n - start)) for start in range(0, n, BLOCK)]
+    made = ordered(_part, calls, min(processes, len(calls)))
+    for (_, block, _), part in zip(calls, made, strict=True):
+        yield part
         if progress:
-            progress(start + keep, n)
-    return ArrayImages(np.concatenate(images), name="simulate", labels={"pdg": np.concatenate(pdgs), "momentum": np.concatenate(momenta)})
+            progress(block * BLOCK + len(part), n)
 
 
 def open_simulated(
@@ -81,7 +120,7 @@ def open_simulated(
     pitch_cm: float = 0.3,
     noise: float = 1.5,
     threshold: float = 10.0,
-) -> ArrayImages:
+) -> LitImages:
     """The source ``simulate:n=2000,size=64,seed=1,particles=e+mu,momentum=100-300``; size may be ROWSxCOLUMNS."""
     try:
         edges = [int(edge) for edge in size.split("x")]
@@ -108,52 +147,17 @@ def open_simulated(
     return images
 
 
-def _check(
-    n: int,
-    rows: int,
-    columns: int,
-    particles: Sequence[str],
-    momentum: tuple[float, float] | None,
-    pitch_cm: float,
-    noise: float,
-    threshold: float,
-    seed: int,
-) -> None:
-    unknown = [particle for particle in particles if particle not in PARTICLES]
-    if unknown or not particles:
-        raise UserError(f"simulate: particles {', '.join(unknown) or 'none'} are not known, wanted some of {'+'.join(PARTICLES)}.")
-    if momentum is not None and not 1 <= momentum[0] <= momentum[1] <= 1e5:
-        raise UserError(f"simulate: momentum {momentum[0]:g}-{momentum[1]:g} does not fit, wanted LOW-HIGH from 1 to 100000 MeV/c.")
-    for what, value, least in (
-        ("n", n, 1),
-        ("rows", rows, 8),
-        ("columns", columns, 8),
-        ("pitch_cm", pitch_cm, 0.01),
-        ("noise", noise, 0),
-        ("threshold", threshold, 0),
-        ("seed", seed, 0),
-    ):
-        if not (math.isfinite(value) and value >= least):
-            raise UserError(f"simulate: {what}={value} does not fit, wanted at least {least}.")
-
-
-def _block(
-    rng: np.random.Generator,
-    size: tuple[int, int],
-    particles: Sequence[str],
-    momentum: tuple[float, float] | None,
-    pitch: float,
-    noise: float,
-    threshold: float,
-) -> tuple[FloatArray, np.ndarray, np.ndarray]:
-    """BLOCK images (BLOCK, rows, columns) with their PDG numbers and momenta."""
-    species = rng.integers(len(particles), size=BLOCK)
-    pdg, mass, spans = (np.array(column) for column in zip(*(PARTICLES[particle] for particle in particles), strict=True))
-    low, high = (spans if momentum is None else np.broadcast_to(momentum, spans.shape))[species].T
+def _part(settings: Settings, block: int, keep: int) -> LitImages:
+    """The first ``keep`` of the BLOCK images of a block, which come from one seed."""
+    rng, pitch = np.random.default_rng([settings.seed, block]), settings.pitch_cm
+    species = rng.integers(len(settings.particles), size=BLOCK)
+    kinds = (PARTICLES[particle] for particle in settings.particles)
+    pdg, mass, spans = (np.array(column) for column in zip(*kinds, strict=True))
+    low, high = (spans if settings.momentum is None else np.broadcast_to(settings.momentum, spans.shape))[species].T
     p = rng.uniform(low, high)
     kinetic = np.sqrt(p**2 + mass[species] ** 2) - mass[species]
 
-    extent = (size[0] * pitch, size[1] * pitch)
+    extent = (settings.size[0] * pitch, settings.size[1] * pitch)
     direction = rng.standard_normal((BLOCK, 3))
     direction[:, 1] *= 0.5  # detectors are longer than high and beams go along them: fewer tracks point across the picture
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -164,35 +168,16 @@ def _block(
     rays = Rays(np.arange(BLOCK), mass[species].astype(float), kinetic, position, direction)
     image, at, energy, loss = transport(rays, extent, pitch / 2, rng)
     charge = energy / physics.ION_WORK * physics.recombination(loss) * GAIN
-    pixels = _project(image, at[:, [0, 2]] / pitch, charge, size)
-    pixels = _diffuse(pixels, rng.uniform(0, LONGEST_DRIFT, BLOCK), pitch)
-    pixels = np.rint(pixels + noise * rng.standard_normal(pixels.shape))
-    return np.where(pixels >= threshold, pixels, 0).astype(np.float32), pdg[species], p
+    drift = rng.uniform(0, LONGEST_DRIFT, BLOCK)
 
-
-def _project(image: np.ndarray, at: np.ndarray, charge: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Charge summed in pixels, each deposit shared between the four nearest pixel centres, so that steps leave no pattern."""
-    corner = np.floor(at - 0.5).astype(np.int64)
-    share = at - 0.5 - corner
-    flat = np.zeros(BLOCK * size[0] * size[1])
-    for dr in (0, 1):
-        for dc in (0, 1):
-            r, c = corner[:, 0] + dr, corner[:, 1] + dc
-            weight = np.abs(1 - dr - share[:, 0]) * np.abs(1 - dc - share[:, 1]) * charge
-            inside = (r >= 0) & (r < size[0]) & (c >= 0) & (c < size[1])
-            index = (image[inside] * size[0] + r[inside]) * size[1] + c[inside]
-            flat += np.bincount(index, weight[inside], minlength=flat.size)
-    return flat.reshape(BLOCK, *size)
-
-
-def _diffuse(pixels: np.ndarray, drift: np.ndarray, pitch: float) -> np.ndarray:
-    """Each image blurred by the diffusion over its drift length (cm); along the drift by the electronics' shaping too."""
-    for axis, constant, more in ((1, DIFFUSION[0], SHAPING), (2, DIFFUSION[1], 0.0)):
-        width = np.sqrt(2 * constant * drift / DRIFT_SPEED + more**2) / pitch + 1e-6
-        edges = np.arange(-2, 4) - 0.5
-        taps = np.diff(ndtr(edges[None] / width[:, None]), axis=1)
-        padded = np.pad(pixels, [(2, 2) if a == axis else (0, 0) for a in range(3)])
-        extent = pixels.shape[axis]
-        views = (padded[:, k : k + extent] if axis == 1 else padded[:, :, k : k + extent] for k in range(5))
-        pixels = sum(tap[:, None, None] * view for tap, view in zip(taps.T, views, strict=True))
-    return pixels
+    order = np.argsort(image, kind="stable")
+    ends = np.searchsorted(image[order], np.arange(1, BLOCK))
+    deposits = zip(np.split(at[order][:, [0, 2]] / pitch, ends), np.split(charge[order], ends), drift, strict=True)
+    lit = []
+    for each in islice(deposits, keep):
+        pixels = picture(*each, settings.size, pitch)
+        pixels = np.rint(pixels + settings.noise * rng.standard_normal(settings.size))
+        lit.append(Lit.of(np.where(pixels >= settings.threshold, pixels, 0)[None]))
+    number = block * BLOCK + np.arange(keep)
+    labels = {"pdg": pdg[species][:keep], "momentum": p[:keep]}
+    return LitImages(Lit.join(lit), (1, *settings.size), name="simulate", ids=number, labels=labels)

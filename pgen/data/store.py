@@ -98,13 +98,9 @@ class Store(Described):
         wanted, back = np.unique(np.arange(len(self))[np.asarray(indices, dtype=np.int64)], return_inverse=True)
         parts = list(self._runs(wanted))
         places, charges = (np.concatenate([part[k] for part in parts] or [np.zeros(0)]) for k in range(2))
-        counts = self.lit_counts[wanted]
-        if not np.array_equal(back, np.arange(len(wanted))):
-            starts = (np.cumsum(counts) - counts)[back]
-            counts = counts[back]
-            at = np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-            places, charges = places[at], charges[at]
-        return Lit(np.concatenate([[0], np.cumsum(counts)]), places.astype(np.int64), charges.astype(np.float32, copy=False))
+        offsets = np.concatenate([[0], np.cumsum(self.lit_counts[wanted])])
+        lit = Lit(offsets, places.astype(np.int64), charges.astype(np.float32, copy=False))
+        return lit if np.array_equal(back, np.arange(len(wanted))) else lit.take(back)
 
     def _runs(self, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray, npt.NDArray]]:
         """(places, charges) of ascending images, one run of neighbours within a block after the other."""

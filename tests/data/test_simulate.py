@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pgen.data import open_images, physics
+from pgen.data import open_images, physics, read_all
 from pgen.data.cascade import Rays, transport
 from pgen.data.simulate import BLOCK, PARTICLES, simulate
 from pgen.errors import UserError
@@ -13,15 +13,15 @@ from pgen.errors import UserError
 
 def test_same_seed_same_bytes_whatever_n() -> None:
     few, many = simulate(5, seed=3), simulate(BLOCK + 5, seed=3)
-    assert np.array_equal(few.images, many.images[:5]) and np.array_equal(few.labels["momentum"], many.labels["momentum"][:5])
-    assert np.array_equal(simulate(BLOCK + 5, seed=3).images, many.images)
-    assert not np.array_equal(simulate(5, seed=4).images, few.images)
+    assert np.array_equal(read_all(few), read_all(many)[:5]) and np.array_equal(few.labels["momentum"], many.labels["momentum"][:5])
+    assert np.array_equal(read_all(simulate(BLOCK + 5, seed=3)), read_all(many))
+    assert not np.array_equal(read_all(simulate(5, seed=4)), read_all(few))
 
 
 @pytest.mark.parametrize("particle", PARTICLES)
 def test_images_look_like_data(particle: str) -> None:
     images = simulate(BLOCK, seed=1, particles=[particle])
-    pixels = images.images[:, 0]
+    pixels = read_all(images)[:, 0]
     lit = (pixels > 0).mean((1, 2))
     assert images.shape == (1, 64, 64) and set(images.labels["pdg"]) == {PARTICLES[particle][0]}
     assert np.mean(lit == 0) < 0.02 and 0.01 < lit.mean() < 0.06

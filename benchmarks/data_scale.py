@@ -1,0 +1,76 @@
+"""How much memory does it take to simulate, divide and train on more images than fit into memory when dense?
+
+    python benchmarks/data_scale.py [--images 200000] [--size 512] [--steps 300]
+
+runs pgen data simulate, pgen data split and pgen train ae as a user would, one after the other, and notes for each the wall time and the
+highest memory of all its processes together (proportional set size, looked at five times a second). Writes results/data_scale.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import record
+
+
+def memory(process: int) -> int:
+    """Bytes of a process and all that came from it, what they share counted once."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    family = {process}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    total = 0
+    for each in family:
+        with suppress(OSError):
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+            total += next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return total
+
+
+def measured(*arguments: str, folder: Path) -> dict:
+    """Runs pgen with ``arguments``."""
+    began, peak = time.monotonic(), 0
+    with subprocess.Popen([sys.executable, "-m", "pgen", *arguments], cwd=folder) as process:
+        while process.poll() is None:
+            peak = max(peak, memory(process.pid))
+            time.sleep(0.2)
+    if process.returncode:
+        raise SystemExit(f"pgen {' '.join(arguments)} ended with {process.returncode}")
+    row = {"command": " ".join(["pgen", *arguments]), "seconds": round(time.monotonic() - began), "peak_gib": peak / 2**30}
+    print(row, flush=True)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=200_000)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=300)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        simulate = f"data simulate -n {given.images} --size {given.size} --seed 1 --out all.h5"
+        split = "data split all.h5 --held-out .1 --out data"
+        train = f"train ae --data data/train.h5 --depth 8 --n-layers 6 --batch-size 8 --max-steps {given.steps} --name big"
+        rows = [measured(*command.split(), folder=folder) for command in (simulate, split, train)]
+        size = (folder / "all.h5").stat().st_size
+    about = {
+        "what": "wall time and memory of a set larger than memory when dense", "images": given.images, "size": given.size,
+        "dense_gib": 4 * given.images * given.size**2 / 2**30, "store_gib": size / 2**30, "commands": rows,
+    }  # fmt: skip
+    print(json.dumps({key: about[key] for key in ("dense_gib", "store_gib")}))
+    record.write("data_scale", about, "h5py")
+
+
+if __name__ == "__main__":
+    main()
