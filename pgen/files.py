@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,11 @@ from pathlib import Path
 from typing import IO
 
 from pgen.errors import UserError
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """A key to sort names by, that puts "2.png" before "10.png"."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 @contextmanager

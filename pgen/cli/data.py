@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pgen.cli.console import console, progress_bar
 from pgen.cli.options import FileFormat
 
-app = typer.Typer(help="Look at, simulate, convert, crop and split images.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from pgen.data.formats import Format
+
+app = typer.Typer(help="Look at, simulate, convert, merge, crop, split and export images.", no_args_is_help=True)
 
 Source = Annotated[str, typer.Argument(help="Images: FILE, FOLDER, mnist or simulate, with options as SRC:key=value,key=value.")]
 DataRoot = Annotated[str | None, typer.Option(help="Folder in which a relative source is looked up.")]
@@ -19,7 +22,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 
 @app.callback()
 def _group() -> None:
-    """Look at, simulate, convert, crop and split images."""
+    """Look at, simulate, convert, merge, crop, split and export images."""
 
 
 @app.command()
@@ -90,37 +93,60 @@ def crop(
     console.print(f"{len(open_images(str(out.resolve())))} images: {out}", markup=False, highlight=False)
 
 
+Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Images, of one or of several sources of the same kind.")]
+Written = Annotated[Path, typer.Option(help="File to write: .h5 (a store), .npz, or no suffix for a folder of PNGs.")]
+
+
 @app.command()
-def convert(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Images, of one or of several sources of the same kind.")],
-    out: Annotated[Path, typer.Option(help="File to write: .h5 (a store), .npz, or no suffix for a folder of PNGs.")],
-    format: FileFormat = None,
+def convert(sources: Sources, out: Written, format: FileFormat = None, data_root: DataRoot = None, overwrite: Overwrite = False) -> None:
+    """Write images in another format, those of several sources into one file."""
+    _write(sources, out, format, data_root, overwrite)
+
+
+@app.command()
+def merge(sources: Sources, out: Written, data_root: DataRoot = None, overwrite: Overwrite = False) -> None:
+    """Write the images of several sources into one file."""
+    _write(sources, out, None, data_root, overwrite)
+
+
+@app.command()
+def export(
+    sources: Sources,
+    out: Annotated[Path, typer.Option(help="File to write: .h5 (LArCV3), .npz, or no suffix for a folder of PNGs.")],
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write images in another format, those of several sources into one file."""
+    """Write images for other programs: the same as convert, but that .h5 is LArCV3."""
+    _write(sources, out, "larcv3" if out.suffix.lower() in (".h5", ".hdf5") else None, data_root, overwrite)
+
+
+def _write(sources: list[str], out: Path, format: Format | None, data_root: str | None, overwrite: bool) -> None:
     from pgen.data import open_images, write_images
-    from pgen.data.merge import merge
+    from pgen.data.images import pieces
+    from pgen.data.joined import Joined
     from pgen.files import refuse_existing
 
     refuse_existing(out, overwrite=overwrite)
     sets = [open_images(source, data_root=data_root) for source in sources]
+    images = Joined(sets, " ".join(sources)) if len(sets) > 1 else sets[0]
     with progress_bar("writing") as tick:
-        write_images(out, merge(sets, tick), format=format, overwrite=overwrite)
-    console.print(f"{sum(map(len, sets))} images: {out}", markup=False, highlight=False)
+        write_images(out, pieces(images, tick), format=format, overwrite=overwrite)
+    console.print(f"{len(images)} images: {out}", markup=False, highlight=False)
 
 
 @app.command()
 def split(
     source: Source,
     out: Annotated[Path, typer.Option(help="Folder for train.h5 and held_out.h5.")],
-    held_out: Annotated[float, typer.Option(min=0, help="Events to hold out: a number, or a fraction below 1.")] = 0.2,
+    held_out: Annotated[float, typer.Option(min=0, help="Events (or values of --by) to hold out: a number, or a fraction below 1.")] = 0.2,
     seed: Annotated[int | None, typer.Option(min=0, help="Hold out random events. [default: the last ones]", show_default=False)] = None,
+    by: Annotated[str, typer.Option(help="What is never torn apart: event, or a label, such as file.")] = "event",
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Divide images into train and held-out, never tearing an event apart."""
     from pgen.data import open_images, subset, write_images
+    from pgen.data.images import pieces
     from pgen.data.split import split as divide
     from pgen.errors import UserError
     from pgen.files import refuse_existing
@@ -131,6 +157,7 @@ def split(
     amount = held_out if held_out < 1 else int(held_out)
     for name in ("train", "held_out"):
         refuse_existing(out / f"{name}.h5", overwrite=overwrite)  # both, before either is written
-    for name, indices in zip(("train", "held_out"), divide(images, amount, seed), strict=True):
-        path = write_images(out / f"{name}.h5", subset(images, indices), overwrite=overwrite)
+    for name, indices in zip(("train", "held_out"), divide(images, amount, seed, by), strict=True):
+        with progress_bar(f"writing {name}.h5") as tick:
+            path = write_images(out / f"{name}.h5", pieces(subset(images, indices), tick), overwrite=overwrite)
         console.print(f"{len(indices)} images: {path}", markup=False, highlight=False)

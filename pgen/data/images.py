@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -173,6 +173,14 @@ def chunks(images: ImageSet, bytes_each: int = BYTES) -> Iterator[FloatArray]:
     """All images in order, as (n, C, H, W) arrays of about ``bytes_each`` bytes."""
     for part in parts(images, bytes_each):
         yield images.read(part)
+
+
+def pieces(images: ImageSet, progress: Callable[[int, int], None] | None = None) -> Iterator[ImageSet]:
+    """Views of all images in order, for :func:`pgen.data.write.write_images`; ``progress(done, total)`` is called after each."""
+    for part in parts(images):
+        yield subset(images, part)
+        if progress:
+            progress(part.stop, len(images))
 
 
 def columns(images: ImageSet) -> dict[str, npt.NDArray]:

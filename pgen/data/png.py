@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from pgen.data.reading import LazyImages, reading
 from pgen.errors import UserError
+from pgen.files import natural
 
 INDEX = "index.csv"  #: beside the images of a folder that pgen wrote: the columns file, id, event, unit, and labels
 COLUMNS = ("file", "id", "event", "unit")
@@ -22,18 +22,15 @@ READ = {(1, "grayscale"), (8, "grayscale"), (16, "grayscale"), (8, "in colour")}
 
 def find_pngs(folder: Path) -> list[Path]:
     """Every .png below a folder, "2.png" before "10.png"."""
-
-    def natural(path: Path) -> list[tuple[int, str]]:
-        return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.relative_to(folder).as_posix())]
-
-    return sorted((path for path in folder.rglob("*") if path.suffix.lower() == ".png"), key=natural)
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() == ".png")
+    return sorted(paths, key=lambda path: natural(path.relative_to(folder).as_posix()))
 
 
 def open_pngs(folder: Path, name: str) -> LazyImages:
     """An ImageSet of a folder's PNGs, 8 or 16 bits, one channel; an id is the path inside the folder without its ending."""
     paths = find_pngs(folder)
     if not paths:
-        raise UserError(f"{name}: a folder with no images in it, wanted .png, IDX (MNIST) or target_<i>.npy files.")
+        raise UserError(f"{name}: a folder with no images in it, wanted .png, IDX (MNIST), batch_<i>.npy or target_<i>.npy files.")
     files = [path.relative_to(folder).as_posix() for path in paths]
     ids = [file.rsplit(".", 1)[0] for file in files]
     events: list[str] = ids

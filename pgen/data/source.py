@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from glob import glob, has_magic
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pgen.data import arrays, codes, hdf5, larcv, larcv3, mnist, png, simulate, store
+from pgen.data import arrays, batch_folder, codes, hdf5, larcv, larcv3, microboone, mnist, pilarnet, png, simulate, store
 from pgen.data.images import ImageSet, subset
+from pgen.data.joined import Joined, named
 from pgen.data.kinds import kind_of
 from pgen.data.reading import reading
 from pgen.errors import UserError
+from pgen.files import natural
 
 SCHEMES: Mapping[str, Callable[..., ImageSet]] = {"mnist": mnist.open_mnist_scheme, "simulate": simulate.open_simulated}
+#: Kinds of HDF5 files by what is in them; others are plain ones.
+HDF5_KINDS: Sequence[tuple[Callable[[Any], bool], Callable[..., ImageSet]]] = (
+    (store.is_store, store.open_store),
+    (larcv3.is_larcv3, larcv3.open_larcv3),
+    (microboone.is_microboone, microboone.open_microboone),
+    (pilarnet.is_pilarnet, pilarnet.open_pilarnet),
+)
 COMMON = ("entries", "limit")
 OPTIONS = r"[A-Za-z_]\w*=[^,]*(,[A-Za-z_]\w*=[^,]*)*"
 
@@ -24,8 +35,10 @@ OPTIONS = r"[A-Za-z_]\w*=[^,]*(,[A-Za-z_]\w*=[^,]*)*"
 def open_images(src: str, *, data_root: str | Path | None = None) -> ImageSet:
     """Opens a source of images.
 
-    ``src`` is a file or folder (relative ones lie in ``data_root``, where given) or a scheme (mnist, simulate), then options:
-    ``entries=START-STOP`` (half open) and ``limit=N`` everywhere, others by format: see :func:`options_of`.
+    ``src`` is a file or folder (relative ones lie in ``data_root``, where given), several by a pattern such as ``*.root``, or a scheme
+    (mnist, simulate), then options: ``entries=START-STOP`` (half open) and ``limit=N`` everywhere, others by format: see
+    :func:`options_of`. Files of a pattern are joined in the order of their names, which go before ids and events and are the label
+    ``file``.
     UserError for anything that is no source of images.
     """
     root = None if data_root is None else Path(data_root).expanduser()
@@ -33,10 +46,16 @@ def open_images(src: str, *, data_root: str | Path | None = None) -> ImageSet:
     cut = {key: options.pop(key) for key in COMMON if key in options}
     if place in SCHEMES:
         images = SCHEMES[place](src, root, **_converted(SCHEMES[place], options, src))
+    elif paths := _matches(place, root):
+        parent = os.path.commonpath([path.parent for path in paths])
+        files = [path.relative_to(parent).with_suffix("").as_posix() for path in paths]
+        if len(set(files)) < len(files):
+            raise UserError(
+                f"{src}: files that differ in their ending alone, as {_twice(files)}, cannot be joined; give a narrower pattern."
+            )
+        images = Joined([named(_open(path, str(path), options), file) for path, file in zip(paths, files, strict=True)], src)
     else:
-        path = locate(place, src, root)
-        reader = _reader(path, src)
-        images = reader(path, src, **_converted(reader, options, src))
+        images = _open(locate(place, src, root), src, options)
     return _cut(images, cut, src)
 
 
@@ -44,7 +63,7 @@ def open_targets(src: str, data_root: str | Path | None = None) -> codes.Codes |
     """Codes where the content is vectors (a codes.pt, a folder of target_<i>.npy, arrays of rank 2), else images."""
     root = None if data_root is None else Path(data_root).expanduser()
     place, options = parse(src, root)
-    if place not in SCHEMES and codes.is_codes(path := locate(place, src, root), src):
+    if place not in SCHEMES and not _matches(place, root) and codes.is_codes(path := locate(place, src, root), src):
         if options:
             raise UserError(
                 f"{src}: holds code vectors, which take no options (found {', '.join(options)}); leave out what follows the colon."
@@ -75,6 +94,18 @@ def parse(src: str, data_root: Path | None = None) -> tuple[str, dict[str, str]]
     return place, options
 
 
+def _matches(place: str, data_root: Path | None) -> list[Path]:
+    """The files and folders that a pattern names; none for what is no pattern, or is there as typed."""
+    path = _under(place, data_root)
+    if not has_magic(place) or path.exists():
+        return []
+    return [Path(found) for found in sorted(glob(str(path), recursive=True), key=natural)]  # noqa: PTH207
+
+
+def _twice(names: list[str]) -> str:
+    return next(name for name in names if names.count(name) > 1)
+
+
 def locate(place: str, src: str, data_root: Path | None) -> Path:
     """The existing file or folder that a source names."""
     path = _under(place, data_root)
@@ -95,12 +126,20 @@ def _under(place: str, data_root: Path | None) -> Path:
     return path if data_root is None or path.is_absolute() else data_root / path
 
 
+def _open(path: Path, name: str, options: dict[str, str]) -> ImageSet:
+    """One file or folder."""
+    reader = _reader(path, name)
+    return reader(path, name, **_converted(reader, options, name))
+
+
 def _reader(path: Path, src: str) -> Callable[..., ImageSet]:
     """The reader for what lies at ``path``, told by its first bytes or by what a folder holds."""
     if codes.is_codes(path, src):
         raise UserError(f"{src}: holds code vectors, not images; give it as --targets.")
     if path.is_dir():
-        return mnist.open_mnist if mnist.has_idx(path) else png.open_pngs
+        if mnist.has_idx(path):
+            return mnist.open_mnist
+        return batch_folder.open_batches if batch_folder.find_batches(path) else png.open_pngs
     kind = kind_of(path, src)
     if kind == "hdf5":
         return _hdf5_reader(path, src)
@@ -111,9 +150,10 @@ def _hdf5_reader(path: Path, src: str) -> Callable[..., ImageSet]:
     import h5py
 
     with reading(src, "HDF5"), h5py.File(path, "r") as file:
-        if store.is_store(file):
-            return store.open_store
-        return larcv3.open_larcv3 if larcv3.is_larcv3(file) else hdf5.open_hdf5
+        for is_kind, reader in HDF5_KINDS:
+            if is_kind(file):
+                return reader
+    return hdf5.open_hdf5
 
 
 def _converted(reader: Callable[..., Any], options: dict[str, str], src: str) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 
@@ -13,22 +11,28 @@ from pgen.errors import UserError
 Int64s = npt.NDArray[np.int64]
 
 
-def split(
-    images: ImageSet, held_out: int | float, seed: int | None = None, by: Literal["event", "image"] = "event"
-) -> tuple[Int64s, Int64s]:
+def split(images: ImageSet, held_out: int | float, seed: int | None = None, by: str = "event") -> tuple[Int64s, Int64s]:
     """(training, held-out) indices, each in ascending order.
 
     ``held_out`` is a number of events (int) or a fraction of them (float, at least one event): the last ones of the set, or random ones
-    with a ``seed``. Tiles of one plane share its event, and so stay together. UserError if either side would be empty.
+    with a ``seed``. Tiles of one plane share its event, and so stay together. ``by``: "event", or a label, as "file" of sets that a
+    pattern named; images of one value then stay together, and are counted as an event. UserError if either side would be empty, or
+    there is no such label.
     """
-    groups = images.events if by == "event" else images.ids
+    if by != "event" and by not in images.labels:
+        there = ", ".join(["event", *images.labels])
+        raise UserError(f"{images.name}: cannot be divided by {by!r}, wanted one of {there}.")
+    groups = images.events if by == "event" else np.asarray(images.labels[by])
+    if groups.ndim != 1:
+        raise UserError(f"{images.name}: cannot be divided by {by!r}, whose values are of shape {groups.shape[1:]}; wanted single values.")
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
     order = np.argsort(first)  # groups in order of appearance
     fraction = isinstance(held_out, float)
     count = max(1, round(held_out * len(order))) if fraction and 0 < held_out < 1 else held_out
+    what = "events" if by == "event" else f"values of {by}"
     if not (0 < count < len(order) and (not fraction or held_out < 1)):
         raise UserError(
-            f"{images.name}: cannot hold out {held_out} of its {len(order)} {by}s, wanted a number from 1 to {len(order) - 1} or a "
+            f"{images.name}: cannot hold out {held_out} of its {len(order)} {what}, wanted a number from 1 to {len(order) - 1} or a "
             "fraction between 0 and 1, with something left to train on."
         )
     if seed is not None:

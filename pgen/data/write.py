@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from pgen.data.formats import Format
-from pgen.data.images import ImageSet, columns, read_all, subset
+from pgen.data.images import ImageSet, columns, pieces, read_all
 from pgen.data.larcv3_write import write_larcv3
-from pgen.data.parts import parts
 from pgen.data.png import COLUMNS, INDEX, read_index
 from pgen.data.store_write import write_store
 from pgen.errors import UserError
@@ -75,8 +74,7 @@ def _pieces(images: ImageSet | Iterable[ImageSet], path: Path) -> Iterator[Image
         assert first is not None
         if (given.shape, set(given.labels), given.unit) != (first.shape, set(first.labels), first.unit):  # type: ignore[union-attr]
             raise UserError(f"{path}: the sets to write differ in shape, labels or unit; write them to different files.")
-        for part in parts(given):  # type: ignore[arg-type]
-            yield subset(given, part)  # type: ignore[arg-type]
+        yield from pieces(given)  # type: ignore[arg-type]
     if first is None:
         raise UserError(f"{path}: there are no images to write; nothing was written.")
 

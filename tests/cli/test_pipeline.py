@@ -139,6 +139,17 @@ def test_convert_and_merge(pgen, refuses, tmp_path: Path) -> None:
     assert "10 images" in done.stdout
     parts = [read_all(open_images(str(tmp_path / name))) for name in ("a.h5:entries=4-10", "b.h5")]
     assert np.array_equal(read_all(open_images(str(tmp_path / "d.h5"))), np.concatenate(parts))
+    pgen("data", "merge", "a.h5:entries=4-10", "b.h5", "--out", "m.h5", cwd=tmp_path)
+    assert open_images(str(tmp_path / "m.h5")).fingerprint == open_images(str(tmp_path / "d.h5")).fingerprint
+    pgen("data", "export", "m.h5", "--out", "l.h5", cwd=tmp_path)
+    pgen("data", "export", "m.h5", "--out", "l.npz", cwd=tmp_path)
+    assert open_images(str(tmp_path / "l.h5")).about["format"] == "LArCV3 HDF5"  # type: ignore[attr-defined]
+    with np.load(tmp_path / "l.npz") as archive:
+        assert np.array_equal(archive["images"], np.concatenate(parts))
+    pgen("data", "split", "[ab].h5", "--by", "file", "--held-out", 1, "--out", "s", cwd=tmp_path)
+    train, held_out = (open_images(str(tmp_path / f"s/{name}.h5")).labels["file"] for name in ("train", "held_out"))
+    assert set(train) == {"a"} and set(held_out) == {"b"} and len(train) == 10
+    refuses("data", "split", "a.h5", "--by", "day", "--out", "t", saying="wanted one of event, pdg, momentum", cwd=tmp_path)
     pgen("data", "crop", "a.h5", "--size", 16, "--min-occupancy", 0, "--out", "e.h5", cwd=tmp_path)
     refuses("data", "convert", "a.h5", "e.h5", "--out", "f.h5", saying="differs from", cwd=tmp_path)
     assert not (tmp_path / "f.h5").exists()

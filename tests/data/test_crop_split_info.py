@@ -72,7 +72,6 @@ def test_no_event_on_both_sides(events: list[int], held_out: int | float, seed: 
 def test_split_takes_the_last_or_random_ones() -> None:
     images = ArrayImages(np.zeros((6, 1, 1)), events=list("bbaacc"))
     assert split(images, 1)[1].tolist() == [4, 5] and split(images, 2)[1].tolist() == [2, 3, 4, 5]
-    assert split(images, 1, by="image")[1].tolist() == [5]
     assert len({tuple(split(images, 1, seed)[1]) for seed in range(20)}) == 3
     for bad in (0, 3, -1, 0.0, 1.0, float("nan")):
         with pytest.raises(UserError, match="cannot hold out"):

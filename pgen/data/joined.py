@@ -1,0 +1,89 @@
+"""Several sets of images as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.data.images import Described, FloatArray, ImageSet, Indices, Subset
+from pgen.data.lit import Lit, lit_counts, read_lit
+from pgen.errors import UserError
+
+
+class Joined(Described):
+    """The images of all ``sets``, one set after the other, still read on demand.
+
+    UserError where shapes, units or labels differ from the first set's, or an id is there twice.
+    """
+
+    def __init__(self, sets: Sequence[ImageSet], name: str) -> None:
+        first = sets[0]
+        for images in sets[1:]:
+            for what, found, wanted in (
+                ("shape", images.shape, first.shape),
+                ("unit", images.unit, first.unit),
+                ("labels", _kinds(images), _kinds(first)),
+            ):
+                if found != wanted:
+                    raise UserError(f"{images.name}: its {what} {found} differs from {wanted} of {first.name}; join sets of one kind.")
+        self.sets = list(sets)
+        self.name, self.shape, self.unit = name, first.shape, first.unit
+        self.ids, self.events = (np.concatenate([getattr(images, key) for images in sets]) for key in ("ids", "events"))
+        ids, counts = np.unique(self.ids, return_counts=True)
+        if np.any(counts > 1):
+            raise UserError(f"The id {ids[counts.argmax()]} is in these sets {counts.max()} times; join sets that share no image.")
+        self.labels: Mapping[str, npt.NDArray] = {
+            label: np.concatenate([np.asarray(images.labels[label]) for images in sets]) for label in first.labels
+        }
+        self.skipped = sum(getattr(images, "skipped", 0) for images in sets)
+        self.about: Mapping[str, Any] = {**getattr(first, "about", {}), "sets": len(sets)}
+        self._ends = np.cumsum([len(images) for images in sets])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def lit_counts(self) -> npt.NDArray[np.int64] | None:
+        """(N,) the number of each image, where all sets know it without reading."""
+        counts = [found for images in self.sets if (found := lit_counts(images)) is not None]
+        return np.concatenate(counts) if len(counts) == len(self.sets) else None
+
+    def read(self, indices: Indices) -> FloatArray:
+        wanted = self._wanted(indices)
+        out = np.empty((len(wanted), *self.shape), np.float32)
+        for images, at, inside in self._shared_out(wanted):
+            out[at] = images.read(inside)
+        return out
+
+    def lit(self, indices: Indices) -> Lit:
+        """Their lit pixels."""
+        parts = [(at, read_lit(images, inside)) for images, at, inside in self._shared_out(self._wanted(indices))]
+        if not parts:
+            return read_lit(self.sets[0], [])
+        return Lit.join([lit for _, lit in parts]).take(np.argsort(np.concatenate([at for at, _ in parts])))
+
+    def _wanted(self, indices: Indices) -> npt.NDArray[np.int64]:
+        return np.arange(len(self))[np.asarray(indices, dtype=np.int64)]
+
+    def _shared_out(self, wanted: npt.NDArray[np.int64]) -> list[tuple[ImageSet, npt.NDArray, npt.NDArray]]:
+        """Of each set that is touched: the set, places in ``wanted``, and indices in the set."""
+        of = np.searchsorted(self._ends, wanted, side="right")
+        touched = [(self.sets[k], np.flatnonzero(of == k), self._ends[k] - len(self.sets[k])) for k in np.unique(of)]
+        return [(images, at, wanted[at] - start) for images, at, start in touched]
+
+
+def named(images: ImageSet, file: str) -> ImageSet:
+    """The images of a file among others: its name goes before ids and events, which files number by themselves, and is the label
+    ``file``."""
+    view = Subset(images, np.arange(len(images)))
+    view.ids, view.events = (np.char.add(f"{file}/", each) for each in (view.ids, view.events))
+    view.labels = {**view.labels, "file": np.full(len(view), file)}
+    return view
+
+
+def _kinds(images: ImageSet) -> dict[str, str]:
+    """Name to kind and shape of an image's label."""
+    return {name: f"{np.asarray(values).dtype.kind} {np.shape(values)[1:]}" for name, values in sorted(images.labels.items())}

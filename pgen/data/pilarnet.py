@@ -1,0 +1,52 @@
+"""Events of PILArNet-M (HDF5 of voxels in space), projected to images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.data.reading import Handle, LazyImages, reading
+from pgen.errors import UserError
+
+WHAT = "PILArNet-M (HDF5)"
+SIDE = 768  #: voxels along each edge of the cube
+COLUMNS = 8  #: of a voxel: x, y, z, energy, and four that are not read
+
+
+def is_pilarnet(file: Any) -> bool:
+    """Whether an open HDF5 file has ragged rows of voxels, one row an event."""
+    import h5py
+
+    return all(key in file and h5py.check_vlen_dtype(file[key].dtype) is not None for key in ("point", "cluster"))
+
+
+def open_pilarnet(path: Path, name: str, *, projection: Literal["xz", "xy", "yz"] = "xz", threshold: float = 0.0) -> LazyImages:
+    """An ImageSet of one image of 768 x 768 an event: the energy (MeV) added up along the axis that ``projection`` does not name, whose
+    first letter is the row. Voxels of ``threshold`` MeV or less are left out. Ids are the places of events in the file."""
+    import h5py
+
+    handle: Handle[Any] = Handle(lambda: h5py.File(path, "r"))
+    row, column = ("xyz".index(letter) for letter in projection)
+    with reading(name, WHAT):
+        count = len(handle()["point"])
+
+    def picture(flat: npt.NDArray) -> npt.NDArray[np.float32]:
+        if len(flat) % COLUMNS:
+            raise UserError(f"{name}: an event holds {len(flat)} numbers, wanted {COLUMNS} a voxel; the file is damaged. Fetch it again.")
+        voxels = np.asarray(flat, np.float64).reshape(-1, COLUMNS)
+        voxels = voxels[~(voxels[:, 3] <= threshold)]  # what is no number stays, and is told of
+        at = np.floor(voxels[:, [row, column]])
+        if not np.all((at >= 0) & (at < SIDE)):
+            raise UserError(f"{name}: a voxel lies outside of the cube of {SIDE}; the file is damaged. Fetch it again.")
+        place = at.astype(np.int64) @ [SIDE, 1]
+        return np.bincount(place, voxels[:, 3], minlength=SIDE**2).astype(np.float32).reshape(SIDE, SIDE)
+
+    def window(first: int, stop: int) -> npt.NDArray[np.float32]:
+        with reading(name, WHAT):
+            return np.stack([picture(flat) for flat in handle()["point"][first:stop]])[:, None]
+
+    about = {"format": WHAT, "projection": projection, "threshold": threshold}
+    return LazyImages(window, (1, SIDE, SIDE), name=name, entries=np.arange(count), unit="MeV", about=about)
