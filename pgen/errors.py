@@ -15,6 +15,10 @@ class UserError(Exception):
     """
 
 
+class ChoiceNeeded(UserError):
+    """A source that is sound and holds more than one thing that could be meant."""
+
+
 def flag(name: str) -> str:
     """How an option is spelt on the command line."""
     return "--" + name.replace("_", "-")

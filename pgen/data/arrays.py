@@ -43,17 +43,18 @@ def load_arrays(path: Path, name: str, kind: str) -> dict[str, npt.NDArray]:
             return {key: archive[key] for key in archive.files}
 
 
-def ranks(path: Path, name: str, kind: str) -> dict[str, int]:
-    """The rank of every array of a file, without reading an npz's data."""
+def headers(path: Path, name: str, kind: str) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """(shape, type) of every array of a file, without reading an npz's data."""
     if kind != "npz":
-        return {key: array.ndim for key, array in load_arrays(path, name, kind).items()}
+        return {key: (array.shape, array.dtype) for key, array in load_arrays(path, name, kind).items()}
     found = {}
     with reading(name, "numpy npz"), zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             with archive.open(member) as stream:
                 version = np.lib.format.read_magic(stream)
                 header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                found[member.removesuffix(".npy")] = len(header(stream)[0])
+                shape, _, dtype = header(stream)
+                found[member.removesuffix(".npy")] = (shape, dtype)
     return found
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pgen.data.arrays import load_arrays, load_pt, ranks
+from pgen.data.arrays import headers, load_arrays, load_pt
 from pgen.data.kinds import kind_of
 from pgen.data.planes import only
 from pgen.data.reading import reading
@@ -102,7 +102,7 @@ def is_codes(path: Path, name: str) -> bool:
     kind = kind_of(path, name)
     if kind in ("root", "hdf5"):
         return False
-    found = set(ranks(path, name, kind).values())
+    found = {len(shape) for shape, _ in headers(path, name, kind).values()}
     return 2 in found and not found & {3, 4}
 
 

@@ -66,9 +66,8 @@ def open_root(
                 )
             return tree[branch].array(library="np")
 
-        version = 1 if f"{branch_of}._meta._origin.x" in branches else 2
-        rows, columns = column(f"{branch_of}._meta._row_count"), column(f"{branch_of}._meta._col_count")
-        numbers = column(f"{branch_of}._meta._plane" if version == 1 else f"{branch_of}._meta._id")
+        version, meta = _meta_branches(branches, branch_of)
+        numbers, rows, columns = map(column, meta)
         ids = event_ids(column("_run"), column("_subrun"), column("_event"))
         found = _labels(handle(), keys, ids, labels, name)
     if tick_order and version == 2:
@@ -109,6 +108,23 @@ def open_root(
         skipped=chosen.skipped,
         about=about,
     )
+
+
+def _meta_branches(branches: set[str], branch_of: str) -> tuple[int, list[str]]:
+    """The version of LArCV, and the branches of planes, rows and columns."""
+    version = 1 if f"{branch_of}._meta._origin.x" in branches else 2
+    return version, [f"{branch_of}._meta.{member}" for member in ("_plane" if version == 1 else "_id", "_row_count", "_col_count")]
+
+
+def metas(tree: Any, product: str) -> tuple[npt.NDArray[np.int64], ...] | None:
+    """(event, plane, rows, columns) of each image of a tree, each (K,); None where the tree is not split into branches."""
+    branches = set(tree.keys(recursive=True, full_paths=False))
+    _, meta = _meta_branches(branches, PRODUCTS[product][0])
+    if not branches.issuperset(meta) or not tree.num_entries:
+        return None
+    numbers, rows, columns = (tree[branch].array(library="np") for branch in meta)
+    event = np.repeat(np.arange(len(numbers)), [len(each) for each in numbers])
+    return event, *(np.concatenate(each).astype(np.int64) for each in (numbers, rows, columns))
 
 
 def _labels(file: Any, keys: list[str], ids: npt.NDArray[np.str_], labels: str | None, name: str) -> Mapping[str, npt.NDArray]:

@@ -46,27 +46,22 @@ def open_larcv3(
     with reading(name, "LArCV3 (HDF5)"):
         kind, producer = product_of(handle()["Data"], "group", PRODUCTS, product, producer, name)
         key, (table_of_spans, table_of_pixels) = f"Data/{kind}_{producer}_group", PRODUCTS[kind]
-        events, spans = handle()[key]["extents"][:], handle()[key][table_of_spans][:]
-        meta = handle()[key]["image_meta"][:]
+        spans = handle()[key][table_of_spans][:]
         identity = handle()["Events/event_id"][:]
         ids = event_ids(identity["run"], identity["subrun"], identity["event"])
 
         of_events = _labels(handle()["Data"], ids, labels, name)
-        if len(ids) != len(events) or events["N"].sum(dtype=np.uint64) > len(meta):
-            found = f"{len(ids)} event ids, {len(events)} events and {len(meta)} images"
-            raise UserError(f"{name}: holds {found}, which do not fit each other; the file is damaged. Write it again.")
-        member = np.repeat(np.arange(len(events)), events["N"])
-        index = np.concatenate([np.arange(e["first"], e["first"] + e["N"]) for e in events] or [np.zeros(0)]).astype(np.int64)
-        valid = meta["valid"][index] != 0
-        member, index = member[valid], index[valid]
-        size = meta["number_of_voxels"][index].astype(np.int64)
-        if kind == "image2d" and np.any(size.prod(1) != spans["N"][index]):
+        events = len(handle()[key]["extents"])
+        if len(ids) != events:
+            raise UserError(f"{name}: holds {len(ids)} event ids for {events} events; the file is damaged. Write it again.")
+        *image_metas, index = metas(handle()[key], name)
+        _, _, rows, columns = image_metas
+        if kind == "image2d" and np.any(rows * columns != spans["N"][index]):
             raise UserError(f"{name}: an image's number of pixels is not rows x columns; the file is damaged. Write it again.")
-        planes = meta["projection_id"][index].astype(np.int64)
-        chosen = choose(member, planes, size[:, 0], size[:, 1], events=len(events), wanted=plane, name=name)
+        chosen = choose(*image_metas, events=events, wanted=plane, name=name)
 
         # Where each event's pixels begin among all, and how many there are.
-        firsts, numbers = np.zeros((2, len(events), len(chosen.planes)), np.int64)
+        firsts, numbers = np.zeros((2, events, len(chosen.planes)), np.int64)
         firsts[chosen.entries], numbers[chosen.entries] = (spans[field][index[chosen.images]] for field in ("first", "N"))
         count = chosen.size[0] * chosen.size[1]
         pixels_held = len(handle()[key][table_of_pixels])
@@ -97,6 +92,19 @@ def open_larcv3(
         skipped=chosen.skipped,
         about={"format": "LArCV3 HDF5", "product": kind, "producer": producer, "planes": list(chosen.planes), "transpose": transpose},
     )
+
+
+def metas(group: Any, name: str) -> tuple[npt.NDArray[np.int64], ...]:
+    """(event, plane, rows, columns, place in the file's list of images) of each valid image of a group, each (K,)."""
+    events, meta = group["extents"][:], group["image_meta"][:]
+    if events["N"].sum(dtype=np.uint64) > len(meta):
+        raise UserError(f"{name}: its events count more than the {len(meta)} images there are; the file is damaged. Write it again.")
+    event = np.repeat(np.arange(len(events)), events["N"])
+    index = np.concatenate([np.arange(e["first"], e["first"] + e["N"]) for e in events] or [np.zeros(0)]).astype(np.int64)
+    valid = meta["valid"][index] != 0
+    event, index = event[valid], index[valid]
+    rows, columns = meta["number_of_voxels"][index].astype(np.int64).T
+    return event, meta["projection_id"][index].astype(np.int64), rows, columns, index
 
 
 def _labels(data: Any, ids: npt.NDArray[np.str_], labels: str | None, name: str) -> Mapping[str, npt.NDArray]:

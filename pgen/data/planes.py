@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pgen.errors import UserError
+from pgen.errors import ChoiceNeeded, UserError
 
 #: Pixels of an image, several times those of the largest detector planes: more is damage, and might exhaust memory.
 LARGEST = 2**26
@@ -53,16 +53,27 @@ def choose(
     have = (position >= 0).sum(1)
     if wanted is None and np.any((have > 0) & (have < len(planes))):
         counts = ", ".join(f"{p} (in {int(np.sum(position[:, c] >= 0))} events)" for c, p in enumerate(planes))
-        raise UserError(f"{name}: its events hold different planes: {counts} of {events}; choose one by adding plane={planes[0]}.")
+        raise ChoiceNeeded(f"{name}: its events hold different planes: {counts} of {events}; choose one by adding plane={planes[0]}.")
     entries = np.flatnonzero(have == len(planes))
     images = position[entries]
     sizes = np.unique(np.stack([rows[images].ravel(), columns[images].ravel()], 1), axis=0)
     if len(sizes) > 1:
         listed = ", ".join(f"{r} x {c}" for r, c in sizes[:6])
-        raise UserError(f"{name}: holds images of different sizes ({listed}), wanted one size; choose one plane= or another producer.")
+        raise ChoiceNeeded(f"{name}: holds images of different sizes ({listed}), wanted one size; choose one plane= or another producer.")
     if sizes[0].prod() > LARGEST or sizes.max() > LARGEST:
         raise UserError(f"{name}: holds images of {sizes[0, 0]} x {sizes[0, 1]} pixels, wanted {LARGEST} at most; the file is damaged.")
     return Planes(planes, entries, images, (int(sizes[0, 0]), int(sizes[0, 1])), events - len(entries))
+
+
+def by_plane(event: npt.NDArray, plane: npt.NDArray, rows: npt.NDArray, columns: npt.NDArray) -> str:
+    """Of each plane how many events hold it, and its sizes; arguments as for :func:`choose`."""
+    told = []
+    for p in np.unique(plane):
+        at = plane == p
+        sizes = sorted(set(zip(rows[at].tolist(), columns[at].tolist(), strict=True)))
+        listed = ", ".join(f"{r} x {c}" for r, c in sizes[:3]) + (", ..." if len(sizes) > 3 else "")
+        told.append(f"plane {p}: {listed} in {len(np.unique(event[at]))}")
+    return "; ".join(told) or "no images"
 
 
 def event_ids(run: npt.NDArray, subrun: npt.NDArray, event: npt.NDArray) -> npt.NDArray[np.str_]:
@@ -84,7 +95,7 @@ def only(kind: str, found: list[str], wanted: str | None, name: str) -> str:
     if wanted is not None and wanted not in found:
         raise UserError(f"{name}: has no {kind} {wanted!r}; found {listed}. Give one of these as {kind}=.")
     if wanted is None and len(found) > 1:
-        raise UserError(f"{name}: holds more than one {kind} ({listed}); choose one by adding {kind}={found[0]}.")
+        raise ChoiceNeeded(f"{name}: holds more than one {kind} ({listed}); choose one by adding {kind}={found[0]}.")
     return wanted or found[0]
 
 

@@ -94,6 +94,13 @@ def parse(src: str, data_root: Path | None = None) -> tuple[str, dict[str, str]]
     return place, options
 
 
+def files_of(src: str, *, data_root: str | Path | None = None) -> list[Path]:
+    """The files or folders that a source names; none for a scheme. UserError where there are none."""
+    root = None if data_root is None else Path(data_root).expanduser()
+    place, _ = parse(src, root)
+    return [] if place in SCHEMES else _matches(place, root) or [locate(place, src, root)]
+
+
 def _matches(place: str, data_root: Path | None) -> list[Path]:
     """The files and folders that a pattern names; none for what is no pattern, or is there as typed."""
     path = _under(place, data_root)

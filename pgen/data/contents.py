@@ -1,0 +1,65 @@
+"""What lies in a file, whether or not it can be opened as images without a choice."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pgen.data import larcv, larcv3
+from pgen.data.arrays import headers
+from pgen.data.kinds import kind_of
+from pgen.data.planes import by_plane
+from pgen.data.reading import reading
+
+
+def contents(path: Path, name: str) -> dict[str, str]:
+    """What is there -> how much of it: trees of ROOT files, tables and datasets of HDF5, arrays, files of a folder by their ending."""
+    if path.is_dir():
+        endings = Counter(each.suffix or "no ending" for each in path.rglob("*") if each.is_file())
+        return {ending: f"{count} file{'s' * (count > 1)}" for ending, count in sorted(endings.items())}
+    kind = kind_of(path, name)
+    with reading(name, kind):
+        if kind == "root":
+            return _root(path)
+        if kind == "hdf5":
+            return _hdf5(path, name)
+    return {key: f"{dtype} {shape}" for key, (shape, dtype) in headers(path, name, kind).items()}
+
+
+def _root(path: Path) -> dict[str, str]:
+    import uproot
+
+    found = {}
+    with uproot.open(path, array_cache=None, object_cache=None) as file:
+        for key, kind in file.classnames(recursive=False, cycle=False).items():
+            if kind != "TTree":
+                found[key] = kind
+                continue
+            tree = file[key]
+            found[key] = f"{tree.num_entries} events"
+            product = re.match(rf"({'|'.join(larcv.PRODUCTS)})_", key)
+            if product and (metas := larcv.metas(tree, product[1])):
+                found[key] += f"; {by_plane(*metas)}"
+    return found
+
+
+def _hdf5(path: Path, name: str) -> dict[str, str]:
+    import h5py
+
+    found: dict[str, str] = {}
+    with h5py.File(path, "r") as file:
+        if larcv3.is_larcv3(file):
+            for key, group in file["Data"].items():
+                found[key] = f"{len(group['extents'])} events"
+                if re.match(rf"({'|'.join(larcv3.PRODUCTS)})_", key):
+                    found[key] += f"; {by_plane(*larcv3.metas(group, name)[:4])}"
+            return found
+
+        def note(key: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset):
+                found[key] = f"{item.dtype} {item.shape}"
+
+        file.visititems(note)
+    return found

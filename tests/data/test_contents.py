@@ -1,0 +1,54 @@
+"""What `pgen data info` says of a file before it is opened as images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pgen.data.contents import contents
+from pgen.errors import UserError
+from pgen.report.text import LETTERS, picture
+
+CONTAINERS = Path(__file__).parents[1] / "containers"
+
+
+@pytest.mark.parametrize(("file", "key"), [("larcv1_forward_256.root", "image2d_wire_tree"), ("larcv3_256.h5", "image2d_wire_group")])
+def test_planes_are_shown_where_they_differ(file: str, key: str, pgen) -> None:
+    path = CONTAINERS / file
+    told = contents(path, file)
+    with np.load(path.with_suffix(".npz")) as truth:
+        assert told[key].startswith("24 events; plane 0: 256 x 256 in 23;"), truth.files
+    done = pgen("data", "info", path)
+    assert told[key] in done.stdout and "choose one by adding plane=0" in done.stdout
+    assert "As images" in pgen("data", "info", f"{path}:plane=1").stdout
+
+
+def test_arrays_and_folders(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((2, 3)), y=np.zeros(4, np.int8))
+    assert contents(tmp_path / "a.npz", "a") == {"x": "float64 (2, 3)", "y": "int8 (4,)"}
+    np.save(tmp_path / "b.npy", np.zeros(1))
+    assert contents(tmp_path, "x") == {".npy": "1 file", ".npz": "1 file"}
+    (tmp_path / "c.root").write_bytes((CONTAINERS / "larcv2_rect.root").read_bytes()[:3000])
+    with pytest.raises(UserError, match="truncated or damaged"):
+        contents(tmp_path / "c.root", "c.root")
+
+
+def test_preview(pgen, refuses, tmp_path: Path) -> None:
+    pgen("data", "simulate", "-n", 5, "--size", 64, "--out", tmp_path / "a.h5")
+    pgen("data", "info", "a.h5", "--preview", "a.png", cwd=tmp_path)
+    assert (tmp_path / "a.png").stat().st_size > 5000
+    refuses("data", "info", "a.h5", "--preview", "a.png", saying="exists already", cwd=tmp_path)
+    assert "Image " in pgen("data", "info", "a.h5", "--preview", "-", cwd=tmp_path).stdout
+
+
+def test_letters() -> None:
+    image = np.zeros((2, 4, 6), np.float32)
+    image[0, 1, 2], image[1, 3, 5], image[1, 3, 0] = 1e6, 1, 1e-3
+    first, second = picture(image).split("\n------\n")
+    assert [line.rstrip() for line in first.split("\n")] == ["  " + LETTERS[-1], ""]
+    assert second == "\n" + LETTERS[1] + "    " + LETTERS[1]
+    assert set(picture(np.zeros((1, 500, 900), np.float32))) == {"\n"}
+    wide = picture(np.ones((1, 500, 900), np.float32)).split("\n")
+    assert max(map(len, wide)) <= 72 and len(wide) <= 32
