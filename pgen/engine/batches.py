@@ -40,7 +40,7 @@ class Batches:
         self._data, self._settings, self._device = data, settings, device
         self._here: Callable[[Tensor], Tensor] | None = None  # indices to a batch, where all data are on the device
         room = free_memory(device) / 2 if settings.num_workers == 0 else 0
-        if data.lit_nbytes is not None and 4 * data.lit_nbytes <= data.nbytes and data.lit_nbytes <= room:
+        if data.lit_nbytes is not None and data.lit_nbytes <= room:
             self._here = LitSamples(data.lit(), data.info.shape, device).__getitem__
         elif data.nbytes <= room:
             samples = data.tensor().to(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,9 +49,10 @@ class TrainingData:
 
     @property
     def lit_nbytes(self) -> int | None:
-        """Bytes of the lit pixels alone, where their number is known."""
+        """Bytes of the lit pixels alone, where these are known to take a quarter of the memory at most."""
         counts = None if isinstance(self.samples, Codes) else lit_counts(self.samples)
-        return None if counts is None else 8 * int(counts.sum())
+        found = None if counts is None else 8 * int(counts.sum())
+        return found if found is not None and 4 * found <= self.nbytes else None
 
     def lit(self) -> Lit:
         """The lit pixels of all images, in model space. (No transform lights a pixel without charge.)"""
@@ -62,6 +64,16 @@ class TrainingData:
             places.append(part.place.astype(np.int32))
             values.append(transform.forward(torch.from_numpy(part.value)).numpy())
         return Lit(np.cumsum(np.concatenate(counts)), np.concatenate(places), np.concatenate(values))
+
+    def targets(self, *, sparse: bool) -> Tensor:
+        """All of it; with ``sparse`` and mostly dark images a CSR tensor (N, D) of their lit pixels."""
+        if not sparse or self.lit_nbytes is None:
+            return self.tensor()
+        lit = self.lit()
+        starts, places, values = map(torch.from_numpy, (lit.offsets, lit.place.astype(np.int64), lit.value))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
+            return torch.sparse_csr_tensor(starts, places, values, (self.info.count, self.info.size), check_invariants=True)
 
     def decoder(self) -> Path | None:
         """The decoder of latent codes, where it lies beside them as `pgen deploy` writes it."""

@@ -100,7 +100,7 @@ class TrainingLoop:
     def _stream(self) -> Generator[Tensor]:
         if self.batches is not None:
             yield from self.batches.stream(self.step)
-        targets = self.run.data.tensor().to(self.run.device)
+        targets = self.run.data.targets(sparse=self.spec.sparse).to(self.run.device)
         while True:
             yield targets
 

@@ -63,11 +63,15 @@ class Targets:
 
     def rows(self, index: Tensor) -> Tensor:
         """(n, D), dense, of targets held here, by their number among all."""
-        mine, given = (index - self.first).to(self.device), self._given
-        if given is None or given.layout == torch.strided:
-            rows = self.dense[mine]
-        else:
-            rows = torch.stack([given[int(row)].to_dense() for row in mine]) if len(mine) else given.new_zeros(0, self.shape[1])
+        mine = (index - self.first).to(self.device)
+        if self._given is None or self._given.layout == torch.strided:
+            return self.dense[mine].to(index.device)
+        starts, pixels, charges = self.lit
+        counts = starts[mine + 1] - starts[mine]
+        row = torch.repeat_interleave(torch.arange(len(mine), device=self.device), counts)
+        at = torch.arange(len(row), device=self.device) + (starts[mine] - (counts.cumsum(0) - counts))[row]
+        rows = torch.zeros(len(mine), self.shape[1], device=self.device, dtype=self.dtype)
+        rows[row, pixels[at].long()] = charges[at]
         return rows.to(index.device)
 
     @cached_property

@@ -23,7 +23,8 @@ class ModelSpec:
 
     name: the entry point's name. summary: one line for ``pgen models``. config: ``"package.module:ConfigClass"``.
     model: ``"package.module:ModuleClass"``. inputs: ``"images"`` for batches of images, ``"targets"`` for all targets at
-    once (images or latent codes). best: the metric whose smallest value on held-out data marks the best checkpoint; the newest is
+    once (images or latent codes). sparse: of all targets at once, whether images that are mostly dark may come as a CSR tensor
+    (N, C * H * W) of their lit pixels. best: the metric whose smallest value on held-out data marks the best checkpoint; the newest is
     best where this is None, or without held-out data.
     settings: defaults of the engine's options that suit this model better than the engine's own.
     """
@@ -33,6 +34,7 @@ class ModelSpec:
     config: str
     model: str
     inputs: Literal["images", "targets"] = "images"
+    sparse: bool = False
     best: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 

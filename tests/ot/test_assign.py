@@ -9,6 +9,7 @@ import textwrap
 import pytest
 import torch
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import pgen.ot
 from pgen.ot import COSTS, assign, assign_reference, cost_matrix, pair_cost
@@ -135,3 +136,12 @@ def test_what_does_not_fit_is_refused() -> None:
             assign(*arguments)
     index, value = assign(x[:0], y, psi, "l1")
     assert index.shape == value.shape == (0,)
+
+
+@given(problems(), st.integers(0, 2**31))
+@settings(max_examples=50, deadline=None)
+def test_rows_are_the_targets_themselves(problem: Problem, seed: int) -> None:
+    _, y, _ = problem
+    index = torch.randint(0, len(y), (seed % 9,), generator=torch.Generator().manual_seed(seed))
+    for targets in dense_and_sparse(y):
+        assert torch.equal(targets.rows(index), y[index])

@@ -47,7 +47,7 @@ class Ewm(nn.Module):
         # outer iteration, phase, steps done in it, batches kept, step at which FIT began
         self.register_buffer("place", torch.zeros(5, dtype=torch.long))
         self.register_buffer("certified", torch.full((len(CERTIFIED),), torch.nan))
-        self._targets: Targets | None = None  # of the solve at hand
+        self._targets: Targets | None = None  # of the outer iteration at hand
 
     @property
     def epoch(self) -> float:
@@ -74,31 +74,31 @@ class Ewm(nn.Module):
         return {"hits per target": self.hits}
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
-        targets = batch.flatten(1)
-        return self._solve_step(targets, trainer) if int(self.place[1]) == OTS else self._fit_step(targets, trainer)
+        solving = int(self.place[1]) == OTS
+        if self._targets is None or (solving and not int(self.place[2])):
+            self._targets = Targets(self._jittered(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer))
+        return self._solve_step(self._targets, trainer) if solving else self._fit_step(self._targets, trainer)
 
-    def _solve_step(self, targets: Tensor, trainer: Any) -> dict[str, Tensor]:
+    def _solve_step(self, targets: Targets, trainer: Any) -> dict[str, Tensor]:
         done, total = int(self.place[2]), self.config.ots_steps
         # The generator stands still during a solve, dropout and running statistics too.
         self.generator.eval()
-        if done == 0 or self._targets is None:
-            self._targets = Targets(self._jittered_targets(targets, trainer))
         with torch.no_grad():
             x = self._samples(trainer, trainer.step, trainer.batch_size)
         if done == 0:
-            self.ascent.begin(x, self._targets)
-        index, value = self.ascent.step(x, self._targets)
+            self.ascent.begin(x, targets)
+        index, value = self.ascent.step(x, targets)
         if done >= total // 3:
             self._keep(index, trainer.step, done)
         self.place[2] += 1
         # A certificate draws no more samples than the steps since the one before it.
         every = max(CHECK_EVERY, -(-SAMPLES_A_TARGET * len(targets) // trainer.batch_size))
         if (done >= total // 3 and (done + 1) % every == 0) or done + 1 == total:
-            self._check(self._targets, trainer, last=done + 1 == total)
+            self._check(targets, trainer, last=done + 1 == total)
         # psi has no mean, so this is the dual.
         return {"wasserstein": value.mean(), **self._certified()}
 
-    def _fit_step(self, targets: Tensor, trainer: Any) -> dict[str, Tensor]:
+    def _fit_step(self, targets: Targets, trainer: Any) -> dict[str, Tensor]:
         self.generator.train()
         _, _, done, kept, began = self.place.tolist()
         order = torch.arange(kept)
@@ -106,10 +106,9 @@ class Ewm(nn.Module):
             order = torch.randperm(kept, generator=trainer.generator(began + done // kept), device=trainer.device)
         size = trainer.batch_size
         pairs = slice(int(order[done % kept]) * size, (int(order[done % kept]) + 1) * size)
-        targets = self._jittered_targets(targets, trainer)
         x = self._samples(trainer, int(self.pair_step[pairs][0]), size)
         hits = self.pair_hit[pairs]
-        loss = pair_cost(x[: len(hits)], targets[hits], self.config.cost).mean()
+        loss = pair_cost(x[: len(hits)], targets.rows(hits), self.config.cost).mean()
         trainer.update("generator", loss)
         self.place[2] += 1
         if done + 1 == kept * self.config.fit_passes:
@@ -124,9 +123,11 @@ class Ewm(nn.Module):
             x = x + self.config.tess_var**0.5 * torch.randn(x.shape, generator=random, device=x.device)
         return x
 
-    def _jittered_targets(self, targets: Tensor, trainer: Any) -> Tensor:
+    def _jittered(self, targets: Tensor, trainer: Any) -> Tensor:
+        """Targets with the noise of this outer iteration, which lights every pixel."""
         if not self.config.tess_var:
             return targets
+        targets = targets.to_dense()
         random = trainer.generator(-1 - int(self.place[0]))
         return targets + self.config.tess_var**0.5 * torch.randn(targets.shape, generator=random, device=targets.device)
 
