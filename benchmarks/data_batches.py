@@ -3,12 +3,12 @@
     pip install -e ".[bench]" -c constraints.txt
     python benchmarks/data_batches.py [--root FILE] [--images 4096] [--size 256]
 
-Simulated images with 2 % of their pixels lit, as a store, PNG and dense HDF5; LArCV2 from a given file, since nothing but the
-genuine library writes it. Batches of 64 in random order, float32 in [0, 1] on the CPU. Each way runs in a process of its own, one after the
-other, for its first epoch (opening, fitting and loading included) and for epochs after that; peak memory is that of the process and its
-workers, less what importing takes. Peers: torch's DataLoader over a folder of PNGs with PIL, over dense HDF5 (uncompressed, h5py, an image
-at a time) and, for ROOT, uproot's awkward arrays in a loop; with 0 and with 2 workers, of which the faster counts. Writes
-results/data_batches.json.
+Simulated images with 2 % of their pixels lit, as a store, PNG, LArCV3 and dense HDF5; LArCV2 from 40 copies of a given file, since
+nothing but the genuine library writes it. Batches of 64 in random order, float32 in [0, 1] on the CPU. Each way runs in a process of its
+own, one after the other, for its first epoch (opening, fitting and loading included) and for epochs after that; peak memory is that of the
+process and its workers, less what importing takes. Peers: torch's DataLoader over a folder of PNGs with PIL, over dense HDF5 (uncompressed,
+h5py, an image at a time), over LArCV3 by its documented layout, and, for ROOT, uproot's awkward arrays in a loop; with 0 and with 2
+workers, of which the faster counts. Writes results/data_batches.json.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import argparse
 import json
 import multiprocessing
 import resource
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from glob import glob
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,7 @@ import record
 
 BATCH, EPOCHS = 64, 3
 LIT = 0.02
+COPIES = 40  #: of the LArCV2 file
 
 
 def make(folder: Path, count: int, size: int) -> None:
@@ -54,6 +57,7 @@ def make(folder: Path, count: int, size: int) -> None:
 
     images = open_images(str(folder / "store.h5"))
     write_images(folder / "png", images)
+    write_images(folder / "larcv3.h5", images, format="larcv3")
     with h5py.File(folder / "dense.h5", "w") as file:
         pixels = file.create_dataset("images", (count, 1, size, size), np.float32)
         for start in range(0, count, 256):
@@ -100,12 +104,37 @@ class Dense(Dataset):
         return torch.from_numpy(self.file["images"][index] / 500).clamp(0, 1)
 
 
+class Larcv3(Dataset):
+    def __init__(self, path: str) -> None:
+        self.path, self.file = path, None
+
+    def __len__(self) -> int:
+        import h5py
+
+        with h5py.File(self.path) as file:
+            return len(file["Events/event_id"])
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        import h5py
+
+        self.file = self.file or h5py.File(self.path)
+        group = self.file["Data/image2d_pgen_group"]
+        image = group["extents"][index]["first"]
+        span, size = group["image_extents"][image], group["image_meta"][image]["number_of_voxels"]
+        pixels = group["images"][span["first"] : span["first"] + span["N"]]
+        return torch.from_numpy(pixels.reshape(1, *size) / 500).clamp(0, 1)
+
+
 def pngs(source: str, workers: int) -> Iterator[torch.Tensor]:
     return loader(Pngs(source), workers)
 
 
 def dense(source: str, workers: int) -> Iterator[torch.Tensor]:
     return loader(Dense(source), workers)
+
+
+def larcv3(source: str, workers: int) -> Iterator[torch.Tensor]:
+    return loader(Larcv3(source), workers)
 
 
 def loader(data: Dataset, workers: int) -> Iterator[torch.Tensor]:
@@ -118,23 +147,27 @@ def awkward(source: str, _: int) -> Iterator[torch.Tensor]:
     """What the tutorials do: an array of events, image by image."""
     import uproot
 
-    path, _, options = source.partition(":")
+    pattern, _, options = source.partition(":")
     plane = int(options.removeprefix("plane="))
     while True:
-        file = uproot.open(path)
-        (name,) = [key for key in file.keys(cycle=False) if key.startswith("image2d_")]
-        tree = file[name]
-        pixels, rows, columns, planes = (
-            tree[f"_image_v.{branch}"].array() for branch in ("_img", "_meta._row_count", "_meta._col_count", "_meta._id")
-        )
-        images = []
-        for event in range(len(pixels)):
-            for k in range(len(pixels[event])):
-                if planes[event][k] == plane:
-                    image = np.asarray(pixels[event][k], np.float32).reshape(columns[event][k], rows[event][k]).T
-                    images.append(torch.from_numpy(image[None] / 500).clamp(0, 1))
-        for start in range(0, len(images), BATCH):
-            yield torch.stack(images[start : start + BATCH])
+        waiting: list[torch.Tensor] = []
+        for path in sorted(glob(pattern)):  # noqa: PTH207
+            file = uproot.open(path)
+            (name,) = [key for key in file.keys(cycle=False) if key.startswith("image2d_")]
+            tree = file[name]
+            pixels, rows, columns, planes = (
+                tree[f"_image_v.{branch}"].array() for branch in ("_img", "_meta._row_count", "_meta._col_count", "_meta._id")
+            )
+            for event in range(len(pixels)):
+                for k in range(len(pixels[event])):
+                    if planes[event][k] == plane:
+                        image = np.asarray(pixels[event][k], np.float32).reshape(columns[event][k], rows[event][k]).T
+                        waiting.append(torch.from_numpy(image[None] / 500).clamp(0, 1))
+                        if len(waiting) == BATCH:
+                            yield torch.stack(waiting)
+                            waiting = []
+        if waiting:
+            yield torch.stack(waiting)
 
 
 def timed(way: Callable[[str, int], Iterator[torch.Tensor]], source: str, workers: int, count: int, queue: multiprocessing.Queue) -> None:
@@ -189,8 +222,20 @@ def main() -> None:
             run("PNG folder, PIL, DataLoader", pngs, str(folder / "png"), given.images, (0, 2)),
             run("dense HDF5, h5py, DataLoader", dense, str(folder / "dense.h5"), given.images, (0, 2)),
         ]
+        ways += [
+            run("pgen, LArCV3", ours, str(folder / "larcv3.h5"), given.images),
+            run("LArCV3, h5py, DataLoader", larcv3, str(folder / "larcv3.h5"), given.images, (0, 2)),
+        ]
         if given.root:
-            ways += [run("pgen, LArCV2 ROOT", ours, given.root, 10), run("LArCV2 ROOT, awkward loop", awkward, given.root, 10)]
+            from pgen.data import open_images
+
+            path, _, options = given.root.partition(":")
+            (folder / "root").mkdir()
+            for k in range(COPIES):
+                shutil.copy(path, folder / f"root/{k}.root")
+            source = f"{folder}/root/*.root:{options}"
+            count = len(open_images(source))
+            ways += [run("pgen, LArCV2 ROOT", ours, source, count), run("LArCV2 ROOT, awkward loop", awkward, source, count)]
     best = max((way for way in ways[:4] if not way["way"].startswith("pgen")), key=lambda way: way["later"])
     about = {
         "what": "images a second to training batches of 64", "images": given.images, "size": given.size, "lit": LIT, "file_mib": sizes,

@@ -115,13 +115,14 @@ class LitImages(Described):
         *,
         name: str,
         ids: npt.NDArray | None = None,
+        events: npt.NDArray | None = None,
         labels: Mapping[str, npt.NDArray] | None = None,
         unit: str = "ADC",
     ) -> None:
         self._lit, self.shape, self.name, self.unit = lit, shape, name, unit
         self.lit_counts = np.diff(lit.offsets)
         self.ids = np.asarray(np.arange(len(self)) if ids is None else ids).astype(str)
-        self.events = self.ids
+        self.events = self.ids if events is None else events
         self.labels: Mapping[str, npt.NDArray] = dict(labels or {})
 
     def __len__(self) -> int:
@@ -133,6 +134,23 @@ class LitImages(Described):
     def lit(self, indices: Indices) -> Lit:
         """Their lit pixels."""
         return self._lit.take(np.arange(len(self))[np.asarray(indices, dtype=np.int64)])
+
+
+def in_memory(images: ImageSet, room: int) -> ImageSet:
+    """The same images by their lit pixels in memory, so that a file is read once and not by each who looks at it; the images as they are
+    if that takes more than ``room`` bytes, or they are in memory already."""
+    if isinstance(images, ArrayImages | LitImages):
+        return images
+    kind = np.int32 if np.prod(images.shape) < 2**31 else np.int64
+    held: list[Lit] = []
+    for lit in lit_chunks(images):
+        held.append(lit._replace(place=lit.place.astype(kind)))
+        room -= held[-1].place.nbytes + held[-1].value.nbytes
+        if room < 0:
+            return images
+    return LitImages(
+        Lit.join(held), images.shape, name=images.name, ids=images.ids, events=images.events, labels=images.labels, unit=images.unit
+    )
 
 
 class Subset(Described):

@@ -5,19 +5,23 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pgen.data.codes import Codes
-from pgen.data.images import ImageSet
+from pgen.data.images import ImageSet, in_memory
 from pgen.data.lit import Lit, lit_chunks, lit_counts
 from pgen.data.source import open_images, open_targets
 from pgen.data.transform import Transform
+from pgen.engine.device import free_memory
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError, flag
 from pgen.plugins.contract import DataInfo, ModelSpec
+
+Samples = TypeVar("Samples", bound=ImageSet | Codes)
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def open_held_out(settings: TrainSettings, info: DataInfo) -> TrainingData | Non
     """The held-out set in the model space that ``info`` tells of, or None. UserError where its kind or shape is another."""
     if settings.held_out is None:
         return None
-    found = open_targets(settings.held_out, data_root=settings.data_root)
+    found = _kept(open_targets(settings.held_out, data_root=settings.data_root), settings)
     shape = tuple(found.codes.shape[1:]) if isinstance(found, Codes) else found.shape
     if shape != info.shape:
         raise UserError(f"--held-out {settings.held_out}: found samples of {shape}, wanted {info.shape} as in the training data.")
@@ -115,7 +119,16 @@ def open_held_out(settings: TrainSettings, info: DataInfo) -> TrainingData | Non
     return TrainingData(replace(info, count=len(found), name=settings.held_out, fingerprint=found.fingerprint), found)
 
 
+def _kept(samples: Samples, settings: TrainSettings) -> Samples:
+    """Images in memory where they fit well, since the fingerprint, the transform and training would each read them; not those that
+    other processes read."""
+    if isinstance(samples, Codes) or settings.num_workers:
+        return samples
+    return in_memory(samples, free_memory(torch.device("cpu")) // 2)  # type: ignore[return-value]
+
+
 def _of_images(images: ImageSet, settings: TrainSettings) -> TrainingData:
+    images = _kept(images, settings)
     transform = Transform.fit(images, threshold=settings.threshold, clip=settings.clip, scale=settings.scale)
     return TrainingData(_info_of_images(images, transform.to_dict()), images)
 

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgen.data import ArrayImages, subset
+from pgen.data import ArrayImages, read_all, subset
+from pgen.data.images import LitImages, in_memory
 from pgen.data.lit import Lit, lit_chunks, read_lit
 from pgen.engine.resident import LitSamples
 
@@ -34,6 +35,22 @@ def test_lit_pixels_and_back(pixels: np.ndarray, data: st.DataObject) -> None:
     assert np.array_equal(np.concatenate([part.dense(images.shape) for part in parts]), pixels)
     resident = LitSamples(Lit.of(pixels), images.shape, torch.device("cpu"))
     assert np.array_equal(resident[torch.tensor(order)].numpy(), pixels[order])
+
+
+@given(stacks(), st.data())
+@settings(max_examples=40, deadline=None)
+def test_images_kept_in_memory_are_the_same(pixels: np.ndarray, data: st.DataObject) -> None:
+    ids = [f"e/{k}" for k in range(len(pixels))]
+    given = ArrayImages(pixels, ids=ids, events=["e"] * len(pixels), labels={"p": np.arange(len(pixels))}, unit="fC", name="x")
+    view = subset(given, data.draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12, unique=True)))
+    kept = in_memory(view, 12 * pixels.size)
+    assert isinstance(kept, LitImages) and kept.fingerprint == view.fingerprint and (kept.name, kept.unit) == ("x", "fC")
+    for column in ("ids", "events"):
+        assert getattr(kept, column).tolist() == getattr(view, column).tolist()
+    assert np.array_equal(read_all(kept), read_all(view)) and kept.labels["p"].tolist() == view.labels["p"].tolist()
+    assert in_memory(kept, 0) is kept and in_memory(given, 0) is given
+    if read_all(view).any():
+        assert in_memory(view, 7) is view
 
 
 def test_fingerprint_is_of_the_images_alone(monkeypatch: pytest.MonkeyPatch) -> None:
