@@ -31,7 +31,10 @@ def open_pilarnet(path: Path, name: str, *, projection: Literal["xz", "xy", "yz"
     handle: Handle[Any] = Handle(lambda: h5py.File(path, "r"))
     row, column = ("xyz".index(letter) for letter in projection)
     with reading(name, WHAT):
-        count = len(handle()["point"])
+        events = handle()["point"]
+        count, numbers = len(events), _numbers(events, path)
+        if numbers * events.id.get_type().get_super().get_size() > path.stat().st_size:
+            raise UserError(f"{name}: its events count {numbers} numbers, more than the file can hold; it is damaged. Fetch it again.")
 
     def picture(flat: npt.NDArray) -> npt.NDArray[np.float32]:
         if len(flat) % COLUMNS:
@@ -50,3 +53,23 @@ def open_pilarnet(path: Path, name: str, *, projection: Literal["xz", "xy", "yz"
 
     about = {"format": WHAT, "projection": projection, "threshold": threshold}
     return LazyImages(window, (1, SIDE, SIDE), name=name, entries=np.arange(count), unit="MeV", about=about)
+
+
+def _numbers(events: Any, path: Path) -> int:
+    """How many numbers all ragged rows announce: HDF5 would take memory for them before it looks for them. 0 where rows are filtered,
+    which hides it."""
+    size = events.id.get_type().get_size()
+    if events.chunks is None:
+        offset = events.id.get_offset()
+        if offset is None:
+            return 0
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            rows = [stream.read(size * len(events))]
+    elif events.id.get_create_plist().get_nfilters():
+        return 0
+    else:
+        infos = (events.id.get_chunk_info(k) for k in range(events.id.get_num_chunks()))
+        rows = [events.id.read_direct_chunk(info.chunk_offset)[1] for info in infos]
+    # A row begins with its length; the place of its numbers in the file's heap follows.
+    return sum(int(np.frombuffer(part, np.uint8).reshape(-1, size)[:, :4].copy().view("<u4").sum(dtype=np.uint64)) for part in rows)
