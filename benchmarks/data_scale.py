@@ -14,27 +14,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import record
-
-
-def memory(process: int) -> int:
-    """Bytes of a process and all that came from it, what they share counted once."""
-    parents = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-    family = {process}
-    while more := {child for child, parent in parents.items() if parent in family} - family:
-        family |= more
-    total = 0
-    for each in family:
-        with suppress(OSError):
-            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
-            total += next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-    return total
 
 
 def measured(*arguments: str, folder: Path) -> dict:
@@ -42,7 +24,7 @@ def measured(*arguments: str, folder: Path) -> dict:
     began, peak = time.monotonic(), 0
     with subprocess.Popen([sys.executable, "-m", "pgen", *arguments], cwd=folder) as process:
         while process.poll() is None:
-            peak = max(peak, memory(process.pid))
+            peak = max(peak, record.memory(process.pid))
             time.sleep(0.2)
     if process.returncode:
         raise SystemExit(f"pgen {' '.join(arguments)} ended with {process.returncode}")

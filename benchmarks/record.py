@@ -1,10 +1,11 @@
-"""What every results file says of where, when and with what it was measured."""
+"""What every results file says of where, when and with what it was measured; and how much memory processes take."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +35,23 @@ def write(name: str, result: dict[str, Any], *packages: str) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({**result, **about}, indent=1) + "\n")
     return path
+
+
+def memory(process: int) -> int:
+    """Bytes of a process and all that came from it, what they share counted once (proportional set size)."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    family = {process}
+    while more := {child for child, parent in parents.items() if parent in family} - family:
+        family |= more
+    total = 0
+    for each in family:
+        with suppress(OSError):
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+            total += next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return total
 
 
 def _processor() -> str:

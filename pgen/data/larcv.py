@@ -51,11 +51,11 @@ def open_root(
     import uproot
 
     with reading(name, WHAT):
-        handle: Handle[Any] = Handle(lambda: uproot.open(path, array_cache=None, object_cache=None))
-        keys = handle().keys(cycle=False, recursive=False)
+        file = uproot.open(path, array_cache=None, object_cache=None)
+        keys = file.keys(cycle=False, recursive=False)
         kind, producer = product_of(keys, "tree", PRODUCTS, product, producer, name)
         key, (branch_of, pixels) = f"{kind}_{producer}_tree", PRODUCTS[kind]
-        tree = handle()[key]
+        tree = file[key]
         branches = set(tree.keys(recursive=True, full_paths=False))
 
         def column(branch: str) -> Any:
@@ -69,7 +69,7 @@ def open_root(
         version, meta = _meta_branches(branches, branch_of)
         numbers, rows, columns = map(column, meta)
         ids = event_ids(column("_run"), column("_subrun"), column("_event"))
-        found = _labels(handle(), keys, ids, labels, name)
+        found = _labels(file, keys, ids, labels, name)
     if tick_order and version == 2:
         raise UserError(f"{name}: tick_order={tick_order} is for LArCV1, and this is a LArCV2 file, whose order is fixed; leave it out.")
     if not len(ids):
@@ -83,9 +83,12 @@ def open_root(
         place = np.full((len(ids), len(chosen.planes)), -1, np.int64)
         place[chosen.entries] = chosen.images - first_image[chosen.entries][:, None]
 
+    # A tree takes longer to find in its file than a window of it to read.
+    handle: Handle[Any] = Handle(lambda: uproot.open(path, array_cache=None, object_cache=None)[key], tree)
+
     def window(first: int, stop: int) -> Any:
         with reading(name, WHAT):
-            branch = handle()[key][f"{branch_of}.{pixels}"]
+            branch = handle()[f"{branch_of}.{pixels}"]
             if kind == "image2d":
                 events = branch.array(library="np", entry_start=first, entry_stop=stop)
             else:

@@ -33,14 +33,15 @@ def reading(name: str, what: str) -> Iterator[None]:
 
 
 class Handle(Generic[T]):
-    """An open file, opened on first use and again in every forked process: HDF5 and ROOT handles do not survive a fork."""
+    """An open file, or what is read of one: opened on first use, where it is not given, and again in every forked process: HDF5 and ROOT
+    handles do not survive a fork."""
 
-    def __init__(self, open_file: Callable[[], T]) -> None:
-        self.open_file, self.pid = open_file, -1
-        self.file: T
+    def __init__(self, open_file: Callable[[], T], file: T | None = None) -> None:
+        self.open_file, self.file = open_file, file
+        self.pid = -1 if file is None else os.getpid()
 
     def __call__(self) -> T:
-        if self.pid != os.getpid():
+        if self.file is None or self.pid != os.getpid():
             self.file, self.pid = self.open_file(), os.getpid()
         return self.file
 
