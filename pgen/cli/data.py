@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,13 +12,15 @@ from pgen.cli.console import console, progress_bar
 from pgen.cli.options import FileFormat
 
 if TYPE_CHECKING:
+    from pgen.data.crop import Work
     from pgen.data.formats import Format
-    from pgen.data.images import ImageSet
+    from pgen.data.images import ArrayImages, ImageSet
 
 app = typer.Typer(help="Look at, simulate, convert, merge, crop, split and export images.", no_args_is_help=True)
 
 Source = Annotated[str, typer.Argument(help="Images: FILE, FOLDER, mnist or simulate, with options as SRC:key=value,key=value.")]
 DataRoot = Annotated[str | None, typer.Option(help="Folder in which a relative source is looked up.")]
+Processes = Annotated[int | None, typer.Option(min=1, help="Processes that work. [default: one a core, if worth it]", show_default=False)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
@@ -91,7 +93,7 @@ def simulate(
     size: Annotated[int, typer.Option(min=8, help="Rows and columns.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
     particles: Annotated[str, typer.Option(help="Kinds, joined by +.")] = "e+gamma+mu+pi+p",
-    processes: Annotated[int | None, typer.Option(min=1, help="Processes that simulate. [default: one a core]", show_default=False)] = None,
+    processes: Processes = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate single particles in liquid argon (a toy, for trying things)."""
@@ -113,12 +115,14 @@ def crop(
     mode: Annotated[Literal["tiles", "centre"], typer.Option(help="All tiles, or one window at the centre of charge.")] = "tiles",
     threshold: Annotated[float, typer.Option(help="Charge above which a pixel is lit.")] = 0.0,
     min_occupancy: Annotated[float, typer.Option(min=0, max=1, help="Least fraction of lit pixels that is kept.")] = 0.01,
+    processes: Processes = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Cut images into smaller ones."""
     from pgen.data import open_images, write_images
     from pgen.data.crop import crop as cut
+    from pgen.data.processes import over_parts
     from pgen.errors import UserError
     from pgen.files import refuse_existing
 
@@ -128,10 +132,14 @@ def crop(
         raise UserError(f"--size {size}: wanted HxW such as 64x96, or one number for a square.")
     images = open_images(source, data_root=data_root)
     shape = (int(rows), int(columns or rows))
+
+    def share_out(work: Work) -> Iterator[tuple[range, list[ArrayImages]]]:
+        return over_parts(source, data_root, images, work, processes)
+
     with progress_bar("cropping") as tick:
         write_images(
             out,
-            cut(images, shape, mode=mode, threshold=threshold, min_occupancy=min_occupancy, progress=tick),
+            cut(images, shape, mode=mode, threshold=threshold, min_occupancy=min_occupancy, progress=tick, share_out=share_out),
             overwrite=overwrite,
         )
     # Resolved, since the name may be that of a scheme.
@@ -143,40 +151,59 @@ Written = Annotated[Path, typer.Option(help="File to write: .h5 (a store), .npz,
 
 
 @app.command()
-def convert(sources: Sources, out: Written, format: FileFormat = None, data_root: DataRoot = None, overwrite: Overwrite = False) -> None:
+def convert(
+    sources: Sources,
+    out: Written,
+    format: FileFormat = None,
+    processes: Processes = None,
+    data_root: DataRoot = None,
+    overwrite: Overwrite = False,
+) -> None:
     """Write images in another format, those of several sources into one file."""
-    _write(sources, out, format, data_root, overwrite)
+    _write(sources, out, format, processes, data_root, overwrite)
 
 
 @app.command()
-def merge(sources: Sources, out: Written, data_root: DataRoot = None, overwrite: Overwrite = False) -> None:
+def merge(sources: Sources, out: Written, processes: Processes = None, data_root: DataRoot = None, overwrite: Overwrite = False) -> None:
     """Write the images of several sources into one file."""
-    _write(sources, out, None, data_root, overwrite)
+    _write(sources, out, None, processes, data_root, overwrite)
 
 
 @app.command()
 def export(
     sources: Sources,
     out: Annotated[Path, typer.Option(help="File to write: .h5 (LArCV3), .npz, or no suffix for a folder of PNGs.")],
+    processes: Processes = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write images for other programs: the same as convert, but that .h5 is LArCV3."""
-    _write(sources, out, "larcv3" if out.suffix.lower() in (".h5", ".hdf5") else None, data_root, overwrite)
+    _write(sources, out, "larcv3" if out.suffix.lower() in (".h5", ".hdf5") else None, processes, data_root, overwrite)
 
 
-def _write(sources: list[str], out: Path, format: Format | None, data_root: str | None, overwrite: bool) -> None:
+def _write(sources: list[str], out: Path, format: Format | None, processes: int | None, data_root: str | None, overwrite: bool) -> None:
     from pgen.data import open_images, write_images
-    from pgen.data.images import pieces
+    from pgen.data.images import lit_part
     from pgen.data.joined import Joined
+    from pgen.data.lit import read_lit
+    from pgen.data.processes import over_parts
     from pgen.files import refuse_existing
 
     refuse_existing(out, overwrite=overwrite)
     sets = [open_images(source, data_root=data_root) for source in sources]
-    images = Joined(sets, " ".join(sources)) if len(sets) > 1 else sets[0]
+    total = len(Joined(sets, " ".join(sources)) if len(sets) > 1 else sets[0])
     with progress_bar("writing") as tick:
-        write_images(out, pieces(images, tick), format=format, overwrite=overwrite)
-    console.print(f"{len(images)} images: {out}", markup=False, highlight=False)
+
+        def pieces() -> Iterator[ImageSet]:
+            done = 0
+            for source, images in zip(sources, sets, strict=True):
+                for part, lit in over_parts(source, data_root, images, read_lit, processes):
+                    yield lit_part(images, part, lit)
+                    done += len(part)
+                    tick(done, total)
+
+        write_images(out, pieces(), format=format, overwrite=overwrite)
+    console.print(f"{total} images: {out}", markup=False, highlight=False)
 
 
 @app.command()

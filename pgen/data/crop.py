@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from pgen.data.images import ArrayImages, FloatArray, ImageSet
+from pgen.data.parts import parts
 from pgen.errors import UserError
 
 Mode = Literal["tiles", "centre"]
+Work = Callable[[ImageSet, range], list[ArrayImages]]
 
 
 def crop(
@@ -21,13 +24,15 @@ def crop(
     threshold: float = 0.0,
     min_occupancy: float = 0.01,
     progress: Callable[[int, int], None] | None = None,
+    share_out: Callable[[Work], Iterator[tuple[range, list[ArrayImages]]]] | None = None,
 ) -> Iterator[ArrayImages]:
     """The crops of each image that has any, one set a parent image, in order: bounded memory for :func:`pgen.data.write.write_images`.
 
     tiles: the non-overlapping (H, W) windows, what remains at the lower and right border dropped. centre: one window around the
     charge-weighted centroid, dropped if it crosses the border. Kept are windows of which at least ``min_occupancy`` (a fraction) is above
     ``threshold`` in some channel. Ids are "parent/row/column" of the window's first pixel; the event is the parent's.
-    ``progress(done, total)`` is called after each parent. UserError where none is kept.
+    ``progress(done, total)`` is called after each part of the parents; ``share_out`` has the work done for each part, as
+    :func:`pgen.data.processes.over_parts` does. UserError where none is kept.
     """
     (height, width), (_, rows, columns) = size, images.shape
     if min(size) < 1 or height > rows or width > columns:
@@ -36,28 +41,41 @@ def crop(
         raise UserError(f"mode={mode!r} is not known, wanted tiles or centre.")
     if not 0 <= min_occupancy <= 1:
         raise UserError(f"min_occupancy={min_occupancy:g} does not fit, wanted a fraction from 0 to 1.")
-    count = 0
-    for i in range(len(images)):
-        image = images.read([i])[0]
-        corners = _tiles(image, size) if mode == "tiles" else _centre(image, size, threshold)
-        windows = [(r, c, image[:, r : r + height, c : c + width]) for r, c in corners]
-        kept = [(r, c, w) for r, c, w in windows if np.mean((w > threshold).any(0)) >= min_occupancy]
+    count, last = 0, len(images)
+    work = partial(_crops, size=size, mode=mode, threshold=threshold, min_occupancy=min_occupancy)
+    for part, found in share_out(work) if share_out else ((part, work(images, part)) for part in parts(images)):
+        yield from found
+        count += len(found)
         if progress:
-            progress(i + 1, len(images))
-        count += len(kept)
-        if kept:
-            yield ArrayImages(
-                np.stack([w for _, _, w in kept]),
-                name=images.name,
-                ids=[f"{images.ids[i]}/{r}/{c}" for r, c, _ in kept],
-                events=[images.events[i]] * len(kept),
-                labels={key: np.repeat(values[i : i + 1], len(kept), 0) for key, values in images.labels.items()},
-                unit=images.unit,
-            )
+            progress(part.stop, last)
     if not count:
         raise UserError(
             f"{images.name}: no {height} x {width} crop has {min_occupancy:.2%} of its pixels above {threshold:g}; lower either of them."
         )
+
+
+def _crops(
+    images: ImageSet, part: range, *, size: tuple[int, int], mode: Mode, threshold: float, min_occupancy: float
+) -> list[ArrayImages]:
+    """Those of the images of a part that have any."""
+    height, width = size
+    found = []
+    for i, image in zip(part, images.read(part), strict=True):
+        corners = _tiles(image, size) if mode == "tiles" else _centre(image, size, threshold)
+        windows = [(r, c, image[:, r : r + height, c : c + width]) for r, c in corners]
+        kept = [(r, c, w) for r, c, w in windows if np.mean((w > threshold).any(0)) >= min_occupancy]
+        if kept:
+            found.append(
+                ArrayImages(
+                    np.stack([w for _, _, w in kept]),
+                    name=images.name,
+                    ids=[f"{images.ids[i]}/{r}/{c}" for r, c, _ in kept],
+                    events=[images.events[i]] * len(kept),
+                    labels={key: np.repeat(values[i : i + 1], len(kept), 0) for key, values in images.labels.items()},
+                    unit=images.unit,
+                )
+            )
+    return found
 
 
 def _tiles(image: FloatArray, size: tuple[int, int]) -> list[tuple[int, int]]:

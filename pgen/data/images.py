@@ -148,9 +148,13 @@ def in_memory(images: ImageSet, room: int) -> ImageSet:
         room -= held[-1].place.nbytes + held[-1].value.nbytes
         if room < 0:
             return images
-    return LitImages(
-        Lit.join(held), images.shape, name=images.name, ids=images.ids, events=images.events, labels=images.labels, unit=images.unit
-    )
+    return lit_part(images, range(len(images)), Lit.join(held))
+
+
+def lit_part(images: ImageSet, part: range, lit: Lit) -> LitImages:
+    """The images of a part, whose lit pixels have been read."""
+    view = subset(images, part)
+    return LitImages(lit, view.shape, name=view.name, ids=view.ids, events=view.events, labels=view.labels, unit=view.unit)
 
 
 class Subset(Described):

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
 from itertools import starmap
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pgen.data.parts import parts
+from pgen.errors import UserError
+
+if TYPE_CHECKING:
+    from pgen.data.images import ImageSet
 
 T = TypeVar("T")
+#: Parts a process at least: it takes a second to start one.
+WORTH = 4
 
 
 def cores() -> int:
@@ -23,8 +34,9 @@ def ordered(work: Callable[..., T], calls: Sequence[tuple[Any, ...]], processes:
     if processes <= 1:
         yield from starmap(work, calls)
         return
-    # Fresh processes: a library's threads do not survive a fork.
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    # Fresh processes: a library's threads do not survive a fork. Ctrl-C reaches them too, and is left to this one.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         waiting: deque[Future[T]] = deque()
         try:
             for call in calls:
@@ -33,6 +45,33 @@ def ordered(work: Callable[..., T], calls: Sequence[tuple[Any, ...]], processes:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise UserError(f"One of {processes} processes died, perhaps for lack of memory; give --processes fewer.") from error
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def over_parts(
+    source: str, data_root: str | None, images: ImageSet, work: Callable[[ImageSet, range], T], processes: int | None = None
+) -> Iterator[tuple[range, T]]:
+    """(part, ``work(images, part)``) for the parts of a source in order, by so many processes, each of which opens the source itself;
+    by default one a core, where the parts are many enough to be worth it."""
+    shares = list(parts(images))
+    if processes is None:
+        processes = min(cores(), len(shares) // WORTH)
+    if processes <= 1:
+        yield from ((part, work(images, part)) for part in shares)
+    else:
+        yield from zip(shares, ordered(_work, [(source, data_root, work, part) for part in shares], processes), strict=True)
+
+
+def _work(source: str, data_root: str | None, work: Callable[[ImageSet, range], T], part: range) -> T:
+    return work(_opened(source, data_root), part)
+
+
+@lru_cache(1)
+def _opened(source: str, data_root: str | None) -> ImageSet:
+    from pgen.data.source import open_images
+
+    return open_images(source, data_root=data_root)
