@@ -113,6 +113,7 @@ def crop(
     out: Annotated[Path, typer.Option(help="File to write.")],
     size: Annotated[str, typer.Option(help="HxW, or one number for a square.")] = "64",
     mode: Annotated[Literal["tiles", "centre"], typer.Option(help="All tiles, or one window at the centre of charge.")] = "tiles",
+    border: Annotated[Literal["drop", "pad"], typer.Option(help="Windows that cross the border: dropped, or padded with zeros.")] = "drop",
     threshold: Annotated[float, typer.Option(help="Charge above which a pixel is lit.")] = 0.0,
     min_occupancy: Annotated[float, typer.Option(min=0, max=1, help="Least fraction of lit pixels that is kept.")] = 0.01,
     processes: Processes = None,
@@ -139,7 +140,16 @@ def crop(
     with progress_bar("cropping") as tick:
         write_images(
             out,
-            cut(images, shape, mode=mode, threshold=threshold, min_occupancy=min_occupancy, progress=tick, share_out=share_out),
+            cut(
+                images,
+                shape,
+                mode=mode,
+                border=border,
+                threshold=threshold,
+                min_occupancy=min_occupancy,
+                progress=tick,
+                share_out=share_out,
+            ),
             overwrite=overwrite,
         )
     # Resolved, since the name may be that of a scheme.

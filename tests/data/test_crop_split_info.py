@@ -42,12 +42,33 @@ def test_centre() -> None:
     assert window.ids.tolist() == ["0/1/3"] and window.images[0, 0, 2, 1] == 1
 
 
+@given(rows=st.integers(1, 9), columns=st.integers(1, 9), height=st.integers(1, 9), width=st.integers(1, 9), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_padded_tiles_hold_every_pixel_once(rows: int, columns: int, height: int, width: int, seed: int) -> None:
+    image = np.random.default_rng(seed).uniform(1, 9, (1, 2, rows, columns)).astype(np.float32)
+    whole = np.zeros((2, rows + height, columns + width), np.float32)
+    tiles = crop(ArrayImages(image), (height, width), border="pad", min_occupancy=0)
+    for tile, name in zip(tiles.images, tiles.ids, strict=True):
+        r, c = map(int, name.split("/")[1:])
+        whole[:, r : r + height, c : c + width] += tile
+    assert np.array_equal(whole[:, :rows, :columns], image[0])
+    assert not whole[:, rows:].any() and not whole[:, :, columns:].any()
+
+
+def test_padded_centre() -> None:
+    plane = np.zeros((1, 4, 4), np.float32)
+    plane[0, 0, 3] = 7
+    window = crop(ArrayImages(plane), (4, 2), mode="centre", border="pad", min_occupancy=0.1)
+    assert window.ids.tolist() == ["0/-2/2"] and window.images[0, 0].tolist() == [[0, 0], [0, 0], [0, 7], [0, 0]]
+
+
 def test_bad_crops() -> None:
     images = ArrayImages(np.zeros((1, 4, 4)))
     for arguments, told in (
         ({"size": (5, 4)}, "cannot crop 5 x 4"),
         ({"size": (2, 2)}, "no 2 x 2 crop"),
         ({"size": (2, 2), "mode": "x"}, "tiles or centre"),
+        ({"size": (2, 2), "border": "x"}, "drop or pad"),
         ({"size": (2, 2), "min_occupancy": 2}, "fraction"),
     ):
         with pytest.raises(UserError, match=told):
