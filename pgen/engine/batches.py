@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -21,6 +21,9 @@ from pgen.engine.seeds import generator
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError
 from pgen.plugins.contract import DataInfo
+
+#: The axes of (B, C, H, W) that --flip mirrors.
+FLIPS = {"none": (), "rows": (2,), "columns": (3,), "both": (2, 3)}
 
 
 class Batches:
@@ -48,10 +51,18 @@ class Batches:
 
     def stream(self, step: int) -> Generator[Tensor]:
         """The batches of step, step + 1, ... without end. Close it to end the loader's processes."""
-        if self._here is not None:
-            yield from map(self._here, self._order(step))
-        else:
-            yield from self._load(self._order(step))
+        order = self._order(step)
+        batches = (self._here(indices) for indices in order) if self._here else self._load(order)
+        with closing(batches):
+            for number, batch in enumerate(batches, step):
+                yield self._flipped(batch, number)
+
+    def _flipped(self, batch: Tensor, step: int) -> Tensor:
+        """Each image of (B, C, H, W) mirrored or not, along the axes of --flip."""
+        for axis in FLIPS[self._settings.flip]:
+            turned = torch.rand(len(batch), generator=generator(self._settings.seed, f"flip {axis}", step)) < 0.5
+            batch = torch.where(turned.to(batch.device)[:, None, None, None], batch.flip(axis), batch)
+        return batch
 
     def _order(self, step: int) -> Iterator[Tensor]:
         """Indices of each batch from ``step`` on, without end."""

@@ -99,7 +99,7 @@ def open_training_data(settings: TrainSettings, spec: ModelSpec) -> TrainingData
         raise UserError(f"Model {spec.name!r} needs one set of targets: --targets codes.pt, or images by --targets or --data.")
     targets = open_targets(source, data_root=settings.data_root)
     # All targets lie on the device; and codes have been through their transform.
-    idle = ["num_workers", "drop_last", *(["threshold", "clip", "scale"] if isinstance(targets, Codes) else [])]
+    idle = ["num_workers", "drop_last", "flip", *(["threshold", "clip", "scale"] if isinstance(targets, Codes) else [])]
     usual = {name: spec.settings.get(name, TrainSettings.model_fields[name].default) for name in idle}
     if given := [f"{flag(name)} {getattr(settings, name)}" for name in idle if getattr(settings, name) != usual[name]]:
         raise UserError(f"{', '.join(given)}: of no effect where {spec.name!r} is fitted to {source}; leave it out.")

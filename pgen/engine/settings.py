@@ -48,6 +48,7 @@ class TrainSettings(BaseModel):
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps, whatever the epoch.")
     shuffle: bool = Field(True, description="Visit the training data in a new random order each epoch.")
     drop_last: bool = Field(False, description="Leave out the last, smaller batch of an epoch.")
+    flip: Literal["none", "rows", "columns", "both"] = Field("none", description="Mirror training images at random, half of them each way.")
     num_workers: int = Field(0, ge=0, description="Loader processes. 0: data stay on the device if they fit, else load in this process.")
     threshold: float = Field(0.0, ge=0, description="Charge at or below this is nothing (zero suppression).")
     clip: float | None = Field(None, gt=0, description="Charge above this is clipped. [default: largest in the training data]")

@@ -17,7 +17,8 @@ from pgen.plugins import registry
 
 CHANGES = [
     ("gan", "--n_hidden", 24), ("gan", "--n_layers", 1), ("gan", "--z_dim", 7), ("gan", "--g_lr", 0.01), ("gan", "--d_lr", 0.01),
-    ("gan", "--g_opt", "sgd"), ("gan", "--lr_decay", 0.01), ("ae", "--lr_decay", 0.01), ("ewm", "--lr_decay", 0.9),
+    ("gan", "--g_opt", "sgd"), ("gan", "--lr_decay", 0.01), ("gan", "--flip", "both"),
+    ("ae", "--lr_decay", 0.01), ("ewm", "--lr_decay", 0.9),
     ("gan", "--d_opt", "sgd"), ("gan", "--beta", 0.9), ("gan", "--p", 0.5), ("gan", "--batch_size", 8), ("gan", "--num_epochs", 3),
     ("ae", "--l_dim", 5), ("ae", "--ae_opt", "sgd"), ("ae", "--ae_lr", 0.1), ("ae", "--depth", 2), ("ae", "--loss_fn", "mse"),
     ("ae", "--n_layers", 1),
@@ -74,12 +75,28 @@ def test_data_root_save_root_and_sample_size(pgen, tmp_path: Path) -> None:
     assert not (tmp_path / "out/gan-2/samples").exists()
 
 
-def _order(data: str = "simulate:n=10,size=16,seed=1", **options) -> list[torch.Tensor]:
+SOURCE, CPU = "simulate:n=10,size=16,seed=1", torch.device("cpu")
+
+
+def _order(data: str = SOURCE, **options) -> list[torch.Tensor]:
     settings = TrainSettings(data=data, batch_size=4, **options)
     images = open_training_data(settings, registry.load("gan").spec)
-    batches = Batches(images, settings, torch.device("cpu"))
+    batches = Batches(images, settings, CPU)
     stream = batches.stream(0)
     return [next(stream) for _ in range(2 * batches.steps_per_epoch)]
+
+
+@pytest.mark.parametrize(("flip", "axes"), [("rows", [(2,)]), ("columns", [(3,)]), ("both", [(2,), (3,), (2, 3)])])
+def test_flip(flip: str, axes: list[tuple[int, ...]]) -> None:
+    plain, flipped, again = _order(), _order(flip=flip), _order(flip=flip)
+    assert all(map(torch.equal, flipped, again))
+    seen = set()
+    for image, found in zip(torch.cat(plain), torch.cat(flipped), strict=True):
+        ways = [way for way in [(), *axes] if torch.equal(found[None], image[None].flip(way))]
+        seen.add(ways[0])  # it must be one of them
+    assert seen == {(), *axes}
+    resumed = Batches(open_training_data(s := TrainSettings(data=SOURCE, batch_size=4, flip=flip), registry.load("gan").spec), s, CPU)
+    assert torch.equal(next(resumed.stream(4)), flipped[4])
 
 
 def test_shuffle_and_drop_last() -> None:
