@@ -139,7 +139,8 @@ class LitImages(Described):
 def in_memory(images: ImageSet, room: int) -> ImageSet:
     """The same images by their lit pixels in memory, so that a file is read once and not by each who looks at it; the images as they are
     if that takes more than ``room`` bytes, or they are in memory already."""
-    if isinstance(images, ArrayImages | LitImages):
+    counts = lit_counts(images)
+    if isinstance(images, ArrayImages | LitImages) or (counts is not None and 8 * int(counts.sum()) > room):
         return images
     kind = np.int32 if np.prod(images.shape) < 2**31 else np.int64
     held: list[Lit] = []
