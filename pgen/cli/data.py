@@ -174,9 +174,16 @@ def convert(
 
 
 @app.command()
-def merge(sources: Sources, out: Written, processes: Processes = None, data_root: DataRoot = None, overwrite: Overwrite = False) -> None:
-    """Write the images of several sources into one file."""
-    _write(sources, out, None, processes, data_root, overwrite)
+def merge(
+    sources: Sources,
+    out: Written,
+    append: Annotated[bool, typer.Option("--append", help="Add to the image store that OUT is.")] = False,
+    processes: Processes = None,
+    data_root: DataRoot = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the images of several sources into one file, or add them to one."""
+    _write(sources, out, None, processes, data_root, overwrite, append)
 
 
 @app.command()
@@ -191,15 +198,27 @@ def export(
     _write(sources, out, "larcv3" if out.suffix.lower() in (".h5", ".hdf5") else None, processes, data_root, overwrite)
 
 
-def _write(sources: list[str], out: Path, format: Format | None, processes: int | None, data_root: str | None, overwrite: bool) -> None:
+def _write(
+    sources: list[str],
+    out: Path,
+    format: Format | None,
+    processes: int | None,
+    data_root: str | None,
+    overwrite: bool,
+    append: bool = False,
+) -> None:
     from pgen.data import open_images, write_images
     from pgen.data.images import lit_part
     from pgen.data.joined import Joined
     from pgen.data.lit import read_lit
     from pgen.data.processes import over_parts
+    from pgen.data.write import append_images
+    from pgen.errors import UserError
     from pgen.files import refuse_existing
 
-    refuse_existing(out, overwrite=overwrite)
+    if append and overwrite:
+        raise UserError("--append and --overwrite contradict each other; give one of them.")
+    refuse_existing(out, overwrite=overwrite or append)
     sets = [open_images(source, data_root=data_root) for source in sources]
     total = len(Joined(sets, " ".join(sources)) if len(sets) > 1 else sets[0])
     with progress_bar("writing") as tick:
@@ -212,7 +231,10 @@ def _write(sources: list[str], out: Path, format: Format | None, processes: int 
                     done += len(part)
                     tick(done, total)
 
-        write_images(out, pieces(), format=format, overwrite=overwrite)
+        if append:
+            append_images(out, pieces())
+        else:
+            write_images(out, pieces(), format=format, overwrite=overwrite)
     console.print(f"{total} images: {out}", markup=False, highlight=False)
 
 

@@ -56,7 +56,10 @@ class Store(Described):
             file = self._handle()
             header = {key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()}
             if header.get("format") != FORMAT:
-                raise UserError(f"{name}: an image store of format {header.get('format')!r}, wanted {FORMAT}; read it with a newer pgen.")
+                raise UserError(
+                    f"{name}: an HDF5 file of format {header.get('format')!r}, wanted the image store {FORMAT}; read it with a newer pgen, or "
+                    "convert it."
+                )
             header["shape"] = [int(extent) for extent in header["shape"]]
             count = int(header["count"])
             self._images = block_images(header["shape"])  # in a block
@@ -68,15 +71,15 @@ class Store(Described):
             raise UserError(f"{name}: its header or columns do not match their checksum; the file is damaged. Fetch or write it again.")
         self.shape: tuple[int, int, int] = tuple(header["shape"])  # type: ignore[assignment]
         self.unit = str(header["unit"])
-        self._offsets, self._checks = columns.pop("offsets").astype(np.int64), columns.pop("checks")
-        self.lit_counts = np.diff(self._offsets)
+        self.offsets, self.checks = columns.pop("offsets").astype(np.int64), columns.pop("checks")
+        self.lit_counts = np.diff(self.offsets)
         self.ids, self.events = (np.char.decode(columns.pop(key), "utf-8") for key in ("ids", "events"))
         self.labels: Mapping[str, npt.NDArray] = {
             key.removeprefix("labels/"): np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
             for key, values in columns.items()
         }
         self.about = {"format": "image store", "source": header["source"]}
-        self._sound = np.zeros(len(self._checks), bool)
+        self._sound = np.zeros(len(self.checks), bool)
         self._block: tuple[int, Lit] | None = None
 
     def _column(self, column: Any, count: int) -> npt.NDArray:
@@ -114,14 +117,14 @@ class Store(Described):
                 self._block = (block, self._checked(block))
                 self._sound[block] = True
             if self._block and self._block[0] == block:
-                begin = self._offsets[block * self._images]
-                part = slice(self._offsets[first] - begin, self._offsets[last + 1] - begin)
+                begin = self.offsets[block * self._images]
+                part = slice(self.offsets[first] - begin, self.offsets[last + 1] - begin)
                 yield self._block[1].place[part], self._block[1].value[part]
             else:
                 yield self._pixels(first, last + 1)
 
     def _pixels(self, first: int, stop: int) -> tuple[npt.NDArray, npt.NDArray]:
-        part = slice(int(self._offsets[first]), int(self._offsets[stop]))
+        part = slice(int(self.offsets[first]), int(self.offsets[stop]))
         with reading(self.name, WHAT):
             return self._handle()["place"][part], self._handle()["charge"][part]
 
@@ -129,11 +132,11 @@ class Store(Described):
         """The pixels of a block, or a UserError if they are not what was written, or cannot be pixels."""
         first, stop = block * self._images, min((block + 1) * self._images, len(self))
         places, charges = self._pixels(first, stop)
-        offsets = self._offsets[first : stop + 1] - self._offsets[first]
+        offsets = self.offsets[first : stop + 1] - self.offsets[first]
         rising = np.diff(places.astype(np.int64)) > 0
         rising[offsets[1:-1][(offsets[1:-1] > 0) & (offsets[1:-1] < len(places))] - 1] = True
         fits = bool(rising.all()) and (not len(places) or int(places.max()) < int(np.prod(self.shape)))
-        if checksums(places, charges) != tuple(self._checks[block]) or not fits or not np.isfinite(charges).all():
+        if checksums(places, charges) != tuple(self.checks[block]) or not fits or not np.isfinite(charges).all():
             raise UserError(f"{self.name}: pixels of images {first} to {stop - 1} are damaged. Fetch or write the file again.")
         return Lit(offsets, places, charges)
 

@@ -13,7 +13,7 @@ from pgen import __version__
 from pgen.data.hdf5_append import append
 from pgen.data.images import ImageSet, columns
 from pgen.data.lit import read_lit
-from pgen.data.store import FORMAT, HEADER, block_images, checksums, header_checksum
+from pgen.data.store import FORMAT, HEADER, Store, block_images, checksums, header_checksum
 from pgen.errors import UserError
 from pgen.files import need_space
 
@@ -22,14 +22,21 @@ CHUNK = 2**14
 COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
-def write_store(path: Path, pieces: Iterable[ImageSet]) -> None:
-    """Pieces of one shape, unit and kind of labels. Pixels of one piece are in memory at a time, and the columns of all."""
+def write_store(path: Path, pieces: Iterable[ImageSet], held: Store | None = None) -> None:
+    """Pieces of one shape, unit and kind of labels. Pixels of one piece are in memory at a time, and the columns of all. With ``held``,
+    which the file at ``path`` is a copy of, they go behind its images; UserError for an id that is there already."""
     import h5py
 
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "r+" if held else "w") as file:
         beside: dict[str, list[npt.NDArray]] = {"offsets": [np.zeros(1, np.int64)]}
         checks: list[tuple[int, int]] = []
-        running, count, total, first = (0, 0), 0, 0, None
+        running, count, total = (0, 0), 0, 0
+        first: ImageSet | None = held
+        if held:
+            beside = {"offsets": [held.offsets], **{name: [values] for name, values in columns(held).items()}}
+            checks, count, total = [(int(a), int(b)) for a, b in held.checks], len(held), int(held.offsets[-1])
+            if count % block_images(held.shape):
+                running = checks.pop()
         for piece in pieces:
             first = first or piece
             lit = read_lit(piece, range(len(piece)))
@@ -51,11 +58,16 @@ def write_store(path: Path, pieces: Iterable[ImageSet]) -> None:
         assert first is not None, "write_images does not come here without images"
         if count % block_images(first.shape):
             checks.append(running)
-        header = dict(zip(HEADER, (FORMAT, first.unit, list(first.shape), count, total, first.name), strict=True))
+        source = held.about["source"] if held else first.name
+        header = dict(zip(HEADER, (FORMAT, first.unit, list(first.shape), count, total, source), strict=True))
         whole = {name: _storable(np.concatenate(parts), name, first.name) for name, parts in beside.items()}
+        if held and len(np.unique(whole["ids"])) < count:
+            raise UserError(f"{held.name}: has an id of the images to append already; leave these out.")
         whole["checks"] = np.array(checks, np.uint32)
         need_space(path, sum(values.nbytes for values in whole.values()))
         for name, values in whole.items():
+            if name in file:
+                del file[name]
             if values.dtype.kind == "S":
                 values = values.astype(h5py.string_dtype("utf-8", values.dtype.itemsize))  # or readers would take it for ASCII
             file.create_dataset(name, data=values, **COMPRESSION)

@@ -16,9 +16,10 @@ from pgen.data.formats import Format
 from pgen.data.images import ImageSet, columns, pieces, read_all
 from pgen.data.larcv3_write import write_larcv3
 from pgen.data.png import COLUMNS, INDEX, read_index
+from pgen.data.store import open_store
 from pgen.data.store_write import write_store
 from pgen.errors import UserError
-from pgen.files import atomic, refuse_existing
+from pgen.files import atomic, need_space, refuse_existing
 
 
 @contextmanager
@@ -66,16 +67,36 @@ def write_images(path: str | Path, images: ImageSet | Iterable[ImageSet], *, for
     return path
 
 
-def _pieces(images: ImageSet | Iterable[ImageSet], path: Path) -> Iterator[ImageSet]:
+def append_images(path: str | Path, images: ImageSet | Iterable[ImageSet]) -> Path:
+    """Adds one set, or the sets of an iterator, to the image store at ``path``, all or nothing: a copy is made and takes its place.
+
+    UserError if there is no store, sets differ from it in shape, labels or unit, or an id is there already.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, wanted an image store to append to; write it first.")
+    held = open_store(path, str(path))
+    try:
+        with atomic(path) as temporary:
+            need_space(temporary, path.stat().st_size)
+            shutil.copyfile(path, temporary)
+            write_store(temporary, _pieces(images, path, held), held)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); free some space.") from error
+    return path
+
+
+def _pieces(images: ImageSet | Iterable[ImageSet], path: Path, first: ImageSet | None = None) -> Iterator[ImageSet]:
     """The sets to write, cut small, all of the first one's shape, labels and unit."""
-    first: ImageSet | None = None
+    count = 0
     for given in [images] if hasattr(images, "read") else images:  # type: ignore[list-item]
         first = first or given  # type: ignore[assignment]
         assert first is not None
         if (given.shape, set(given.labels), given.unit) != (first.shape, set(first.labels), first.unit):  # type: ignore[union-attr]
             raise UserError(f"{path}: the sets to write differ in shape, labels or unit; write them to different files.")
         yield from pieces(given)  # type: ignore[arg-type]
-    if first is None:
+        count += 1
+    if not count:
         raise UserError(f"{path}: there are no images to write; nothing was written.")
 
 

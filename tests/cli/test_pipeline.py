@@ -141,6 +141,11 @@ def test_convert_and_merge(pgen, refuses, tmp_path: Path) -> None:
     assert np.array_equal(read_all(open_images(str(tmp_path / "d.h5"))), np.concatenate(parts))
     pgen("data", "merge", "a.h5:entries=4-10", "b.h5", "--out", "m.h5", cwd=tmp_path)
     assert open_images(str(tmp_path / "m.h5")).fingerprint == open_images(str(tmp_path / "d.h5")).fingerprint
+    refuses("data", "merge", "b.h5", "--append", "--out", "m.h5", saying="already", cwd=tmp_path)
+    refuses("data", "merge", "b.h5", "--append", "--overwrite", "--out", "m.h5", saying="contradict", cwd=tmp_path)
+    pgen("data", "convert", "a.h5:entries=4-10", "--out", "n.h5", cwd=tmp_path)
+    pgen("data", "merge", "b.h5", "--append", "--out", "n.h5", cwd=tmp_path)
+    assert open_images(str(tmp_path / "n.h5")).fingerprint == open_images(str(tmp_path / "m.h5")).fingerprint
     pgen("data", "export", "m.h5", "--out", "l.h5", cwd=tmp_path)
     pgen("data", "export", "m.h5", "--out", "l.npz", cwd=tmp_path)
     assert open_images(str(tmp_path / "l.h5")).about["format"] == "LArCV3 HDF5"  # type: ignore[attr-defined]

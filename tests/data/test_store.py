@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pgen.data import ArrayImages, open_images, read_all, subset, write_images
 from pgen.data import store as module
 from pgen.data.lit import read_lit
+from pgen.data.write import append_images
 from pgen.engine.batches import Batches
 from pgen.engine.data import open_training_data
 from pgen.engine.settings import TrainSettings
@@ -128,6 +129,30 @@ def test_checksums_alone_do_not_make_pixels(tmp_path: Path, monkeypatch: pytest.
         write_images(tmp_path / "x.h5", images, overwrite=True)
         with pytest.raises(UserError, match="damaged"):
             open_images(str(tmp_path / "x.h5")).read([0])
+
+
+@pytest.mark.parametrize("first", [1, 255, 256, 300])
+def test_appended_images_are_as_if_written_at_once(tmp_path: Path, first: int) -> None:
+    images = ArrayImages(
+        np.random.default_rng(0).integers(0, 3, (600, 1, 3, 4)).astype(np.float32), labels={"k": np.arange(600)}, unit="fC"
+    )
+    whole = write_images(tmp_path / "whole.h5", images)
+    grown = write_images(tmp_path / "grown.h5", subset(images, range(first)))
+    append_images(grown, [subset(images, range(first, 520)), subset(images, range(520, 600))])
+    with h5py.File(whole) as wanted, h5py.File(grown) as found:
+        assert dict(found.attrs, shape=0) == dict(wanted.attrs, shape=0)
+        for name in ("offsets", "place", "charge", "ids", "events", "labels/k", "checks"):
+            assert np.array_equal(found[name][:], wanted[name][:]), name
+    assert np.array_equal(read_all(open_images(str(grown))), read_all(images))
+    before = grown.read_bytes()
+    for bad, told in ((subset(images, [5]), "already"), (ArrayImages(np.ones((1, 4, 3))), "differ in shape"), ([], "no images")):
+        with pytest.raises(UserError, match=told):
+            append_images(grown, bad)
+    write_images(tmp_path / "a.npz", images)
+    for path, told in ((tmp_path / "none.h5", "no such file"), (tmp_path / "a.npz", "image store")):
+        with pytest.raises(UserError, match=told):
+            append_images(path, images)
+    assert grown.read_bytes() == before and sorted(p.name for p in tmp_path.iterdir()) == ["a.npz", "grown.h5", "whole.h5"]
 
 
 def test_a_damaged_store_is_exact_or_refused(tmp_path: Path) -> None:
