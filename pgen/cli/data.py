@@ -55,7 +55,9 @@ def info(
     except ChoiceNeeded as choice:
         console.print(f"\n{choice}", markup=False, highlight=False, soft_wrap=True)
         return
-    _lines("As images", describe(images, threshold=threshold))
+    with progress_bar("reading") as tick:
+        facts = describe(images, threshold=threshold, progress=tick)
+    _lines("As images", facts)
     if preview is not None:
         _preview(images, None if drawn_here else preview)
 

@@ -52,19 +52,34 @@ def checked(images: npt.NDArray, name: str) -> FloatArray:
     return pixels
 
 
+class Digest:
+    """The fingerprint of images that pass by in order."""
+
+    def __init__(self) -> None:
+        # Of each kind of number a digest of its own, so that where the parts begin and end is no matter.
+        self._counts, self._places, self._charges = (hashlib.sha256() for _ in range(3))
+
+    def add(self, lit: Lit) -> None:
+        """The next images."""
+        self._counts.update(np.diff(lit.offsets).astype("<i8").data)
+        self._places.update(np.ascontiguousarray(lit.place, "<i8").data)
+        self._charges.update(np.ascontiguousarray(lit.value, "<f4").data)
+
+    def of(self, images: ImageSet) -> str:
+        """The fingerprint of ``images``, all of which have been added."""
+        found = [repr((len(images), images.shape)), *(each.hexdigest() for each in (self._counts, self._places, self._charges))]
+        return hashlib.sha256(" ".join(found).encode()).hexdigest()
+
+
 class Fingerprinted:
     """Mix-in: the fingerprint of a set, read in chunks once and kept."""
 
     @cached_property
     def fingerprint(self: ImageSet) -> str:  # type: ignore[misc]
-        # Of each kind of number a digest of its own, so that where the chunks begin and end is no matter.
-        counts, places, charges = (hashlib.sha256() for _ in range(3))
-        for offsets, place, value in lit_chunks(self):
-            counts.update(np.diff(offsets).astype("<i8").data)
-            places.update(np.ascontiguousarray(place, "<i8").data)
-            charges.update(np.ascontiguousarray(value, "<f4").data)
-        parts = [repr((len(self), self.shape)), *(digest.hexdigest() for digest in (counts, places, charges))]
-        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+        digest = Digest()
+        for lit in lit_chunks(self):
+            digest.add(lit)
+        return digest.of(self)
 
 
 class Described(Fingerprinted):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.images import ImageSet
+from pgen.data.images import Digest, ImageSet
 from pgen.data.lit import lit_chunks
 from pgen.errors import UserError
 
@@ -16,8 +16,8 @@ PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 SAMPLE = 10**6  #: lit pixels kept for percentiles
 
 
-def describe(images: ImageSet, *, threshold: float = 0.0) -> dict[str, Any]:
-    """Plain values for ``pgen data info``; two passes over the lit pixels, in chunks.
+def describe(images: ImageSet, *, threshold: float = 0.0, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """Plain values for ``pgen data info``; one pass over the lit pixels, in chunks, with ``progress(done, total)`` after each.
 
     Charge is in the set's unit; occupancy is the fraction of pixels above 0 and above ``threshold`` (at least 0); percentiles are of the
     charge of pixels above ``threshold`` (thinned evenly where there are more than a million).
@@ -27,7 +27,10 @@ def describe(images: ImageSet, *, threshold: float = 0.0) -> dict[str, Any]:
     kept, stride = 0, 1
     lowest, highest = np.inf, -np.inf
     size = int(np.prod(images.shape))
-    for offsets, _, value in lit_chunks(images):
+    digest, done = Digest(), 0
+    for part in lit_chunks(images):
+        offsets, _, value = part
+        digest.add(part)
         lit = value > threshold
         image = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         seen = size * (len(offsets) - 1)
@@ -43,6 +46,9 @@ def describe(images: ImageSet, *, threshold: float = 0.0) -> dict[str, Any]:
         if kept > SAMPLE:
             sample, stride = [np.concatenate(sample)[::2]], stride * 2
             kept = len(sample[0])
+        done += len(offsets) - 1
+        if progress:
+            progress(done, len(images))
     if not pixels_seen:
         raise UserError(f"{images.name}: holds no images, wanted at least one.")
     charge = np.concatenate(sample)
@@ -68,7 +74,7 @@ def describe(images: ImageSet, *, threshold: float = 0.0) -> dict[str, Any]:
         if kept
         else {},
         "labels": _summary(images.labels),
-        "fingerprint": images.fingerprint,
+        "fingerprint": digest.of(images),
     }
 
 

@@ -56,9 +56,9 @@ class Store(Described):
             file = self._handle()
             header = {key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()}
             if header.get("format") != FORMAT:
+                found = header.get("format")
                 raise UserError(
-                    f"{name}: an HDF5 file of format {header.get('format')!r}, wanted the image store {FORMAT}; read it with a newer pgen, or "
-                    "convert it."
+                    f"{name}: an HDF5 file of format {found!r}, wanted the image store {FORMAT}; read it with a newer pgen, or convert it."
                 )
             header["shape"] = [int(extent) for extent in header["shape"]]
             count = int(header["count"])

@@ -103,6 +103,7 @@ def test_describe() -> None:
     images = ArrayImages(np.array([[[0, 1], [2, 30]], [[0, 0], [0, 0]]]), labels={"pdg": np.array([11, 13])})
     facts = describe(images, threshold=1)
     assert json.loads(json.dumps(facts)) == facts
+    assert facts["fingerprint"] == images.fingerprint
     assert (facts["count"], facts["shape"], facts["blank_images"], facts["charge_max"]) == (2, [1, 2, 2], 1, 30)
     assert (facts["occupancy_above_0"], facts["occupancy"], facts["mean_total_charge"]) == (3 / 8, 2 / 8, 16)
     assert facts["labels"]["pdg"]["counts"] == {"11": 1, "13": 1} and facts["charge_percentiles"]["50"] == 16
