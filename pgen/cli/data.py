@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look at, simulate, convert, merge, crop, split and export images.", no_args_is_help=True)
 
+#: Files of a pattern whose contents `info` lists.
+LISTED = 5
+
 Source = Annotated[str, typer.Argument(help="Images: FILE, FOLDER, mnist or simulate, with options as SRC:key=value,key=value.")]
 DataRoot = Annotated[str | None, typer.Option(help="Folder in which a relative source is looked up.")]
 Processes = Annotated[int | None, typer.Option(min=1, help="Processes that work. [default: one a core, if worth it]", show_default=False)]
@@ -48,8 +51,11 @@ def info(
     drawn_here = preview == Path("-")
     if preview is not None and not drawn_here:
         refuse_existing(check_picture(preview), overwrite=overwrite)
-    for path in files_of(source, data_root=data_root):
+    paths = files_of(source, data_root=data_root)
+    for path in paths[:LISTED]:
         _lines(str(path), contents(path, source))
+    if len(paths) > LISTED:
+        _lines(f"... and {len(paths) - LISTED} files more", {})
     try:
         images = open_images(source, data_root=data_root)
     except ChoiceNeeded as choice:

@@ -52,8 +52,8 @@ def _hdf5(path: Path, name: str) -> dict[str, str]:
     with h5py.File(path, "r") as file:
         if larcv3.is_larcv3(file):
             for key, group in file["Data"].items():
-                found[key] = f"{len(group['extents'])} events"
-                if re.match(rf"({'|'.join(larcv3.PRODUCTS)})_", key):
+                found[key] = f"{len(group['extents'])} events" if "extents" in group else ", ".join(group)
+                if "extents" in group and re.match(rf"({'|'.join(larcv3.PRODUCTS)})_", key):
                     found[key] += f"; {by_plane(*larcv3.metas(group, name)[:4])}"
             return found
 

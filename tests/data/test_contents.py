@@ -35,6 +35,13 @@ def test_arrays_and_folders(tmp_path: Path) -> None:
         contents(tmp_path / "c.root", "c.root")
 
 
+def test_of_many_files_the_first_are_shown(pgen, tmp_path: Path) -> None:
+    for k in range(7):
+        np.save(tmp_path / f"{k}.npy", np.ones((2, 3, 4)))
+    text = pgen("data", "info", "*.npy", cwd=tmp_path).stdout
+    assert "4.npy" in text and "5.npy" not in text and "and 2 files more" in text and "count  14" in text
+
+
 def test_preview(pgen, refuses, tmp_path: Path) -> None:
     pgen("data", "simulate", "-n", 5, "--size", 64, "--out", tmp_path / "a.h5")
     pgen("data", "info", "a.h5", "--preview", "a.png", cwd=tmp_path)
