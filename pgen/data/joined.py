@@ -22,13 +22,14 @@ class Joined(Described):
     def __init__(self, sets: Sequence[ImageSet], name: str) -> None:
         first = sets[0]
         for images in sets[1:]:
-            for what, found, wanted in (
-                ("shape", images.shape, first.shape),
-                ("unit", images.unit, first.unit),
-                ("labels", _kinds(images), _kinds(first)),
+            for what, found, wanted, way_out in (
+                ("shape", images.shape, first.shape, ""),
+                ("unit", images.unit, first.unit, ""),
+                ("labels", _kinds(images), _kinds(first), ", or leave those of LArCV files out by labels=none"),
             ):
                 if found != wanted:
-                    raise UserError(f"{images.name}: its {what} {found} differs from {wanted} of {first.name}; join sets of one kind.")
+                    told = f"its {what} {found} differs from {wanted} of {first.name}"
+                    raise UserError(f"{images.name}: {told}; join sets of one kind{way_out}.")
         self.sets = list(sets)
         self.name, self.shape, self.unit = name, first.shape, first.unit
         self.ids, self.events = (np.concatenate([getattr(images, key) for images in sets]) for key in ("ids", "events"))

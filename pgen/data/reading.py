@@ -90,7 +90,8 @@ class LazyImages(Described):
         while start < len(wanted):
             ahead = wanted[start : start + longest]
             stop = start + int(np.sum(ahead == wanted[start] + np.arange(len(ahead))))
-            images[start:stop] = checked(self.window(int(wanted[start]), int(wanted[stop - 1]) + 1), self.name)
+            with reading(self.name, "images"):
+                images[start:stop] = checked(self.window(int(wanted[start]), int(wanted[stop - 1]) + 1), self.name)
             start = stop
         return images[back]
 

@@ -66,6 +66,8 @@ def test_refusals(tmp_path: Path) -> None:
     write_images(tmp_path / "x3.h5", ArrayImages(np.zeros((1, 1, 4, 6), np.float32)))
     with pytest.raises(UserError, match=r"shape \(1, 4, 6\) differs from \(1, 4, 5\)"):
         open_images(f"{tmp_path}/x*.h5")
+    with pytest.raises(UserError, match=r"labels .* differs .* labels=none"):
+        Joined([one, ArrayImages(read_all(one), ids=["a", "b", "c"])], "x")
     with pytest.raises(UserError, match="2 times"):
         Joined([one, one], "x")
 

@@ -85,6 +85,20 @@ def test_what_points_beyond_a_table_is_refused(table: str, field: str, value: in
         read_all(open_images(f"{path}:product=sparse2d,plane=0"))
 
 
+def test_pixels_that_are_text_are_refused(tmp_path: Path) -> None:
+    import h5py
+
+    path = tmp_path / "x.h5"
+    path.write_bytes((CONTAINERS / "larcv3_256.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        group = file["Data/image2d_wire_group"]
+        count = len(group["images"])
+        del group["images"]
+        group["images"] = np.full(count, b"x")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_all(open_images(f"{path}:plane=0"))
+
+
 def header(follows: int) -> bytes:
     return struct.pack(">IHHI", 0x40000000 | (8 + follows), 0x400A, 0, 0xABCD)
 
