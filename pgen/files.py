@@ -20,6 +20,12 @@ def natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
+def numbered(folder: Path, name: str) -> list[Path]:
+    """name_<i>.npy of a folder, in order of i."""
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := re.fullmatch(rf"{name}_(\d+)\.npy", path.name))]
+    return [path for _, path in sorted(found)]
+
+
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside ``path``; on success it is flushed to disk and renamed to ``path``, on failure removed."""

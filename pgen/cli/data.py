@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,9 +13,8 @@ from pgen.cli.console import console, progress_bar
 from pgen.cli.options import FileFormat
 
 if TYPE_CHECKING:
-    from pgen.data.crop import Work
     from pgen.data.formats import Format
-    from pgen.data.images import ArrayImages, ImageSet
+    from pgen.data.images import ImageSet
 
 app = typer.Typer(help="Look at, simulate, convert, merge, crop, split and export images.", no_args_is_help=True)
 
@@ -141,10 +141,7 @@ def crop(
         raise UserError(f"--size {size}: wanted HxW such as 64x96, or one number for a square.")
     images = open_images(source, data_root=data_root)
     shape = (int(rows), int(columns or rows))
-
-    def share_out(work: Work) -> Iterator[tuple[range, list[ArrayImages]]]:
-        return over_parts(source, data_root, images, work, processes)
-
+    share_out = partial(over_parts, source, data_root, images, processes=processes)
     with progress_bar("cropping") as tick:
         write_images(
             out,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,14 @@ import numpy.typing as npt
 from pgen.data.arrays import load_arrays
 from pgen.data.reading import LazyImages
 from pgen.errors import UserError
+from pgen.files import numbered
 
 MOMENTUM = ("px", "py", "pz")  #: labels, MeV/c
 
 
 def find_batches(folder: Path) -> list[Path]:
     """batch_<i>.npy in order of i."""
-    numbered = [(int(match[1]), path) for path in folder.iterdir() if (match := re.fullmatch(r"batch_(\d+)\.npy", path.name))]
-    return [path for _, path in sorted(numbered)]
+    return numbered(folder, "batch")
 
 
 def open_batches(folder: Path, name: str) -> LazyImages:

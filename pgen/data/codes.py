@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +16,7 @@ from pgen.data.kinds import kind_of
 from pgen.data.planes import only
 from pgen.data.reading import reading
 from pgen.errors import UserError
-from pgen.files import refuse_existing, write_through_memory
+from pgen.files import numbered, refuse_existing, write_through_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,8 +144,7 @@ def _plain(vectors: Any, name: str) -> Codes:
 
 def _targets(folder: Path) -> list[Path]:
     """target_<i>.npy in order of i."""
-    numbered = [(int(match[1]), path) for path in folder.iterdir() if (match := re.fullmatch(r"target_(\d+)\.npy", path.name))]
-    return [path for _, path in sorted(numbered)]
+    return numbered(folder, "target")
 
 
 def _read_targets(folder: Path, name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -39,8 +38,8 @@ def _root(path: Path) -> dict[str, str]:
                 continue
             tree = file[key]
             found[key] = f"{tree.num_entries} events"
-            product = re.match(rf"({'|'.join(larcv.PRODUCTS)})_", key)
-            if product and (metas := larcv.metas(tree, product[1])):
+            product = key.partition("_")[0]
+            if product in larcv.PRODUCTS and (metas := larcv.metas(tree, product)):
                 found[key] += f"; {by_plane(*metas)}"
     return found
 
@@ -53,7 +52,7 @@ def _hdf5(path: Path, name: str) -> dict[str, str]:
         if larcv3.is_larcv3(file):
             for key, group in file["Data"].items():
                 found[key] = f"{len(group['extents'])} events" if "extents" in group else ", ".join(group)
-                if "extents" in group and re.match(rf"({'|'.join(larcv3.PRODUCTS)})_", key):
+                if "extents" in group and key.partition("_")[0] in larcv3.PRODUCTS:
                     found[key] += f"; {by_plane(*larcv3.metas(group, name)[:4])}"
             return found
 

@@ -44,13 +44,13 @@ def crop(
         raise UserError(f"mode={mode!r}, border={border!r} is not known, wanted tiles or centre, and drop or pad.")
     if not 0 <= min_occupancy <= 1:
         raise UserError(f"min_occupancy={min_occupancy:g} does not fit, wanted a fraction from 0 to 1.")
-    count, last = 0, len(images)
+    count = 0
     work = partial(_crops, size=size, mode=mode, border=border, threshold=threshold, min_occupancy=min_occupancy)
     for part, found in share_out(work) if share_out else ((part, work(images, part)) for part in parts(images)):
         yield from found
         count += len(found)
         if progress:
-            progress(part.stop, last)
+            progress(part.stop, len(images))
     if not count:
         raise UserError(
             f"{images.name}: no {height} x {width} crop has {min_occupancy:.2%} of its pixels above {threshold:g}; lower either of them."

@@ -18,6 +18,11 @@ FloatArray = npt.NDArray[np.float32]
 Indices = Sequence[int] | npt.NDArray[np.int64]
 
 
+def positions(indices: Indices, count: int) -> npt.NDArray[np.int64]:
+    """``indices`` of ``count`` images as places from 0 on: negative ones count from the end, as everywhere. IndexError beyond them."""
+    return np.arange(count)[np.asarray(indices, dtype=np.int64)]
+
+
 class ImageSet(Protocol):
     """N images of one shape, read on demand.
 
@@ -148,7 +153,7 @@ class LitImages(Described):
 
     def lit(self, indices: Indices) -> Lit:
         """Their lit pixels."""
-        return self._lit.take(np.arange(len(self))[np.asarray(indices, dtype=np.int64)])
+        return self._lit.take(positions(indices, len(self)))
 
 
 def in_memory(images: ImageSet, room: int) -> ImageSet:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.images import Described, FloatArray, ImageSet, Indices, Subset
+from pgen.data.images import Described, FloatArray, ImageSet, Indices, Subset, positions
 from pgen.data.lit import Lit, lit_counts, read_lit
 from pgen.errors import UserError
 
@@ -53,7 +53,7 @@ class Joined(Described):
         return np.concatenate(counts) if len(counts) == len(self.sets) else None
 
     def read(self, indices: Indices) -> FloatArray:
-        wanted = self._wanted(indices)
+        wanted = positions(indices, len(self))
         out = np.empty((len(wanted), *self.shape), np.float32)
         for images, at, inside in self._shared_out(wanted):
             out[at] = images.read(inside)
@@ -61,13 +61,10 @@ class Joined(Described):
 
     def lit(self, indices: Indices) -> Lit:
         """Their lit pixels."""
-        parts = [(at, read_lit(images, inside)) for images, at, inside in self._shared_out(self._wanted(indices))]
+        parts = [(at, read_lit(images, inside)) for images, at, inside in self._shared_out(positions(indices, len(self)))]
         if not parts:
             return read_lit(self.sets[0], [])
         return Lit.join([lit for _, lit in parts]).take(np.argsort(np.concatenate([at for at, _ in parts])))
-
-    def _wanted(self, indices: Indices) -> npt.NDArray[np.int64]:
-        return np.arange(len(self))[np.asarray(indices, dtype=np.int64)]
 
     def _shared_out(self, wanted: npt.NDArray[np.int64]) -> list[tuple[ImageSet, npt.NDArray, npt.NDArray]]:
         """Of each set that is touched: the set, places in ``wanted``, and indices in the set."""

@@ -67,7 +67,7 @@ def open_root(
             return tree[branch].array(library="np")
 
         version, meta = _meta_branches(branches, branch_of)
-        numbers, rows, columns = map(column, meta)
+        of_images = [column(branch) for branch in meta]
         ids = event_ids(column("_run"), column("_subrun"), column("_event"))
         found = _labels(file, keys, ids, labels, name)
     if tick_order and version == 2:
@@ -76,9 +76,8 @@ def open_root(
         raise UserError(f"{name}: its {kind}_{producer} holds 0 events, wanted at least one; give another file or producer.")
 
     with reading(name, WHAT):
-        counts = np.array([len(each) for each in numbers])
-        flat = [np.concatenate(each).astype(np.int64) for each in (numbers, rows, columns)]
-        chosen = choose(np.repeat(np.arange(len(ids)), counts), *flat, events=len(ids), wanted=plane, name=name)
+        counts, flat = _flat(of_images)
+        chosen = choose(*flat, events=len(ids), wanted=plane, name=name)
         first_image = np.cumsum(counts) - counts  # flat index of each event's image 0
         place = np.full((len(ids), len(chosen.planes)), -1, np.int64)
         place[chosen.entries] = chosen.images - first_image[chosen.entries][:, None]
@@ -125,9 +124,13 @@ def metas(tree: Any, product: str) -> tuple[npt.NDArray[np.int64], ...] | None:
     _, meta = _meta_branches(branches, PRODUCTS[product][0])
     if not branches.issuperset(meta) or not tree.num_entries:
         return None
-    numbers, rows, columns = (tree[branch].array(library="np") for branch in meta)
-    event = np.repeat(np.arange(len(numbers)), [len(each) for each in numbers])
-    return event, *(np.concatenate(each).astype(np.int64) for each in (numbers, rows, columns))
+    return _flat([tree[branch].array(library="np") for branch in meta])[1]
+
+
+def _flat(columns: list[Any]) -> tuple[npt.NDArray[np.int64], tuple[npt.NDArray[np.int64], ...]]:
+    """How many images each event has, and (event, *columns) of each image, of columns that are jagged by event."""
+    counts = np.array([len(each) for each in columns[0]])
+    return counts, (np.repeat(np.arange(len(counts)), counts), *(np.concatenate(each).astype(np.int64) for each in columns))
 
 
 def _labels(file: Any, keys: list[str], ids: npt.NDArray[np.str_], labels: str | None, name: str) -> Mapping[str, npt.NDArray]:

@@ -97,7 +97,7 @@ def simulate_parts(
 ) -> Iterator[LitImages]:
     """The images of :func:`simulate`, up to 256 at a time, for :func:`pgen.data.write.write_images`.
 
-    Made by ``processes`` processes, which does not change them. ``progress(done, total)`` is called before each part but the first.
+    Made by ``processes`` processes, which does not change them. ``progress(done, total)`` is called once a part has been taken.
     """
     settings.check(n)
     calls = [(settings, start // BLOCK, min(BLOCK, n - start)) for start in range(0, n, BLOCK)]

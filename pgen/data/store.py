@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.images import Described, FloatArray, Indices
+from pgen.data.images import Described, FloatArray, Indices, positions
 from pgen.data.lit import Lit
 from pgen.data.reading import Handle, reading
 from pgen.errors import UserError
@@ -97,12 +97,11 @@ class Store(Described):
 
     def lit(self, indices: Indices) -> Lit:
         """The lit pixels of the images at ``indices``, in that order."""
-        # Negative ones count from the end, as everywhere.
-        wanted, back = np.unique(np.arange(len(self))[np.asarray(indices, dtype=np.int64)], return_inverse=True)
+        wanted, back = np.unique(positions(indices, len(self)), return_inverse=True)
         parts = list(self._runs(wanted))
-        places, charges = (np.concatenate([part[k] for part in parts] or [np.zeros(0)]) for k in range(2))
+        place, charges = (np.concatenate([part[k] for part in parts] or [np.zeros(0)]) for k in range(2))
         offsets = np.concatenate([[0], np.cumsum(self.lit_counts[wanted])])
-        lit = Lit(offsets, places.astype(np.int64), charges.astype(np.float32, copy=False))
+        lit = Lit(offsets, place.astype(np.int64), charges.astype(np.float32, copy=False))
         return lit if np.array_equal(back, np.arange(len(wanted))) else lit.take(back)
 
     def _runs(self, wanted: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray, npt.NDArray]]:

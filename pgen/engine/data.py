@@ -62,12 +62,11 @@ class TrainingData:
         """The lit pixels of all images, in model space. (No transform lights a pixel without charge.)"""
         assert not isinstance(self.samples, Codes) and self.info.transform is not None
         transform = Transform.from_dict(self.info.transform)
-        counts, places, values = [np.zeros(1, np.int64)], [], []
-        for part in lit_chunks(self.samples):
-            counts.append(np.diff(part.offsets))
-            places.append(part.place.astype(np.int32))
-            values.append(transform.forward(torch.from_numpy(part.value)).numpy())
-        return Lit(np.cumsum(np.concatenate(counts)), np.concatenate(places), np.concatenate(values))
+        parts = [
+            part._replace(place=part.place.astype(np.int32), value=transform.forward(torch.from_numpy(part.value)).numpy())
+            for part in lit_chunks(self.samples)
+        ]
+        return Lit.join(parts)
 
     def targets(self, *, sparse: bool) -> Tensor:
         """All of it; with ``sparse`` and mostly dark images a CSR tensor (N, D) of their lit pixels."""
