@@ -61,7 +61,7 @@ def headers(path: Path, name: str, kind: str) -> dict[str, tuple[tuple[int, ...]
 def open_arrays(path: Path, name: str, kind: str, key: str | None = None) -> LazyImages:
     """An ImageSet over the array ``key`` (N, H, W) or (N, C, H, W): the one called ``images``, or the only one of such a rank.
 
-    Read too where they are there: ``ids``, ``events``, ``unit`` and ``labels/<name>``.
+    Read too where they are there: ``ids``, ``events``, ``unit``, ``geometry`` and ``labels/<name>``.
     """
     arrays = load_arrays(path, name, kind)
     stacks = [k for k, array in arrays.items() if array.ndim in (3, 4) and not k.startswith("labels/")]
@@ -76,6 +76,7 @@ def open_arrays(path: Path, name: str, kind: str, key: str | None = None) -> Laz
         events=arrays.get("events"),
         labels={k.removeprefix("labels/"): v for k, v in arrays.items() if k.startswith("labels/")},
         unit=str(arrays.get("unit", "ADC")),
+        geometry=arrays.get("geometry"),
         about={"format": kind, **({"key": key} if kind != "npy" else {})},
     )
 

@@ -7,8 +7,9 @@ from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
-from pgen.data.images import ArrayImages, FloatArray, ImageSet
+from pgen.data.images import ArrayImages, FloatArray, ImageSet, geometry
 from pgen.data.parts import parts
 from pgen.errors import UserError
 
@@ -63,6 +64,7 @@ def _crops(
     """Those of the images of a part that have any."""
     height, width = size
     found = []
+    places = geometry(images)
     for i, image in zip(part, images.read(part), strict=True):
         corners = _tiles(image, size) if mode == "tiles" else _centre(image, size, threshold)
         if border == "drop":
@@ -78,9 +80,15 @@ def _crops(
                     events=[images.events[i]] * len(kept),
                     labels={key: np.repeat(values[i : i + 1], len(kept), 0) for key, values in images.labels.items()},
                     unit=images.unit,
+                    geometry=np.stack([_moved(places[i], r, c) for r, c, _ in kept]),
                 )
             )
     return found
+
+
+def _moved(place: npt.NDArray[np.float64], row: int, column: int) -> npt.NDArray[np.float64]:
+    """The geometry (C, 4) of a window whose first pixel is that one of the image."""
+    return np.concatenate([place[:, :2] + place[:, 2:] * (row, column), place[:, 2:]], 1)
 
 
 def _tiles(image: FloatArray, size: tuple[int, int]) -> list[tuple[int, int]]:

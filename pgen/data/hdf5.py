@@ -14,7 +14,8 @@ from pgen.data.reading import Handle, LazyImages, reading
 def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImages:
     """An ImageSet over ``dataset`` (N, H, W) or (N, C, H, W): the one called ``images``, or the only one of such a rank.
 
-    Read too where they are there: datasets ``ids``, ``events``, ``labels`` or ``labels/<name>``, each (N, ...), and the attribute ``unit``.
+    Read too where they are there: datasets ``ids``, ``events``, ``geometry`` (N, C, 4), ``labels`` or ``labels/<name>``, each (N, ...),
+    and the attribute ``unit``.
     """
     import h5py
 
@@ -55,5 +56,6 @@ def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImage
             events=strings("events"),
             labels=labels,
             unit=str(file.attrs.get("unit", "ADC")),
+            geometry=file["geometry"][:] if "geometry" in file else None,
             about={"format": "HDF5", "dataset": key},
         )

@@ -35,6 +35,7 @@ class ImageSet(Protocol):
     events: npt.NDArray[np.str_]  #: (N,) the event or parent image each one comes from: what a split must keep together
     labels: Mapping[str, npt.NDArray]  #: name -> (N,) or (N, k); empty where the source has none
     unit: str  #: charge unit, "ADC" unless the source says otherwise
+    geometry: npt.NDArray[np.float64] | None  #: (N, C, 4) where each image's channels lie, see :func:`geometry`; None if no one knows
 
     def __len__(self) -> int: ...
 
@@ -46,6 +47,13 @@ class ImageSet(Protocol):
     def fingerprint(self) -> str:
         """Hex sha256 of all pixels, equal for equal images whatever file they lie in."""
         ...
+
+
+def geometry(images: ImageSet) -> npt.NDArray[np.float64]:
+    """(N, C, 4): of each channel the coordinates along rows and along columns at which its first pixel begins, and the length of a pixel
+    along either, in the source's own units (ticks and wires, or cm). NaN where it is not known."""
+    found = getattr(images, "geometry", None)
+    return np.full((len(images), images.shape[0], 4), np.nan) if found is None else found
 
 
 def checked(images: npt.NDArray, name: str) -> FloatArray:
@@ -92,6 +100,7 @@ class Described(Fingerprinted):
 
     skipped: int = 0  #: events of the file that hold no image of the kind asked for
     about: Mapping[str, Any] = {"format": "array"}  #: format, and planes, producer, ... where a file has them
+    geometry: npt.NDArray[np.float64] | None = None
 
 
 class ArrayImages(Described):
@@ -106,13 +115,14 @@ class ArrayImages(Described):
         events: Sequence[str] | npt.NDArray | None = None,
         labels: Mapping[str, npt.NDArray] | None = None,
         unit: str = "ADC",
+        geometry: npt.NDArray[np.float64] | None = None,
     ) -> None:
         if images.ndim == 3:
             images = images[:, None]
         if images.ndim != 4 or 0 in images.shape:
             raise UserError(f"{name}: found an array of shape {images.shape}, wanted images as (N, H, W) or (N, C, H, W), none of them 0.")
         self.images = checked(images, name)
-        self.name, self.unit = name, unit
+        self.name, self.unit, self.geometry = name, unit, geometry
         self.shape: tuple[int, int, int] = self.images.shape[1:]
         self.ids = np.asarray(np.arange(len(images)) if ids is None else ids).astype(str)
         self.events = self.ids if events is None else np.asarray(events).astype(str)
@@ -138,8 +148,9 @@ class LitImages(Described):
         events: npt.NDArray | None = None,
         labels: Mapping[str, npt.NDArray] | None = None,
         unit: str = "ADC",
+        geometry: npt.NDArray[np.float64] | None = None,
     ) -> None:
-        self._lit, self.shape, self.name, self.unit = lit, shape, name, unit
+        self._lit, self.shape, self.name, self.unit, self.geometry = lit, shape, name, unit, geometry
         self.lit_counts = np.diff(lit.offsets)
         self.ids = np.asarray(np.arange(len(self)) if ids is None else ids).astype(str)
         self.events = self.ids if events is None else events
@@ -175,7 +186,9 @@ def in_memory(images: ImageSet, room: int) -> ImageSet:
 def lit_part(images: ImageSet, part: range, lit: Lit) -> LitImages:
     """The images of a part, whose lit pixels have been read."""
     view = subset(images, part)
-    return LitImages(lit, view.shape, name=view.name, ids=view.ids, events=view.events, labels=view.labels, unit=view.unit)
+    return LitImages(
+        lit, view.shape, name=view.name, ids=view.ids, events=view.events, labels=view.labels, unit=view.unit, geometry=view.geometry
+    )
 
 
 class Subset(Described):
@@ -187,6 +200,8 @@ class Subset(Described):
         self.ids, self.events = parent.ids[self.indices], parent.events[self.indices]
         self.labels: Mapping[str, npt.NDArray] = {key: values[self.indices] for key, values in parent.labels.items()}
         self.skipped, self.about = getattr(parent, "skipped", 0), getattr(parent, "about", {})
+        known = getattr(parent, "geometry", None)
+        self.geometry = None if known is None else known[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -227,8 +242,17 @@ def pieces(images: ImageSet, progress: Callable[[int, int], None] | None = None)
 
 
 def columns(images: ImageSet) -> dict[str, npt.NDArray]:
-    """What is written beside the pixels: (N, ...) arrays ``ids``, ``events`` and ``labels/NAME``."""
-    return {"ids": images.ids, "events": images.events, **{f"labels/{name}": np.asarray(values) for name, values in images.labels.items()}}
+    """What is written beside the pixels: (N, ...) arrays ``ids``, ``events``, ``geometry`` and ``labels/NAME``."""
+    labels = {f"labels/{name}": np.asarray(values) for name, values in images.labels.items()}
+    return {"ids": images.ids, "events": images.events, "geometry": geometry(images), **labels}
+
+
+def joined_columns(parts: Mapping[str, Sequence[npt.NDArray]]) -> dict[str, npt.NDArray]:
+    """The columns of sets one after the other; geometry only where any of it is known."""
+    whole = {name: np.concatenate(each) for name, each in parts.items()}
+    if not np.isfinite(whole["geometry"]).any():
+        del whole["geometry"]
+    return whole
 
 
 def read_all(images: ImageSet) -> FloatArray:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.images import Digest, ImageSet
+from pgen.data.images import Digest, ImageSet, geometry
 from pgen.data.lit import lit_chunks
 from pgen.errors import UserError
 
@@ -63,6 +63,7 @@ def describe(images: ImageSet, *, threshold: float = 0.0, progress: Callable[[in
         "shape": list(images.shape),
         "dtype": "float32",
         "unit": images.unit,
+        **_pixel(geometry(images)),
         "threshold": threshold,
         "charge_min": lowest,
         "charge_max": highest,
@@ -75,6 +76,19 @@ def describe(images: ImageSet, *, threshold: float = 0.0, progress: Callable[[in
         else {},
         "labels": _summary(images.labels),
         "fingerprint": digest.of(images),
+    }
+
+
+def _pixel(places: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """The length of a pixel along rows and columns, and where images lie, if that is known of all of them."""
+    if not np.isfinite(places).all():
+        return {}
+    places = places.reshape(-1, 4)
+    lengths = np.unique(places[:, 2:], axis=0)
+    corners = [f"{low:g} to {high:g}" for low, high in zip(places[:, :2].min(0), places[:, :2].max(0), strict=True)]
+    return {
+        "pixel_rows_columns": lengths[0].tolist() if len(lengths) == 1 else f"{len(lengths)} different",
+        "first_row_column_at": " and ".join(corners),
     }
 
 

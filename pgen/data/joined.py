@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.images import Described, FloatArray, ImageSet, Indices, Subset, positions
+from pgen.data.images import Described, FloatArray, ImageSet, Indices, Subset, geometry, positions
 from pgen.data.lit import Lit, lit_counts, read_lit
 from pgen.errors import UserError
 
@@ -39,6 +39,7 @@ class Joined(Described):
         self.labels: Mapping[str, npt.NDArray] = {
             label: np.concatenate([np.asarray(images.labels[label]) for images in sets]) for label in first.labels
         }
+        self.geometry = np.concatenate([geometry(images) for images in sets])
         self.skipped = sum(getattr(images, "skipped", 0) for images in sets)
         self.about: Mapping[str, Any] = {**getattr(first, "about", {}), "sets": len(sets)}
         self._ends = np.cumsum([len(images) for images in sets])

@@ -29,6 +29,8 @@ PRODUCTS: dict[str, tuple[str, str]] = {
     "sparse2d": ("_tensor_v", "_voxel_v"),
     "cluster2d": ("_cluster_v", "_voxel_vv"),
 }
+#: Of each version what tells where an image lies, along rows and columns: its lowest corner, and its extent or its highest corner.
+BOX = {1: ("_origin.y", "_origin.x", "_height", "_width"), 2: ("_p1.y", "_p1.x", "_p2.y", "_p2.x")}
 
 
 def open_root(
@@ -68,6 +70,8 @@ def open_root(
 
         version, meta = _meta_branches(branches, branch_of)
         of_images = [column(branch) for branch in meta]
+        box = [f"{branch_of}._meta.{member}" for member in BOX[version]]
+        boxes = [np.concatenate(column(branch)).astype(np.float64) for branch in box] if branches.issuperset(box) else None
         ids = event_ids(column("_run"), column("_subrun"), column("_event"))
         found = _labels(file, keys, ids, labels, name)
     if tick_order and version == 2:
@@ -81,6 +85,9 @@ def open_root(
         first_image = np.cumsum(counts) - counts  # flat index of each event's image 0
         place = np.full((len(ids), len(chosen.planes)), -1, np.int64)
         place[chosen.entries] = chosen.images - first_image[chosen.entries][:, None]
+        geometry = None
+        if boxes is not None:
+            geometry = _geometry(np.stack(boxes, -1)[chosen.images], version, chosen.size, backward=tick_order == "backward")
 
     # A tree takes longer to find in its file than a window of it to read.
     handle: Handle[Any] = Handle(lambda: uproot.open(path, array_cache=None, object_cache=None)[key], tree)
@@ -107,6 +114,7 @@ def open_root(
         entries=chosen.entries,
         ids=ids[chosen.entries],
         labels={label: values[chosen.entries] for label, values in found.items()},
+        geometry=geometry,
         skipped=chosen.skipped,
         about=about,
     )
@@ -116,6 +124,14 @@ def _meta_branches(branches: set[str], branch_of: str) -> tuple[int, list[str]]:
     """The version of LArCV, and the branches of planes, rows and columns."""
     version = 1 if f"{branch_of}._meta._origin.x" in branches else 2
     return version, [f"{branch_of}._meta.{member}" for member in ("_plane" if version == 1 else "_id", "_row_count", "_col_count")]
+
+
+def _geometry(boxes: npt.NDArray[np.float64], version: int, size: tuple[int, int], *, backward: bool) -> npt.NDArray[np.float64]:
+    """See :func:`pgen.data.images.geometry`; boxes (N, C, 4) as the members of BOX tell."""
+    low, extent = boxes[..., :2].copy(), boxes[..., 2:] - (boxes[..., :2] if version == 2 else 0)
+    if backward:  # the origin is at the last tick then
+        low[..., 0] -= extent[..., 0]
+    return np.concatenate([low, extent / size], -1)
 
 
 def metas(tree: Any, product: str) -> tuple[npt.NDArray[np.int64], ...] | None:

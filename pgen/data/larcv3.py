@@ -67,6 +67,9 @@ def open_larcv3(
         pixels_held = len(handle()[key][table_of_pixels])
         if np.any((firsts < 0) | (numbers < 0) | (numbers > pixels_held) | (firsts > pixels_held - numbers)):
             raise UserError(f"{name}: an image lies beyond the {pixels_held} pixels of the file, which is damaged. Write it again.")
+        meta = handle()[key]["image_meta"][:][index[chosen.images]]
+        axes = [1, 0] if transpose else [0, 1]
+        geometry = np.concatenate([meta["origin"][..., axes], (meta["image_sizes"] / meta["number_of_voxels"])[..., axes]], -1)
 
     def image(pixels: Any, first: int, number: int) -> Any:
         found = pixels[first : first + number]
@@ -90,6 +93,7 @@ def open_larcv3(
         ids=ids[chosen.entries],
         labels={label: values[chosen.entries] for label, values in of_events.items()},
         skipped=chosen.skipped,
+        geometry=geometry,
         about={"format": "LArCV3 HDF5", "product": kind, "producer": producer, "planes": list(chosen.planes), "transpose": transpose},
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.hdf5_append import append
-from pgen.data.images import ImageSet, read_all
+from pgen.data.images import ImageSet, geometry, read_all
 from pgen.files import need_space
 
 PRODUCER = "pgen"
@@ -31,7 +31,8 @@ CHUNK, ROWS = 2**16, 1000
 
 
 def write_larcv3(path: Path, pieces: Iterable[ImageSet]) -> None:
-    """An event an image, a projection a channel, rows and columns as they are, a voxel the unit of length and its corner the origin.
+    """An event an image, a projection a channel, rows and columns as they are. Of an image whose geometry is not known a pixel becomes the
+    unit of length and its corner the origin.
 
     An id like 7/0/12 becomes run 7, subrun 0, event 12; others run 1, subrun 0 and the image's number. Labels have no place here.
     """
@@ -52,7 +53,11 @@ def write_larcv3(path: Path, pieces: Iterable[ImageSet]) -> None:
             spans["first"] = (count * channels + np.arange(len(spans))) * spans["N"].astype(np.uint64)
             spans["ID"] = np.tile(np.arange(channels), events)
             meta = np.zeros(len(spans), IMAGE_META)
-            meta["valid"], meta["projection_id"], meta["image_sizes"], meta["number_of_voxels"] = 1, spans["ID"], size, size
+            place = geometry(piece).reshape(-1, 4)
+            known = np.isfinite(place).all(1) & np.all(place[:, 2:] > 0, axis=1)
+            place = np.where(known[:, None], place, (0, 0, 1, 1))
+            meta["valid"], meta["projection_id"], meta["number_of_voxels"] = 1, spans["ID"], size
+            meta["origin"], meta["image_sizes"] = place[:, :2], place[:, 2:] * size
             for name, values in (("extents", extents), ("image_extents", spans), ("image_meta", meta), ("images", pixels.ravel())):
                 append(file, f"{group}/{name}", values, chunk=CHUNK if name == "images" else ROWS, compression="gzip")
             append(file, "Events/event_id", _events(piece.ids, number), chunk=ROWS, compression="gzip")

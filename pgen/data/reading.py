@@ -64,13 +64,14 @@ class LazyImages(Described):
         events: Sequence[str] | npt.NDArray | None = None,
         labels: Mapping[str, npt.NDArray] | None = None,
         unit: str = "ADC",
+        geometry: npt.NDArray[np.float64] | None = None,
         skipped: int = 0,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         if not len(entries) or 0 in shape:
             raise UserError(f"{name}: found {len(entries)} images of shape {shape}, wanted at least one pixel of one image.")
         self.window, self.entries = window, entries
-        self.name, self.shape, self.unit = name, shape, unit
+        self.name, self.shape, self.unit, self.geometry = name, shape, unit, geometry
         self.ids = np.asarray(entries if ids is None else ids).astype(str)
         self.events = self.ids if events is None else np.asarray(events).astype(str)
         self.labels: Mapping[str, npt.NDArray] = dict(labels or {})
@@ -78,6 +79,9 @@ class LazyImages(Described):
         for what, values in {"ids": self.ids, "events": self.events, **self.labels}.items():
             if len(values) != len(entries):
                 raise UserError(f"{name}: found {len(values)} {what} for {len(entries)} images, wanted one each.")
+        wanted = (len(entries), shape[0], 4)
+        if geometry is not None and (geometry.shape != wanted or geometry.dtype.kind != "f"):
+            raise UserError(f"{name}: found a geometry of {geometry.dtype} {geometry.shape}, wanted float numbers {wanted}; leave it out.")
 
     def __len__(self) -> int:
         return len(self.entries)

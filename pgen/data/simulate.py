@@ -17,7 +17,7 @@ import numpy as np
 
 from pgen.data import physics
 from pgen.data.cascade import Rays, transport
-from pgen.data.images import LitImages
+from pgen.data.images import LitImages, geometry
 from pgen.data.lit import Lit
 from pgen.data.processes import ordered
 from pgen.data.response import picture
@@ -80,7 +80,8 @@ def simulate(
     noise: float = 1.5,
     threshold: float = 10.0,
 ) -> LitImages:
-    """``n`` images of one particle each, whole ADC counts, (1, rows, columns) with row = tick and column = wire, both ``pitch_cm`` apart.
+    """``n`` images of one particle each, whole ADC counts, (1, rows, columns) with row = tick and column = wire, both ``pitch_cm`` apart,
+    which their geometry says in cm.
 
     ``particles``: e, gamma, mu, pi, p, equally likely. ``momentum`` (low, high) in MeV/c is drawn evenly; the default is a range for each
     particle. ``noise`` is the rms in ADC; pixels below ``threshold`` ADC become 0. Labels: ``pdg`` (int), ``momentum`` (MeV/c).
@@ -89,7 +90,8 @@ def simulate(
     settings = Settings((size, size) if isinstance(size, int) else size, seed, particles, momentum, pitch_cm, noise, threshold)
     parts = list(simulate_parts(n, settings))
     labels = {name: np.concatenate([part.labels[name] for part in parts]) for name in parts[0].labels}
-    return LitImages(Lit.join([part.lit(range(len(part))) for part in parts]), parts[0].shape, name="simulate", labels=labels)
+    lit, places = Lit.join([part.lit(range(len(part))) for part in parts]), np.concatenate([geometry(part) for part in parts])
+    return LitImages(lit, parts[0].shape, name="simulate", labels=labels, geometry=places)
 
 
 def simulate_parts(
@@ -180,4 +182,5 @@ def _part(settings: Settings, block: int, keep: int) -> LitImages:
         lit.append(Lit.of(np.where(pixels >= settings.threshold, pixels, 0)[None]))
     number = block * BLOCK + np.arange(keep)
     labels = {"pdg": pdg[species][:keep], "momentum": p[:keep]}
-    return LitImages(Lit.join(lit), (1, *settings.size), name="simulate", ids=number, labels=labels)
+    place = np.tile([0, 0, pitch, pitch], (keep, 1, 1))
+    return LitImages(Lit.join(lit), (1, *settings.size), name="simulate", ids=number, labels=labels, geometry=place)

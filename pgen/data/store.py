@@ -63,7 +63,8 @@ class Store(Described):
             header["shape"] = [int(extent) for extent in header["shape"]]
             count = int(header["count"])
             self._images = block_images(header["shape"])  # in a block
-            columns = {key: self._column(file[key], count) for key in ("offsets", "ids", "events", "checks")}
+            named = ("offsets", "ids", "events", "checks", *(["geometry"] if "geometry" in file else []))
+            columns = {key: self._column(file[key], count) for key in named}
             columns.update({f"labels/{key}": self._column(column, count) for key, column in file.get("labels", {}).items()})
             sound = header_checksum(header, columns) == int(header["checksum"])
             sound = sound and file["place"].shape == file["charge"].shape == (int(header["lit"]),)
@@ -73,6 +74,7 @@ class Store(Described):
         self.unit = str(header["unit"])
         self.offsets, self.checks = columns.pop("offsets").astype(np.int64), columns.pop("checks")
         self.lit_counts = np.diff(self.offsets)
+        self.geometry = columns.pop("geometry", None)
         self.ids, self.events = (np.char.decode(columns.pop(key), "utf-8") for key in ("ids", "events"))
         self.labels: Mapping[str, npt.NDArray] = {
             key.removeprefix("labels/"): np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values

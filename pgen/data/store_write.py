@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pgen import __version__
 from pgen.data.hdf5_append import append
-from pgen.data.images import ImageSet, columns
+from pgen.data.images import ImageSet, columns, joined_columns
 from pgen.data.lit import read_lit
 from pgen.data.store import FORMAT, HEADER, Store, block_images, checksums, header_checksum
 from pgen.errors import UserError
@@ -60,7 +60,7 @@ def write_store(path: Path, pieces: Iterable[ImageSet], held: Store | None = Non
             checks.append(running)
         source = held.about["source"] if held else first.name
         header = dict(zip(HEADER, (FORMAT, first.unit, list(first.shape), count, total, source), strict=True))
-        whole = {name: _storable(np.concatenate(parts), name, first.name) for name, parts in beside.items()}
+        whole = {name: _storable(values, name, first.name) for name, values in joined_columns(beside).items()}
         if held and len(np.unique(whole["ids"])) < count:
             raise UserError(f"{held.name}: has an id of the images to append already; leave these out.")
         whole["checks"] = np.array(checks, np.uint32)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pgen.data.formats import Format
-from pgen.data.images import ImageSet, columns, pieces, read_all
+from pgen.data.images import ImageSet, columns, joined_columns, pieces, read_all
 from pgen.data.larcv3_write import write_larcv3
 from pgen.data.png import COLUMNS, INDEX, read_index
 from pgen.data.store import open_store
@@ -102,7 +102,7 @@ def _pieces(images: ImageSet | Iterable[ImageSet], path: Path, first: ImageSet |
 
 def _write_npz(path: Path, pieces: Iterator[ImageSet]) -> None:
     found = [(read_all(piece), columns(piece), piece.unit) for piece in pieces]
-    beside = {key: np.concatenate([part[1][key] for part in found]) for key in found[0][1]}
+    beside = joined_columns({key: [part[1][key] for part in found] for key in found[0][1]})
     with path.open("wb") as stream:  # a stream, because savez adds .npz to a path
         np.savez_compressed(
             stream, allow_pickle=False, images=np.concatenate([part[0] for part in found]), unit=np.asarray(found[0][2]), **beside

@@ -33,6 +33,9 @@ def test_pixels_equal_the_truth(file: str, plane: int) -> None:
     assert images.ids.tolist() == ["/".join(map(str, each)) for each in truth["run_subrun_event"][event[at]]]
     assert images.skipped == len(truth["n_images"]) - at.sum()
     assert images.about["planes"] == [plane]
+    low_x, low_y, high_x, high_y, rows, columns = truth["meta"][at, 1:].T
+    pixel = (high_y - low_y) / rows, (high_x - low_x) / columns
+    assert np.array_equal(images.geometry[:, 0], np.stack([low_y, low_x, *pixel], 1))
 
 
 @pytest.mark.parametrize("file", ["larcv1_forward_rect.root", "larcv3_256.h5"])
@@ -48,6 +51,13 @@ def test_transpose_of_larcv3() -> None:
     straight = open_images("larcv3_256.h5:plane=0,limit=2", data_root=CONTAINERS)
     turned = open_images("larcv3_256.h5:plane=0,transpose=true,limit=2", data_root=CONTAINERS)
     assert np.array_equal(turned.read([0, 1]), straight.read([0, 1]).swapaxes(2, 3))
+    assert np.array_equal(turned.geometry, straight.geometry[..., [1, 0, 3, 2]])
+
+
+@pytest.mark.parametrize("product", ["sparse2d", "cluster2d"])
+def test_voxels_lie_where_their_image_does(product: str) -> None:
+    images, voxels = (open_images(f"larcv2_rect.root:plane=1{also}", data_root=CONTAINERS) for also in ("", f",product={product}"))
+    assert np.array_equal(voxels.geometry, images.geometry) and np.isfinite(voxels.geometry).all()
 
 
 @pytest.mark.parametrize(

@@ -59,5 +59,14 @@ def test_commands(pgen, tmp_path: Path) -> None:
     small = ("--n-hidden", 8, "--batch-size", 16, "--sample-size", 0, "--max-steps", 1, "--name", "gan")
     pgen("train", "gan", "--data", "simulate:n=16,size=16,seed=1", *small, cwd=tmp_path)
     pgen("sample", "runs/gan", "-n", 5, "--format", "larcv3", "--out", "s.h5", cwd=tmp_path)
+    assert np.array_equal(found.geometry, wanted.geometry)
+    pgen("data", "crop", "x.h5", "--size", 32, "--out", "c.h5", cwd=tmp_path)
+    pgen("data", "export", "c.h5", "--out", "e.h5", cwd=tmp_path)
+    crops, exported = open_images(str(tmp_path / "c.h5")), open_images(str(tmp_path / "e.h5"))
+    corner = [[int(part) for part in name.split("/")[-2:]] for name in crops.ids]
+    parent = [wanted.ids.tolist().index(event) for event in crops.events]
+    moved = wanted.geometry[parent] + np.pad(np.array(corner)[:, None] * wanted.geometry[parent][..., 2:], [(0, 0), (0, 0), (0, 2)])
+    assert np.array_equal(crops.geometry, moved) and np.array_equal(exported.geometry, moved)
     samples = open_images(str(tmp_path / "s.h5"))
     assert samples.about["format"] == "LArCV3 HDF5" and samples.ids.tolist() == [f"1/0/{k}" for k in range(5)]
+    assert samples.geometry.tolist() == [[[0, 0, 1, 1]]] * 5

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pgen.data import ArrayImages, open_images, read_all, subset, write_images
 from pgen.data import store as module
+from pgen.data.images import geometry
 from pgen.data.lit import read_lit
 from pgen.data.write import append_images
 from pgen.engine.batches import Batches
@@ -31,6 +32,7 @@ def same(found, wanted) -> None:
     assert (found.shape, found.unit) == (wanted.shape, wanted.unit)
     assert np.array_equal(read_all(found), read_all(wanted))
     assert found.ids.tolist() == wanted.ids.tolist() and found.events.tolist() == wanted.events.tolist()
+    assert np.array_equal(geometry(found), geometry(wanted), equal_nan=True)
     assert set(found.labels) == set(wanted.labels)
     for name, values in wanted.labels.items():
         assert np.array_equal(found.labels[name], values), name
@@ -47,7 +49,8 @@ def example(count: int = 30, size: int = 20, seed: int = 0) -> ArrayImages:
     }
     labels = {name: np.asarray(values)[:count] for name, values in labels.items()}
     names = [f"1/2/{k}" for k in range(count)]
-    return ArrayImages(pixels.astype(np.float32), ids=names, events=[f"événement {k // 3}" for k in range(count)], labels=labels, unit="e")
+    events, place = [f"événement {k // 3}" for k in range(count)], random.normal(size=(count, 2, 4))
+    return ArrayImages(pixels.astype(np.float32), ids=names, events=events, labels=labels, unit="e", geometry=place)
 
 
 @given(stacks(), st.integers(1, 5), st.data())
@@ -134,14 +137,17 @@ def test_checksums_alone_do_not_make_pixels(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("first", [1, 255, 256, 300])
 def test_appended_images_are_as_if_written_at_once(tmp_path: Path, first: int) -> None:
     images = ArrayImages(
-        np.random.default_rng(0).integers(0, 3, (600, 1, 3, 4)).astype(np.float32), labels={"k": np.arange(600)}, unit="fC"
+        np.random.default_rng(0).integers(0, 3, (600, 1, 3, 4)).astype(np.float32),
+        labels={"k": np.arange(600)},
+        unit="fC",
+        geometry=np.random.default_rng(1).normal(size=(600, 1, 4)),
     )
     whole = write_images(tmp_path / "whole.h5", images)
     grown = write_images(tmp_path / "grown.h5", subset(images, range(first)))
     append_images(grown, [subset(images, range(first, 520)), subset(images, range(520, 600))])
     with h5py.File(whole) as wanted, h5py.File(grown) as found:
         assert dict(found.attrs, shape=0) == dict(wanted.attrs, shape=0)
-        for name in ("offsets", "place", "charge", "ids", "events", "labels/k", "checks"):
+        for name in ("offsets", "place", "charge", "ids", "events", "labels/k", "geometry", "checks"):
             assert np.array_equal(found[name][:], wanted[name][:]), name
     assert np.array_equal(read_all(open_images(str(grown))), read_all(images))
     before = grown.read_bytes()
