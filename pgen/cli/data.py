@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pgen.cli.console import console, progress_bar
+from pgen.cli.console import console, errors, progress_bar
 from pgen.cli.options import FileFormat
 
 if TYPE_CHECKING:
+    from pgen.data.crop import Work
     from pgen.data.formats import Format
     from pgen.data.images import ImageSet
+    from pgen.data.resume import Kept, Share
 
 app = typer.Typer(help="Look at, simulate, convert, merge, crop, split and export images.", no_args_is_help=True)
 
@@ -108,10 +112,19 @@ def simulate(
     from pgen.data import write_images
     from pgen.data.processes import cores
     from pgen.data.simulate import Settings, simulate_parts
+    from pgen.files import refuse_existing
 
+    refuse_existing(out, overwrite=overwrite)
     settings = Settings((size, size), seed, particles.split("+"))
-    with progress_bar("simulating") as tick:
-        write_images(out, simulate_parts(n, settings, processes=processes or cores(), progress=tick), overwrite=overwrite)
+    settings.check(n)
+
+    def work(start: int) -> Iterator[Share]:
+        for part in simulate_parts(n, settings, processes=processes or cores(), start=start):
+            yield range(start, start + len(part)), [part]
+            start += len(part)
+
+    with _going_on(out, {"simulate": n, **asdict(settings)}, n) as kept, progress_bar("simulating") as tick:
+        write_images(out, _ticking(kept.over(work), tick, n), overwrite=overwrite)
     console.print(f"{n} images: {out}", markup=False, highlight=False)
 
 
@@ -130,8 +143,9 @@ def crop(
 ) -> None:
     """Cut images into smaller ones."""
     from pgen.data import open_images, write_images
-    from pgen.data.crop import crop as cut
+    from pgen.data.crop import crop as crop_images
     from pgen.data.processes import over_parts
+    from pgen.data.resume import identity
     from pgen.errors import UserError
     from pgen.files import refuse_existing
 
@@ -141,22 +155,14 @@ def crop(
         raise UserError(f"--size {size}: wanted HxW such as 64x96, or one number for a square.")
     images = open_images(source, data_root=data_root)
     shape = (int(rows), int(columns or rows))
-    share_out = partial(over_parts, source, data_root, images, processes=processes)
-    with progress_bar("cropping") as tick:
-        write_images(
-            out,
-            cut(
-                images,
-                shape,
-                mode=mode,
-                border=border,
-                threshold=threshold,
-                min_occupancy=min_occupancy,
-                progress=tick,
-                share_out=share_out,
-            ),
-            overwrite=overwrite,
-        )
+    cut = partial(crop_images, mode=mode, border=border, threshold=threshold, min_occupancy=min_occupancy)
+    task = {"crop": shape, **cut.keywords, "source": identity(source, data_root, images)}
+    with _going_on(out, task, len(images)) as kept, progress_bar("cropping") as tick:
+
+        def share_out(work: Work) -> Iterator[Share]:
+            return kept.over(lambda start: over_parts(source, data_root, images, work, processes, start))
+
+        write_images(out, cut(images, shape, progress=tick, share_out=share_out), overwrite=overwrite)
     # Resolved, since the name may be that of a scheme.
     console.print(f"{len(open_images(str(out.resolve())))} images: {out}", markup=False, highlight=False)
 
@@ -217,6 +223,7 @@ def _write(
     from pgen.data.joined import Joined
     from pgen.data.lit import read_lit
     from pgen.data.processes import over_parts
+    from pgen.data.resume import identity
     from pgen.data.write import append_images
     from pgen.errors import UserError
     from pgen.files import refuse_existing
@@ -226,21 +233,41 @@ def _write(
     refuse_existing(out, overwrite=overwrite or append)
     sets = [open_images(source, data_root=data_root) for source in sources]
     total = len(Joined(sets, " ".join(sources)) if len(sets) > 1 else sets[0])
-    with progress_bar("writing") as tick:
 
-        def pieces() -> Iterator[ImageSet]:
-            done = 0
-            for source, images in zip(sources, sets, strict=True):
-                for part, lit in over_parts(source, data_root, images, read_lit, processes):
-                    yield lit_part(images, part, lit)
-                    done += len(part)
-                    tick(done, total)
+    def work(start: int) -> Iterator[Share]:
+        before = 0
+        for source, images in zip(sources, sets, strict=True):
+            first = max(start - before, 0)
+            for part, lit in over_parts(source, data_root, images, read_lit, processes, first):
+                yield range(before + part.start, before + part.stop), [lit_part(images, part, lit)]
+            before += len(images)
 
+    task = {"write": [identity(source, data_root, images) for source, images in zip(sources, sets, strict=True)]}
+    with _going_on(out, task, total) as kept, progress_bar("writing") as tick:
+        pieces = _ticking(kept.over(work), tick, total)
         if append:
-            append_images(out, pieces())
+            append_images(out, pieces)
         else:
-            write_images(out, pieces(), format=format, overwrite=overwrite)
+            write_images(out, pieces, format=format, overwrite=overwrite)
     console.print(f"{total} images: {out}", markup=False, highlight=False)
+
+
+@contextmanager
+def _going_on(out: Path, task: Mapping[str, Any], total: int) -> Iterator[Kept]:
+    """What an interrupted run of the same task has kept, which is told."""
+    from pgen.data.resume import resumable
+
+    with resumable(out, task) as kept:
+        if kept.done:
+            errors.print(f"Going on after {kept.done} of {total} images, kept in {kept.folder}", markup=False, highlight=False)
+        yield kept
+
+
+def _ticking(shares: Iterator[Share], tick: Callable[[int, int], None], total: int) -> Iterator[ImageSet]:
+    """What was made, share by share, with progress after each."""
+    for share, made in shares:
+        yield from made
+        tick(share.stop, total)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Literal, get_args
 
@@ -15,7 +15,7 @@ from pgen.errors import UserError
 
 Mode = Literal["tiles", "centre"]
 Border = Literal["drop", "pad"]
-Work = Callable[[ImageSet, range], list[ArrayImages]]
+Work = Callable[[ImageSet, range], Sequence[ImageSet]]
 
 
 def crop(
@@ -27,8 +27,8 @@ def crop(
     threshold: float = 0.0,
     min_occupancy: float = 0.01,
     progress: Callable[[int, int], None] | None = None,
-    share_out: Callable[[Work], Iterator[tuple[range, list[ArrayImages]]]] | None = None,
-) -> Iterator[ArrayImages]:
+    share_out: Callable[[Work], Iterator[tuple[range, Sequence[ImageSet]]]] | None = None,
+) -> Iterator[ImageSet]:
     """The crops of each image that has any, one set a parent image, in order: bounded memory for :func:`pgen.data.write.write_images`.
 
     tiles: the non-overlapping (H, W) windows from the upper left on. centre: one window around the charge-weighted centroid. ``border``:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 BYTES = 32 * 2**20
 
 
-def parts(images: ImageSet, bytes_each: int = BYTES) -> Iterator[range]:
-    """Indices of all images in order, part by part: what keeps a pass over any set in bounded memory."""
+def parts(images: ImageSet, bytes_each: int = BYTES, start: int = 0) -> Iterator[range]:
+    """Indices of all images from ``start`` on, part by part: what keeps a pass over any set in bounded memory."""
     step = max(1, bytes_each // (4 * prod(images.shape)))
-    for start in range(0, len(images), step):
-        yield range(start, min(start + step, len(images)))
+    for first in range(start, len(images), step):
+        yield range(first, min(first + step, len(images)))

@@ -53,11 +53,16 @@ def ordered(work: Callable[..., T], calls: Sequence[tuple[Any, ...]], processes:
 
 
 def over_parts(
-    source: str, data_root: str | None, images: ImageSet, work: Callable[[ImageSet, range], T], processes: int | None = None
+    source: str,
+    data_root: str | None,
+    images: ImageSet,
+    work: Callable[[ImageSet, range], T],
+    processes: int | None = None,
+    start: int = 0,
 ) -> Iterator[tuple[range, T]]:
-    """(part, ``work(images, part)``) for the parts of a source in order, by so many processes, each of which opens the source itself;
-    by default one a core, where the parts are many enough to be worth it."""
-    shares = list(parts(images))
+    """(part, ``work(images, part)``) for the parts of a source in order, from image ``start`` on, by so many processes, each of which opens
+    the source itself; by default one a core, where the parts are many enough to be worth it."""
+    shares = list(parts(images, start=start))
     if processes is None:
         processes = min(cores(), len(shares) // WORTH)
     if processes <= 1:

@@ -9,7 +9,7 @@ A photon converts at its vertex.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -94,20 +94,14 @@ def simulate(
     return LitImages(lit, parts[0].shape, name="simulate", labels=labels, geometry=places)
 
 
-def simulate_parts(
-    n: int, settings: Settings, *, processes: int = 1, progress: Callable[[int, int], None] | None = None
-) -> Iterator[LitImages]:
-    """The images of :func:`simulate`, up to 256 at a time, for :func:`pgen.data.write.write_images`.
+def simulate_parts(n: int, settings: Settings, *, processes: int = 1, start: int = 0) -> Iterator[LitImages]:
+    """The images of :func:`simulate` from ``start`` on, a multiple of 256, up to 256 at a time.
 
-    Made by ``processes`` processes, which does not change them. ``progress(done, total)`` is called once a part has been taken.
+    Made by ``processes`` processes, which does not change them.
     """
     settings.check(n)
-    calls = [(settings, start // BLOCK, min(BLOCK, n - start)) for start in range(0, n, BLOCK)]
-    made = ordered(_part, calls, min(processes, len(calls)))
-    for (_, block, _), part in zip(calls, made, strict=True):
-        yield part
-        if progress:
-            progress(block * BLOCK + len(part), n)
+    calls = [(settings, first // BLOCK, min(BLOCK, n - first)) for first in range(start, n, BLOCK)]
+    yield from ordered(_part, calls, min(processes, len(calls)))
 
 
 def open_simulated(
