@@ -132,7 +132,7 @@ def simulate(
 def crop(
     source: Source,
     out: Annotated[Path, typer.Option(help="File to write.")],
-    size: Annotated[str, typer.Option(help="HxW, or one number for a square.")] = "64",
+    size: Annotated[str, typer.Option(help="ROWSxCOLUMNS, or one number for a square.")] = "64",
     mode: Annotated[Literal["tiles", "centre"], typer.Option(help="All tiles, or one window at the centre of charge.")] = "tiles",
     border: Annotated[Literal["drop", "pad"], typer.Option(help="Windows that cross the border: dropped, or padded with zeros.")] = "drop",
     threshold: Annotated[float, typer.Option(help="Charge above which a pixel is lit.")] = 0.0,
@@ -144,17 +144,18 @@ def crop(
     """Cut images into smaller ones."""
     from pgen.data import open_images, write_images
     from pgen.data.crop import crop as crop_images
+    from pgen.data.formats import rows_columns
     from pgen.data.processes import over_parts
     from pgen.data.resume import identity
     from pgen.errors import UserError
     from pgen.files import refuse_existing
 
     refuse_existing(out, overwrite=overwrite)
-    rows, _, columns = size.partition("x")
-    if not (rows.isdecimal() and (columns or rows).isdecimal()):
-        raise UserError(f"--size {size}: wanted HxW such as 64x96, or one number for a square.")
+    try:
+        shape = rows_columns(size)
+    except ValueError as error:
+        raise UserError(f"--size {size}: {error}.") from None
     images = open_images(source, data_root=data_root)
-    shape = (int(rows), int(columns or rows))
     cut = partial(crop_images, mode=mode, border=border, threshold=threshold, min_occupancy=min_occupancy)
     task = {"crop": shape, **cut.keywords, "source": identity(source, data_root, images)}
     with _going_on(out, task, len(images)) as kept, progress_bar("cropping") as tick:

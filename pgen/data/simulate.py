@@ -17,6 +17,7 @@ import numpy as np
 
 from pgen.data import physics
 from pgen.data.cascade import Rays, transport
+from pgen.data.formats import rows_columns
 from pgen.data.images import LitImages, geometry
 from pgen.data.lit import Lit
 from pgen.data.processes import ordered
@@ -119,10 +120,9 @@ def open_simulated(
 ) -> LitImages:
     """The source ``simulate:n=2000,size=64,seed=1,particles=e+mu,momentum=100-300``; size may be ROWSxCOLUMNS."""
     try:
-        edges = [int(edge) for edge in size.split("x")]
-        rows, columns = edges * 2 if len(edges) == 1 else edges
-    except ValueError:
-        raise UserError(f"{name}: size={size} cannot be read, wanted a number or ROWSxCOLUMNS as in size=64 or size=64x96.") from None
+        rows, columns = rows_columns(size)
+    except ValueError as error:
+        raise UserError(f"{name}: size={size} cannot be read, {error}.") from None
     try:
         span = None if momentum is None else tuple(float(edge) for edge in momentum.split("-"))
     except ValueError:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pgen.data.source import open_images
+from pgen.engine.augment import augmented
 from pgen.engine.data import TrainingData
 from pgen.engine.device import free_memory
 from pgen.engine.resident import LitSamples
@@ -21,9 +22,6 @@ from pgen.engine.seeds import generator
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError
 from pgen.plugins.contract import DataInfo
-
-#: The axes of (B, C, H, W) that --flip mirrors.
-FLIPS = {"none": (), "rows": (2,), "columns": (3,), "both": (2, 3)}
 
 
 class Batches:
@@ -44,7 +42,7 @@ class Batches:
         self._here: Callable[[Tensor], Tensor] | None = None  # indices to a batch, where all data are on the device
         room = free_memory(device) / 2 if settings.num_workers == 0 else 0
         if data.lit_nbytes is not None and data.lit_nbytes <= room:
-            self._here = LitSamples(data.lit(), data.info.shape, device).__getitem__
+            self._here = LitSamples(data.lit(), data.shape, device).__getitem__
         elif data.nbytes <= room:
             samples = data.tensor().to(device)
             self._here = lambda indices: samples[indices.to(device)]
@@ -55,14 +53,7 @@ class Batches:
         batches = (self._here(indices) for indices in order) if self._here else self._load(order)
         with closing(batches):
             for number, batch in enumerate(batches, step):
-                yield self._flipped(batch, number)
-
-    def _flipped(self, batch: Tensor, step: int) -> Tensor:
-        """Each image of (B, C, H, W) mirrored or not, along the axes of --flip."""
-        for axis in FLIPS[self._settings.flip]:
-            turned = torch.rand(len(batch), generator=generator(self._settings.seed, f"flip {axis}", step)) < 0.5
-            batch = torch.where(turned.to(batch.device)[:, None, None, None], batch.flip(axis), batch)
-        return batch
+                yield augmented(batch, self._settings, number)
 
     def _order(self, step: int) -> Iterator[Tensor]:
         """Indices of each batch from ``step`` on, without end."""

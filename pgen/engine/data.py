@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,8 +36,13 @@ class TrainingData:
         return self.info.count
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a sample as it is read; a batch holds windows of it where training is on these."""
+        return tuple(self.samples.codes.shape[1:]) if isinstance(self.samples, Codes) else self.samples.shape
+
+    @property
     def nbytes(self) -> int:
-        return 4 * self.info.count * self.info.size
+        return 4 * self.info.count * prod(self.shape)
 
     def read(self, indices: range | np.ndarray) -> Tensor:
         """Samples at ``indices``, on the CPU."""
@@ -98,7 +104,7 @@ def open_training_data(settings: TrainSettings, spec: ModelSpec) -> TrainingData
         raise UserError(f"Model {spec.name!r} needs one set of targets: --targets codes.pt, or images by --targets or --data.")
     targets = open_targets(source, data_root=settings.data_root)
     # All targets lie on the device; and codes have been through their transform.
-    idle = ["num_workers", "drop_last", "flip", *(["threshold", "clip", "scale"] if isinstance(targets, Codes) else [])]
+    idle = ["num_workers", "drop_last", "flip", "crop", *(["threshold", "clip", "scale"] if isinstance(targets, Codes) else [])]
     usual = {name: spec.settings.get(name, TrainSettings.model_fields[name].default) for name in idle}
     if given := [f"{flag(name)} {getattr(settings, name)}" for name in idle if getattr(settings, name) != usual[name]]:
         raise UserError(f"{', '.join(given)}: of no effect where {spec.name!r} is fitted to {source}; leave it out.")
@@ -129,7 +135,13 @@ def _kept(samples: Samples, settings: TrainSettings) -> Samples:
 def _of_images(images: ImageSet, settings: TrainSettings) -> TrainingData:
     images = _kept(images, settings)
     transform = Transform.fit(images, threshold=settings.threshold, clip=settings.clip, scale=settings.scale)
-    return TrainingData(_info_of_images(images, transform.to_dict()), images)
+    info = _info_of_images(images, transform.to_dict())
+    if settings.window is not None:
+        channels, rows, columns = images.shape
+        if settings.window[0] > rows or settings.window[1] > columns:
+            raise UserError(f"--crop {settings.crop} does not fit into the images of {rows} x {columns} of {settings.source}; give less.")
+        info = replace(info, shape=(channels, *settings.window))
+    return TrainingData(info, images)
 
 
 def _info_of_images(images: ImageSet, transform: dict | None) -> DataInfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from pgen.engine.augment import augmented
 from pgen.engine.run import Run
 from pgen.engine.seeds import generator
 from pgen.errors import UserError
@@ -33,5 +34,6 @@ def draw(run: Run, model: nn.Module, step: int) -> None:
     elif callable(getattr(model, "encode", None)):
         data = run.held_out or run.data
         real = data.read(range(min(run.settings.sample_size, len(data)))).to(run.device)
+        real = real if run.held_out else augmented(real, run.settings, step=0)
         rebuilt = to_images(model.decode(model.encode(real)))  # type: ignore[operator]
         save_rows(path, {"real": to_images(real).cpu().numpy(), "reconstructed": rebuilt.cpu().numpy()}, unit=to_images.unit)

@@ -40,10 +40,13 @@ def images_for(run: Run, source: str | None, data_root: str | None) -> ImageSet:
             raise UserError(f"--data-root {data_root}: there is no --data to look up in it; give both or neither.")
         if isinstance(run.data.samples, Codes):
             raise UserError(f"{run.folder.path} was trained on code vectors, which are no images; name an auto-encoder run.")
-        return run.data.samples
-    images = open_images(source, data_root=data_root)
+        images, source = run.data.samples, run.data.info.name
+    else:
+        images = open_images(source, data_root=data_root)
     if images.shape != run.info.shape:
-        raise UserError(f"{source}: found images of {images.shape}, wanted {run.info.shape} as {run.folder.path} was trained on.")
+        raise UserError(
+            f"{source}: found images of {images.shape}, wanted {run.info.shape} as {run.folder.path} was trained on; give others."
+        )
     return images
 
 

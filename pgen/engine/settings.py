@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pgen.data.formats import rows_columns
 
 #: What --device may say.
 DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
@@ -49,6 +51,7 @@ class TrainSettings(BaseModel):
     shuffle: bool = Field(True, description="Visit the training data in a new random order each epoch.")
     drop_last: bool = Field(False, description="Leave out the last, smaller batch of an epoch.")
     flip: Literal["none", "rows", "columns", "both"] = Field("none", description="Mirror training images at random, half of them each way.")
+    crop: str | None = Field(None, description="Train on random windows of ROWSxCOLUMNS or a square.")
     num_workers: int = Field(0, ge=0, description="Loader processes. 0: data stay on the device if they fit, else load in this process.")
     threshold: float = Field(0.0, ge=0, description="Charge at or below this is nothing (zero suppression).")
     clip: float | None = Field(None, gt=0, description="Charge above this is clipped. [default: largest in the training data]")
@@ -65,6 +68,18 @@ class TrainSettings(BaseModel):
         if self.data and self.dataset:
             raise ValueError("--data and --dataset are two names of one option; give one of them")
         return self
+
+    @field_validator("crop")
+    @classmethod
+    def _readable(cls, crop: str | None) -> str | None:
+        if crop is not None and not all(rows_columns(crop)):
+            raise ValueError("wanted at least one row and one column")
+        return crop
+
+    @property
+    def window(self) -> tuple[int, int] | None:
+        """(rows, columns) of --crop."""
+        return None if self.crop is None else rows_columns(self.crop)
 
     @property
     def source(self) -> str | None:

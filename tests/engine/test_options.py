@@ -17,7 +17,7 @@ from pgen.plugins import registry
 
 CHANGES = [
     ("gan", "--n_hidden", 24), ("gan", "--n_layers", 1), ("gan", "--z_dim", 7), ("gan", "--g_lr", 0.01), ("gan", "--d_lr", 0.01),
-    ("gan", "--g_opt", "sgd"), ("gan", "--lr_decay", 0.01), ("gan", "--flip", "both"),
+    ("gan", "--g_opt", "sgd"), ("gan", "--lr_decay", 0.01), ("gan", "--flip", "both"), ("gan", "--crop", "12"),
     ("ae", "--lr_decay", 0.01), ("ewm", "--lr_decay", 0.9),
     ("gan", "--d_opt", "sgd"), ("gan", "--beta", 0.9), ("gan", "--p", 0.5), ("gan", "--batch_size", 8), ("gan", "--num_epochs", 3),
     ("ae", "--l_dim", 5), ("ae", "--ae_opt", "sgd"), ("ae", "--ae_lr", 0.1), ("ae", "--depth", 2), ("ae", "--loss_fn", "mse"),
@@ -97,6 +97,18 @@ def test_flip(flip: str, axes: list[tuple[int, ...]]) -> None:
     assert seen == {(), *axes}
     resumed = Batches(open_training_data(s := TrainSettings(data=SOURCE, batch_size=4, flip=flip), registry.load("gan").spec), s, CPU)
     assert torch.equal(next(resumed.stream(4)), flipped[4])
+
+
+def test_crop() -> None:
+    plain, cropped, again = _order(), _order(crop="9x13"), _order(crop="9x13")
+    assert all(map(torch.equal, cropped, again))
+    corners = set()
+    for image, found in zip(torch.cat(plain), torch.cat(cropped), strict=True):
+        windows = [(r, c) for r in range(8) for c in range(4) if torch.equal(image[:, r : r + 9, c : c + 13], found)]
+        corners |= set(windows if len(windows) == 1 else [])
+        assert windows  # it must be one of them
+    assert {r for r, _ in corners} == set(range(8)) and {c for _, c in corners} == set(range(4))
+    assert torch.equal(_order(crop="9x13", flip="both")[3].sum((2, 3)), cropped[3].sum((2, 3)))
 
 
 def test_shuffle_and_drop_last() -> None:

@@ -1,0 +1,31 @@
+"""Random variations of a batch, made on its device. They follow from (seed, step) alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pgen.engine.seeds import generator
+from pgen.engine.settings import TrainSettings
+
+#: The axes of (B, C, H, W) that --flip mirrors.
+FLIPS = {"none": (), "rows": (2,), "columns": (3,), "both": (2, 3)}
+
+
+def augmented(batch: Tensor, settings: TrainSettings, step: int) -> Tensor:
+    """Of each image of (B, C, H, W) a window as --crop says, mirrored or not along the axes of --flip."""
+    if settings.window is not None:
+        batch = _windows(batch, settings.window, generator(settings.seed, "crop", step))
+    for axis in FLIPS[settings.flip]:
+        turned = torch.rand(len(batch), generator=generator(settings.seed, f"flip {axis}", step)) < 0.5
+        batch = torch.where(turned.to(batch.device)[:, None, None, None], batch.flip(axis), batch)
+    return batch
+
+
+def _windows(batch: Tensor, size: tuple[int, int], random: torch.Generator) -> Tensor:
+    """(B, C, *size): of each image a window that lies within, all equally likely."""
+    free = [extent - length for extent, length in zip(batch.shape[2:], size, strict=True)]
+    corners = [torch.randint(steps + 1, (len(batch), 1), generator=random) for steps in free]
+    rows, columns = ((corner + torch.arange(length)).to(batch.device) for corner, length in zip(corners, size, strict=True))
+    image, channel = torch.arange(len(batch), device=batch.device), torch.arange(batch.shape[1], device=batch.device)
+    return batch[image[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]
