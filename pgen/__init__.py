@@ -12,18 +12,20 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pgen.errors import UserError as UserError
     from pgen.plugins.contract import DataInfo as DataInfo
+    from pgen.plugins.contract import MetricSpec as MetricSpec
     from pgen.plugins.contract import ModelConfig as ModelConfig
     from pgen.plugins.contract import ModelSpec as ModelSpec
     from pgen.plugins.hookspecs import hookimpl as hookimpl
 
 _HOME = {
     "hookimpl": "pgen.plugins.hookspecs",
+    "MetricSpec": "pgen.plugins.contract",
     "ModelSpec": "pgen.plugins.contract",
     "ModelConfig": "pgen.plugins.contract",
     "DataInfo": "pgen.plugins.contract",
     "UserError": "pgen.errors",
 }
-__all__ = ["DataInfo", "ModelConfig", "ModelSpec", "UserError", "__version__", "hookimpl"]
+__all__ = ["DataInfo", "MetricSpec", "ModelConfig", "ModelSpec", "UserError", "__version__", "hookimpl"]
 
 
 def __getattr__(name: str) -> Any:

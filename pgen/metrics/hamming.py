@@ -66,7 +66,7 @@ def hamming(
     size = min(map(len, sets.values()))
     rng = np.random.default_rng(seed)
     drawn = {name: np.sort(rng.choice(len(images), size, replace=False)) for name, images in sets.items()}
-    overlap = _overlap(sets["train"], sets["held_out"])
+    overlap = shared_images(sets["train"], sets["held_out"])
 
     done, total = count(1), _SEARCHES * len(thresholds)
 
@@ -223,7 +223,7 @@ def _suspicious(near: Neighbours, images: BinaryImages, train: BinaryImages, ori
     )
 
 
-def _overlap(train: FloatArray, held_out: FloatArray) -> int:
+def shared_images(train: FloatArray, held_out: FloatArray) -> int:
     """Held-out images, blank ones aside, that are training images to the last bit."""
     known = {hashlib.blake2b(image.tobytes()).digest() for image in train}
     return sum(bool(image.any()) and hashlib.blake2b(image.tobytes()).digest() in known for image in held_out)

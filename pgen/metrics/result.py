@@ -44,16 +44,16 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON can hold them: arrays, which are there for plots, are left out, and NaN becomes None."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-        return {name: _plain(value) for name, value in values.items() if not isinstance(value, np.ndarray)}
+        return {name: plain(value) for name, value in values.items() if not isinstance(value, np.ndarray)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     if isinstance(value, Result):
         return value.to_dict()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""The three values that pass between a plug-in and the engine: ModelSpec, ModelConfig, DataInfo. No torch here."""
+"""The values that pass between a plug-in and the engine: ModelSpec, ModelConfig, DataInfo; MetricSpec. No torch here."""
 
 from __future__ import annotations
 
@@ -37,6 +37,19 @@ class ModelSpec:
     sparse: bool = False
     best: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """What a plug-in says of a metric.
+
+    name: ``pgen evaluate NAME``. summary: one line. function: ``"package.module:function"``, which takes a
+    :class:`pgen.metrics.sets.Sets` and returns a :class:`pgen.metrics.finding.Finding`.
+    """
+
+    name: str
+    summary: str
+    function: str
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The hooks a model plug-in may implement. Only ``pgen_model`` is needed; the engine has its own of the other three."""
+"""The hooks of plug-ins. A model needs ``pgen_model`` alone; the engine has its own train, deploy and sample. Metrics: ``pgen_metrics``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from pgen.plugins.contract import ModelSpec
+from pgen.plugins.contract import MetricSpec, ModelSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,4 +121,36 @@ def sample(run: Run, request: SampleRequest) -> Path:  # type: ignore[empty-body
             model, to_images = run.load_model(request.checkpoint), run.to_images(request.decoder)
             images = to_images(model.mean.expand(request.n, *model.mean.shape)).detach().cpu().numpy()
             return write_images(request.out, ArrayImages(images, unit=to_images.unit), overwrite=request.overwrite)
+    """
+
+
+@hookspec
+def pgen_metrics() -> list[MetricSpec]:  # type: ignore[empty-body]
+    """Describe metrics. The module is named in the package's entry points and must not import torch.
+
+    ``pyproject.toml``::
+
+        [project.entry-points."pgen.metrics"]
+        contrast = "pgen_contrast"
+
+    ``pgen_contrast/__init__.py``::
+
+        from pgen import MetricSpec, hookimpl
+
+        @hookimpl
+        def pgen_metrics():
+            return [MetricSpec("contrast", "Is the brightest pixel as bright?", function="pgen_contrast.metric:contrast")]
+
+    ``pgen_contrast/metric.py``::
+
+        from pgen.metrics.finding import Finding, measure
+
+        def contrast(sets):
+            def distance(a, b):
+                return abs(a.mean() - b.mean())
+
+            brightest = sets.rows(lambda images: images.max(axis=(1, 2, 3)))
+            return Finding("contrast", (measure("brightest pixel", distance, brightest, sets.rng("contrast")),))
+
+    After ``pip install .`` there is a command ``pgen evaluate contrast``, and ``pgen evaluate all`` has it too.
     """

@@ -17,14 +17,14 @@ from pydantic import ValidationError
 
 from pgen.errors import UserError, problems
 from pgen.plugins import hookspecs
-from pgen.plugins.contract import ModelConfig, ModelSpec
+from pgen.plugins.contract import MetricSpec, ModelConfig, ModelSpec
 
-GROUP = "pgen.models"
+MODELS, METRICS = "pgen.models", "pgen.metrics"  #: groups of entry points
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One installed model, known from package metadata alone: nothing has been imported."""
+    """One installed plug-in, known from package metadata alone: nothing has been imported."""
 
     name: str
     distribution: str
@@ -89,7 +89,7 @@ class Plugin:
         try:
             found = importlib.util.find_spec(module)
         except Exception as error:
-            raise self._broken(f"{module!r} does not import: {_cause(error)}") from error
+            raise self._broken(f"{module!r} does not import: {cause(error)}") from error
         if found is None:
             raise self._broken(f"there is no module {module!r}, which model {self.spec.model!r} names")
 
@@ -98,16 +98,16 @@ class Plugin:
         try:
             return getattr(importlib.import_module(module), attribute)
         except Exception as error:
-            raise self._broken(f"{target!r} does not import: {_cause(error)}") from error
+            raise self._broken(f"{target!r} does not import: {cause(error)}") from error
 
     def _broken(self, cause: str) -> UserError:
-        return _broken(self.entry, cause)
+        return broken(self.entry, cause)
 
 
-def entries() -> list[Entry]:
-    """Every installed model, built-ins first, then by name."""
+def entries(group: str = MODELS) -> list[Entry]:
+    """Every installed plug-in of a group, built-ins first, then by name."""
     found: dict[tuple[str, str], Entry] = {}
-    for point in entry_points(group=GROUP):
+    for point in entry_points(group=group):
         distribution = point.dist.name if point.dist else "unknown"
         # One distribution can be seen twice (an installed copy and its source folder); the first on the path counts.
         found.setdefault((point.name, distribution), Entry(point.name, distribution, point.dist.version if point.dist else "?", point))
@@ -149,23 +149,47 @@ def listing() -> list[Status]:
     return lines
 
 
+def metrics() -> tuple[dict[str, tuple[Entry, MetricSpec]], list[str]]:
+    """Every installed metric by its name, and what is wrong with plug-ins that do not load."""
+    found: dict[str, tuple[Entry, MetricSpec]] = {}
+    problems: list[str] = []
+    for entry in entries(METRICS):
+        try:
+            _, answers = _ask(entry, "pgen_metrics")
+            specs = [spec for answer in answers for spec in answer]
+            if wrong := [spec for spec in specs if not isinstance(spec, MetricSpec)]:
+                raise broken(entry, f"its pgen_metrics hook returned {wrong[0]!r}, wanted pgen.MetricSpec")
+            if double := [spec.name for spec in specs if spec.name in found]:
+                other = found[double[0]][0]
+                raise broken(entry, f"the metric {double[0]!r} is offered by {other.origin} already")
+            found.update({spec.name: (entry, spec) for spec in specs})
+        except UserError as error:
+            problems.append(str(error))
+    return found, problems
+
+
 def _load(entry: Entry) -> Plugin:
+    manager, spec = _ask(entry, "pgen_model")
+    if not isinstance(spec, ModelSpec):
+        raise broken(entry, f"its pgen_model hook returned {spec!r}, wanted a pgen.ModelSpec")
+    if spec.name != entry.name:
+        raise broken(entry, f"its entry point is called {entry.name!r} but its spec says {spec.name!r}")
+    return Plugin(entry, spec, manager)
+
+
+def _ask(entry: Entry, hook: str) -> tuple[pluggy.PluginManager, Any]:
+    """A manager that holds this plug-in alone, and what it answers. UserError where it does not load."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     try:
         with _without_torch(entry, entry.point.value):
             manager.register(entry.point.load(), name=entry.name)
             manager.check_pending()
-            spec = manager.hook.pgen_model()
+            return manager, getattr(manager.hook, hook)()
     except UserError:
         raise
     except Exception as error:
-        raise _broken(entry, _cause(error)) from error
-    if not isinstance(spec, ModelSpec):
-        raise _broken(entry, f"its pgen_model hook returned {spec!r}, wanted a pgen.ModelSpec")
-    if spec.name != entry.name:
-        raise _broken(entry, f"its entry point is called {entry.name!r} but its spec says {spec.name!r}")
-    return Plugin(entry, spec, manager)
+        raise broken(entry, cause(error)) from error
 
 
 @contextmanager
@@ -173,14 +197,14 @@ def _without_torch(entry: Entry, target: str) -> Iterator[None]:
     had_torch = "torch" in sys.modules
     yield
     if not had_torch and "torch" in sys.modules:
-        raise _broken(entry, f"importing {target!r} imports torch; move that into the module named by ModelSpec.model")
+        raise broken(entry, f"importing {target!r} imports torch; move that into the module named by its spec")
 
 
-def _broken(entry: Entry, cause: str) -> UserError:
+def broken(entry: Entry, cause: str) -> UserError:
     return UserError(f"Plug-in {entry.name!r} of {entry.origin} is broken: {cause}. Update or uninstall {entry.distribution}.")
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """Type and message of an error, with the last line of code that raised it."""
     trace = error.__traceback__
     where = ""

@@ -1,0 +1,64 @@
+"""Closure of conditions: do images that were asked to be of a particle, or of a momentum, look like it?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.errors import UserError
+from pgen.metrics.finding import Finding, Measure, Rows, measure
+from pgen.metrics.sets import Sets
+
+#: A label with at most so many different values is a class, another is a number to be estimated.
+CLASSES = 12
+
+
+def closure(sets: Sets) -> Finding:
+    """For each label that all three sets have: boosted trees learn it from the features of training images, and judge generated and
+    held-out ones. Of classes, the accuracy; of numbers, the bias and the width of estimate over truth. The floor is that of held-out
+    images."""
+    labels = _labels(sets)
+    rng = sets.rng("closure")
+    seed = int(rng.integers(2**31))
+    measures: list[Measure] = []
+    kinds: dict[str, Any] = {}
+    for name, rows in labels.items():
+        as_class = rows.train.dtype.kind in "US" or len(np.unique(rows.train)) <= CLASSES
+        trees = _learnt(sets.features.train, rows.train, as_class, seed)
+        generated, held_out = ((trees.predict(getattr(sets.features, key)), getattr(rows, key)) for key in ("generated", "held_out"))
+        kinds[name] = "class" if as_class else "number"
+        if as_class:
+            right = [(estimate == truth).astype(float) for estimate, truth in (generated, held_out)]
+            measures.append(_single(f"{name} accuracy", right, rng, better="high"))
+        else:
+            off = [(estimate - truth) / np.where(truth != 0, truth, np.nan) for estimate, truth in (generated, held_out)]
+            measures.append(_single(f"{name} bias", off, rng, of=lambda v: float(abs(np.nanmedian(v)))))
+            measures.append(_single(f"{name} width", off, rng, of=lambda v: float(np.subtract(*np.nanpercentile(v, [84, 16])) / 2)))
+    return Finding("closure", tuple(measures), {"labels": kinds})
+
+
+def _single(name: str, rows: list[npt.NDArray], rng: np.random.Generator, *, of: Any = np.mean, better: Any = "low") -> Measure:
+    """A number of the generated set, whose floor is that of the held-out set: no distance of two sets, so the third is of no account."""
+    generated, held_out = rows
+    return measure(name, lambda a, b: float(of(a)), Rows(generated, held_out, held_out), rng, better=better)
+
+
+def _labels(sets: Sets) -> dict[str, Rows]:
+    of_sets: Mapping[str, Mapping[str, npt.NDArray]] = sets.labels
+    shared = set.intersection(*(set(of_sets.get(name, {})) for name in Rows._fields))
+    found = {name: Rows(*(np.asarray(of_sets[each][name]) for each in Rows._fields)) for name in sorted(shared)}
+    usable = {name: rows for name, rows in found.items() if rows.train.ndim == 1 and len(np.unique(rows.train)) > 1}
+    if not usable:
+        told = "; ".join(f"{name.replace('_', '-')}: {', '.join(of_sets.get(name, {})) or 'none'}" for name in Rows._fields)
+        raise UserError(f"closure needs a label that generated, train and held-out images all have, and that differs; found {told}.")
+    return usable
+
+
+def _learnt(features: npt.NDArray, label: npt.NDArray, as_class: bool, seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    trees = (HistGradientBoostingClassifier if as_class else HistGradientBoostingRegressor)(random_state=seed)
+    return trees.fit(features, label)

@@ -1,0 +1,51 @@
+"""The Hamming test as one of a suite of metrics."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from pgen.metrics.finding import Finding, Measure
+from pgen.metrics.hamming import hamming
+from pgen.metrics.sets import Sets
+
+PAIRS = 16
+
+
+def memorisation(sets: Sets) -> Finding:
+    """Copy rates by both distances, beside the rate of held-out images; how authentic images are; and the verdict of
+    :func:`pgen.metrics.hamming.hamming`, which needs both distances to say so before it speaks of copying."""
+    result = hamming(
+        sets.generated, sets.train, sets.held_out, thresholds=[sets.threshold], seed=sets.seed, device=sets.device, pairs=PAIRS
+    )
+    (at,) = result.thresholds
+    measures: list[Measure] = []
+    for name, found in at.distances.items():
+        memory, n = found.memorisation, result.compared
+        measures.append(_share(f"copy rate, {name.capitalize()}", memory.copy_rate, memory.null_rate, n, "low"))
+        measures.append(_share(f"authenticity, {name.capitalize()}", found.authenticity, found.authenticity_null, n, "high"))
+    details = {
+        "verdict": at.verdict,
+        "copying": at.copying,
+        "duplicates": at.duplicates,
+        "blank rate": at.blank_rate,
+        "z": {name: found.memorisation.z for name, found in at.distances.items()},
+        "c_t": {name: found.memorisation.cells.c_t for name, found in at.distances.items()},
+        "worst cell z": {name: found.memorisation.cells.worst for name, found in at.distances.items()},
+        "largest reuse": {name: found.reuse.largest_share for name, found in at.distances.items()},
+        "planted copies found": {f"{row.share:g}": row.found for row in at.power},
+    }
+    warnings = [at.verdict] if at.copying else []
+    pairs = tuple((pair.generated, pair.train, f"Jaccard {pair.jaccard:.2f}, Hamming {pair.hamming}") for pair in at.pairs)
+    settings = {"threshold": sets.threshold, "sizes": result.sizes}
+    return Finding("memorisation", tuple(measures), settings, details, tuple(warnings), pairs=pairs)
+
+
+def _share(name: str, value: float, floor: float, n: int, better: Literal["low", "high"]) -> Measure:
+    """A share of n images beside that of as many others. The latter wavers as much as the former, so that the interval of their difference
+    is wider than Clopper and Pearson's of one by the root of 2."""
+    edges = stats.binomtest(round(value * n), n).proportion_ci(0.95, method="exact")
+    low, high = (value + np.sqrt(2) * (edge - value) for edge in (edges.low, edges.high))
+    return Measure(name, value, floor, (max(0.0, float(low)), min(1.0, float(high))), n, better, headline=better == "low")

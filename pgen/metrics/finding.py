@@ -1,0 +1,155 @@
+"""What a metric returns: numbers, each beside its floor and with an interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.metrics.result import Result
+
+#: Rounds of the bootstrap, unless a metric can afford fewer only.
+ROUNDS = 100
+WIDTH = 1.96  #: standard deviations of the bootstrap on either side of a value that make its interval of 95 %
+
+#: From rows of a value for each image, of two sets, to how far the sets are apart.
+Distance = Callable[[npt.NDArray, npt.NDArray], float]
+
+
+class Rows(NamedTuple):
+    """One row (or number) for each image of each set."""
+
+    generated: npt.NDArray
+    train: npt.NDArray
+    held_out: npt.NDArray
+
+
+@dataclass(frozen=True)
+class Measure(Result):
+    """One number.
+
+    Attributes:
+        value: generated against held-out images.
+        floor: train against held-out images, as many of them: what a perfect model has.
+        interval: 95 % of the value. It is that of value - floor, by a bootstrap over the images of all three sets, put around the
+            value: where it covers the floor, generated images cannot be told from real ones by this number.
+        n: images of each set.
+        better: whether a low or a high value is good.
+        headline: whether it is one to look at first; others are details.
+    """
+
+    name: str
+    value: float
+    floor: float
+    interval: tuple[float, float]
+    n: int
+    better: Literal["low", "high"] = "low"
+    headline: bool = True
+
+    @property
+    def verdict(self) -> str:
+        """``as real``, ``worse`` or ``beyond`` (better than real images are, which no honest model is), or ``unknown``."""
+        low, high = self.interval
+        if not np.isfinite([self.value, self.floor, low, high]).all():
+            return "unknown"
+        if low <= self.floor <= high:
+            return "as real"
+        return "worse" if (self.value > self.floor) == (self.better == "low") else "beyond"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "verdict": self.verdict}
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How a quantity is distributed: ``counts`` of each set, (B,), between ``edges`` (B + 1,)."""
+
+    name: str
+    unit: str
+    edges: npt.NDArray[np.float64]
+    counts: Rows
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a metric finds.
+
+    Attributes:
+        metric: its name.
+        measures: its numbers.
+        settings: what they depend on, as plain values.
+        details: more of it, as plain values.
+        warnings: sentences to show before anything else.
+        histograms: for the report.
+        per_image: (N,) a column each of the table of generated images.
+        pairs: (generated, train) indices of images that should be looked at side by side, and a caption for each.
+    """
+
+    metric: str
+    measures: tuple[Measure, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    histograms: tuple[Histogram, ...] = ()
+    per_image: Mapping[str, npt.NDArray] = field(default_factory=dict)
+    pairs: tuple[tuple[int, int, str], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As results.json keeps it."""
+        measures = [measure.to_dict() for measure in self.measures]
+        return {"measures": measures, "settings": dict(self.settings), "details": dict(self.details), "warnings": list(self.warnings)}
+
+
+def draw(rows: Rows, rng: np.random.Generator, limit: int | None = None) -> Rows:
+    """As many rows of each set, ``limit`` at most, drawn without replacement."""
+    n = min(*map(len, rows), limit or len(rows.generated))
+    return Rows(*(each[np.sort(rng.choice(len(each), n, replace=False))] for each in rows))
+
+
+def measure(
+    name: str,
+    distance: Distance,
+    rows: Rows,
+    rng: np.random.Generator,
+    *,
+    rounds: int = ROUNDS,
+    limit: int | None = None,
+    better: Literal["low", "high"] = "low",
+    lowest: float = 0.0,
+    headline: bool = True,
+    halves: bool = False,
+) -> Measure:
+    """``distance`` of generated and held-out rows beside that of train and held-out ones, of as many images each.
+
+    Args:
+        distance: of two sets of rows; it is called 2 + 2 ``rounds`` times.
+        limit: how many images of each set at most.
+        lowest: what ``distance`` cannot be below.
+        halves: resample halves without replacement, which waver about as much as the whole does, where it matters that an image drawn
+            twice is its own neighbour.
+    """
+    generated, train, held_out = draw(rows, rng, limit)
+    n = len(generated)
+    value, floor = distance(generated, held_out), distance(train, held_out)
+    above = np.empty(rounds)
+    for i in range(rounds):
+        g, t, h = resampled(n, rng, halves)
+        above[i] = distance(generated[g], held_out[h]) - distance(train[t], held_out[h])
+    return Measure(name, float(value), float(floor), interval_of(value, above, lowest), n, better, headline)
+
+
+def resampled(n: int, rng: np.random.Generator, halves: bool) -> npt.NDArray[np.int64]:
+    """(3, m) indices of n images of three sets: of as many with replacement, or of half of them without."""
+    if halves:
+        return np.stack([rng.permutation(n)[: n // 2] for _ in range(3)])
+    return rng.integers(n, size=(3, n))
+
+
+def interval_of(value: float, above: npt.NDArray[np.float64], lowest: float = 0.0, highest: float = np.inf) -> tuple[float, float]:
+    """The interval of a Measure. above: value - floor of resampled sets, whose spread counts alone: such sets are further apart than the
+    sets are, by about as much on either side. lowest, highest: what no value can be beyond."""
+    width = WIDTH * float(np.std(above))
+    return max(lowest, float(value) - width), min(highest, float(value) + width)

@@ -1,0 +1,82 @@
+"""Frechet and kernel distances on physical features: FPD and KPD of Kansal et al., Phys. Rev. D 107, 076017 (2023), arXiv:2211.10295."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import linalg
+
+from pgen.metrics.finding import Finding, Measure, draw, measure
+from pgen.metrics.sets import Sets
+
+Floats = npt.NDArray[np.float64]
+
+#: Sizes of samples, as shares of all, from which the distance of infinite ones is extrapolated, and draws of each.
+SHARES, DRAWS = (0.2, 0.25, 0.33, 0.5, 0.75, 1.0), 4
+#: Images of each set for KPD: all pairs of them are looked at.
+KPD_LIMIT = 2000
+FPD_ROUNDS = 25
+
+
+def fpd(sets: Sets) -> Finding:
+    """Frechet distance of the features, taken for Gaussian, at N images and extrapolated to infinitely many."""
+    rng = sets.rng("fpd")
+    seed = int(rng.integers(2**32))
+
+    def endless(a: Floats, b: Floats) -> float:
+        # The same draws whatever the sets, so that a pair of sets has one value and not a new one every time.
+        return extrapolated(a, b, np.random.default_rng(seed))
+
+    at_n = measure("FPD at N", frechet, sets.features, rng)
+    at_infinity = measure("FPD", endless, sets.features, rng, rounds=FPD_ROUNDS, lowest=-np.inf)
+    return Finding("fpd", (at_infinity, at_n), {"shares": list(SHARES), "draws": DRAWS, "features": sets.features.train.shape[1]})
+
+
+def kpd(sets: Sets) -> Finding:
+    """Unbiased squared maximum mean discrepancy of the features with the kernel (a.b / D + 1)^4."""
+    rng = sets.rng("kpd")
+    rows = draw(sets.features, rng, KPD_LIMIT)
+    n = len(rows.train)
+    # By their places in a matrix of all kernels, since each is needed in every round of the bootstrap.
+    everything = np.concatenate(rows)
+    kernel = (everything @ everything.T / everything.shape[1] + 1) ** 4
+    found: list[Measure] = [
+        measure("KPD", lambda a, b: mmd(kernel, a, b), type(rows)(*np.arange(3 * n).reshape(3, n)), rng, lowest=-np.inf),
+    ]
+    return Finding("kpd", tuple(found), {"kernel": "(a.b / D + 1)^4", "features": everything.shape[1], "limit": KPD_LIMIT})
+
+
+def frechet(a: Floats, b: Floats) -> float:
+    """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^1/2) of rows (n, D) and (m, D), by their means m and covariances S."""
+    shift = a.mean(0) - b.mean(0)
+    s_a, s_b = (np.atleast_2d(np.cov(each, rowvar=False)) for each in (a, b))
+    # The trace of a product's root, from the eigenvalues of a symmetric matrix that has the same ones.
+    values, vectors = linalg.eigh(s_a)
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    inner = linalg.eigvalsh(root @ s_b @ root)
+    return float(shift @ shift + np.trace(s_a) + np.trace(s_b) - 2 * np.sqrt(np.clip(inner, 0, None)).sum())
+
+
+def extrapolated(a: Floats, b: Floats, rng: np.random.Generator) -> float:
+    """:func:`frechet` of infinitely many images: its values at several n, where its bias goes as 1 / n, fitted by a line in 1 / n."""
+    smaller = min(len(a), len(b))
+    sizes = np.unique([max(a.shape[1] + 2, int(share * smaller)) for share in SHARES]).clip(max=smaller)
+    values = []
+    for size in sizes:
+        drawn = [frechet(a[rng.choice(len(a), size, replace=False)], b[rng.choice(len(b), size, replace=False)]) for _ in range(DRAWS)]
+        values.append(np.mean(drawn))
+    if len(set(sizes.tolist())) < 2:
+        return float(values[-1])
+    return float(np.polyfit(1 / sizes, values, 1)[1])
+
+
+def mmd(kernel: Floats, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> float:
+    """Unbiased squared MMD of the rows at ``a`` (n,) and ``b`` (m,) of a matrix of kernels; a row may be there more than once."""
+    count_a, count_b = (np.bincount(each, minlength=len(kernel)).astype(float) for each in (a, b))
+    diagonal = np.diag(kernel)
+
+    def within(count: Floats) -> float:
+        total = count.sum()
+        return float((count @ kernel @ count - count @ diagonal) / (total * (total - 1)))
+
+    return within(count_a) + within(count_b) - 2 * float(count_a @ kernel @ count_b) / (len(a) * len(b))

@@ -1,0 +1,146 @@
+"""Distributions of physical quantities, one by one: Wasserstein distance, Kolmogorov-Smirnov statistic and separation power."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from pgen.metrics.finding import Distance, Finding, Histogram, Measure, Rows, measure
+from pgen.metrics.quantities import QUANTITIES, Floats, quantities
+from pgen.metrics.sets import Sets
+
+BINS = 30  #: of separation power and of the report's histograms
+SPECTRUM_BINS = 64
+
+
+def physics(sets: Sets) -> Finding:
+    """W1 (in standard deviations of held-out images), KS and separation power of every quantity of an image, of the charge of lit pixels,
+    and of the share of blank images."""
+    measures: list[Measure] = []
+    histograms: list[Histogram] = []
+    means: dict[str, dict[str, float | None]] = {}
+    rng = sets.rng("physics")
+
+    def add(name: str, unit: str, rows: Rows, distances: Mapping[str, Distance], edges: Floats, counts: Rows) -> None:
+        measures.extend(measure(f"{name} {kind}", distance, rows, rng, headline=kind == "W1") for kind, distance in distances.items())
+        histograms.append(Histogram(name, unit.replace("charge", sets.unit), edges, counts))
+
+    found = sets.rows(lambda images: quantities(images, sets.threshold))
+    channels = found.train.shape[1]
+    for channel in range(channels):
+        prefix = f"plane {channel}: " if channels > 1 else ""
+        for k, (name, unit) in enumerate(QUANTITIES.items()):
+            rows = Rows(*(each[:, channel, k] for each in found))
+            edges = _edges(rows)
+            add(prefix + name, unit, rows, _of_values(rows.held_out, edges), edges, Rows(*(_counts(each, edges) for each in rows)))
+            means[prefix + name] = {key: _mean(values) for key, values in rows._asdict().items()}
+        spectrum, edges = _spectrum(sets, channel)
+        add(
+            f"{prefix}pixel charge",
+            "charge",
+            spectrum,
+            _of_counts(spectrum.held_out, edges),
+            edges,
+            Rows(*(each.sum(0) for each in spectrum)),
+        )
+    blank = Rows(*((each[..., 1] == 0).all(1).astype(float) for each in found))
+    measures.append(measure("blank images", lambda a, b: float(abs(a.mean() - b.mean())), blank, rng))
+    return Finding(
+        "physics",
+        tuple(measures),
+        {"threshold": sets.threshold, "bins": BINS},
+        {"mean": means},
+        histograms=tuple(histograms),
+        per_image={name: found.generated[:, 0, k] for k, name in enumerate(QUANTITIES)},
+    )
+
+
+def _of_values(held_out: Floats, edges: Floats) -> dict[str, Distance]:
+    """Distances of samples (n,), in which NaN is no value."""
+    scale = float(np.nanstd(held_out)) or 1.0
+    return {
+        "W1": lambda a, b: w1(_known(a), _known(b)) / scale,
+        "KS": lambda a, b: ks(_known(a), _known(b)),
+        "separation": lambda a, b: separation(_counts(a, edges), _counts(b, edges)),
+    }
+
+
+def _of_counts(held_out: npt.NDArray, edges: Floats) -> dict[str, Distance]:
+    """Distances of what histograms (n, B) of n images count together."""
+    scale, widths = _spread(held_out.sum(0), edges), np.diff(edges)
+    return {
+        "W1": lambda a, b: float((np.abs(_cdf(a) - _cdf(b)) * widths).sum()) / scale,
+        "KS": lambda a, b: float(np.abs(_cdf(a) - _cdf(b)).max()),
+        "separation": lambda a, b: separation(a.sum(0), b.sum(0)),
+    }
+
+
+def w1(a: Floats, b: Floats) -> float:
+    """The 1-D Wasserstein distance of two samples, in their own unit; NaN where one is empty."""
+    return float(stats.wasserstein_distance(a, b)) if len(a) and len(b) else np.nan
+
+
+def ks(a: Floats, b: Floats) -> float:
+    """The two-sample Kolmogorov-Smirnov statistic; NaN where a sample is empty."""
+    if not len(a) or not len(b):
+        return np.nan
+    a, b = np.sort(a), np.sort(b)
+    both = np.concatenate([a, b])
+    return float(np.abs(np.searchsorted(a, both, "right") / len(a) - np.searchsorted(b, both, "right") / len(b)).max())
+
+
+def separation(a: npt.NDArray, b: npt.NDArray) -> float:
+    """Separation power of two histograms (B,): half the sum of (p - q)^2 / (p + q), 0 for equal and 1 for disjoint ones (CaloChallenge,
+    arXiv:2410.21611)."""
+    p, q = (counts / max(1, counts.sum()) for counts in (a, b))
+    both = p + q
+    return float(0.5 * np.sum((p - q) ** 2 / np.where(both > 0, both, 1)))
+
+
+def _mean(values: Floats) -> float | None:
+    known = _known(values)
+    return float(known.mean()) if len(known) else None
+
+
+def _known(values: Floats) -> Floats:
+    return values[~np.isnan(values)]
+
+
+def _edges(rows: Rows) -> Floats:
+    """Bins between the 0.1 % quantiles of real images; what lies beyond is in the outermost, which have no end."""
+    real = _known(np.concatenate([rows.train, rows.held_out]))
+    low, high = np.quantile(real, [0.001, 0.999]) if len(real) else (0.0, 1.0)
+    return np.linspace(low, high if high > low else low + 1, BINS + 1)
+
+
+def _counts(values: Floats, edges: Floats) -> npt.NDArray:
+    return np.histogram(_known(values).clip(edges[0], edges[-1]), edges)[0]
+
+
+def _spectrum(sets: Sets, channel: int) -> tuple[Rows, Floats]:
+    """(N, B) how many lit pixels of each image have a charge in each bin, of one channel."""
+    lit = sets.held_out[:, channel][sets.held_out[:, channel] > sets.threshold]
+    top = float(np.quantile(lit, 0.999)) if lit.size else sets.threshold + 1
+    edges = np.linspace(sets.threshold, top if top > sets.threshold else sets.threshold + 1, SPECTRUM_BINS + 1)
+
+    def counts(images: npt.NDArray) -> npt.NDArray:
+        image, row, column = np.nonzero(images[:, channel] > sets.threshold)
+        place = np.clip(np.searchsorted(edges, images[image, channel, row, column]) - 1, 0, SPECTRUM_BINS - 1)
+        return np.bincount(image * SPECTRUM_BINS + place, minlength=len(images) * SPECTRUM_BINS).reshape(len(images), SPECTRUM_BINS)
+
+    return sets.rows(counts), edges
+
+
+def _cdf(counts: npt.NDArray) -> Floats:
+    total = counts.sum(0)
+    return np.cumsum(total) / max(1, total.sum())
+
+
+def _spread(counts: npt.NDArray, edges: Floats) -> float:
+    """The standard deviation of what a histogram counts."""
+    middle = (edges[1:] + edges[:-1]) / 2
+    mean = np.average(middle, weights=counts) if counts.sum() else 0.0
+    return float(np.sqrt(np.average((middle - mean) ** 2, weights=counts))) if counts.sum() > 1 else 1.0

@@ -1,0 +1,116 @@
+"""What a physicist measures of an image: charge, where it lies, and the shape of its largest cluster."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from pgen.data.images import FloatArray
+
+Floats = npt.NDArray[np.float64]
+
+#: Name -> unit; "charge" stands for the images' own unit.
+QUANTITIES = {
+    "total charge": "charge",
+    "lit pixels": "pixels",
+    "brightest pixel": "charge",
+    "mean lit pixel": "charge",
+    "centroid row": "pixels",
+    "centroid column": "pixels",
+    "row spread": "pixels",
+    "column spread": "pixels",
+    "clusters": "",
+    "track length": "pixels",
+    "track width": "pixels",
+    "track angle": "degrees",
+    "track dQ/dx": "charge / pixel",
+}
+#: Pixels that touch by a side or a corner are one cluster; images of a stack never touch.
+_TOUCHING = np.zeros((3, 3, 3), bool)
+_TOUCHING[1] = True
+
+
+def quantities(images: FloatArray, threshold: float = 0.0) -> Floats:
+    """(n, C, Q) of images (n, C, H, W), in the order of QUANTITIES: of the pixels above ``threshold``.
+
+    Spread is the charge-weighted root mean square. The track is the cluster of most charge: its length is the extent of its pixels along
+    its principal axis, one pixel added; its width the charge-weighted root mean square across; its angle that of the axis to the
+    columns, in (-90, 90]; dQ/dx its charge over its length. Lit pixels and clusters of a blank image are 0, as is its charge; all
+    else is NaN.
+    """
+    n, channels, rows, columns = images.shape
+    charge = np.where(images > threshold, images, 0).reshape(n * channels, rows, columns)
+    labels, count = ndimage.label(charge > 0, _TOUCHING)
+    image, row, column = np.nonzero(labels)
+    cluster, value = labels[image, row, column] - 1, charge[image, row, column].astype(np.float64)
+
+    stack = n * channels
+    total, lit = np.bincount(image, value, stack), np.bincount(image, minlength=stack)
+    (row_mean, column_mean), (row_spread, column_spread, _) = _moments(image, value, row, column, stack)
+
+    of_cluster = np.zeros(count, np.int64)
+    of_cluster[cluster] = image
+    cluster_charge = np.bincount(cluster, value, count)
+    order = np.lexsort((cluster_charge, of_cluster))
+    largest = np.zeros(count, bool)
+    largest[order[np.flatnonzero(np.diff(of_cluster[order], append=stack))]] = True
+    track = largest[cluster]
+    length, width, angle = _track(image[track], value[track], row[track], column[track], stack)
+    track_charge = np.bincount(image[track], value[track], stack)
+
+    brightest = charge.reshape(stack, -1).max(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = [
+            total,
+            lit,
+            np.where(lit > 0, brightest, np.nan),
+            total / np.where(lit > 0, lit, np.nan),
+            row_mean,
+            column_mean,
+            np.sqrt(row_spread),
+            np.sqrt(column_spread),
+            np.bincount(of_cluster, minlength=stack),
+            length,
+            width,
+            angle,
+            track_charge / length,
+        ]
+    return np.stack(found, -1).reshape(n, channels, len(QUANTITIES))
+
+
+def features_of(images: FloatArray, threshold: float = 0.0) -> Floats:
+    """(n, D) for classifiers and Frechet distances: the quantities of all channels, the angle by the sine and cosine of its double, since
+    an axis at -90 degrees is one at 90."""
+    found = quantities(images, threshold)
+    at = list(QUANTITIES).index("track angle")
+    twice = np.radians(2 * found[..., at])
+    rest = np.delete(found, at, axis=-1)
+    return np.concatenate([rest, np.sin(twice)[..., None], np.cos(twice)[..., None]], -1).reshape(len(images), -1)
+
+
+def _moments(
+    image: npt.NDArray, value: Floats, row: npt.NDArray, column: npt.NDArray, stack: int
+) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats, Floats]]:
+    """Charge-weighted means of row and column, and their variances and covariance, (stack,) each; NaN without charge."""
+    total = np.bincount(image, value, stack)
+    total = np.where(total > 0, total, np.nan)
+
+    def mean(values: Floats) -> Floats:
+        return np.bincount(image, value * values, stack) / total
+
+    row_mean, column_mean = mean(row), mean(column)
+    dr, dc = row - row_mean[image], column - column_mean[image]
+    return (row_mean, column_mean), (mean(dr * dr), mean(dc * dc), mean(dr * dc))
+
+
+def _track(image: npt.NDArray, value: Floats, row: npt.NDArray, column: npt.NDArray, stack: int) -> tuple[Floats, Floats, Floats]:
+    """Length, width and angle of one cluster an image, (stack,) each; NaN where there is none."""
+    (row_mean, column_mean), (rr, cc, rc) = _moments(image, value, row, column, stack)
+    angle = 0.5 * np.arctan2(2 * rc, cc - rr)  # of the principal axis, in closed form for two by two
+    along = (column - column_mean[image]) * np.cos(angle)[image] + (row - row_mean[image]) * np.sin(angle)[image]
+    across = np.maximum(0, (rr + cc) / 2 - np.hypot((rr - cc) / 2, rc))
+    low, high = np.full(stack, np.inf), np.full(stack, -np.inf)
+    np.minimum.at(low, image, along)
+    np.maximum.at(high, image, along)
+    return np.where(np.isnan(angle), np.nan, high - low + 1), np.sqrt(across), np.degrees(angle)

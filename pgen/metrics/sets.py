@@ -1,0 +1,97 @@
+"""What a metric is given: generated, training and held-out images, and how to look at them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pgen.data.images import FloatArray
+from pgen.errors import UserError
+from pgen.metrics.finding import Rows
+from pgen.metrics.result import as_images, same_shape
+
+#: Images that a set needs: a bootstrap of fewer says nothing.
+MINIMUM = 20
+#: Images whose values are computed at a time.
+CHUNK = 1024
+
+Features = Callable[[FloatArray], npt.NDArray]
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Three sets of images (N, C, H, W) in charge units, N may differ.
+
+    Attributes:
+        threshold: charge above which a pixel is lit.
+        unit: of the charge.
+        labels: of each set, by its name here, labels by name, (N,) or (N, k).
+        seed: of everything random in a metric, see :meth:`rng`.
+        device: where what pays on a GPU is computed.
+        extractor: from images (n, C, H, W) to features (n, D), in place of pgen's own.
+
+    Raises:
+        UserError: fewer than 20 images of a set, images of different shapes, pixels that are NaN or infinite, or all of them blank.
+    """
+
+    generated: FloatArray
+    train: FloatArray
+    held_out: FloatArray
+    threshold: float = 0.0
+    unit: str = "ADC"
+    labels: Mapping[str, Mapping[str, npt.NDArray]] = field(default_factory=dict)
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    extractor: Features | None = None
+
+    def __post_init__(self) -> None:
+        sets = {name: as_images(getattr(self, name), name.replace("_", "-"), at_least=MINIMUM) for name in Rows._fields}
+        same_shape(**sets)
+        for name, images in sets.items():
+            object.__setattr__(self, name, images)
+            if not any((part > self.threshold).any() for part in _chunks(images)):
+                raise UserError(
+                    f"{name.replace('_', '-')}: all {len(images)} images are blank, no pixel is above {self.threshold:g} {self.unit}; "
+                    "lower --threshold or give other images."
+                )
+
+    def rng(self, name: str) -> np.random.Generator:
+        """The randomness of the metric of that name: the same whichever others run beside it."""
+        return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+
+    def rows(self, function: Callable[[FloatArray], npt.NDArray]) -> Rows:
+        """``function`` of images (n, C, H, W), which gives (n, ...), applied to all of them, in chunks."""
+        return Rows(*(np.concatenate([function(part) for part in _chunks(getattr(self, name))]) for name in Rows._fields))
+
+    @cached_property
+    def features(self) -> Rows:
+        """(N, D) features of each image, in standard deviations of the training images' from their mean: by default the physical
+        quantities of :mod:`pgen.metrics.quantities`; 0 where one is not defined, as of a blank image."""
+        if self.extractor is None:
+            from pgen.metrics.quantities import features_of
+
+            found = self.rows(lambda images: features_of(images, self.threshold))
+        else:
+            found = self.rows(lambda images: _checked(self.extractor, images))
+        mean, spread = np.nanmean(found.train, 0), np.nanstd(found.train, 0)
+        return Rows(*(np.nan_to_num((each - mean) / np.where(spread > 0, spread, 1)) for each in found))
+
+
+def _chunks(images: FloatArray) -> list[FloatArray]:
+    return [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+
+
+def _checked(extractor: Features | None, images: FloatArray) -> npt.NDArray:
+    assert extractor is not None
+    found = np.asarray(extractor(images), dtype=np.float64)
+    if found.ndim != 2 or len(found) != len(images) or not np.isfinite(found).all():
+        raise UserError(
+            f"--features: found {found.shape} values for {len(images)} images, wanted finite ones, ({len(images)}, D); mend the function."
+        )
+    return found

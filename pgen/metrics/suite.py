@@ -1,0 +1,130 @@
+"""Several metrics on the same sets, and what comes of it."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.errors import UserError
+from pgen.metrics.finding import Finding
+from pgen.metrics.hamming import shared_images
+from pgen.metrics.result import plain
+from pgen.metrics.sets import Sets
+from pgen.plugins import registry
+from pgen.plugins.contract import MetricSpec
+from pgen.plugins.registry import Entry
+
+#: Smallest charges of lit pixels that differ by more than this factor between sets call for a threshold.
+FAINT = 2.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found of one generated set.
+
+    Attributes:
+        name: what it is called among others. about: where it comes from, as plain values.
+        findings: by metric. skipped: by metric, why it could not be asked. seconds: by metric, how long it took.
+    """
+
+    name: str
+    about: Mapping[str, Any]
+    findings: Mapping[str, Finding]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As results.json keeps it."""
+        return {
+            **self.about,
+            "metrics": {name: {**plain(finding.to_dict()), "seconds": self.seconds[name]} for name, finding in self.findings.items()},
+            "skipped": dict(self.skipped),
+        }
+
+    def per_image(self) -> dict[str, npt.NDArray]:
+        """Columns of a table with a row for each generated image."""
+        return {name: values for finding in self.findings.values() for name, values in finding.per_image.items()}
+
+
+def chosen(wanted: Sequence[str]) -> dict[str, tuple[Entry, MetricSpec]]:
+    """The metrics of these names, in that order; all of them without any. UserError for one that is not there."""
+    found, problems = registry.metrics()
+    for name in wanted:
+        if name not in found:
+            told = f" {' '.join(problems)}" if problems else ""
+            raise UserError(f"There is no metric called {name!r}, wanted one of {', '.join(found)}.{told}")
+    return {name: found[name] for name in wanted or found}
+
+
+def evaluate(
+    name: str,
+    about: Mapping[str, Any],
+    sets: Sets,
+    metrics: Mapping[str, tuple[Entry, MetricSpec]],
+    *,
+    strict: bool,
+    progress: Callable[[str], None] = lambda metric: None,
+) -> Evaluation:
+    """Ask each of ``metrics``; ``progress`` is called with its name before it begins. What one refuses is told in ``skipped``, or ends it
+    all if ``strict``."""
+    findings: dict[str, Finding] = {}
+    skipped: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+    for metric, (entry, spec) in metrics.items():
+        progress(metric)
+        began = time.monotonic()
+        try:
+            findings[metric] = _ask(entry, spec, sets)
+        except UserError as error:
+            if strict:
+                raise
+            skipped[metric] = str(error)
+        seconds[metric] = round(time.monotonic() - began, 2)
+    return Evaluation(name, about, findings, skipped, seconds)
+
+
+def _ask(entry: Entry, spec: MetricSpec, sets: Sets) -> Finding:
+    module, _, attribute = spec.function.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)(sets)
+    except UserError:
+        raise
+    except Exception as error:
+        if entry.distribution == "pgen":
+            raise  # a defect of pgen shows its traceback
+        raise registry.broken(entry, f"metric {spec.name!r} failed: {registry.cause(error)}") from error
+    if not isinstance(found, Finding):
+        raise registry.broken(entry, f"metric {spec.name!r} returned {type(found).__name__}, wanted a pgen.metrics.finding.Finding")
+    return found
+
+
+def warnings_of(sets: Sets) -> list[str]:
+    """What makes any comparison of these sets doubtful."""
+    found = []
+    if overlap := shared_images(sets.train, sets.held_out):
+        found.append(
+            f"HELD-OUT OVERLAPS TRAIN: {overlap} held-out images are training images too, so floors are too low and copying may go "
+            "unseen; split the data again."
+        )
+    faintest = {name: _faintest(getattr(sets, name), sets.threshold) for name in ("train", "held_out", "generated")}
+    if max(faintest.values()) > FAINT * min(faintest.values()):
+        told = ", ".join(f"{value:.3g} {sets.unit} in {name.replace('_', '-')}" for name, value in faintest.items())
+        wanted = max(faintest.values())
+        found.append(
+            f"The faintest pixels above {sets.threshold:g} differ: {told}. Occupancy and shapes depend on them; for sets that are cut "
+            f"alike pass --threshold {np.nextafter(wanted, 0):.3g} or more."
+        )
+    if (smallest := min(len(sets.generated), len(sets.train), len(sets.held_out))) < 1000:
+        found.append(f"Only {smallest} images of the smallest set: intervals are wide, and small differences go unseen.")
+    return found
+
+
+def _faintest(images: npt.NDArray, threshold: float) -> float:
+    lit = images[images > threshold]
+    return float(np.quantile(lit, 0.001))
