@@ -21,6 +21,25 @@ QUIET_EVERY = 30.0
 
 
 @contextmanager
+def task_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A callback ``tick(what, done, total)`` that draws a bar for tasks of different kinds, one after the other."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, disable=not errors.is_terminal) as bars:
+        task, last = bars.add_task("", total=None), ""
+
+        def tick(what: str, done: int, total: int) -> None:
+            nonlocal last
+            bars.update(task, description=what, completed=done, total=total)
+            if not errors.is_terminal and what != last:
+                errors.print(what, markup=False, highlight=False)
+            last = what
+
+        yield tick
+
+
+@contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A callback ``tick(done, total)`` that draws a bar with rate and ETA."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

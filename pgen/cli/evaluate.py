@@ -4,13 +4,43 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from pgen.cli.console import console, progress_bar
+from pgen.cli.console import console, errors, progress_bar
 
-app = typer.Typer(help="Evaluate samples and runs.", no_args_is_help=True)
+
+class MetricGroup(TyperGroup):
+    """Its own commands, and one for `all` and for each installed metric, which is built when it is named."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [ALL, *_metrics(), *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if own := super().get_command(ctx, cmd_name):
+            return own
+        from pgen.cli.evaluate_metrics import metric_command
+
+        summaries = {ALL: "Ask every metric.", **_metrics()}
+        return metric_command(cmd_name, summaries[cmd_name]) if cmd_name in summaries else None
+
+
+def _metrics() -> dict[str, str]:
+    """Installed metrics with their summaries."""
+    from pgen.plugins import registry
+
+    found, problems = registry.metrics()
+    for problem in problems:
+        errors.print(f"Warning: {problem}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return {name: spec.summary for name, (_, spec) in found.items()}
+
+
+#: Name of the command that asks every metric.
+ALL = "all"
+
+app = typer.Typer(cls=MetricGroup, help="Evaluate samples and runs.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option(help="Folder for the JSON and the pictures; existing results in it are replaced.")]
 

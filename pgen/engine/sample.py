@@ -24,6 +24,9 @@ from pgen.report.grid import save_grid
 #: Images shown in the picture of --grid.
 GRID = 64
 
+#: How many images, and their randomness, to images in charge units.
+Draw = Callable[[int, torch.Generator], Tensor]
+
 
 def sample_run(run: Run, request: SampleRequest) -> Path:
     """Sample from a trained run."""
@@ -50,9 +53,20 @@ def sample_program(path: Path, request: SampleRequest, device: torch.device, rep
     return _write(draw, request, device, facts["unit"], reporter)
 
 
-def _write(
-    draw: Callable[[int, torch.Generator], Tensor], request: SampleRequest, device: torch.device, unit: str, reporter: Reporter
-) -> Path:
+def drawn(
+    draw: Draw, n: int, seed: int, device: torch.device, unit: str, tick: Callable[[int, int], None], batch_size: int = 256
+) -> Iterator[ArrayImages]:
+    """``n`` images in charge units, batch by batch, which follow from ``seed`` and the size of a batch. ``tick(done, total)`` is called
+    after each."""
+    for number, start in enumerate(range(0, n, batch_size)):
+        size = min(batch_size, n - start)
+        with torch.no_grad():
+            images = draw(size, generator(seed, "sample", number, device)).cpu().numpy()
+        yield ArrayImages(images, name="samples", ids=np.arange(start, start + size), unit=unit)
+        tick(start + size, n)
+
+
+def _write(draw: Draw, request: SampleRequest, device: torch.device, unit: str, reporter: Reporter) -> Path:
     refuse_existing(request.out, overwrite=request.overwrite)
     if request.grid is not None:
         refuse_existing(check_picture(request.grid), overwrite=request.overwrite)
@@ -61,14 +75,10 @@ def _write(
     shown: list[np.ndarray] = []
 
     def chunks() -> Iterator[ArrayImages]:
-        for number, start in enumerate(range(0, request.n, request.batch_size)):
-            size = min(request.batch_size, request.n - start)
-            with torch.no_grad():
-                images = draw(size, generator(request.seed, "sample", number, device)).cpu().numpy()
+        for part in drawn(draw, request.n, request.seed, device, unit, reporter.tick, request.batch_size):
             if sum(map(len, shown)) < GRID:
-                shown.append(images)
-            yield ArrayImages(images, name="samples", ids=np.arange(start, start + size), unit=unit)
-            reporter.tick(start + size, request.n)
+                shown.append(part.images)
+            yield part
 
     write_images(request.out, chunks(), format=request.format, overwrite=request.overwrite)
     if request.grid is not None:

@@ -69,15 +69,15 @@ def evaluate(
     metrics: Mapping[str, tuple[Entry, MetricSpec]],
     *,
     strict: bool,
-    progress: Callable[[str], None] = lambda metric: None,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Evaluation:
-    """Ask each of ``metrics``; ``progress`` is called with its name before it begins. What one refuses is told in ``skipped``, or ends it
-    all if ``strict``."""
+    """Ask each of ``metrics``; ``progress(what, done, total)`` is called before it begins. What one refuses is told in
+    ``skipped``, or ends it all if ``strict``."""
     findings: dict[str, Finding] = {}
     skipped: dict[str, str] = {}
     seconds: dict[str, float] = {}
-    for metric, (entry, spec) in metrics.items():
-        progress(metric)
+    for done, (metric, (entry, spec)) in enumerate(metrics.items()):
+        progress(f"{name}: {metric}", done, len(metrics))
         began = time.monotonic()
         try:
             findings[metric] = _ask(entry, spec, sets)

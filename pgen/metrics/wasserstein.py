@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 #: Images of each set: all pairs of them are matched, or looked at.
-W1_LIMIT, W1_ROUNDS, PAIRS_LIMIT = 1000, 20, 2000
+W1_LIMIT, W1_ROUNDS, PAIRS_LIMIT = 1000, 60, 2000
 #: Directions of sliced Wasserstein, and images of each set.
 SLICES, SLICED_LIMIT, SLICED_ROUNDS = 128, 5000, 50
 

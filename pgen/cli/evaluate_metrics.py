@@ -1,0 +1,106 @@
+"""`pgen evaluate all`, and a command for each metric: generated images against real ones, with a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.main import get_command
+
+from pgen.cli.console import console, errors, task_bar
+from pgen.cli.evaluate import ALL
+
+if TYPE_CHECKING:
+    from pgen.metrics.suite import Evaluation
+
+_STYLES = {"as real": "green", "worse": "red", "beyond": "yellow", "unknown": "dim"}
+
+
+def metric_command(name: str, summary: str) -> Any:
+    """The command of one metric, or of all."""
+
+    def command(
+        generated: Annotated[list[str], typer.Option(help="Generated images, or a run to sample; several are compared.")],
+        train: Annotated[str, typer.Option(help="Images that the model was trained on.")],
+        held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
+        threshold: Annotated[float, typer.Option(min=0, help="Charge above which a pixel is lit.")] = 0.0,
+        out: Annotated[Path, typer.Option(help="Folder for the report; an earlier one in it is replaced.")] = Path("evaluation"),
+        n: Annotated[int, typer.Option("-n", "--n", min=20, help="Images to draw from a run.")] = 10_000,
+        checkpoints: Annotated[str, typer.Option("--checkpoint", "--checkpoints", help="Of a run: best, last, a step, or all.")] = "best",
+        decoder: Annotated[str | None, typer.Option(help="Auto-encoder run, for a run on codes that has no decoder.")] = None,
+        features: Annotated[str | None, typer.Option(help="Features in place of pgen's own: package.module:function.")] = None,
+        fail_if_copy_rate: Annotated[float | None, typer.Option(min=0, max=1, help="End with exit code 1 if more is copied.")] = None,
+        data_root: Annotated[str | None, typer.Option(help="Folder in which relative sources are looked up.")] = None,
+        device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+        seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    ) -> None:
+        from pgen.engine.device import choose_device
+        from pgen.engine.evaluate import EvaluateRequest, folder_of, run_evaluation
+        from pgen.errors import UserError
+
+        if fail_if_copy_rate is not None and name not in (ALL, "memorisation"):
+            raise UserError(f"--fail-if-copy-rate {fail_if_copy_rate:g}: {name} does not look for copies; ask memorisation, or all.")
+        folder_of(out)
+        request = EvaluateRequest(
+            metrics=() if name == ALL else (name,),
+            generated=tuple(generated),
+            train=train,
+            held_out=held_out,
+            threshold=threshold,
+            n=n,
+            checkpoint=checkpoints,
+            decoder=decoder,
+            features=features,
+            seed=seed,
+            data_root=data_root,
+        )
+        with task_bar() as tick:
+            report = run_evaluation(request, choose_device(device), tick)
+        for warning in report.warnings:
+            _warn(warning)
+        for evaluation in report.evaluations:
+            _show(evaluation)
+        written = report.write(out)
+        console.print("Written: " + ", ".join(map(str, written)), markup=False, highlight=False, soft_wrap=True)
+        if fail_if_copy_rate is not None:
+            _judge_copies(report.evaluations, fail_if_copy_rate)
+
+    stub = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    stub.command(name=name, help=summary)(command)
+    return get_command(stub)
+
+
+def _show(evaluation: Evaluation) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", "value", "floor", "95 % interval", "n", "", title=Text(evaluation.name))
+    for finding in evaluation.findings.values():
+        for found in finding.measures:
+            if found.headline:
+                low, high = found.interval
+                verdict = Text(found.verdict, style=_STYLES[found.verdict])
+                table.add_row(found.name, f"{found.value:.4g}", f"{found.floor:.4g}", f"{low:.4g} to {high:.4g}", str(found.n), verdict)
+        table.add_section()
+    console.print(table)
+    for finding in evaluation.findings.values():
+        for warning in finding.warnings:
+            _warn(warning)
+    for metric, why in evaluation.skipped.items():
+        console.print(f"Not asked: {metric}. {why}", style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
+def _judge_copies(evaluations: Sequence[Evaluation], limit: float) -> None:
+    """Exit code 1 where both distances find more copies than ``limit``."""
+    for evaluation in evaluations:
+        rates = [found.value for found in evaluation.findings["memorisation"].measures if found.name.startswith("copy rate")]
+        if min(rates) > limit:
+            told = f"{evaluation.name}: {min(rates):.2%} of the images are copies, more than {limit:.2%}."
+            errors.print(told, style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(1)
+
+
+def _warn(text: str) -> None:
+    console.print(f"Warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)

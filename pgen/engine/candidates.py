@@ -1,0 +1,105 @@
+"""The generated sets to evaluate: files, or runs that are sampled on the fly, of one checkpoint or of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pgen.data.images import ArrayImages, ImageSet
+from pgen.data.source import open_images
+from pgen.engine import checkpoint as checkpoints
+from pgen.engine.run import Run
+from pgen.engine.sample import drawn
+from pgen.errors import UserError
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One generated set: what it is called, where it comes from (plain values), and its images, made when asked for.
+
+    step: of the checkpoint, of a run.
+    """
+
+    name: str
+    about: dict[str, Any]
+    images: Callable[[], ImageSet]
+    run: Path | None = None
+    step: int | None = None
+
+
+def candidates(
+    sources: Sequence[str],
+    *,
+    n: int,
+    seed: int,
+    device: torch.device,
+    checkpoint: str = "best",
+    decoder: str | None = None,
+    data_root: str | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[Candidate]:
+    """A candidate for each of ``sources``; with checkpoint "all" for each checkpoint of a run.
+
+    ``n`` images are drawn from a run with ``seed``: those of ``pgen sample``. UserError for what is neither images nor a run.
+    """
+    names: set[str] = set()
+    for source in sources:
+        if not (Path(source) / "config.json").is_file():
+            images = partial(open_images, source, data_root=data_root)
+            yield Candidate(_free(_short(source), names), {"source": source}, images)
+            continue
+        run = Run.open(source, device=device)
+        wanted = [str(step) for step in checkpoints.steps(run.folder)] if checkpoint == ALL else [checkpoint]
+        if not wanted:
+            raise UserError(f"{source}: has no checkpoint; train it first, or name one that has.")
+        for which in wanted:
+            name = _free(run.folder.path.name + (f" @ {which}" if checkpoint == ALL else ""), names)
+            yield _of_run(name, run, which, n, seed, decoder, progress)
+
+
+def _of_run(
+    name: str, run: Run, checkpoint: str, n: int, seed: int, decoder: str | None, progress: Callable[[int, int], None]
+) -> Candidate:
+    model, step = run.load(checkpoint)
+    to_images = run.to_images(decoder)
+
+    def images() -> ImageSet:
+        def draw(size: int, noise: torch.Generator) -> torch.Tensor:
+            return to_images(run.draw(model, size, noise))
+
+        parts = [part.images for part in drawn(draw, n, seed, run.device, to_images.unit, progress)]
+        return ArrayImages(np.concatenate(parts), name=name, unit=to_images.unit)
+
+    config = run.folder.read_config()
+    about = {
+        "source": str(run.folder.path),
+        "step": step,
+        "seed": seed,
+        "model": config["model"],
+        "settings": config["settings"],
+        "config": config["config"],
+        "trained on": config["data"]["fingerprint"],
+    }
+    return Candidate(name, about, images, run.folder.path, step)
+
+
+def _short(source: str) -> str:
+    """The last part of a path, without its options."""
+    path, colon, options = source.partition(":")
+    return Path(path).stem + (colon + options if path in ("simulate", "mnist") else "")
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, found = 2, name
+    while found in taken:
+        number, found = number + 1, f"{name} ({number})"
+    taken.add(found)
+    return found

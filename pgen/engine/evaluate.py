@@ -1,0 +1,166 @@
+"""From sources to a report: the sets are opened, generated ones made, and every metric asked."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+import torch
+
+import pgen
+from pgen.data.images import FloatArray, ImageSet, read_all
+from pgen.data.source import open_images
+from pgen.engine.candidates import Candidate, candidates
+from pgen.engine.folder import RunFolder
+from pgen.errors import UserError
+from pgen.metrics.sets import Features, Sets
+from pgen.metrics.suite import Evaluation, chosen, evaluate, warnings_of
+from pgen.report.evaluation import SHOWN, Gallery, Report
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What `pgen evaluate` asks.
+
+    metrics: names, all of them without any; what one of them refuses ends the whole only where they are named. generated, train,
+    held_out: sources, generated also run folders, of which ``n`` images are drawn. checkpoint: best, last, a step, or all.
+    features: ``"package.module:function"`` in place of pgen's own features.
+    """
+
+    metrics: tuple[str, ...]
+    generated: tuple[str, ...]
+    train: str
+    held_out: str
+    threshold: float = 0.0
+    n: int = 10_000
+    checkpoint: str = "best"
+    decoder: str | None = None
+    features: str | None = None
+    seed: int = 0
+    data_root: str | None = None
+
+
+#: Called with what is being done, and how much of it: done, in all.
+Progress = Callable[[str, int, int], None]
+
+
+def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Progress) -> Report:
+    """UserError where sets do not fit together, or a metric that was named cannot be asked."""
+    metrics = chosen(request.metrics)
+    extractor = _extractor(request.features)
+    real = {
+        name: open_images(source, data_root=request.data_root)
+        for name, source in (("train", request.train), ("held-out", request.held_out))
+    }
+    _fitting(real["held-out"], real["train"], "--held-out", "the training images")
+    pixels = {name: read_all(images) for name, images in real.items()}
+    about: dict[str, Any] = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "pgen": pgen.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "python": platform.python_version(),
+        },
+        "device": str(device),
+        "seed": request.seed,
+        "threshold": request.threshold,
+        "sets": {name: {"source": images.name, **_facts(images)} for name, images in real.items()},
+    }
+    every = candidates(
+        request.generated,
+        n=request.n,
+        seed=request.seed,
+        device=device,
+        checkpoint=request.checkpoint,
+        decoder=request.decoder,
+        data_root=request.data_root,
+        progress=lambda done, total: progress("sampling", done, total),
+    )
+    evaluations: list[Evaluation] = []
+    galleries: list[Gallery] = []
+    warnings: list[str] = []
+    losses: dict[str, Any] = {}
+    steps: list[int | None] = []
+    for candidate in every:
+        images = candidate.images()
+        _fitting(images, real["train"], f"--generated {candidate.about['source']}", "the training images")
+        sets = _sets(request, images, real, pixels, device, extractor)
+        warnings += [warning for warning in warnings_of(sets) if warning not in warnings]
+        facts = {**candidate.about, **_facts(images)}
+        found = evaluate(candidate.name, facts, sets, metrics, strict=bool(request.metrics), progress=progress)
+        evaluations.append(found)
+        galleries.append(Gallery.of(sets, found))
+        steps.append(candidate.step)
+        losses.update(_losses(candidate))
+    return Report(about, warnings, real["train"].unit, pixels["held-out"][:SHOWN], evaluations, galleries, losses, steps)
+
+
+def _sets(
+    request: EvaluateRequest,
+    generated: ImageSet,
+    real: dict[str, ImageSet],
+    pixels: dict[str, FloatArray],
+    device: torch.device,
+    extractor: Features | None,
+) -> Sets:
+    labels = {"generated": generated.labels, "train": real["train"].labels, "held_out": real["held-out"].labels}
+    return Sets(
+        read_all(generated),
+        pixels["train"],
+        pixels["held-out"],
+        threshold=request.threshold,
+        unit=real["train"].unit,
+        labels=labels,
+        seed=request.seed,
+        device=device,
+        extractor=extractor,
+    )
+
+
+def _facts(images: ImageSet) -> dict[str, Any]:
+    return {"images": len(images), "shape": list(images.shape), "unit": images.unit, "fingerprint": images.fingerprint}
+
+
+def _fitting(images: ImageSet, others: ImageSet, option: str, what: str) -> None:
+    wrong = []
+    if images.shape != others.shape:
+        wrong.append(f"images of {images.shape}, wanted {others.shape}")
+    if images.unit != others.unit:
+        wrong.append(f"charge in {images.unit!r}, wanted {others.unit!r}")
+    if wrong:
+        raise UserError(f"{option}: found {' and '.join(wrong)} as {what} have; crop or convert one of them.")
+
+
+def _losses(candidate: Candidate) -> dict[str, Any]:
+    return {} if candidate.run is None else {candidate.run.name: RunFolder.open(candidate.run).read_metrics()}
+
+
+def _extractor(target: str | None) -> Features | None:
+    if target is None:
+        return None
+    module, colon, attribute = target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        raise UserError(
+            f"--features {target}: does not import ({type(error).__name__}: {error}); wanted package.module:function."
+        ) from error
+    if not colon or not callable(found):
+        raise UserError(f"--features {target}: is no function; wanted package.module:function.")
+    return found
+
+
+def folder_of(out: Path) -> Path:
+    """``out``, or a UserError where it is a file."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file, wanted a folder for the report; choose another name.")
+    return out

@@ -1,0 +1,238 @@
+"""The report of an evaluation: report.html, results.json and a table of the generated images."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pgen.data.images import FloatArray
+from pgen.files import atomic
+from pgen.metrics.finding import Measure
+from pgen.metrics.nearest import binarise, nearest
+from pgen.metrics.sets import Sets
+from pgen.metrics.suite import Evaluation
+from pgen.report import page
+from pgen.report.curves import save_losses
+from pgen.report.distributions import save_distributions, save_trend
+from pgen.report.grid import save_pairs, save_rows
+
+FORMAT = "pgen-results-1"
+SHOWN = 12  #: images a row of the gallery
+WORDS = {"as real": "as real", "worse": "worse than real", "beyond": "beyond real", "unknown": "cannot be said"}
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images of one generated set to look at: (n, C, H, W) each."""
+
+    generated: FloatArray
+    nearest: FloatArray
+    pairs: tuple[FloatArray, FloatArray, tuple[str, ...]] | None
+
+    @classmethod
+    def of(cls, sets: Sets, evaluation: Evaluation) -> Gallery:
+        """The first images and the training images nearest to them by Jaccard, and the most suspicious pairs, if these were looked for."""
+        shown = sets.generated[:SHOWN]
+        train = binarise(sets.train, sets.threshold, sets.device)
+        index = nearest(binarise(shown, sets.threshold, sets.device), train).index["jaccard"]
+        found = [pair for finding in evaluation.findings.values() for pair in finding.pairs]
+        pairs = None
+        if found:
+            generated, real, captions = zip(*found, strict=True)
+            pairs = (sets.generated[list(generated)], sets.train[list(real)], tuple(captions))
+        return cls(shown.copy(), sets.train[index], pairs)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says.
+
+    about: facts of the comparison, as plain values. warnings: to be told first. losses: records of the runs among the generated sets, by
+    name. steps: of each generated set that is a checkpoint, its step.
+    """
+
+    about: Mapping[str, Any]
+    warnings: Sequence[str]
+    unit: str
+    real: FloatArray
+    evaluations: Sequence[Evaluation]
+    galleries: Sequence[Gallery]
+    losses: Mapping[str, Sequence[Mapping[str, Any]]]
+    steps: Sequence[int | None]
+
+    def write(self, out: Path) -> list[Path]:
+        """Into the folder ``out``: report.html, results.json, and a CSV file for each generated set. The files written."""
+        written = [out / "results.json", out / "report.html"]
+        results = {
+            "format": FORMAT,
+            **self.about,
+            "warnings": list(self.warnings),
+            "generated": {each.name: each.to_dict() for each in self.evaluations},
+        }
+        with atomic(written[0]) as temporary:
+            temporary.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+        for number, each in enumerate(self.evaluations):
+            if columns := each.per_image():
+                path = out / ("images.csv" if len(self.evaluations) == 1 else f"images-{number + 1}.csv")
+                with atomic(path) as temporary:
+                    _write_csv(temporary, columns)
+                written.append(path)
+        with atomic(written[1]) as temporary, tempfile.TemporaryDirectory() as pictures:
+            temporary.write_text(self._html(Path(pictures)), encoding="utf-8")
+        return written
+
+    def _html(self, pictures: Path) -> str:
+        names = ", ".join(each.name for each in self.evaluations)
+        sections = [("compared", "What was compared", self._compared())]
+        sections.append(("verdicts", "Verdicts", self._verdicts()))
+        if len(self.evaluations) > 1:
+            sections.append(("comparison", "Side by side", self._side_by_side()))
+        sections.append(("gallery", "Images", self._images(pictures)))
+        for key, heading, html in (
+            ("distributions", "Distributions", self._distributions(pictures)),
+            ("checkpoints", "Over checkpoints", self._trend(pictures)),
+            ("losses", "Training", self._losses(pictures)),
+            ("suspicious", "Most suspicious pairs", self._pairs(pictures)),
+        ):
+            if html:
+                sections.append((key, heading, html))
+        sections.append(("settings", "Settings and versions", self._settings()))
+        return page.page(f"Evaluation of {names}", sections)
+
+    def _compared(self) -> str:
+        warnings = "".join(page.paragraph(warning, "warning") for warning in self.warnings)
+        rows = [
+            (name, each["source"], str(each["images"]), "x".join(map(str, each["shape"])), each["unit"], each["fingerprint"][:12])
+            for name, each in self.about["sets"].items()
+        ]
+        rows += [
+            (each.name, str(each.about["source"]), str(each.about["images"]), "x".join(map(str, each.about["shape"])), each.about["unit"],
+             str(each.about["fingerprint"])[:12])
+            for each in self.evaluations
+        ]  # fmt: skip
+        threshold = f"A pixel is lit above {self.about['threshold']:g} {self.unit}."
+        return (
+            warnings
+            + page.table(("set", "source", "images", "shape", "unit", "fingerprint"), rows)
+            + page.paragraph(threshold + " Of each metric the floor is what as many training images have against held-out images.", "soft")
+        )
+
+    def _verdicts(self) -> str:
+        html = page.paragraph(
+            "As real: the 95 % interval of the value covers the floor. Beyond real: closer to held-out images than training images are, "
+            "which points to images that are too dim, too smooth, or copied, and is no success.", "soft"
+        )  # fmt: skip
+        for each in self.evaluations:
+            html += f"<h3>{page.escape(each.name)}</h3>"
+            for finding in each.findings.values():
+                html += "".join(page.paragraph(warning, "warning") for warning in finding.warnings)
+            html += _measures_table(each, headline=True)
+            html += page.folded("All measures", _measures_table(each, headline=None))
+            if each.skipped:
+                html += page.folded("Not asked", "".join(page.paragraph(f"{name}: {why}") for name, why in each.skipped.items()))
+        return html
+
+    def _side_by_side(self) -> str:
+        measures = {
+            (metric, m.name): m for each in self.evaluations for metric, f in each.findings.items() for m in f.measures if m.headline
+        }
+        rows: list[list[page.Cell]] = []
+        for (metric, name), any_of in measures.items():
+            row: list[page.Cell] = [name, f"{any_of.floor:.4g}"]
+            for each in self.evaluations:
+                found = next((m for m in each.findings[metric].measures if m.name == name), None) if metric in each.findings else None
+                row.append((f"{found.value:.4g}", found.value, found.verdict.replace(" ", "-")) if found else "")
+            rows.append(row)
+        return page.table(("measure", "floor", *(each.name for each in self.evaluations)), rows)
+
+    def _images(self, pictures: Path) -> str:
+        html = ""
+        for number, (each, gallery) in enumerate(zip(self.evaluations, self.galleries, strict=True)):
+            path = pictures / f"gallery-{number}.png"
+            rows = {"held-out": self.real, "generated": gallery.generated, "nearest in train": gallery.nearest}
+            save_rows(path, rows, unit=self.unit)
+            html += page.picture(
+                path,
+                f"Three rows of images on one charge scale: held-out, generated by {each.name}, and the training image nearest to each.",
+                f"{each.name}: drawn without choice; nearest by Jaccard distance of lit pixels.",
+            )
+        return html
+
+    def _distributions(self, pictures: Path) -> str:
+        found = {each.name: [h for f in each.findings.values() for h in f.histograms] for each in self.evaluations}
+        found = {name: histograms for name, histograms in found.items() if histograms}
+        if not found:
+            return ""
+        save_distributions(pictures / "distributions.png", found)
+        alt = "Histograms of physical quantities of generated, held-out and training images, with their ratio to held-out images below."
+        return page.picture(pictures / "distributions.png", alt, "Below each: ratio to held-out images; the band is their Poisson error.")
+
+    def _trend(self, pictures: Path) -> str:
+        of_run = [(step, each) for step, each in zip(self.steps, self.evaluations, strict=True) if step is not None]
+        if len({step for step, _ in of_run}) < 2 or len({str(each.about["source"]) for _, each in of_run}) > 1:
+            return ""
+        measures: dict[str, list[Measure]] = {}
+        for _, each in of_run:
+            for finding in each.findings.values():
+                for found in finding.measures:
+                    if found.headline:
+                        measures.setdefault(found.name, []).append(found)
+        complete = {name: found for name, found in measures.items() if len(found) == len(of_run)}
+        save_trend(pictures / "trend.png", [step for step, _ in of_run], complete)
+        return page.picture(pictures / "trend.png", "Each measure at each checkpoint, with its 95 % interval and its floor.")
+
+    def _losses(self, pictures: Path) -> str:
+        if not any(self.losses.values()):
+            return ""
+        save_losses(pictures / "losses.png", self.losses)
+        return page.picture(pictures / "losses.png", "Training curves of the runs.")
+
+    def _pairs(self, pictures: Path) -> str:
+        html = ""
+        for number, (each, gallery) in enumerate(zip(self.evaluations, self.galleries, strict=True)):
+            if gallery.pairs:
+                path = pictures / f"pairs-{number}.png"
+                save_pairs(path, *gallery.pairs, unit=self.unit)
+                html += page.picture(path, f"Pairs of an image of {each.name} and the training image that it is nearest to.", each.name)
+        return html
+
+    def _settings(self) -> str:
+        settings = {
+            each.name: {**each.about, "metrics": {n: dict(f.settings) for n, f in each.findings.items()}} for each in self.evaluations
+        }
+        return page.code(json.dumps({**self.about, "generated": settings}, indent=2, default=str))
+
+
+def _measures_table(each: Evaluation, *, headline: bool | None) -> str:
+    rows: list[list[page.Cell]] = []
+    for metric, finding in each.findings.items():
+        for found in finding.measures:
+            if headline in (None, found.headline):
+                low, high = found.interval
+                rows.append(
+                    [
+                        found.name,
+                        metric,
+                        (f"{found.value:.4g}", found.value, ""),
+                        (f"{found.floor:.4g}", found.floor, ""),
+                        (f"{low:.4g} to {high:.4g}", low, ""),
+                        str(found.n),
+                        (WORDS[found.verdict], found.verdict, found.verdict.replace(" ", "-")),
+                    ]
+                )
+    return page.table(("measure", "metric", "value", "floor", "95 % interval", "n", "verdict"), rows)
+
+
+def _write_csv(path: Path, columns: Mapping[str, Any]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["image", *columns])
+        for number, row in enumerate(zip(*columns.values(), strict=True)):
+            table.writerow([number, *("" if isinstance(v, np.floating) and np.isnan(v) else f"{v:.6g}" for v in row)])
