@@ -10,27 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import record
-
-
-def measured(*arguments: str, folder: Path) -> dict:
-    """Runs pgen with ``arguments``."""
-    began, peak = time.monotonic(), 0
-    with subprocess.Popen([sys.executable, "-m", "pgen", *arguments], cwd=folder) as process:
-        while process.poll() is None:
-            peak = max(peak, record.memory(process.pid))
-            time.sleep(0.2)
-    if process.returncode:
-        raise SystemExit(f"pgen {' '.join(arguments)} ended with {process.returncode}")
-    row = {"command": " ".join(["pgen", *arguments]), "seconds": round(time.monotonic() - began), "peak_gib": peak / 2**30}
-    print(row, flush=True)
-    return row
 
 
 def main() -> None:
@@ -44,7 +27,7 @@ def main() -> None:
         simulate = f"data simulate -n {given.images} --size {given.size} --seed 1 --out all.h5"
         split = "data split all.h5 --held-out .1 --out data"
         train = f"train ae --data data/train.h5 --depth 8 --n-layers 6 --batch-size 8 --max-steps {given.steps} --name big"
-        rows = [measured(*command.split(), folder=folder) for command in (simulate, split, train)]
+        rows = [record.measured(*command.split(), folder=folder) for command in (simulate, split, train)]
         size = (folder / "all.h5").stat().st_size
     about = {
         "what": "wall time and memory of a set larger than memory when dense", "images": given.images, "size": given.size,

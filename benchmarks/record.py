@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
+import sys
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -52,6 +55,20 @@ def memory(process: int) -> int:
             lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
             total += next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
     return total
+
+
+def measured(*arguments: str, folder: Path) -> dict:
+    """Runs pgen with ``arguments``: its wall time, and the most memory of all its processes together, looked at five times a second."""
+    began, peak = time.monotonic(), 0
+    with subprocess.Popen([sys.executable, "-m", "pgen", *arguments], cwd=folder) as process:
+        while process.poll() is None:
+            peak = max(peak, memory(process.pid))
+            time.sleep(0.2)
+    if process.returncode:
+        raise SystemExit(f"pgen {' '.join(arguments)} ended with {process.returncode}")
+    row = {"command": " ".join(["pgen", *arguments]), "seconds": round(time.monotonic() - began), "peak_gib": peak / 2**30}
+    print(row, flush=True)
+    return row
 
 
 def _processor() -> str:

@@ -84,17 +84,21 @@ def _show(evaluation: Evaluation) -> None:
                 verdict = Text(found.verdict, style=_STYLES[found.verdict])
                 table.add_row(found.name, f"{found.value:.4g}", f"{found.floor:.4g}", f"{low:.4g} to {high:.4g}", str(found.n), verdict)
         table.add_section()
-    console.print(table)
+    if evaluation.findings:
+        console.print(table)
     for finding in evaluation.findings.values():
         for warning in finding.warnings:
             _warn(warning)
-    for metric, why in evaluation.skipped.items():
-        console.print(f"Not asked: {metric}. {why}", style="dim", markup=False, highlight=False, soft_wrap=True)
+    for why in dict.fromkeys(evaluation.skipped.values()):
+        names = ", ".join(metric for metric, found in evaluation.skipped.items() if found == why)
+        console.print(f"{evaluation.name}: {names} not asked. {why}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def _judge_copies(evaluations: Sequence[Evaluation], limit: float) -> None:
     """Exit code 1 where both distances find more copies than ``limit``."""
     for evaluation in evaluations:
+        if "memorisation" not in evaluation.findings:
+            continue
         rates = [found.value for found in evaluation.findings["memorisation"].measures if found.name.startswith("copy rate")]
         if min(rates) > limit:
             told = f"{evaluation.name}: {min(rates):.2%} of the images are copies, more than {limit:.2%}."

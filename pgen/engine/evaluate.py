@@ -17,7 +17,7 @@ import torch
 import pgen
 from pgen.data.images import FloatArray, ImageSet, read_all
 from pgen.data.source import open_images
-from pgen.engine.candidates import Candidate, candidates
+from pgen.engine.candidates import ALL, Candidate, candidates
 from pgen.engine.folder import RunFolder
 from pgen.errors import UserError
 from pgen.metrics.sets import Features, Sets
@@ -85,21 +85,29 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
         data_root=request.data_root,
         progress=lambda done, total: progress("sampling", done, total),
     )
+    several = len(request.generated) > 1 or request.checkpoint == ALL
     evaluations: list[Evaluation] = []
-    galleries: list[Gallery] = []
+    galleries: list[Gallery | None] = []
     warnings: list[str] = []
     losses: dict[str, Any] = {}
     steps: list[int | None] = []
     for candidate in every:
         images = candidate.images()
         _fitting(images, real["train"], f"--generated {candidate.about['source']}", "the training images")
-        sets = _sets(request, images, real, pixels, device, extractor)
-        warnings += [warning for warning in warnings_of(sets) if warning not in warnings]
         facts = {**candidate.about, **_facts(images)}
-        found = evaluate(candidate.name, facts, sets, metrics, strict=bool(request.metrics), progress=progress)
-        evaluations.append(found)
-        galleries.append(Gallery.of(sets, found))
         steps.append(candidate.step)
+        try:
+            sets = _sets(request, images, real, pixels, device, extractor)
+        except UserError as error:
+            if not several:
+                raise
+            # Blank images, as of an early checkpoint, say nothing of the others.
+            evaluations.append(Evaluation(candidate.name, facts, {}, dict.fromkeys(metrics, str(error))))
+            galleries.append(None)
+            continue
+        warnings += [warning for warning in warnings_of(sets) if warning not in warnings]
+        evaluations.append(evaluate(candidate.name, facts, sets, metrics, strict=bool(request.metrics), progress=progress))
+        galleries.append(Gallery.of(sets, evaluations[-1]))
         losses.update(_losses(candidate))
     return Report(about, warnings, real["train"].unit, pixels["held-out"][:SHOWN], evaluations, galleries, losses, steps)
 

@@ -48,4 +48,4 @@ def _share(name: str, value: float, floor: float, n: int, better: Literal["low",
     is wider than Clopper and Pearson's of one by the root of 2."""
     edges = stats.binomtest(round(value * n), n).proportion_ci(0.95, method="exact")
     low, high = (value + np.sqrt(2) * (edge - value) for edge in (edges.low, edges.high))
-    return Measure(name, value, floor, (max(0.0, float(low)), min(1.0, float(high))), n, better, headline=better == "low")
+    return Measure(name, value, floor, (max(0.0, float(low)), min(1.0, float(high))), n, better, headline=better == "low", two_sided=False)

@@ -39,6 +39,7 @@ class Measure(Result):
         n: images of each set.
         better: whether a low or a high value is good.
         headline: whether it is one to look at first; others are details.
+        two_sided: whether a value better than the floor is odd, as it is of a distance.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Measure(Result):
     n: int
     better: Literal["low", "high"] = "low"
     headline: bool = True
+    two_sided: bool = True
 
     @property
     def verdict(self) -> str:
@@ -57,7 +59,9 @@ class Measure(Result):
             return "unknown"
         if low <= self.floor <= high:
             return "as real"
-        return "worse" if (self.value > self.floor) == (self.better == "low") else "beyond"
+        if (self.value > self.floor) == (self.better == "low"):
+            return "worse"
+        return "beyond" if self.two_sided else "as real"
 
     def to_dict(self) -> dict[str, Any]:
         return {**super().to_dict(), "verdict": self.verdict}

@@ -124,7 +124,11 @@ def _spectrum(sets: Sets, channel: int) -> tuple[Rows, Floats]:
     """(N, B) how many lit pixels of each image have a charge in each bin, of one channel."""
     lit = sets.held_out[:, channel][sets.held_out[:, channel] > sets.threshold]
     top = float(np.quantile(lit, 0.999)) if lit.size else sets.threshold + 1
-    edges = np.linspace(sets.threshold, top if top > sets.threshold else sets.threshold + 1, SPECTRUM_BINS + 1)
+    width = (max(top, sets.threshold + 1) - sets.threshold) / SPECTRUM_BINS
+    if np.array_equal(lit, np.rint(lit)):  # as many whole numbers in each bin
+        width = np.ceil(width)
+    start = np.floor(sets.threshold) + 0.5 if width == np.rint(width) else sets.threshold
+    edges = np.asarray(start + width * np.arange(SPECTRUM_BINS + 1), np.float64)
 
     def counts(images: npt.NDArray) -> npt.NDArray:
         image, row, column = np.nonzero(images[:, channel] > sets.threshold)

@@ -24,7 +24,8 @@ from pgen.report.distributions import save_distributions, save_trend
 from pgen.report.grid import save_pairs, save_rows
 
 FORMAT = "pgen-results-1"
-SHOWN = 12  #: images a row of the gallery
+SHOWN = 10  #: images a row of the gallery
+MARKS = {"as real": "✓", "worse": "✗", "beyond": "!", "unknown": "?"}  # not by colour alone
 WORDS = {"as real": "as real", "worse": "worse than real", "beyond": "beyond real", "unknown": "cannot be said"}
 
 
@@ -55,7 +56,7 @@ class Report:
     """All that a report says.
 
     about: facts of the comparison, as plain values. warnings: to be told first. losses: records of the runs among the generated sets, by
-    name. steps: of each generated set that is a checkpoint, its step.
+    name. steps: of each generated set that is a checkpoint, its step. galleries: None of a set that could not be compared.
     """
 
     about: Mapping[str, Any]
@@ -63,7 +64,7 @@ class Report:
     unit: str
     real: FloatArray
     evaluations: Sequence[Evaluation]
-    galleries: Sequence[Gallery]
+    galleries: Sequence[Gallery | None]
     losses: Mapping[str, Sequence[Mapping[str, Any]]]
     steps: Sequence[int | None]
 
@@ -133,10 +134,14 @@ class Report:
             html += f"<h3>{page.escape(each.name)}</h3>"
             for finding in each.findings.values():
                 html += "".join(page.paragraph(warning, "warning") for warning in finding.warnings)
-            html += _measures_table(each, headline=True)
-            html += page.folded("All measures", _measures_table(each, headline=None))
+            if each.findings:
+                html += _measures_table(each, headline=True)
+                html += page.folded("All measures", _measures_table(each, headline=None))
             if each.skipped:
-                html += page.folded("Not asked", "".join(page.paragraph(f"{name}: {why}") for name, why in each.skipped.items()))
+                # What one sentence says of several metrics is said once.
+                reasons = {why: [name for name, found in each.skipped.items() if found == why] for why in each.skipped.values()}
+                told = "".join(page.paragraph(f"{', '.join(names)}: {why}") for why, names in reasons.items())
+                html += page.folded("Not asked", told) if each.findings else told
         return html
 
     def _side_by_side(self) -> str:
@@ -148,13 +153,15 @@ class Report:
             row: list[page.Cell] = [name, f"{any_of.floor:.4g}"]
             for each in self.evaluations:
                 found = next((m for m in each.findings[metric].measures if m.name == name), None) if metric in each.findings else None
-                row.append((f"{found.value:.4g}", found.value, found.verdict.replace(" ", "-")) if found else "")
+                row.append((f"{found.value:.4g} {MARKS[found.verdict]}", found.value, found.verdict.replace(" ", "-")) if found else "")
             rows.append(row)
         return page.table(("measure", "floor", *(each.name for each in self.evaluations)), rows)
 
     def _images(self, pictures: Path) -> str:
         html = ""
         for number, (each, gallery) in enumerate(zip(self.evaluations, self.galleries, strict=True)):
+            if gallery is None:
+                continue
             path = pictures / f"gallery-{number}.png"
             rows = {"held-out": self.real, "generated": gallery.generated, "nearest in train": gallery.nearest}
             save_rows(path, rows, unit=self.unit)
@@ -197,7 +204,7 @@ class Report:
     def _pairs(self, pictures: Path) -> str:
         html = ""
         for number, (each, gallery) in enumerate(zip(self.evaluations, self.galleries, strict=True)):
-            if gallery.pairs:
+            if gallery and gallery.pairs:
                 path = pictures / f"pairs-{number}.png"
                 save_pairs(path, *gallery.pairs, unit=self.unit)
                 html += page.picture(path, f"Pairs of an image of {each.name} and the training image that it is nearest to.", each.name)
@@ -219,15 +226,15 @@ def _measures_table(each: Evaluation, *, headline: bool | None) -> str:
                 rows.append(
                     [
                         found.name,
-                        metric,
+                        (f"{MARKS[found.verdict]} {WORDS[found.verdict]}", found.verdict, found.verdict.replace(" ", "-")),
                         (f"{found.value:.4g}", found.value, ""),
                         (f"{found.floor:.4g}", found.floor, ""),
                         (f"{low:.4g} to {high:.4g}", low, ""),
                         str(found.n),
-                        (WORDS[found.verdict], found.verdict, found.verdict.replace(" ", "-")),
+                        metric,
                     ]
                 )
-    return page.table(("measure", "metric", "value", "floor", "95 % interval", "n", "verdict"), rows)
+    return page.table(("measure", "verdict", "value", "floor", "95 % interval", "n", "metric"), rows)
 
 
 def _write_csv(path: Path, columns: Mapping[str, Any]) -> None:
