@@ -11,8 +11,8 @@ from pgen.metrics.sets import Sets
 
 Floats = npt.NDArray[np.float64]
 
-#: Sizes of samples, as shares of all, from which the distance of infinite ones is extrapolated, and draws of each.
-SHARES, DRAWS = (0.2, 0.25, 0.33, 0.5, 0.75, 1.0), 4
+#: Into so many parts sets are divided at most, to extrapolate from the distances of parts to that of infinitely many images.
+PARTS = 4
 #: Images of each set for KPD: all pairs of them are looked at.
 KPD_LIMIT = 2000
 FPD_ROUNDS = 25
@@ -24,12 +24,12 @@ def fpd(sets: Sets) -> Finding:
     seed = int(rng.integers(2**32))
 
     def endless(a: Floats, b: Floats) -> float:
-        # The same draws whatever the sets, so that a pair of sets has one value and not a new one every time.
+        # The same parts whatever the sets, so that a pair of sets has one value and not a new one every time.
         return extrapolated(a, b, np.random.default_rng(seed))
 
     at_n = measure("FPD at N", frechet, sets.features, rng)
     at_infinity = measure("FPD", endless, sets.features, rng, rounds=FPD_ROUNDS, lowest=-np.inf)
-    return Finding("fpd", (at_infinity, at_n), {"shares": list(SHARES), "draws": DRAWS, "features": sets.features.train.shape[1]})
+    return Finding("fpd", (at_infinity, at_n), {"parts": PARTS, "features": sets.features.train.shape[1]})
 
 
 def kpd(sets: Sets) -> Finding:
@@ -58,16 +58,14 @@ def frechet(a: Floats, b: Floats) -> float:
 
 
 def extrapolated(a: Floats, b: Floats, rng: np.random.Generator) -> float:
-    """:func:`frechet` of infinitely many images: its values at several n, where its bias goes as 1 / n, fitted by a line in 1 / n."""
-    smaller = min(len(a), len(b))
-    sizes = np.unique([max(a.shape[1] + 2, int(share * smaller)) for share in SHARES]).clip(max=smaller)
-    values = []
-    for size in sizes:
-        drawn = [frechet(a[rng.choice(len(a), size, replace=False)], b[rng.choice(len(b), size, replace=False)]) for _ in range(DRAWS)]
-        values.append(np.mean(drawn))
-    if len(set(sizes.tolist())) < 2:
-        return float(values[-1])
-    return float(np.polyfit(1 / sizes, values, 1)[1])
+    """:func:`frechet` of infinitely many images: its bias goes as 1 / n, so the means over 1, 2, 3, ... disjoint parts of the sets are
+    fitted by a line in the number of parts, and read off at 0."""
+    a, b = rng.permutation(a), rng.permutation(b)
+    most = max(1, min(PARTS, min(len(a), len(b)) // (a.shape[1] + 2)))
+    numbers = np.arange(1, most + 1)
+    # All images are in some part, so that outliers count the same for every number of parts.
+    values = [np.mean(list(map(frechet, np.array_split(a, k), np.array_split(b, k)))) for k in numbers]
+    return float(np.polyfit(numbers, values, 1)[1]) if most > 1 else float(values[0])
 
 
 def mmd(kernel: Floats, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> float:

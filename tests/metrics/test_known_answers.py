@@ -1,0 +1,185 @@
+"""Sets of which the answer is known: real against real, and images with one thing wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from pgen.data import read_all
+from pgen.data.simulate import simulate
+from pgen.errors import UserError
+from pgen.metrics import c2st
+from pgen.metrics.finding import Measure, Rows, measure
+from pgen.metrics.sets import Sets
+from pgen.metrics.suite import Evaluation, chosen, evaluate, warnings_of
+
+N, THRESHOLD = 400, 1.0
+SOURCE = simulate(3 * N, size=32, seed=7)
+IMAGES = read_all(SOURCE)
+FAST = ["physics", "fpd", "kpd", "wasserstein", "prdc", "memorisation", "closure"]
+#: Of 20 real sets, how many may be told from real: at 95 %, more than 4 are one case in 400.
+MISSED = 4
+
+
+def sets(seed: int = 0, spoil: Callable[[np.ndarray], np.ndarray] = lambda images: images, n: int = N) -> Sets:
+    """Three disjoint sets, the generated one spoilt."""
+    parts = np.split(np.random.default_rng(seed).permutation(3 * N)[: 3 * n], 3)
+    labels = {name: {key: values[part] for key, values in SOURCE.labels.items()} for name, part in zip(Rows._fields, parts, strict=True)}
+    generated, train, held_out = (IMAGES[part] for part in parts)
+    return Sets(spoil(generated), train, held_out, threshold=THRESHOLD, seed=seed, labels=labels)
+
+
+def asked(given: Sets, metrics: Iterable[str]) -> Evaluation:
+    return evaluate("x", {}, given, chosen(list(metrics)), strict=True)
+
+
+def measures(found: Evaluation) -> dict[str, Measure]:
+    return {each.name: each for finding in found.findings.values() for each in finding.measures}
+
+
+def test_real_images_sit_on_the_floor() -> None:
+    told: dict[str, list[str]] = {}
+    for seed in range(20):
+        for name, found in measures(asked(sets(seed, n=200), FAST)).items():
+            told.setdefault(name, []).append(found.verdict)
+    missed = {name: 20 - verdicts.count("as real") for name, verdicts in told.items()}
+    assert len(missed) > 50
+    assert {name: count for name, count in missed.items() if count > MISSED} == {}
+    # All of them together: at 95 % one in twenty.
+    assert sum(missed.values()) < 0.05 * 20 * len(missed)
+
+
+def test_classifiers_cannot_tell_real_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c2st, "CNN_LIMIT", 60)
+    monkeypatch.setattr(c2st, "EPOCHS", 2)
+    told = [found.verdict for seed in range(8) for found in measures(asked(sets(seed, n=60), ["c2st"])).values()]
+    assert told.count("as real") >= 13
+
+
+def blurred(images: np.ndarray) -> np.ndarray:
+    return ndimage.gaussian_filter(images, (0, 0, 0.6, 0.6))
+
+
+def shifted(images: np.ndarray) -> np.ndarray:
+    return np.roll(images, 5, axis=2)
+
+
+def brighter(images: np.ndarray) -> np.ndarray:
+    return images * np.float32(1.25)
+
+
+def without_a_mode(images: np.ndarray) -> np.ndarray:
+    """No long tracks: they are replaced by shorter ones."""
+    few = images[(images > THRESHOLD).sum((1, 2, 3)) < 60]
+    return few[np.arange(len(images)) % len(few)]
+
+
+def half_blank(images: np.ndarray) -> np.ndarray:
+    return images * (np.arange(len(images)) % 2)[:, None, None, None].astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "trips", "leaves"),
+    [
+        (blurred, ["track width W1", "mean lit pixel W1", "lit pixels W1", "FPD", "precision", "trees AUC"], ["centroid row W1"]),
+        (shifted, ["centroid row W1", "FPD", "sliced W1", "energy distance"], ["mean lit pixel W1", "track width W1"]),
+        (brighter, ["total charge W1", "pixel charge W1", "mean lit pixel W1", "track dQ/dx W1"], ["lit pixels W1", "track length W1"]),
+        (without_a_mode, ["recall", "coverage", "track length W1", "lit pixels W1", "FPD"], ["precision"]),
+        (half_blank, ["blank images", "total charge W1"], ["track length W1", "copy rate, Jaccard"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_trips_its_metric(spoil, trips: list[str], leaves: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c2st, "CNN_LIMIT", 60)
+    monkeypatch.setattr(c2st, "EPOCHS", 1)
+    monkeypatch.setattr(c2st, "PERMUTATIONS", 10)
+    found = measures(asked(sets(0, spoil), [*FAST, "c2st"] if "trees AUC" in trips else FAST))
+    assert {name: found[name].verdict for name in trips} == dict.fromkeys(trips, "worse")
+    assert [name for name in leaves if found[name].verdict == "worse"] == []
+
+
+def test_a_network_sees_what_physics_does_not() -> None:
+    # Every other pixel of a track is moved to its neighbour's place: charge, places and shapes are nearly as they were.
+    def scrambled(images: np.ndarray) -> np.ndarray:
+        moved = images.copy()
+        moved[:, :, ::2] = np.roll(images[:, :, ::2], 1, axis=3)
+        return moved
+
+    found = measures(asked(sets(0, scrambled, n=200), ["c2st"]))
+    assert found["CNN AUC"].verdict == "worse" and found["CNN AUC"].value > max(0.8, found["trees AUC"].value)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.10])
+def test_planted_copies_are_found(share: float) -> None:
+    given = sets(1)
+    copies = max(1, round(share * N))
+    given.generated[:copies] = given.train[:copies] * np.float32(1.1)
+    found = asked(given, ["memorisation"]).findings["memorisation"]
+    rates = [each for each in found.measures if each.name.startswith("copy rate")]
+    assert found.details["duplicates"] == copies
+    assert sum(generated == train < copies for generated, train, _ in found.pairs) == min(copies, len(found.pairs))
+    if share > 0.01:
+        assert all(each.verdict == "worse" for each in rates) and found.details["copying"] and found.warnings
+
+
+def test_dim_images_are_no_copies() -> None:
+    found = asked(sets(1, lambda images: images * (images > 80)), ["memorisation"]).findings["memorisation"]
+    assert not found.details["copying"] and not found.warnings
+
+
+def test_closure_sees_wrong_labels() -> None:
+    given = sets(2)
+    wrong = {key: np.roll(values, 1) for key, values in given.labels["generated"].items()}
+    object.__setattr__(given, "labels", {**given.labels, "generated": wrong})
+    found = measures(asked(given, ["closure"]))
+    assert found["pdg accuracy"].verdict == "worse" and found["momentum width"].verdict == "worse"
+
+
+def test_same_seed_same_numbers() -> None:
+    first, second = (asked(sets(3), ["physics", "fpd", "prdc"]).to_dict()["metrics"] for _ in range(2))
+    for one in (first, second):
+        for metric in one.values():
+            del metric["seconds"]
+    assert first == second
+
+
+def test_interval_is_of_the_difference() -> None:
+    rng = np.random.default_rng(0)
+    rows = Rows(rng.normal(1, 1, 500), rng.normal(size=500), rng.normal(size=400))
+    found = measure("mean", lambda a, b: a.mean() - b.mean(), rows, rng, lowest=-np.inf, rounds=400)
+    # What held-out images waver by is in value and floor alike.
+    assert found.n == 400 and found.value == pytest.approx(1, abs=0.2)
+    assert np.diff(found.interval)[0] == pytest.approx(2 * 1.96 * np.sqrt(2 / 400), rel=0.15)
+
+
+def test_bad_sets_are_refused() -> None:
+    given = sets()
+    for change, told in (
+        ({"generated": given.generated[:10]}, "generated: found 10 images, wanted at least 20"),
+        ({"generated": given.generated * 0}, "generated: all 400 images are blank"),
+        ({"held_out": given.held_out[:, :, :20]}, "cannot be compared"),
+        ({"train": given.train + np.nan}, "NaN"),
+        ({"labels": {}}, "closure needs a label"),
+        ({"extractor": lambda images: np.zeros(3)}, "wanted finite ones"),
+    ):
+        arguments = {name: getattr(given, name) for name in ("generated", "train", "held_out", "threshold", "labels", "extractor")} | change
+        with pytest.raises(UserError, match=told):
+            asked(Sets(**arguments), ["prdc", "closure"])
+
+
+def test_doubtful_comparisons_are_warned_of() -> None:
+    given = sets()
+    given.held_out[:7] = given.train[:7]
+    assert any("HELD-OUT OVERLAPS TRAIN: 7" in warning for warning in warnings_of(given))
+    faint = sets(0, lambda images: np.where(images > 0, images, np.float32(1.5)))
+    assert any("faintest pixels" in warning and "--threshold" in warning for warning in warnings_of(faint))
+    assert not any("faintest" in warning or "OVERLAPS" in warning for warning in warnings_of(sets()))
+
+
+def test_own_features() -> None:
+    given = sets()
+    own = Sets(given.generated, given.train, given.held_out, extractor=lambda images: images.sum((2, 3)))
+    assert own.features.train.shape == (N, 1) and own.features.train.std() == pytest.approx(1)
+    assert asked(own, ["fpd", "kpd", "prdc"]).findings["fpd"].settings["features"] == 1
