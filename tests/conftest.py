@@ -8,6 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+
+# Each of several workers has one core: more threads than cores, which wait for each other, take ten times as long.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
 import torch
 
 if not torch.cuda.is_available():

@@ -68,7 +68,7 @@ def shifted(images: np.ndarray) -> np.ndarray:
 
 
 def brighter(images: np.ndarray) -> np.ndarray:
-    return images * np.float32(1.25)
+    return images * np.float32(1.5)
 
 
 def without_a_mode(images: np.ndarray) -> np.ndarray:

@@ -1,0 +1,122 @@
+"""`pgen evaluate all` and its metrics, as a user runs them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pgen.data import ArrayImages, open_images, read_all, subset, write_images
+from pgen.engine.evaluate import EvaluateRequest, run_evaluation
+from pgen.errors import UserError
+
+SHARED = ("--train", "train.h5", "--held-out", "held_out.h5", "--threshold", 10)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Disjoint sets of real images in a folder, and a file of copies."""
+    folder = tmp_path_factory.mktemp("sets")
+    images = open_images("simulate:n=180,size=32,seed=3")
+    for k, name in enumerate(("train", "held_out", "generated")):
+        write_images(folder / f"{name}.h5", subset(images, range(60 * k, 60 * (k + 1))))
+    write_images(folder / "copies.h5", ArrayImages(read_all(subset(images, range(60)))))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(sets: Path) -> Path:
+    """What `all` writes of real images and of copies."""
+    from tests.conftest import run_pgen
+
+    told = run_pgen("evaluate", "all", "--generated", "generated.h5", "--generated", "copies.h5", *SHARED, "--out", "report", cwd=sets)
+    assert told.returncode == 0, told.stderr
+    assert "FPD" in told.stdout and "CNN AUC" in told.stdout and "copying" in told.stdout
+    return sets / "report"
+
+
+def test_results(report: Path) -> None:
+    assert sorted(path.name for path in report.iterdir()) == ["images-1.csv", "images-2.csv", "report.html", "results.json"]
+    results = json.loads((report / "results.json").read_text())
+    assert results["format"] == "pgen-results-1" and results["seed"] == 0 and results["threshold"] == 10
+    assert results["sets"]["train"]["images"] == 60 and len(results["sets"]["held-out"]["fingerprint"]) == 64
+    real, copies = (results["generated"][name] for name in ("generated", "copies"))
+    assert list(real["metrics"]) == ["physics", "fpd", "kpd", "wasserstein", "prdc", "c2st", "memorisation", "closure"]
+    for metric in real["metrics"].values():
+        for measure in metric["measures"]:
+            assert {"name", "value", "floor", "interval", "n", "verdict"} <= set(measure) and measure["n"] <= 60
+    assert real["metrics"]["memorisation"]["details"]["copying"] is False
+    assert copies["metrics"]["memorisation"]["details"]["copying"] is True and "closure" in copies["skipped"]
+    with (report / "images-1.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    charge = read_all(open_images(str(report.parent / "generated.h5")))
+    assert [float(row["total charge"]) for row in rows] == pytest.approx(np.where(charge > 10, charge, 0).sum((1, 2, 3)), rel=1e-5)
+
+
+def test_one_metric_of_a_run_and_all_its_checkpoints(pgen, sets: Path) -> None:
+    small = ("--n-hidden", 16, "--batch-size", 30, "--num-epochs", 4, "--checkpoint", 4, "--sample-size", 0, "--threshold", 10)
+    pgen("train", "gan", "--data", "train.h5", *small, "--name", "gan", cwd=sets)
+    told = pgen("evaluate", "fpd", "--generated", "runs/gan", *SHARED, "--checkpoints", "all", "-n", 50, "--out", "steps", cwd=sets)
+    results = json.loads((sets / "steps" / "results.json").read_text())["generated"]
+    assert list(results) == ["gan @ 4", "gan @ 8"] and [results[name]["step"] for name in results] == [4, 8]
+    assert results["gan @ 8"]["model"] == "gan" and results["gan @ 8"]["config"]["n_hidden"] == 16 and results["gan @ 8"]["images"] == 50
+    page = (sets / "steps" / "report.html").read_text()
+    assert "gan @ 4" in page and "Traceback" not in told.stderr
+    # The same images as pgen sample draws.
+    pgen("sample", "runs/gan", "-n", 50, "--out", "s.h5", cwd=sets)
+    assert results["gan @ 8"]["fingerprint"] == open_images(str(sets / "s.h5")).fingerprint
+
+
+def test_fail_if_copy_rate(pgen, sets: Path) -> None:
+    arguments = ("evaluate", "memorisation", *SHARED, "--out", "m", "--fail-if-copy-rate", 0.1)
+    told = pgen(*arguments, "--generated", "copies.h5", code=1, cwd=sets)
+    assert "are copies, more than 10.00%" in " ".join(told.stderr.split())
+    pgen(*arguments, "--generated", "generated.h5", cwd=sets)
+
+
+def test_own_features(pgen, sets: Path) -> None:
+    (sets / "own.py").write_text("def sums(images):\n    return images.sum(axis=3).reshape(len(images), -1)\n")
+    arguments = ("evaluate", "kpd", "--generated", "generated.h5", *SHARED, "--out", "own")
+    pgen(*arguments, "--features", "own:sums", cwd=sets)
+    results = json.loads((sets / "own" / "results.json").read_text())
+    assert results["generated"]["generated"]["metrics"]["kpd"]["settings"]["features"] == 32
+
+
+def test_bad_input_is_refused(refuses, pgen, sets: Path) -> None:
+    images = open_images(str(sets / "generated.h5"))
+    pixels = read_all(images)
+    write_images(sets / "small.h5", ArrayImages(pixels[:, :, :16]))
+    write_images(sets / "units.h5", ArrayImages(pixels, unit="e"))
+    write_images(sets / "few.h5", ArrayImages(pixels[:10]))
+    write_images(sets / "blank.h5", ArrayImages(pixels * 0))
+
+    def refused(saying: str, *metrics: str, **change: object) -> None:
+        given = {"generated": ("generated.h5",), "train": "train.h5", "held_out": "held_out.h5", "threshold": 10.0, "data_root": str(sets)}
+        with pytest.raises(UserError, match=re.escape(saying)):
+            run_evaluation(EvaluateRequest(metrics or ("fpd",), **given | change), torch.device("cpu"), lambda *_: None)  # type: ignore[arg-type]
+
+    for name, saying in (
+        ("small.h5", "--generated small.h5: found images of (1, 16, 32), wanted (1, 32, 32)"),
+        ("units.h5", "charge in 'e', wanted 'ADC'"),
+        ("few.h5", "generated: found 10 images, wanted at least 20"),
+        ("blank.h5", "generated: all 60 images are blank, no pixel is above 10 ADC"),
+        ("none.h5", "none.h5: no such file"),
+    ):
+        refused(saying, generated=(name,))
+    refused("--held-out: found images of (1, 16, 32)", held_out="small.h5")
+    refused("closure needs a label", "closure", generated=("copies.h5",))
+    refused("There is no metric called 'fdp', wanted one of physics, fpd", "fdp")
+    for features in ("none:x", "json:none", "json"):
+        refused(f"--features {features}: ", features=features)
+    refuses("evaluate", "fpd", "--generated", "few.h5", *SHARED, "--out", "bad", saying="found 10 images", cwd=sets)
+    refuses("evaluate", "fpd", "--generated", "few.h5", *SHARED, "--out", "train.h5", saying="--out train.h5: is a file", cwd=sets)
+    limit = ("--fail-if-copy-rate", 0.1)
+    refuses("evaluate", "fpd", "--generated", "few.h5", *SHARED, *limit, saying="does not look for copies", cwd=sets)
+    assert not (sets / "bad").exists()
+    told = pgen("evaluate", "fpd", "--generated", "generated.h5", "--train", "train.h5", "--held-out", "train.h5", "--out", "o", cwd=sets)
+    assert "HELD-OUT OVERLAPS TRAIN: 60" in " ".join(told.stdout.split())

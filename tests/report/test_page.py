@@ -1,0 +1,98 @@
+"""The report in a real browser: every picture drawn, tables sorted by a click, links alive, no error, nothing fetched."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html import escape
+from pathlib import Path
+
+import pytest
+
+from pgen.engine.evaluate import EvaluateRequest, run_evaluation
+from pgen.report import page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+#: Asks the page itself, once it is loaded, and writes the answers into its title.
+QUESTIONS = """
+<script>
+window.addEventListener("load", () => {
+  const pictures = [...document.images];
+  const table = document.querySelector("#verdicts table"), heads = [...table.tHead.rows[0].cells];
+  const column = heads.findIndex(head => head.textContent === "value");
+  const values = () => [...table.tBodies[0].rows].map(row => Number(row.cells[column].dataset.value));
+  const rising = list => list.every((value, k) => !k || list[k - 1] <= value);
+  const before = values();
+  heads[column].querySelector("button").click();
+  const up = values(), marked = heads[column].getAttribute("aria-sort");
+  heads[column].querySelector("button").click();
+  const answers = {
+    pictures: pictures.length, drawn: pictures.filter(image => image.naturalWidth > 100).length,
+    described: pictures.filter(image => image.alt.length > 20).length,
+    sorted: rising(up) && rising(values().reverse()) && up.length === before.length, marked,
+    dead: [...document.links].filter(link => !document.querySelector(link.getAttribute("href"))).length, links: document.links.length,
+    wide: document.documentElement.scrollWidth > window.innerWidth, ink: getComputedStyle(document.body).color,
+  };
+  document.title = "ANSWERS" + JSON.stringify(answers);
+});
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    source = "simulate:n=120,size=32,seed=3"
+    sources = [f"{source},entries={start}-{start + 40}" for start in (0, 40, 80)]
+    request = EvaluateRequest(("physics", "fpd", "memorisation"), tuple(sources[:2]), sources[1], sources[2], threshold=10)
+    out = tmp_path_factory.mktemp("report")
+    run_evaluation(request, torch.device("cpu"), lambda what, done, total: None).write(out)
+    return out / "report.html"
+
+
+def test_it_needs_nothing_from_elsewhere(report: Path) -> None:
+    text = report.read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", text) and "@import" not in text and "fetch(" not in text
+    assert 'lang="en"' in text and "viewport" in text and "prefers-color-scheme: dark" in text
+
+
+def test_text_is_not_taken_for_html() -> None:
+    made = page.page("<a>", [("x", "<b>", page.table(["<i>"], [["<u>", ("<s>", '"', "k")]]) + page.paragraph("<p>&"))])
+    for text in ("<a>", "<b>", "<i>", "<u>", "<s>", "<p>&"):
+        assert text not in made and escape(text) in made
+    assert 'data-value="&quot;"' in made
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.parametrize(("window", "dark"), [("1200,900", False), ("390,844", False), ("1200,900", True)])
+def test_in_a_browser(report: Path, tmp_path: Path, window: str, dark: bool) -> None:
+    asked = tmp_path / "asked.html"
+    asked.write_text(report.read_text().replace("</body>", QUESTIONS + "</body>"))
+    quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'profile'}")
+    look = (f"--window-size={window}", f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--virtual-time-budget=10000")
+    command = [str(CHROMIUM), *quiet, *look, "--enable-logging=stderr", "--dump-dom", asked.as_uri()]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert not [line for line in result.stderr.splitlines() if "CONSOLE" in line]
+    title = re.search(r"<title>ANSWERS(.*?)</title>", result.stdout)
+    assert title, result.stdout[:500]
+    answers = json.loads(title[1])
+    assert answers["pictures"] == answers["drawn"] == answers["described"] >= 4
+    assert answers["sorted"] and answers["marked"] == "ascending"
+    assert answers["links"] >= 5 and answers["dead"] == 0 and not answers["wide"]
+    assert answers["ink"] == ("rgb(232, 232, 234)" if dark else "rgb(28, 28, 34)")
+
+
+def test_pictures_show_what_they_say(report: Path) -> None:
+    from base64 import b64decode
+    from io import BytesIO
+
+    from PIL import Image
+
+    pictures = [Image.open(BytesIO(b64decode(data))) for data in re.findall(r"data:image/png;base64,([^\"]+)", report.read_text())]
+    assert len(pictures) >= 4
+    for picture in pictures:
+        assert len(set(picture.convert("L").resize((64, 64)).getdata())) > 20  # not blank
