@@ -27,7 +27,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 THRESHOLD = 10
 COMMANDS = {
     "gan": [
-        "train gan --data train.h5 --threshold 2 --scale sqrt --num-epochs 250 --batch-size 64 --checkpoint 5000 --sample-size 0 --name gan"
+        "train gan --data train.h5 --threshold 2 --scale sqrt --num-epochs 60 --batch-size 64 --checkpoint 5000 --sample-size 0 --name gan"
     ],
     "ewm-codes": [
         "train ae --data train.h5 --held-out held_out.h5 --threshold 2 --name ae",

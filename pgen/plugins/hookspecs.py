@@ -130,6 +130,11 @@ def pgen_metrics() -> list[MetricSpec]:  # type: ignore[empty-body]
 
     ``pyproject.toml``::
 
+        [project]
+        name = "pgen-contrast"
+        version = "0.1"
+        dependencies = ["pgen"]
+
         [project.entry-points."pgen.metrics"]
         contrast = "pgen_contrast"
 

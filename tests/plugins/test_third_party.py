@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import shutil
@@ -92,6 +93,55 @@ def test_examples_of_the_hooks_run(pgen, tmp_path: Path) -> None:
     assert float((tmp_path / "runs/hooks/deploy/mean.txt").read_text()) > 0
 
 
+SOURCE = "simulate:n=60,size=16,seed=1,entries="
+SETS = ("--generated", f"{SOURCE}0-20", "--train", f"{SOURCE}20-40", "--held-out", f"{SOURCE}40-60")
+
+
+def test_example_of_a_metric_runs(pgen, tmp_path: Path) -> None:
+    files = blocks(hookspecs.pgen_metrics.__doc__)
+    assert set(files) == {"pyproject.toml", "pgen_contrast/__init__.py", "pgen_contrast/metric.py"}
+    for file, text in files.items():
+        (tmp_path / "plugin" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "plugin" / file).write_text(text)
+    env = on_path(pip_install(tmp_path / "plugin", tmp_path / "site"))
+    assert "contrast" in pgen("evaluate", "--help", env=env).stdout
+    pgen("evaluate", "contrast", *SETS, "--out", "report", env=env, cwd=tmp_path)
+    (found,) = json.loads((tmp_path / "report/results.json").read_text())["generated"].values()
+    assert [measure["name"] for measure in found["metrics"]["contrast"]["measures"]] == ["brightest pixel"]
+
+
+METRIC = (
+    "from pgen import MetricSpec, hookimpl\n@hookimpl\ndef pgen_metrics():\n    return [MetricSpec({name!r}, 'a metric', {function!r})]\n"
+)
+BROKEN_METRICS = {
+    "raises": ("raise RuntimeError('its library is missing')", "its library is missing"),
+    "heavy": ("import torch\n" + METRIC.format(name="heavy", function="a:b"), "imports torch"),
+    "nospec": ("from pgen import hookimpl\n@hookimpl\ndef pgen_metrics():\n    return ['physics']\n", "wanted pgen.MetricSpec"),
+    "double": (METRIC.format(name="physics", function="a:b"), "'physics' is offered by pgen"),
+}
+FAILING_METRICS = {
+    "nowhere": ("a:b", "No module named 'a'"),
+    "wrong": ("builtins:len", "TypeError"),
+    "list": ("builtins:id", "returned int"),
+}
+
+
+def test_broken_metrics_are_named_and_take_nothing_down(pgen, refuses, tmp_path: Path) -> None:
+    for name, (code, _) in BROKEN_METRICS.items():
+        fake_package(tmp_path, name, code, group="pgen.metrics")
+    for name, (function, _) in FAILING_METRICS.items():
+        fake_package(tmp_path, name, METRIC.format(name=name, function=function), group="pgen.metrics")
+    env = {**on_path(tmp_path), "COLUMNS": "250"}
+    told = pgen("evaluate", "--help", env=env)
+    for name, (_, cause) in BROKEN_METRICS.items():
+        assert f"{name} 2.0 is broken" in told.stderr and cause in told.stderr
+    assert "kpd" in told.stdout and "nowhere" in told.stdout
+    for name, (_, cause) in FAILING_METRICS.items():
+        refuses("evaluate", name, *SETS, "--out", "x", saying=cause, env=env, cwd=tmp_path)
+        refuses("evaluate", name, *SETS, "--out", "x", saying=f"{name} 2.0 is broken", env=env, cwd=tmp_path)
+    pgen("evaluate", "fpd", *SETS, "--out", "x", env=env, cwd=tmp_path)
+
+
 HOOK = "from pgen import ModelSpec, hookimpl\n@hookimpl\ndef pgen_model():\n    return ModelSpec({name!r}, 'a model', 'a:B', 'a:C')\n"
 BROKEN = {
     "raises": ("raise RuntimeError('its library is missing')", "RuntimeError: its library is missing"),
@@ -103,13 +153,13 @@ BROKEN = {
 }
 
 
-def fake_package(folder: Path, name: str, code: str) -> None:
+def fake_package(folder: Path, name: str, code: str, group: str = "pgen.models") -> None:
     """What pip would leave behind of a one-module plug-in called ``name``."""
     (folder / f"{name}_module.py").write_text(code)
     info = folder / f"{name}-2.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.0\n")
-    (info / "entry_points.txt").write_text(f"[pgen.models]\n{name} = {name}_module\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}_module\n")
 
 
 def test_broken_plug_ins_are_shown_with_their_cause(pgen, refuses, tmp_path: Path) -> None:
