@@ -135,6 +135,41 @@ def losses(
 
 
 @app.command()
+def cost(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    checkpoint: Annotated[str, typer.Option(help="best, last or a step.")] = "best",
+    decoder: Annotated[str | None, typer.Option(help="Auto-encoder run, for a run on codes that has no decoder.")] = None,
+    out: Out = Path("evaluation"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+) -> None:
+    """Parameters, seconds a step, images a second by batch size, and memory of generators."""
+    from rich.table import Table
+
+    from pgen.engine.cost import cost_of
+    from pgen.engine.device import choose_device
+    from pgen.engine.run import Run
+    from pgen.files import atomic
+
+    place, found = choose_device(device), {}
+    for run in runs:
+        opened = Run.open(run, device=place)
+        found[str(run)] = cost_of(opened, opened.load_model(checkpoint), opened.to_images(decoder))
+    table = Table("", *found)
+    costs = list(found.values())
+    table.add_row("parameters", *(f"{each.parameters:,}" for each in costs))
+    table.add_row("of its decoder", *(f"{each.decoder_parameters:,}" for each in costs))
+    steps = ("" if each.seconds_per_step is None else f"{each.seconds_per_step:.3g}" for each in costs)
+    table.add_row("seconds a training step", *steps)
+    for size in costs[0].samples_per_second:
+        table.add_row(f"images a second, {size} at a time", *(f"{each.samples_per_second[size]:,.0f}" for each in costs))
+    table.add_row("peak memory", *(f"{each.peak_memory / 2**30:.2f} GiB" for each in costs))
+    console.print(table)
+    with atomic(out / "cost.json") as temporary:
+        temporary.write_text(json.dumps({name: each.to_dict() for name, each in found.items()}, indent=2) + "\n")
+    _written(out, ["cost.json"])
+
+
+@app.command()
 def reconstruction(
     run: Annotated[Path, typer.Argument(help="Run folder of an auto-encoder.")],
     held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],

@@ -14,8 +14,9 @@ import torch
 from pgen.data.images import ArrayImages, ImageSet
 from pgen.data.source import open_images
 from pgen.engine import checkpoint as checkpoints
+from pgen.engine.cost import Cost, cost_of
+from pgen.engine.drawn import drawn
 from pgen.engine.run import Run
-from pgen.engine.sample import drawn
 from pgen.errors import UserError
 
 ALL = "all"
@@ -25,7 +26,7 @@ ALL = "all"
 class Candidate:
     """One generated set: what it is called, where it comes from (plain values), and its images, made when asked for.
 
-    step: of the checkpoint, of a run.
+    step: of the checkpoint, of a run. cost: measures what it costs, of a run.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Candidate:
     images: Callable[[], ImageSet]
     run: Path | None = None
     step: int | None = None
+    cost: Callable[[], Cost] | None = None
 
 
 def candidates(
@@ -88,7 +90,7 @@ def _of_run(
         "config": config["config"],
         "trained on": config["data"]["fingerprint"],
     }
-    return Candidate(name, about, images, run.folder.path, step)
+    return Candidate(name, about, images, run.folder.path, step, partial(cost_of, run, model, to_images))
 
 
 def _short(source: str) -> str:

@@ -113,8 +113,8 @@ def open_training_data(settings: TrainSettings, spec: ModelSpec) -> TrainingData
 
 def open_held_out(settings: TrainSettings, info: DataInfo) -> TrainingData | None:
     """The held-out set in the model space that ``info`` tells of, or None. UserError where its kind or shape is another."""
-    if settings.held_out is None:
-        return None
+    if settings.held_out is None or settings.best_by is not None:
+        return None  # or it is not the model that looks at it
     found = _kept(open_targets(settings.held_out, data_root=settings.data_root), settings)
     shape = tuple(found.codes.shape[1:]) if isinstance(found, Codes) else found.shape
     if shape != info.shape:

@@ -95,6 +95,8 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
         images = candidate.images()
         _fitting(images, real["train"], f"--generated {candidate.about['source']}", "the training images")
         facts = {**candidate.about, **_facts(images)}
+        if candidate.cost is not None and not request.metrics:
+            facts["cost"] = candidate.cost().to_dict()
         steps.append(candidate.step)
         try:
             sets = _sets(request, images, real, pixels, device, extractor)

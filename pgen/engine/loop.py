@@ -14,6 +14,7 @@ from torch import Tensor
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine import pictures
 from pgen.engine.batches import Batches
+from pgen.engine.best_by import BestBy
 from pgen.engine.device import memory_in_use
 from pgen.engine.reporter import Progress
 from pgen.engine.run import Run
@@ -46,6 +47,7 @@ class TrainingLoop:
             shuffle=self.settings.shuffle,
         )
         self.best: tuple[int, float] | None = None
+        self.best_by = BestBy(run) if self.settings.best_by else None
         self.since_log = Tracker()
         self.step = self._restore() if checkpoints.steps(run.folder) else 0
         run.folder.cut_metrics(self.step)
@@ -141,8 +143,8 @@ class TrainingLoop:
         if not all(bool(torch.isfinite(value).all()) for value in self.model.parameters()):
             raise self._diverged("a weight")
         held_out = self._held_out()
-        if held_out:
-            self.run.folder.append_metrics({"step": self.step, "epoch": int(epoch), **held_out})
+        if known := {name: value for name, value in held_out.items() if math.isfinite(value)}:
+            self.run.folder.append_metrics({"step": self.step, "epoch": int(epoch), **known})
         is_best = self._judge(held_out)
         optimizers = {name: optimizer.state_dict() for name, optimizer in self.trainer.optimizers.items()}
         state = checkpoints.Checkpoint(self.step, self.model.state_dict(), optimizers, self.best)
@@ -164,7 +166,7 @@ class TrainingLoop:
 
     def _judge(self, held_out: dict[str, float]) -> bool:
         """Whether this checkpoint is the one to use: the best so far by the model's own metric on held-out data, else simply the newest."""
-        value = held_out.get(f"held_out_{self.spec.best}")
+        value = held_out.get(f"held_out_{self.settings.best_by or self.spec.best}")
         if value is None:
             return True
         if self.best is None or value < self.best[1] or math.isnan(self.best[1]):
@@ -175,6 +177,11 @@ class TrainingLoop:
     @torch.no_grad()
     def _held_out(self) -> dict[str, float]:
         held_out = self.run.held_out
+        if self.best_by:
+            self.model.eval()
+            value = self.best_by.ask(self.model)
+            self.model.train()
+            return {f"held_out_{self.settings.best_by}": value}
         if held_out is None:
             return {}
         self.model.eval()

@@ -18,6 +18,7 @@ import pgen
 from pgen.data.source import SCHEMES, locate, parse
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine import defaults
+from pgen.engine.best_by import check_best_by
 from pgen.engine.data import TrainingData, open_held_out, open_training_data
 from pgen.engine.device import choose_device
 from pgen.engine.folder import RunFolder
@@ -53,15 +54,17 @@ class Run:
         plugin = registry.load(model)
         device = choose_device(settings.device, settings.gpu)
         data = open_training_data(settings, plugin.spec)
-        if settings.held_out is not None and not callable(getattr(plugin.model_class(), "held_out_step", None)):
+        by_itself = callable(getattr(plugin.model_class(), "held_out_step", None))
+        if settings.held_out is not None and settings.best_by is None and not by_itself:
             raise UserError(
                 f"--held-out {settings.held_out}: model {model!r} has no use for it while it trains; leave it out, "
-                "and compare its samples with held-out images by `pgen evaluate hamming`."
+                "or say by which metric it shall judge checkpoints, as in --best-by fpd."
             )
         held_out = open_held_out(settings, data.info)
         decoder = data.decoder()
         if decoder is not None:
             load_decoder(decoder, data.info)  # one of another training is refused here
+        check_best_by(settings, plugin.model_class(), data.info)
         plugin.model_class()(config, data.info)  # options that do not fit the data are refused here
         _spare_inputs(settings)
         folder = RunFolder.create(settings.save_root, settings.name, model, overwrite=settings.overwrite)

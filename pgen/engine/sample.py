@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from pgen.data.images import ArrayImages
 from pgen.data.write import write_images
+from pgen.engine.drawn import Draw, drawn
 from pgen.engine.program import load_program
 from pgen.engine.reporter import Reporter
 from pgen.engine.requests import SampleRequest
 from pgen.engine.run import Run
-from pgen.engine.seeds import generator
 from pgen.errors import UserError
 from pgen.files import refuse_existing
 from pgen.report.figure import check_picture
@@ -23,9 +23,6 @@ from pgen.report.grid import save_grid
 
 #: Images shown in the picture of --grid.
 GRID = 64
-
-#: How many images, and their randomness, to images in charge units.
-Draw = Callable[[int, torch.Generator], Tensor]
 
 
 def sample_run(run: Run, request: SampleRequest) -> Path:
@@ -51,19 +48,6 @@ def sample_program(path: Path, request: SampleRequest, device: torch.device, rep
         return program(torch.randn(n, *facts["noise"], generator=noise, device=device))
 
     return _write(draw, request, device, facts["unit"], reporter)
-
-
-def drawn(
-    draw: Draw, n: int, seed: int, device: torch.device, unit: str, tick: Callable[[int, int], None], batch_size: int = 256
-) -> Iterator[ArrayImages]:
-    """``n`` images in charge units, batch by batch, which follow from ``seed`` and the size of a batch. ``tick(done, total)`` is called
-    after each."""
-    for number, start in enumerate(range(0, n, batch_size)):
-        size = min(batch_size, n - start)
-        with torch.no_grad():
-            images = draw(size, generator(seed, "sample", number, device)).cpu().numpy()
-        yield ArrayImages(images, name="samples", ids=np.arange(start, start + size), unit=unit)
-        tick(start + size, n)
 
 
 def _write(draw: Draw, request: SampleRequest, device: torch.device, unit: str, reporter: Reporter) -> Path:

@@ -48,9 +48,17 @@ def physics(sets: Sets) -> Finding:
         )
     blank = Rows(*((each[..., 1] == 0).all(1).astype(float) for each in found))
     measures.append(measure("blank images", lambda a, b: float(abs(a.mean() - b.mean())), blank, rng))
+    # First what sums up the others, of the same images at once.
+    scales = [np.nanstd(found.held_out[:, c, k]) or 1.0 for c in range(channels) for k in range(len(QUANTITIES))]
+    joint = Rows(*(each.reshape(len(each), -1) / scales for each in found))
+
+    def mean(a: Floats, b: Floats) -> float:
+        return float(np.nanmean([w1(_known(x), _known(y)) for x, y in zip(a.T, b.T, strict=True)]))
+
+    mean_w1 = measure("mean W1", mean, joint, rng)
     return Finding(
         "physics",
-        tuple(measures),
+        (mean_w1, *measures),
         {"threshold": sets.threshold, "bins": BINS},
         {"mean": means},
         histograms=tuple(histograms),

@@ -97,6 +97,7 @@ class Report:
             sections.append(("comparison", "Side by side", self._side_by_side()))
         sections.append(("gallery", "Images", self._images(pictures)))
         for key, heading, html in (
+            ("cost", "Cost", self._cost()),
             ("distributions", "Distributions", self._distributions(pictures)),
             ("checkpoints", "Over checkpoints", self._trend(pictures)),
             ("losses", "Training", self._losses(pictures)),
@@ -156,6 +157,29 @@ class Report:
                 row.append((f"{found.value:.4g} {MARKS[found.verdict]}", found.value, found.verdict.replace(" ", "-")) if found else "")
             rows.append(row)
         return page.table(("measure", "floor", *(each.name for each in self.evaluations)), rows)
+
+    def _cost(self) -> str:
+        costs = {each.name: each.about["cost"] for each in self.evaluations if "cost" in each.about}
+        if not costs:
+            return ""
+        batches = list(next(iter(costs.values()))["samples_per_second"])
+        rows: list[list[page.Cell]] = []
+        for name, cost in costs.items():
+            step = cost["seconds_per_step"]
+            speeds = cost["samples_per_second"].values()
+            rows.append(
+                [
+                    name,
+                    (f"{cost['parameters']:,}", cost["parameters"], ""),
+                    (f"{cost['decoder_parameters']:,}", cost["decoder_parameters"], ""),
+                    (f"{step:.3g} s" if step else "", step or 0, ""),
+                    *((f"{speed:,.0f}", speed, "") for speed in speeds),
+                    (f"{cost['peak_memory'] / 2**30:.2f} GiB", cost["peak_memory"], ""),
+                    cost["device"],
+                ]
+            )
+        head = ("", "parameters", "of a decoder", "training step", *(f"images/s, {size} at a time" for size in batches), "memory", "device")
+        return page.table(head, rows)
 
     def _images(self, pictures: Path) -> str:
         html = ""

@@ -1,0 +1,76 @@
+"""Choosing the best checkpoint by a metric: losses stop falling long before images stop becoming better."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from pgen.data.images import read_all, subset
+from pgen.data.source import open_images
+from pgen.engine.drawn import drawn
+from pgen.engine.settings import TrainSettings
+from pgen.errors import UserError
+from pgen.metrics.sets import MINIMUM, Sets
+from pgen.metrics.suite import chosen, evaluate
+from pgen.plugins.contract import DataInfo
+
+if TYPE_CHECKING:
+    from pgen.engine.run import Run
+
+#: Images that are drawn and compared at each checkpoint: enough to rank them, and soon done.
+N = 1000
+
+
+def check_best_by(settings: TrainSettings, model: type, info: DataInfo) -> None:
+    """UserError where ``--best-by`` cannot be asked of a model of this class that learns from data like ``info``."""
+    if settings.best_by is None:
+        return
+    option = f"--best-by {settings.best_by}"
+    chosen([settings.best_by])
+    if not callable(getattr(model, "sample", None)):
+        raise UserError(f"{option}: this model generates nothing that could be compared; leave it out.")
+    if settings.held_out is None:
+        raise UserError(f"{option} compares samples with held-out images; name them with --held-out.")
+    images = open_images(settings.held_out, data_root=settings.data_root)
+    if len(images) < MINIMUM or (info.kind == "images" and images.shape != info.shape):
+        found = f"{len(images)} images of {images.shape}"
+        raise UserError(f"{option}: {settings.held_out} holds {found}, wanted at least {MINIMUM} of the shape of the samples; give others.")
+
+
+class BestBy:
+    """Asks ``--best-by METRIC`` of samples and held-out images."""
+
+    def __init__(self, run: Run) -> None:
+        settings = run.settings
+        assert settings.best_by is not None and settings.held_out is not None
+        self.run, self.metric, self.to_images = run, chosen([settings.best_by]), run.to_images()
+        images = open_images(settings.held_out, data_root=settings.data_root)
+        some = np.random.default_rng(settings.seed).choice(len(images), min(N, len(images)), replace=False)
+        self.held_out = read_all(subset(images, np.sort(some)))
+
+    def ask(self, model: nn.Module) -> float:
+        """The metric's first measure, of as many samples of ``model`` as there are held-out images; the smaller the better. Infinite for
+        samples that cannot be compared, as blank ones."""
+        run = self.run
+
+        def draw(n: int, noise: torch.Generator) -> torch.Tensor:
+            return self.to_images(run.draw(model, n, noise))
+
+        seed, unit = run.settings.seed, self.to_images.unit
+        parts = drawn(draw, len(self.held_out), seed, run.device, unit, lambda done, total: None)
+        images = np.concatenate([part.images for part in parts])
+        try:
+            # Held-out images in place of training images too: a floor is of no use for a ranking.
+            # Zero suppression is that of the training, as in the samples.
+            threshold = float(self.to_images.transform.threshold)
+            sets = Sets(images, self.held_out, self.held_out, threshold=threshold, unit=unit, seed=seed, device=run.device)
+            (finding,) = evaluate("", {}, sets, self.metric, strict=True).findings.values()
+        except UserError as error:
+            run.reporter.message(f"--best-by {run.settings.best_by}: {error}")
+            return math.inf
+        first = finding.measures[0]
+        return first.value if first.better == "low" else -first.value

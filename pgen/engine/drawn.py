@@ -1,0 +1,28 @@
+"""Samples in batches, which follow from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pgen.data.images import ArrayImages
+from pgen.engine.seeds import generator
+
+#: How many images, and their randomness, to images in charge units.
+Draw = Callable[[int, torch.Generator], Tensor]
+
+
+def drawn(
+    draw: Draw, n: int, seed: int, device: torch.device, unit: str, tick: Callable[[int, int], None], batch_size: int = 256
+) -> Iterator[ArrayImages]:
+    """``n`` images in charge units, batch by batch, which follow from ``seed`` and the size of a batch. ``tick(done, total)`` is called
+    after each."""
+    for number, start in enumerate(range(0, n, batch_size)):
+        size = min(batch_size, n - start)
+        with torch.no_grad():
+            images = draw(size, generator(seed, "sample", number, device)).cpu().numpy()
+        yield ArrayImages(images, name="samples", ids=np.arange(start, start + size), unit=unit)
+        tick(start + size, n)
