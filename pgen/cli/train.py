@@ -132,12 +132,10 @@ def _train(plugin: registry.Plugin, given: dict[str, Any], resume: Path | None, 
         run = Run.create(name, settings, model_options, reporter) if resume is None else Run.resume(resume, settings, reporter)
         run.hooks().train(run=run)
     path = run.folder.path
-    console.print(
-        f"Run: {path}\nNext: pgen deploy {path}, or pgen evaluate losses {path}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    following = f"pgen deploy {path}, or pgen evaluate losses {path}"
+    if callable(getattr(plugin.model_class(), "sample", None)):
+        following = f"pgen sample {path} -n 1000 --out samples.h5, or pgen evaluate all --generated {path} --train ... --held-out ..."
+    console.print(f"Run: {path}\nNext: {following}", markup=False, highlight=False, soft_wrap=True)
     if run.stopped_by is not None:
         raise typer.Exit(128 + run.stopped_by)
 

@@ -177,14 +177,14 @@ class TrainingLoop:
     @torch.no_grad()
     def _held_out(self) -> dict[str, float]:
         held_out = self.run.held_out
-        if self.best_by:
-            self.model.eval()
+        if held_out is None and self.best_by is None:
+            return {}
+        self.model.eval()
+        if self.best_by is not None:
             value = self.best_by.ask(self.model)
             self.model.train()
             return {f"held_out_{self.settings.best_by}": value}
-        if held_out is None:
-            return {}
-        self.model.eval()
+        assert held_out is not None
         sums: dict[str, float] = {}
         for start in range(0, len(held_out), 256):
             indices = range(start, min(start + 256, len(held_out)))

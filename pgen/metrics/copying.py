@@ -7,11 +7,12 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from pgen.metrics.finding import Finding, Measure
+from pgen.metrics.finding import Finding, Histogram, Measure, Rows
 from pgen.metrics.hamming import hamming
 from pgen.metrics.sets import Sets
 
 PAIRS = 16
+BINS = 40
 
 
 def memorisation(sets: Sets) -> Finding:
@@ -22,7 +23,13 @@ def memorisation(sets: Sets) -> Finding:
     )
     (at,) = result.thresholds
     measures: list[Measure] = []
+    histograms: list[Histogram] = []
     for name, found in at.distances.items():
+        near = Rows(*(found.nearest[f"{key}_to_train"].values for key in Rows._fields))
+        top = max(each.max() for each in near)
+        edges = np.linspace(0, 1, BINS + 1) if name == "jaccard" else -0.5 + np.arange(BINS + 1) * max(1, np.ceil((top + 1) / BINS))
+        counts = Rows(*(np.histogram(each, edges)[0] for each in near))
+        histograms.append(Histogram(f"nearest in train, {name.capitalize()}", "pixels" if name == "hamming" else "", edges, counts))
         memory, n = found.memorisation, result.compared
         measures.append(_share(f"copy rate, {name.capitalize()}", memory.copy_rate, memory.null_rate, n, "low"))
         measures.append(_share(f"authenticity, {name.capitalize()}", found.authenticity, found.authenticity_null, n, "high"))
@@ -40,7 +47,7 @@ def memorisation(sets: Sets) -> Finding:
     warnings = [at.verdict] if at.copying else []
     pairs = tuple((pair.generated, pair.train, f"Jaccard {pair.jaccard:.2f}, Hamming {pair.hamming}") for pair in at.pairs)
     settings = {"threshold": sets.threshold, "sizes": result.sizes}
-    return Finding("memorisation", tuple(measures), settings, details, tuple(warnings), pairs=pairs)
+    return Finding("memorisation", tuple(measures), settings, details, tuple(warnings), tuple(histograms), pairs=pairs)
 
 
 def _share(name: str, value: float, floor: float, n: int, better: Literal["low", "high"]) -> Measure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from pgen.data.images import FloatArray
 
 DISTANCES = ("hamming", "jaccard")
-_SPARSE = 0.05  # share of lit pixels under which a sparse product on a CPU beats a dense one (20 times at 1 %)
+_SPARSE = 0.05  # share of lit pixels under which a CPU goes by lit pixels
 _BLOCK = (1024, 4096)  # queries x references: four float32 blocks of this size are 64 MiB
 
 
@@ -64,17 +65,17 @@ def nearest(queries: BinaryImages, reference: BinaryImages, *, own: npt.NDArray[
     Args:
         own: (N,) for leave-one-out, the place of each query in ``reference``, which is not a neighbour of itself.
     """
-    rows, columns = _BLOCK
     device = queries.bits.device
+    if device.type == "cpu" and max(_occupancy(queries), _occupancy(reference)) < _SPARSE:
+        return _by_lit_pixels(queries, reference, own)
+    rows, columns = _BLOCK
     best = {name: torch.full((len(queries),), torch.inf, device=device) for name in DISTANCES}
     index = {name: torch.zeros(len(queries), dtype=torch.long, device=device) for name in DISTANCES}
-    sparse = device.type == "cpu" and max(_occupancy(queries), _occupancy(reference)) < _SPARSE
-    left_factor, right_factor = (_csr(images) if sparse else images.bits for images in (queries, reference))
     for left in range(0, len(reference), columns):
         right = min(left + columns, len(reference))
         for top in range(0, len(queries), rows):
             bottom = min(top + rows, len(queries))
-            both = _inner(left_factor[top:bottom], right_factor[left:right])
+            both = queries.bits[top:bottom].float() @ reference.bits[left:right].float().T  # exact up to 2^24 pixels, TF32 or not
             total = _lit(queries, top, bottom)[:, None] + _lit(reference, left, right)
             block = {"hamming": total - 2 * both, "jaccard": 1 - both / (total - both).clamp_(min=1)}
             for name, distance in block.items():
@@ -100,12 +101,24 @@ def _occupancy(images: BinaryImages) -> float:
     return float(images.lit.mean()) / images.bits.shape[1]
 
 
-def _csr(images: BinaryImages) -> scipy.sparse.csr_array:
-    return scipy.sparse.csr_array(images.bits.numpy(), dtype=np.float32)
+def _by_lit_pixels(queries: BinaryImages, reference: BinaryImages, own: npt.NDArray[np.int64] | None) -> Neighbours:
+    from pgen.metrics import inverted
 
+    asked, held = (scipy.sparse.csr_array(images.bits.numpy()) for images in (queries, reference))
+    by_pixel = held.tocsc()
+    starts, heads = asked.indptr.astype(np.int64), by_pixel.indptr.astype(np.int64)
+    pixels, images = asked.indices.astype(np.int32), by_pixel.indices.astype(np.int32)
+    excluded = np.full(len(queries), -1) if own is None else own
+    distance, index = np.empty((2, len(queries)), np.float32), np.empty((2, len(queries)), np.int64)
 
-def _inner(a: torch.Tensor | scipy.sparse.csr_array, b: torch.Tensor | scipy.sparse.csr_array) -> torch.Tensor:
-    """The lit pixels that each row of ``a`` shares with each row of ``b``; float32 counts exactly up to 2^24 pixels, TF32 or not."""
-    if isinstance(a, torch.Tensor):
-        return a.float() @ b.float().T
-    return torch.from_numpy((a @ b.T).toarray())
+    def search(first: int, last: int) -> None:
+        inverted.search(starts, pixels, heads, images, reference.lit, excluded, first, last, distance, index)
+
+    search(0, 0)  # Numba compiles it now, and not in several threads at once
+    threads = torch.get_num_threads()
+    bounds = np.linspace(0, len(queries), 8 * threads + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(search, bounds[:-1], bounds[1:]))
+    return Neighbours(
+        {name: distance[k].astype(np.float64) for k, name in enumerate(DISTANCES)}, {name: index[k] for k, name in enumerate(DISTANCES)}
+    )
