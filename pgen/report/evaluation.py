@@ -1,16 +1,13 @@
-"""The report of an evaluation: report.html, results.json and a table of the generated images."""
+"""The report of an evaluation, as a page."""
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pgen.data.images import FloatArray
 from pgen.files import atomic
@@ -22,8 +19,8 @@ from pgen.report import page
 from pgen.report.curves import save_losses
 from pgen.report.distributions import save_distributions, save_trend
 from pgen.report.grid import save_pairs, save_rows
+from pgen.report.results import write_results
 
-FORMAT = "pgen-results-1"
 SHOWN = 10  #: images a row of the gallery
 MARKS = {"as real": "✓", "worse": "✗", "beyond": "!", "unknown": "?"}  # not by colour alone
 WORDS = {"as real": "as real", "worse": "worse than real", "beyond": "beyond real", "unknown": "cannot be said"}
@@ -70,22 +67,8 @@ class Report:
 
     def write(self, out: Path) -> list[Path]:
         """Into the folder ``out``: report.html, results.json, and a CSV file for each generated set. The files written."""
-        written = [out / "results.json", out / "report.html"]
-        results = {
-            "format": FORMAT,
-            **self.about,
-            "warnings": list(self.warnings),
-            "generated": {each.name: each.to_dict() for each in self.evaluations},
-        }
-        with atomic(written[0]) as temporary:
-            temporary.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
-        for number, each in enumerate(self.evaluations):
-            if columns := each.per_image():
-                path = out / ("images.csv" if len(self.evaluations) == 1 else f"images-{number + 1}.csv")
-                with atomic(path) as temporary:
-                    _write_csv(temporary, columns)
-                written.append(path)
-        with atomic(written[1]) as temporary, tempfile.TemporaryDirectory() as pictures:
+        written = [out / "report.html", *write_results(out, self.about, self.warnings, self.evaluations)]
+        with atomic(written[0]) as temporary, tempfile.TemporaryDirectory() as pictures:
             temporary.write_text(self._html(Path(pictures)), encoding="utf-8")
         return written
 
@@ -259,11 +242,3 @@ def _measures_table(each: Evaluation, *, headline: bool | None) -> str:
                     ]
                 )
     return page.table(("measure", "verdict", "value", "floor", "95 % interval", "n", "metric"), rows)
-
-
-def _write_csv(path: Path, columns: Mapping[str, Any]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(["image", *columns])
-        for number, row in enumerate(zip(*columns.values(), strict=True)):
-            table.writerow([number, *("" if isinstance(v, np.floating) and np.isnan(v) else f"{v:.6g}" for v in row)])

@@ -157,7 +157,7 @@ def test_a_held_out_loss_that_is_no_number_is_not_the_best_for_ever() -> None:
 
     from pgen.engine.loop import TrainingLoop
 
-    loop = SimpleNamespace(spec=SimpleNamespace(best="loss"), best=None, step=1)
+    loop = SimpleNamespace(spec=SimpleNamespace(best="loss"), settings=SimpleNamespace(best_by=None), best=None, step=1)
     judged = [TrainingLoop._judge(loop, {"held_out_loss": value}) for value in (float("nan"), 2.0, float("nan"), 3.0, 1.0)]
     assert judged == [True, True, False, False, True]
 
