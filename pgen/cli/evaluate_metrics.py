@@ -87,6 +87,8 @@ def _show(evaluation: Evaluation) -> None:
     if evaluation.findings:
         console.print(table)
     for finding in evaluation.findings.values():
+        for note in finding.notes:
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
         for warning in finding.warnings:
             _warn(warning)
     for why in dict.fromkeys(evaluation.skipped.values()):

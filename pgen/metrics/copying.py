@@ -34,7 +34,6 @@ def memorisation(sets: Sets) -> Finding:
         measures.append(_share(f"copy rate, {name.capitalize()}", memory.copy_rate, memory.null_rate, n, "low"))
         measures.append(_share(f"authenticity, {name.capitalize()}", found.authenticity, found.authenticity_null, n, "high"))
     details = {
-        "verdict": at.verdict,
         "copying": at.copying,
         "duplicates": at.duplicates,
         "blank rate": at.blank_rate,
@@ -44,10 +43,10 @@ def memorisation(sets: Sets) -> Finding:
         "largest reuse": {name: found.reuse.largest_share for name, found in at.distances.items()},
         "planted copies found": {f"{row.share:g}": row.found for row in at.power},
     }
-    warnings = [at.verdict] if at.copying else []
+    warnings, notes = ((at.verdict,), ()) if at.copying else ((), (at.verdict,))
     pairs = tuple((pair.generated, pair.train, f"Jaccard {pair.jaccard:.2f}, Hamming {pair.hamming}") for pair in at.pairs)
     settings = {"threshold": sets.threshold, "sizes": result.sizes}
-    return Finding("memorisation", tuple(measures), settings, details, tuple(warnings), tuple(histograms), pairs=pairs)
+    return Finding("memorisation", tuple(measures), settings, details, warnings, notes, tuple(histograms), pairs=pairs)
 
 
 def _share(name: str, value: float, floor: float, n: int, better: Literal["low", "high"]) -> Measure:

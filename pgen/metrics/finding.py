@@ -86,7 +86,7 @@ class Finding:
         measures: its numbers.
         settings: what they depend on, as plain values.
         details: more of it, as plain values.
-        warnings: sentences to show before anything else.
+        warnings: sentences to show before anything else. notes: sentences to show beside the numbers.
         histograms: for the report.
         per_image: (N,) a column each of the table of generated images.
         pairs: (generated, train) indices of images that should be looked at side by side, and a caption for each.
@@ -97,14 +97,16 @@ class Finding:
     settings: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     histograms: tuple[Histogram, ...] = ()
     per_image: Mapping[str, npt.NDArray] = field(default_factory=dict)
     pairs: tuple[tuple[int, int, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As results.json keeps it."""
-        measures = [measure.to_dict() for measure in self.measures]
-        return {"measures": measures, "settings": dict(self.settings), "details": dict(self.details), "warnings": list(self.warnings)}
+        plain = {key: dict(getattr(self, key)) for key in ("settings", "details")}
+        told = {key: list(getattr(self, key)) for key in ("warnings", "notes")}
+        return {"measures": [measure.to_dict() for measure in self.measures], **plain, **told}
 
 
 def draw(rows: Rows, rng: np.random.Generator, limit: int | None = None) -> Rows:

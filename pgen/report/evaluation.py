@@ -120,6 +120,7 @@ class Report:
                 html += "".join(page.paragraph(warning, "warning") for warning in finding.warnings)
             if each.findings:
                 html += _measures_table(each, headline=True)
+                html += "".join(page.paragraph(note) for finding in each.findings.values() for note in finding.notes)
                 html += page.folded("All measures", _measures_table(each, headline=None))
             if each.skipped:
                 # What one sentence says of several metrics is said once.
