@@ -1,9 +1,10 @@
 """The built-in models on the same real tiles, and what pgen evaluate says of them: gan, ewm on latent codes, ewm on pixels.
 
-    python benchmarks/compare_models.py --train train.h5 --held-out held_out.h5
+    python benchmarks/compare_models.py --train train.h5 --held-out held_out.h5 [--folder FOLDER]
 
 trains them by the command line, evaluates them together, and writes results/compare_models.json (commands, times, every measure) and
-../docs/compare_models.png (distributions) and ../docs/compare_models_images.png (generated images).
+../docs/compare_models.png (distributions) and ../docs/compare_models_images.png (generated images). What FOLDER holds of an earlier call is
+not done again.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ COMMANDS = {
         "deploy runs/ae",
         "train ewm --targets runs/ae/deploy/codes.pt --name ewm-codes",
     ],
-    "ewm-pixels": ["train ewm --targets train.h5 --threshold 2 --scale sqrt --name ewm-pixels"],
+    "ewm-pixels": ["train ewm --targets train.h5 --threshold 2 --scale sqrt --num-epochs 10 --name ewm-pixels"],
 }
 
 
@@ -42,18 +43,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True)
+    parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
-    seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = given.folder or Path(name)
+        folder.mkdir(exist_ok=True)
+        kept = folder / "seconds.json"
+        seconds: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
         for link, target in (("train.h5", given.train), ("held_out.h5", given.held_out)):
-            (folder / link).symlink_to(target.resolve())
+            if not (folder / link).exists():
+                (folder / link).symlink_to(target.resolve())
 
         def run(command: str) -> None:
+            line = f"pgen {command}"
+            if line in seconds:
+                return
             began = time.monotonic()
-            subprocess.run([sys.executable, "-m", "pgen", *command.split()], check=True, cwd=folder)
-            seconds[f"pgen {command}"] = round(time.monotonic() - began, 1)
-            print(command, seconds[f"pgen {command}"], flush=True)
+            subprocess.run([sys.executable, "-m", *line.split()], check=True, cwd=folder)
+            seconds[line] = round(time.monotonic() - began, 1)
+            kept.write_text(json.dumps(seconds))
+            print(line, seconds[line], flush=True)
 
         for commands in COMMANDS.values():
             for command in commands:
