@@ -121,7 +121,16 @@ def _edges(rows: Rows) -> Floats:
     """Bins between the 0.1 % quantiles of real images; what lies beyond is in the outermost, which have no end."""
     real = _known(np.concatenate([rows.train, rows.held_out]))
     low, high = np.quantile(real, [0.001, 0.999]) if len(real) else (0.0, 1.0)
-    return np.linspace(low, high if high > low else low + 1, BINS + 1)
+    return _bins(real, float(low), float(high), BINS)
+
+
+def _bins(values: npt.NDArray, low: float, high: float, most: int) -> Floats:
+    """Equal bins from ``low`` to ``high``, ``most`` at most; of values that are whole numbers as many in each."""
+    span = high - low if high > low else 1.0
+    if not np.array_equal(values, np.rint(values)):
+        return low + span / most * np.arange(most + 1)
+    first, width = np.floor(low), np.ceil((np.ceil(span) + 1) / most)
+    return float(first) - 0.5 + float(width) * np.arange(int(np.ceil((high - first + 1) / width)) + 1)
 
 
 def _counts(values: Floats, edges: Floats) -> npt.NDArray:
@@ -132,16 +141,13 @@ def _spectrum(sets: Sets, channel: int) -> tuple[Rows, Floats]:
     """(N, B) how many lit pixels of each image have a charge in each bin, of one channel."""
     lit = sets.held_out[:, channel][sets.held_out[:, channel] > sets.threshold]
     top = float(np.quantile(lit, 0.999)) if lit.size else sets.threshold + 1
-    width = (max(top, sets.threshold + 1) - sets.threshold) / SPECTRUM_BINS
-    if np.array_equal(lit, np.rint(lit)):  # as many whole numbers in each bin
-        width = np.ceil(width)
-    start = np.floor(sets.threshold) + 0.5 if width == np.rint(width) else sets.threshold
-    edges = np.asarray(start + width * np.arange(SPECTRUM_BINS + 1), np.float64)
+    edges = _bins(lit, float(lit.min()) if lit.size else sets.threshold, top, SPECTRUM_BINS)
+    bins = len(edges) - 1
 
     def counts(images: npt.NDArray) -> npt.NDArray:
         image, row, column = np.nonzero(images[:, channel] > sets.threshold)
-        place = np.clip(np.searchsorted(edges, images[image, channel, row, column]) - 1, 0, SPECTRUM_BINS - 1)
-        return np.bincount(image * SPECTRUM_BINS + place, minlength=len(images) * SPECTRUM_BINS).reshape(len(images), SPECTRUM_BINS)
+        place = np.clip(np.searchsorted(edges, images[image, channel, row, column]) - 1, 0, bins - 1)
+        return np.bincount(image * bins + place, minlength=len(images) * bins).reshape(len(images), bins)
 
     return sets.rows(counts), edges
 
