@@ -128,9 +128,10 @@ def _bins(values: npt.NDArray, low: float, high: float, most: int) -> Floats:
     """Equal bins from ``low`` to ``high``, ``most`` at most; of values that are whole numbers as many in each."""
     span = high - low if high > low else 1.0
     if not np.array_equal(values, np.rint(values)):
-        return low + span / most * np.arange(most + 1)
-    first, width = np.floor(low), np.ceil((np.ceil(span) + 1) / most)
-    return float(first) - 0.5 + float(width) * np.arange(int(np.ceil((high - first + 1) / width)) + 1)
+        return np.linspace(low, low + span, most + 1)
+    first = np.floor(low)
+    width = np.ceil((np.ceil(span) + 1) / most)
+    return np.asarray(first - 0.5 + width * np.arange(np.ceil((high - first + 1) / width) + 1), np.float64)
 
 
 def _counts(values: Floats, edges: Floats) -> npt.NDArray:
