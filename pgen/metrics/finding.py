@@ -157,5 +157,6 @@ def resampled(n: int, rng: np.random.Generator, halves: bool) -> npt.NDArray[np.
 def interval_of(value: float, above: npt.NDArray[np.float64], lowest: float = 0.0, highest: float = np.inf) -> tuple[float, float]:
     """The interval of a Measure. above: value - floor of resampled sets, whose spread counts alone: such sets are further apart than the
     sets are, by about as much on either side. lowest, highest: what no value can be beyond."""
-    width = WIDTH * float(np.std(above))
+    known = above[np.isfinite(above)]  # a resampled set may hold none of the images that a distance is of
+    width = WIDTH * float(np.std(known)) if len(known) > len(above) / 2 else np.nan
     return max(lowest, float(value) - width), min(highest, float(value) + width)
