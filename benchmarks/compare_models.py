@@ -28,7 +28,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 THRESHOLD = 10
 COMMANDS = {
     "gan": [
-        "train gan --data train.h5 --threshold 2 --scale sqrt --p 0 --d-lr 0.0005 --g-lr 0.0001 --num-epochs 30 --checkpoint 275 --held-out held_out.h5 --best-by physics --name gan"
+        "train gan --data train.h5 --threshold 2 --scale sqrt --p 0 --d-lr 0.0005 --g-lr 0.0001 --num-epochs 30 --checkpoint 275 "
+        "--held-out held_out.h5 --best-by physics --name gan"
     ],
     "ewm-codes": [
         "train ae --data train.h5 --held-out held_out.h5 --threshold 2 --name ae",
