@@ -24,7 +24,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Candidate:
-    """One generated set: what it is called, where it comes from (plain values), and its images, made when asked for.
+    """One generated set: what it is called, where it comes from (plain values), and its images, of a run made when asked for.
 
     step: of the checkpoint, of a run. cost: measures what it costs, of a run.
     """
@@ -55,8 +55,8 @@ def candidates(
     names: set[str] = set()
     for source in sources:
         if not (Path(source) / "config.json").is_file():
-            images = partial(open_images, source, data_root=data_root)
-            yield Candidate(_free(_short(source), names), {"source": source}, images)
+            opened = open_images(source, data_root=data_root)
+            yield Candidate(_free(_short(source), names), {"source": source}, partial(_given, opened))
             continue
         run = Run.open(source, device=device)
         wanted = [str(step) for step in checkpoints.steps(run.folder)] if checkpoint == ALL else [checkpoint]
@@ -91,6 +91,10 @@ def _of_run(
         "trained on": config["data"]["fingerprint"],
     }
     return Candidate(name, about, images, run.folder.path, step, partial(cost_of, run, model, to_images))
+
+
+def _given(images: ImageSet) -> ImageSet:
+    return images
 
 
 def _short(source: str) -> str:

@@ -17,7 +17,7 @@ import torch
 import pgen
 from pgen.data.images import FloatArray, ImageSet, read_all
 from pgen.data.source import open_images
-from pgen.engine.candidates import ALL, Candidate, candidates
+from pgen.engine.candidates import Candidate, candidates
 from pgen.engine.folder import RunFolder
 from pgen.errors import UserError
 from pgen.metrics.sets import Features, Sets
@@ -75,17 +75,26 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
         "threshold": request.threshold,
         "sets": {name: {"source": images.name, **_facts(images)} for name, images in real.items()},
     }
-    every = candidates(
-        request.generated,
-        n=request.n,
-        seed=request.seed,
-        device=device,
-        checkpoint=request.checkpoint,
-        decoder=request.decoder,
-        data_root=request.data_root,
-        progress=lambda done, total: progress("sampling", done, total),
+    # All of them before any work: what is wrong with the last is told before the first has been judged.
+    every = list(
+        candidates(
+            request.generated,
+            n=request.n,
+            seed=request.seed,
+            device=device,
+            checkpoint=request.checkpoint,
+            decoder=request.decoder,
+            data_root=request.data_root,
+            progress=lambda done, total: progress("sampling", done, total),
+        )
     )
-    several = len(request.generated) > 1 or request.checkpoint == ALL
+    for candidate in every:
+        if candidate.run is None:
+            _fitting(candidate.images(), real["train"], f"--generated {candidate.about['source']}", "the training images")
+    of_runs = {"--checkpoint": request.checkpoint if request.checkpoint != "best" else None, "--decoder": request.decoder}
+    if all(candidate.run is None for candidate in every) and (idle := [f"{key} {value}" for key, value in of_runs.items() if value]):
+        raise UserError(f"{', '.join(idle)}: of no effect where no run is evaluated; leave it out, or name a run by --generated.")
+    several = len(every) > 1
     evaluations: list[Evaluation] = []
     galleries: list[Gallery | None] = []
     warnings: list[str] = []

@@ -87,7 +87,7 @@ def test_own_features(pgen, sets: Path) -> None:
     assert results["generated"]["generated"]["metrics"]["kpd"]["settings"]["features"] == 32
 
 
-def test_bad_input_is_refused(refuses, pgen, sets: Path) -> None:
+def test_bad_input_is_refused(refuses, pgen, sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = open_images(str(sets / "generated.h5"))
     pixels = read_all(images)
     write_images(sets / "small.h5", ArrayImages(pixels[:, :, :16]))
@@ -109,6 +109,12 @@ def test_bad_input_is_refused(refuses, pgen, sets: Path) -> None:
     ):
         refused(saying, generated=(name,))
     refused("--held-out: found images of (1, 16, 32)", held_out="small.h5")
+    refused("--checkpoint 8, --decoder runs/ae: of no effect where no run is evaluated", checkpoint="8", decoder="runs/ae")
+    # Before the first is judged.
+    monkeypatch.setattr("pgen.engine.evaluate.evaluate", None)
+    refused("none.h5: no such file", generated=("generated.h5", "none.h5"))
+    refused("--generated small.h5: found images of", generated=("generated.h5", "small.h5"))
+    monkeypatch.undo()
     refused("closure needs a label", "closure", generated=("copies.h5",))
     refused("There is no metric called 'fdp', wanted one of physics, fpd", "fdp")
     for features in ("none:x", "json:none", "json"):
