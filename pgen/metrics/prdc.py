@@ -40,7 +40,9 @@ def prdc(sets: Sets) -> Finding:
         g, t, h = resampled(n, rng, halves=True)
         above[i] = _means(held_out[h], generated[g], sets.device) - _means(held_out[h], train[t], sets.device)
     measures = tuple(
-        Measure(name, float(found[k]), float(floor[k]), interval_of(found[k], above[:, k]), n, "high")
+        Measure(
+            name, float(found[k]), float(floor[k]), interval_of(found[k], above[:, k], 0.0, np.inf if name == "density" else 1.0), n, "high"
+        )
         for k, name in enumerate(Prdc._fields)
     )
     return Finding("prdc", measures, {"nearest": NEAREST, "limit": LIMIT, "features": train.shape[1]})
