@@ -14,7 +14,7 @@ from jetnet import evaluation
 
 import record
 from pgen.metrics.frechet import extrapolated, frechet, mmd
-from pgen.metrics.quantities import features_of
+from pgen.metrics.quantities import features_of, quantities
 
 N = 50_000
 #: Sizes of samples for KPD: jetnet's median over batches.
@@ -37,7 +37,7 @@ def simulated() -> tuple[np.ndarray, np.ndarray]:
     from pgen.data import read_all
     from pgen.data.simulate import simulate
 
-    sets = [features_of(read_all(simulate(20_000, size=32, seed=seed)), 10) for seed in (1, 2)]
+    sets = [features_of(quantities(read_all(simulate(20_000, size=32, seed=seed)), 10)) for seed in (1, 2)]
     sets[1][:, [0, 2, 3, 11]] *= 1.03
     mean, spread = np.nanmean(sets[0], 0), np.nanstd(sets[0], 0)
     a, b = (np.nan_to_num((each - mean) / spread) for each in sets)

@@ -6,12 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import nn
 
 from pgen.data.images import read_all, subset
 from pgen.data.source import open_images
-from pgen.engine.drawn import drawn
+from pgen.engine.drawn import drawn, images_of
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError
 from pgen.metrics.sets import MINIMUM, Sets
@@ -56,12 +55,8 @@ class BestBy:
         """The metric's first measure, of as many samples of ``model`` as there are held-out images; the smaller the better. Infinite for
         samples that cannot be compared, as blank ones."""
         run = self.run
-
-        def draw(n: int, noise: torch.Generator) -> torch.Tensor:
-            return self.to_images(run.draw(model, n, noise))
-
         seed, unit = run.settings.seed, self.to_images.unit
-        parts = drawn(draw, len(self.held_out), seed, run.device, unit, lambda done, total: None)
+        parts = drawn(images_of(run, model, self.to_images), len(self.held_out), seed, run.device, unit, lambda done, total: None)
         images = np.concatenate([part.images for part in parts])
         try:
             # Held-out images in place of training images too: a floor is of no use for a ranking.

@@ -15,7 +15,7 @@ from pgen.data.images import ArrayImages, ImageSet
 from pgen.data.source import open_images
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine.cost import Cost, cost_of
-from pgen.engine.drawn import drawn
+from pgen.engine.drawn import drawn, images_of
 from pgen.engine.run import Run
 from pgen.errors import UserError
 
@@ -74,10 +74,7 @@ def _of_run(
     to_images = run.to_images(decoder)
 
     def images() -> ImageSet:
-        def draw(size: int, noise: torch.Generator) -> torch.Tensor:
-            return to_images(run.draw(model, size, noise))
-
-        parts = [part.images for part in drawn(draw, n, seed, run.device, to_images.unit, progress)]
+        parts = [part.images for part in drawn(images_of(run, model, to_images), n, seed, run.device, to_images.unit, progress)]
         return ArrayImages(np.concatenate(parts), name=name, unit=to_images.unit)
 
     config = run.folder.read_config()

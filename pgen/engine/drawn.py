@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pgen.data.images import ArrayImages
 from pgen.engine.seeds import generator
 
+if TYPE_CHECKING:
+    from pgen.engine.images import ToImages
+    from pgen.engine.run import Run
+
 #: How many images, and their randomness, to images in charge units.
 Draw = Callable[[int, torch.Generator], Tensor]
+
+
+def images_of(run: Run, model: nn.Module, to_images: ToImages) -> Draw:
+    """What the trained model of a run draws, in charge units."""
+    return lambda n, noise: to_images(run.draw(model, n, noise))
 
 
 def drawn(

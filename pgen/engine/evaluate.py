@@ -15,7 +15,7 @@ import scipy
 import torch
 
 import pgen
-from pgen.data.images import FloatArray, ImageSet, read_all
+from pgen.data.images import ArrayImages, FloatArray, ImageSet, read_all
 from pgen.data.source import open_images
 from pgen.engine.candidates import Candidate, candidates
 from pgen.engine.folder import RunFolder
@@ -73,7 +73,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
         "device": str(device),
         "seed": request.seed,
         "threshold": request.threshold,
-        "sets": {name: {"source": images.name, **_facts(images)} for name, images in real.items()},
+        "sets": {name: {"source": images.name, **_facts(images, pixels[name])} for name, images in real.items()},
     }
     # All of them before any work: what is wrong with the last is told before the first has been judged.
     every = list(
@@ -103,12 +103,24 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
     for candidate in every:
         images = candidate.images()
         _fitting(images, real["train"], f"--generated {candidate.about['source']}", "the training images")
-        facts = {**candidate.about, **_facts(images)}
+        generated = read_all(images)
+        facts = {**candidate.about, **_facts(images, generated)}
         if candidate.cost is not None and not request.metrics:
             facts["cost"] = candidate.cost().to_dict()
         steps.append(candidate.step)
         try:
-            sets = _sets(request, images, real, pixels, device, extractor)
+            labels = {"generated": images.labels, "train": real["train"].labels, "held_out": real["held-out"].labels}
+            sets = Sets(
+                generated,
+                pixels["train"],
+                pixels["held-out"],
+                threshold=request.threshold,
+                unit=real["train"].unit,
+                labels=labels,
+                seed=request.seed,
+                device=device,
+                extractor=extractor,
+            )
         except UserError as error:
             if not several:
                 raise
@@ -123,30 +135,10 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
     return Report(about, warnings, real["train"].unit, pixels["held-out"][:SHOWN], evaluations, galleries, losses, steps)
 
 
-def _sets(
-    request: EvaluateRequest,
-    generated: ImageSet,
-    real: dict[str, ImageSet],
-    pixels: dict[str, FloatArray],
-    device: torch.device,
-    extractor: Features | None,
-) -> Sets:
-    labels = {"generated": generated.labels, "train": real["train"].labels, "held_out": real["held-out"].labels}
-    return Sets(
-        read_all(generated),
-        pixels["train"],
-        pixels["held-out"],
-        threshold=request.threshold,
-        unit=real["train"].unit,
-        labels=labels,
-        seed=request.seed,
-        device=device,
-        extractor=extractor,
-    )
-
-
-def _facts(images: ImageSet) -> dict[str, Any]:
-    return {"images": len(images), "shape": list(images.shape), "unit": images.unit, "fingerprint": images.fingerprint}
+def _facts(images: ImageSet, pixels: FloatArray) -> dict[str, Any]:
+    """pixels: those of ``images``, so that they are not read again for their fingerprint."""
+    fingerprint = ArrayImages(pixels).fingerprint
+    return {"images": len(images), "shape": list(images.shape), "unit": images.unit, "fingerprint": fingerprint}
 
 
 def _fitting(images: ImageSet, others: ImageSet, option: str, what: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pgen.data.images import ArrayImages
 from pgen.data.write import write_images
-from pgen.engine.drawn import Draw, drawn
+from pgen.engine.drawn import Draw, drawn, images_of
 from pgen.engine.program import load_program
 from pgen.engine.reporter import Reporter
 from pgen.engine.requests import SampleRequest
@@ -29,11 +29,7 @@ def sample_run(run: Run, request: SampleRequest) -> Path:
     """Sample from a trained run."""
     model = run.load_model(request.checkpoint)
     to_images = run.to_images(request.decoder)
-
-    def draw(n: int, noise: torch.Generator) -> Tensor:
-        return to_images(run.draw(model, n, noise))
-
-    return _write(draw, request, run.device, to_images.unit, run.reporter)
+    return _write(images_of(run, model, to_images), request, run.device, to_images.unit, run.reporter)
 
 
 def sample_program(path: Path, request: SampleRequest, device: torch.device, reporter: Reporter) -> Path:

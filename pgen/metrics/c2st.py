@@ -16,7 +16,7 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pgen.metrics.finding import ROUNDS, Finding, Measure, Rows, draw, interval_of
+from pgen.metrics.finding import Finding, Ints, Measure, Rows, bootstrap, draw, interval_of
 from pgen.metrics.sets import Sets
 
 Floats = npt.NDArray[np.float64]
@@ -65,10 +65,11 @@ def _two_tests(name: str, classifier: Classifier, rows: Rows, rng: np.random.Gen
     fold = rng.permutation(np.arange(n) % FOLDS)
     scores = {key: _out_of_fold(classifier, getattr(rows, key), rows.held_out, fold) for key in ("generated", "train")}
     value, floor = (auc(*scores[key]) for key in ("generated", "train"))
-    above = np.empty(ROUNDS)
-    for i in range(ROUNDS):
-        g, t, h = rng.integers(n, size=(3, n))
-        above[i] = auc(scores["generated"][0][g], scores["generated"][1][h]) - auc(scores["train"][0][t], scores["train"][1][h])
+
+    def difference(g: Ints, t: Ints, h: Ints) -> float:
+        return auc(scores["generated"][0][g], scores["generated"][1][h]) - auc(scores["train"][0][t], scores["train"][1][h])
+
+    above = bootstrap(difference, n, rng)
     # Were the labels of judged images exchanged at random, how often would the area be as large?
     ranks = stats.rankdata(np.concatenate(scores["generated"]))
     chance = np.array([rng.permutation(ranks)[:n].sum() for _ in range(PERMUTATIONS)])

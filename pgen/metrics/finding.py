@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -17,6 +17,7 @@ WIDTH = 1.96  #: standard deviations of the bootstrap on either side of a value 
 
 #: From rows of a value for each image, of two sets, to how far the sets are apart.
 Distance = Callable[[npt.NDArray, npt.NDArray], float]
+Ints = npt.NDArray[np.int64]
 
 
 class Rows(NamedTuple):
@@ -140,18 +141,25 @@ def measure(
     generated, train, held_out = draw(rows, rng, limit)
     n = len(generated)
     value, floor = distance(generated, held_out), distance(train, held_out)
-    above = np.empty(rounds)
-    for i in range(rounds):
-        g, t, h = resampled(n, rng, halves)
-        above[i] = distance(generated[g], held_out[h]) - distance(train[t], held_out[h])
-    return Measure(name, float(value), float(floor), interval_of(value, above, lowest), n, better, headline)
+
+    def above(g: Ints, t: Ints, h: Ints) -> float:
+        return distance(generated[g], held_out[h]) - distance(train[t], held_out[h])
+
+    return Measure(
+        name, float(value), float(floor), interval_of(value, bootstrap(above, n, rng, rounds, halves), lowest), n, better, headline
+    )
 
 
-def resampled(n: int, rng: np.random.Generator, halves: bool) -> npt.NDArray[np.int64]:
-    """(3, m) indices of n images of three sets: of as many with replacement, or of half of them without."""
-    if halves:
-        return np.stack([rng.permutation(n)[: n // 2] for _ in range(3)])
-    return rng.integers(n, size=(3, n))
+def bootstrap(
+    above: Callable[[Ints, Ints, Ints], Any], n: int, rng: np.random.Generator, rounds: int = ROUNDS, halves: bool = False
+) -> npt.NDArray[np.float64]:
+    """(rounds, ...) value - floor of resampled sets: ``above`` of the indices of generated, train and held-out images, n of each, drawn
+    with replacement, or of half of them drawn without."""
+
+    def indices() -> Iterable[Ints]:
+        return [rng.permutation(n)[: n // 2] for _ in range(3)] if halves else rng.integers(n, size=(3, n))
+
+    return np.array([above(*indices()) for _ in range(rounds)])
 
 
 def interval_of(value: float, above: npt.NDArray[np.float64], lowest: float = 0.0, highest: float = np.inf) -> tuple[float, float]:

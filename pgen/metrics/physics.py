@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from pgen.metrics.finding import Distance, Finding, Histogram, Measure, Rows, measure
-from pgen.metrics.quantities import QUANTITIES, Floats, quantities
+from pgen.metrics.quantities import QUANTITIES, Floats
 from pgen.metrics.sets import Sets
 
 BINS = 30  #: of separation power and of the report's histograms
@@ -28,7 +28,7 @@ def physics(sets: Sets) -> Finding:
         measures.extend(measure(f"{name} {kind}", distance, rows, rng, headline=kind == "W1") for kind, distance in distances.items())
         histograms.append(Histogram(name, unit.replace("charge", sets.unit), edges, counts))
 
-    found = sets.rows(lambda images: quantities(images, sets.threshold))
+    found = sets.quantities
     channels = found.train.shape[1]
     for channel in range(channels):
         prefix = f"plane {channel}: " if channels > 1 else ""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pgen.metrics.finding import Finding, Measure, draw, interval_of, resampled
+from pgen.metrics.finding import Finding, Ints, Measure, bootstrap, draw, interval_of
 from pgen.metrics.sets import Sets
 
 Floats = npt.NDArray[np.float64]
@@ -35,10 +35,11 @@ def prdc(sets: Sets) -> Finding:
     generated, train, held_out = draw(sets.features, rng, LIMIT)
     n = len(train)
     found, floor = _means(held_out, generated, sets.device), _means(held_out, train, sets.device)
-    above = np.empty((ROUNDS, len(found)))
-    for i in range(ROUNDS):
-        g, t, h = resampled(n, rng, halves=True)
-        above[i] = _means(held_out[h], generated[g], sets.device) - _means(held_out[h], train[t], sets.device)
+
+    def difference(g: Ints, t: Ints, h: Ints) -> Floats:
+        return _means(held_out[h], generated[g], sets.device) - _means(held_out[h], train[t], sets.device)
+
+    above = bootstrap(difference, n, rng, ROUNDS, halves=True)
     measures = tuple(
         Measure(
             name, float(found[k]), float(floor[k]), interval_of(found[k], above[:, k], 0.0, np.inf if name == "density" else 1.0), n, "high"

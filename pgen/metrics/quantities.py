@@ -79,14 +79,13 @@ def quantities(images: FloatArray, threshold: float = 0.0) -> Floats:
     return np.stack(found, -1).reshape(n, channels, len(QUANTITIES))
 
 
-def features_of(images: FloatArray, threshold: float = 0.0) -> Floats:
-    """(n, D) for classifiers and Frechet distances: the quantities of all channels, the angle by the sine and cosine of its double, since
-    an axis at -90 degrees is one at 90."""
-    found = quantities(images, threshold)
+def features_of(found: Floats) -> Floats:
+    """(n, D) for classifiers and Frechet distances, of quantities (n, C, Q): those of all channels, the angle by the sine and cosine of its
+    double, since an axis at -90 degrees is one at 90."""
     at = list(QUANTITIES).index("track angle")
     twice = np.radians(2 * found[..., at])
     rest = np.delete(found, at, axis=-1)
-    return np.concatenate([rest, np.sin(twice)[..., None], np.cos(twice)[..., None]], -1).reshape(len(images), -1)
+    return np.concatenate([rest, np.sin(twice)[..., None], np.cos(twice)[..., None]], -1).reshape(len(found), -1)
 
 
 def _moments(

@@ -14,6 +14,7 @@ import torch
 from pgen.data.images import FloatArray
 from pgen.errors import UserError
 from pgen.metrics.finding import Rows
+from pgen.metrics.quantities import features_of, quantities
 from pgen.metrics.result import as_images, same_shape
 
 #: Images that a set needs: a bootstrap of fewer says nothing.
@@ -70,13 +71,16 @@ class Sets:
         return Rows(*(np.concatenate([function(part) for part in _chunks(getattr(self, name))]) for name in Rows._fields))
 
     @cached_property
+    def quantities(self) -> Rows:
+        """(N, C, Q) physical quantities of each image, see :mod:`pgen.metrics.quantities`."""
+        return self.rows(lambda images: quantities(images, self.threshold))
+
+    @cached_property
     def features(self) -> Rows:
         """(N, D) features of each image, in standard deviations of the training images' from their mean: by default the physical
         quantities of :mod:`pgen.metrics.quantities`; 0 where one is not defined, as of a blank image."""
         if self.extractor is None:
-            from pgen.metrics.quantities import features_of
-
-            found = self.rows(lambda images: features_of(images, self.threshold))
+            found = Rows(*map(features_of, self.quantities))
         else:
             found = self.rows(lambda images: _checked(self.extractor, images))
         mean, spread = np.nanmean(found.train, 0), np.nanstd(found.train, 0)

@@ -146,7 +146,7 @@ def test_shape_does_not_depend_on_place(down: int, right: int, seed: int) -> Non
     rng = np.random.default_rng(seed)
     image[..., :10, :10] = rng.integers(0, 4, (10, 10)) * (rng.random((10, 10)) < 0.4)
     moved = np.roll(image, (down, right), (2, 3))
-    before, after = features_of(image), features_of(moved)
+    before, after = features_of(quantities(image)), features_of(quantities(moved))
     places = [channel * 14 + list(QUANTITIES).index(name) for channel in range(2) for name in ("centroid row", "centroid column")]
     assert before.shape == (1, 2 * 14)
     shape = np.setdiff1d(np.arange(28), places)
