@@ -11,8 +11,16 @@ if TYPE_CHECKING:
 class UserError(Exception):
     """Bad input, told in one sentence: what was named, what was found, what was wanted, and a way out.
 
-    The command line prints the sentence and leaves with exit code 2; ``--debug`` shows the traceback.
+    The command line prints the sentence and leaves with ``exit_code``; ``--debug`` shows the traceback.
     """
+
+    exit_code = 2
+
+
+class LostRank(UserError):
+    """Another of the processes that train together has ended: no fault of the input, and worth another try."""
+
+    exit_code = 1
 
 
 class ChoiceNeeded(UserError):

@@ -75,4 +75,4 @@ def _fail(sentence: str, error: Exception) -> None:
     if os.environ.get("PGEN_DEBUG"):
         raise error
     errors.print(f"Error: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(2)
+    sys.exit(getattr(error, "exit_code", UserError.exit_code))

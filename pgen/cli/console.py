@@ -72,13 +72,16 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextmanager
-def training_reporter() -> Iterator[Reporter]:
-    """A Reporter for training: epoch, step, losses, rate, ETA and GPU memory in one line."""
+def training_reporter(*, silent: bool = False) -> Iterator[Reporter]:
+    """A Reporter for training: epoch, step, losses, rate, ETA and GPU memory in one line. silent: one that says nothing."""
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
     from pgen.engine.reporter import Reporter
 
+    if silent:
+        yield Reporter()
+        return
     terminal = errors.is_terminal
     columns = (
         TextColumn("{task.description}"),

@@ -14,9 +14,12 @@ from pgen.cli.console import console, training_reporter
 from pgen.errors import UserError, flag
 
 if TYPE_CHECKING:
+    from pgen.engine.settings import TrainSettings
     from pgen.plugins import registry
+    from pgen.plugins.contract import ModelConfig
 
 _OWN = "Run"
+AUTO = "auto"  #: what --resume says in a job script that may be started again
 
 
 class ModelGroup(TyperGroup):
@@ -80,7 +83,7 @@ def model_command(name: str) -> Any:
         )
 
     def command(**values: Any) -> None:
-        special = {key: values.pop(key) for key in ("resume", "config", "dry_run")}
+        special = {key: values.pop(key) for key in own if key in values}
         _train(plugin, {key: value for key, value in values.items() if value is not None}, **special)
 
     run = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for key, p in inspect.signature(_options).parameters.items()]
@@ -94,11 +97,17 @@ def model_command(name: str) -> Any:
 
 
 def _options(
-    resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.", rich_help_panel=_OWN)] = None,
+    resume: Annotated[
+        str | None, typer.Option(help="Go on with this run folder; auto: with that of --name, if there is one.", rich_help_panel=_OWN)
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML or JSON file of options; the command line comes first.", rich_help_panel=_OWN)
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved options and stop.", rich_help_panel=_OWN)] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="See where the time of 20 steps goes.", rich_help_panel=_OWN)] = False,
+    requeue_exit_code: Annotated[
+        int | None, typer.Option(min=1, max=255, help="Exit code after a signal, for a scheduler that requeues.", rich_help_panel=_OWN)
+    ] = None,
 ) -> None:
     """Options of the command itself."""
 
@@ -108,36 +117,72 @@ _options.__annotations__ = inspect.get_annotations(_options, eval_str=True)
 _options.__signature__ = inspect.signature(_options, eval_str=True)  # type: ignore[attr-defined]
 
 
-def _train(plugin: registry.Plugin, given: dict[str, Any], resume: Path | None, config: Path | None, dry_run: bool) -> None:
-    from pgen.cli.options import read_config, validate
-    from pgen.engine.settings import TrainSettings
-    from pgen.plugins.contract import ModelConfig
+def _train(
+    plugin: registry.Plugin,
+    given: dict[str, Any],
+    resume: str | None,
+    config: Path | None,
+    dry_run: bool,
+    profile: bool,
+    requeue_exit_code: int | None,
+) -> None:
+    from pgen.cli.options import read_config
+    from pgen.engine.ranks import joined
 
-    name = plugin.spec.name
     given = {**read_config(config), **given}
-    defaults: dict[str, Any] = dict(plugin.spec.settings)
-    options: dict[str, Any] = {}
-    if resume is not None:
-        defaults, options = _resumed(name, resume, given)
-    settings, model_options = validate([(TrainSettings, defaults), (plugin.config_class(), options)], given)
-    assert isinstance(settings, TrainSettings) and isinstance(model_options, ModelConfig)
     if dry_run:
-        console.print_json(
-            data={"model": name, "settings": settings.model_dump(mode="json"), "config": model_options.model_dump(mode="json")}
-        )
+        _, settings, options = _resolved(plugin, given, resume)
+        values = {"settings": settings.model_dump(mode="json"), "config": options.model_dump(mode="json")}
+        console.print_json(data={"model": plugin.spec.name, **values})
         return
-    from pgen.engine.run import Run
+    with joined() as ranks, training_reporter(silent=ranks.rank > 0) as reporter:
+        # The run that --resume auto finds is not to be one that a faster rank has just begun.
+        with ranks.together():
+            path, settings, options = _resolved(plugin, given, resume)
+        from pgen.engine.run import Run
 
-    with training_reporter() as reporter:
-        run = Run.create(name, settings, model_options, reporter) if resume is None else Run.resume(resume, settings, reporter)
+        if path is None:
+            run = Run.create(plugin.spec.name, settings, options, reporter, ranks)
+        else:
+            run = Run.resume(path, settings, reporter, ranks)
+        run.profile = profile
         run.hooks().train(run=run)
-    path = run.folder.path
+    if ranks.rank == 0:
+        _tell_what_follows(plugin, run.folder.path)
+    if run.stopped_by is not None:
+        raise typer.Exit(requeue_exit_code or 128 + run.stopped_by)
+
+
+def _tell_what_follows(plugin: registry.Plugin, path: Path) -> None:
     following = f"pgen deploy {path}, or pgen evaluate losses {path}"
     if callable(getattr(plugin.model_class(), "sample", None)):
         following = f"pgen sample {path} -n 1000 --out samples.h5, or pgen evaluate all --generated {path} --train ... --held-out ..."
     console.print(f"Run: {path}\nNext: {following}", markup=False, highlight=False, soft_wrap=True)
-    if run.stopped_by is not None:
-        raise typer.Exit(128 + run.stopped_by)
+
+
+def _resolved(plugin: registry.Plugin, given: dict[str, Any], resume: str | None) -> tuple[Path | None, TrainSettings, ModelConfig]:
+    """The run to go on with, if any, and all options."""
+    from pgen.cli.options import validate
+    from pgen.engine.settings import TrainSettings
+
+    parts: list[Any] = [(TrainSettings, dict(plugin.spec.settings)), (plugin.config_class(), {})]
+    path = None if resume is None else Path(resume)
+    if resume == AUTO:
+        fresh, _ = validate(parts, given)
+        path = _run_of(fresh)  # type: ignore[arg-type]
+    if path is not None:
+        defaults, options = _resumed(plugin.spec.name, path, given)
+        parts = [(TrainSettings, defaults), (plugin.config_class(), options)]
+    settings, model_options = validate(parts, given)
+    return path, settings, model_options  # type: ignore[return-value]
+
+
+def _run_of(settings: TrainSettings) -> Path | None:
+    """The folder of a run of this name, where there is one."""
+    if settings.name is None or settings.overwrite:
+        raise UserError("--resume auto goes on with the run of a --name and never replaces it; give a --name, and no --overwrite.")
+    path = Path(settings.save_root) / settings.name
+    return path if path.exists() else None
 
 
 def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pgen.engine.ranks import Part
 from pgen.engine.seeds import generator
 from pgen.engine.settings import TrainSettings
 
@@ -12,20 +13,20 @@ from pgen.engine.settings import TrainSettings
 FLIPS = {"none": (), "rows": (2,), "columns": (3,), "both": (2, 3)}
 
 
-def augmented(batch: Tensor, settings: TrainSettings, step: int) -> Tensor:
-    """Of each image of (B, C, H, W) a window as --crop says, mirrored or not along the axes of --flip."""
+def augmented(batch: Tensor, settings: TrainSettings, step: int, part: Part) -> Tensor:
+    """Of each image of (B, C, H, W), a part of a step's batch, a window as --crop says, mirrored or not along the axes of --flip."""
     if settings.window is not None:
-        batch = _windows(batch, settings.window, generator(settings.seed, "crop", step))
+        batch = _windows(batch, settings.window, part, generator(settings.seed, "crop", step))
     for axis in FLIPS[settings.flip]:
-        turned = torch.rand(len(batch), generator=generator(settings.seed, f"flip {axis}", step)) < 0.5
+        turned = part.of(torch.rand(part.total, generator=generator(settings.seed, f"flip {axis}", step))) < 0.5
         batch = torch.where(turned.to(batch.device)[:, None, None, None], batch.flip(axis), batch)
     return batch
 
 
-def _windows(batch: Tensor, size: tuple[int, int], random: torch.Generator) -> Tensor:
+def _windows(batch: Tensor, size: tuple[int, int], part: Part, random: torch.Generator) -> Tensor:
     """(B, C, *size): of each image a window that lies within, all equally likely."""
     free = [extent - length for extent, length in zip(batch.shape[2:], size, strict=True)]
-    corners = [torch.randint(steps + 1, (len(batch), 1), generator=random) for steps in free]
+    corners = [part.of(torch.randint(steps + 1, (part.total, 1), generator=random)) for steps in free]
     rows, columns = ((corner + torch.arange(length)).to(batch.device) for corner, length in zip(corners, size, strict=True))
     image, channel = torch.arange(len(batch), device=batch.device), torch.arange(batch.shape[1], device=batch.device)
     return batch[image[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]

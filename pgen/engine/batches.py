@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
@@ -17,6 +18,7 @@ from pgen.data.source import open_images
 from pgen.engine.augment import augmented
 from pgen.engine.data import TrainingData
 from pgen.engine.device import free_memory
+from pgen.engine.ranks import Part, Ranks
 from pgen.engine.resident import LitSamples
 from pgen.engine.seeds import generator
 from pgen.engine.settings import TrainSettings
@@ -25,20 +27,27 @@ from pgen.plugins.contract import DataInfo
 
 
 class Batches:
-    """Batches of model-space samples, epoch after epoch, from any step on. The order follows from (seed, epoch) alone.
+    """Batches of model-space samples, epoch after epoch, from any step on. The order follows from (seed, epoch) alone. Of each batch there
+    come the parts that are this rank's, ``--accumulate`` of them.
 
     Data that fit into half of the device's free memory live there, by their lit pixels where these are known to take a quarter of the
     memory at most; otherwise, or with ``num_workers``, they are loaded.
     """
 
-    def __init__(self, data: TrainingData, settings: TrainSettings, device: torch.device) -> None:
+    def __init__(self, data: TrainingData, settings: TrainSettings, device: torch.device, ranks: Ranks | None = None) -> None:
         size = settings.batch_size
         self.steps_per_epoch = len(data) // size if settings.drop_last else -(-len(data) // size)
         if self.steps_per_epoch == 0:
             raise UserError(
                 f"--batch-size {size} is larger than the {len(data)} samples, and --drop-last leaves no batch; lower one or drop the other."
             )
-        self._data, self._settings, self._device = data, settings, device
+        self._data, self._settings, self._device, self._ranks = data, settings, device, ranks or Ranks()
+        smallest = size if settings.drop_last or len(data) % size == 0 else len(data) % size
+        if smallest < (pieces := self._ranks.count * settings.accumulate):
+            raise UserError(
+                f"--batch-size {size}: {len(data)} samples leave a last batch of {smallest}, wanted one for each of "
+                f"{self._ranks.count} ranks times --accumulate {settings.accumulate} (at least {pieces}); pass --drop-last or another size."
+            )
         self._here: Callable[[Tensor], Tensor] | None = None  # indices to a batch, where all data are on the device
         room = free_memory(device) / 2 if settings.num_workers == 0 else 0
         if data.lit_nbytes is not None and data.lit_nbytes <= room:
@@ -47,13 +56,19 @@ class Batches:
             samples = data.tensor().to(device)
             self._here = lambda indices: samples[indices.to(device)]
 
-    def stream(self, step: int) -> Generator[Tensor]:
-        """The batches of step, step + 1, ... without end. Close it to end the loader's processes."""
-        order = self._order(step)
+    def stream(self, step: int) -> Generator[tuple[Part, Tensor]]:
+        """The parts of the batches of step, step + 1, ... without end. Close it to end the loader's processes."""
+        order = (part.of(indices) for number, indices in enumerate(self._order(step), step) for part in self._parts(number))
         batches = (self._here(indices) for indices in order) if self._here else self._load(order)
         with closing(batches):
-            for number, batch in enumerate(batches, step):
-                yield augmented(batch, self._settings, number)
+            for number in itertools.count(step):
+                for part in self._parts(number):
+                    yield part, augmented(next(batches), self._settings, number, part)
+
+    def _parts(self, step: int) -> list[Part]:
+        begin = step % self.steps_per_epoch * self._settings.batch_size
+        size = min(self._settings.batch_size, len(self._data) - begin)
+        return self._ranks.parts(size, self._settings.accumulate)
 
     def _order(self, step: int) -> Iterator[Tensor]:
         """Indices of each batch from ``step`` on, without end."""

@@ -18,13 +18,20 @@ from pgen.files import write_through_memory
 class Checkpoint:
     """State after ``step`` steps. No random state: every step's generator follows from the seed and the step's number.
 
-    best: (step, value) of the best checkpoint so far, or None.
+    best: (step, value) of the best checkpoint so far, or None. average: state and number of updates of the running average of weights,
+    where there is one.
     """
 
     step: int
     model: dict[str, Any]
     optimizers: dict[str, dict[str, Any]]
     best: tuple[int, float] | None = None
+    average: dict[str, Any] | None = None
+
+    @property
+    def in_use(self) -> dict[str, Any]:
+        """The model's state as it is used: averaged, if it is."""
+        return self.average["model"] if self.average else self.model
 
 
 def path_of(folder: RunFolder, step: int) -> Path:

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from pgen.data.codes import Codes
-from pgen.data.images import ImageSet, in_memory
+from pgen.data.images import ImageSet, in_memory, subset
 from pgen.data.lit import Lit, lit_chunks, lit_counts
 from pgen.data.source import open_images, open_targets
 from pgen.data.transform import Transform
 from pgen.engine.device import free_memory
+from pgen.engine.ranks import Part
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError, flag
 from pgen.plugins.contract import DataInfo, ModelSpec
@@ -53,9 +54,10 @@ class TrainingData:
         assert self.info.transform is not None
         return Transform.from_dict(self.info.transform).forward(torch.from_numpy(self.samples.read(indices)))
 
-    def tensor(self) -> Tensor:
-        """All of it."""
-        return torch.cat([self.read(range(start, min(start + 1024, len(self)))) for start in range(0, len(self), 1024)])
+    def tensor(self, rows: range | None = None) -> Tensor:
+        """All of it, or some rows that follow each other."""
+        rows = rows or range(len(self))
+        return torch.cat([self.read(rows[start : start + 1024]) for start in range(0, len(rows), 1024)])
 
     @property
     def lit_nbytes(self) -> int | None:
@@ -64,25 +66,26 @@ class TrainingData:
         found = None if counts is None else 8 * int(counts.sum())
         return found if found is not None and 4 * found <= self.nbytes else None
 
-    def lit(self) -> Lit:
-        """The lit pixels of all images, in model space. (No transform lights a pixel without charge.)"""
+    def lit(self, rows: range | None = None) -> Lit:
+        """The lit pixels of all images, or of some that follow each other, in model space. (No transform lights a pixel without charge.)"""
         assert not isinstance(self.samples, Codes) and self.info.transform is not None
         transform = Transform.from_dict(self.info.transform)
         parts = [
             part._replace(place=part.place.astype(np.int32), value=transform.forward(torch.from_numpy(part.value)).numpy())
-            for part in lit_chunks(self.samples)
+            for part in lit_chunks(self.samples if rows is None else subset(self.samples, rows))
         ]
         return Lit.join(parts)
 
-    def targets(self, *, sparse: bool) -> Tensor:
-        """All of it; with ``sparse`` and mostly dark images a CSR tensor (N, D) of their lit pixels."""
+    def targets(self, part: Part, *, sparse: bool) -> Tensor:
+        """A part of it (n, ...); with ``sparse`` and mostly dark images a CSR tensor (n, D) of their lit pixels."""
+        rows = range(part.first, part.first + part.count)
         if not sparse or self.lit_nbytes is None:
-            return self.tensor()
-        lit = self.lit()
+            return self.tensor(rows)
+        lit = self.lit(rows)
         starts, places, values = map(torch.from_numpy, (lit.offsets, lit.place.astype(np.int64), lit.value))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
-            return torch.sparse_csr_tensor(starts, places, values, (self.info.count, self.info.size), check_invariants=True)
+            return torch.sparse_csr_tensor(starts, places, values, (part.count, self.info.size), check_invariants=True)
 
     def decoder(self) -> Path | None:
         """The decoder of latent codes, where it lies beside them as `pgen deploy` writes it."""
@@ -104,7 +107,8 @@ def open_training_data(settings: TrainSettings, spec: ModelSpec) -> TrainingData
         raise UserError(f"Model {spec.name!r} needs one set of targets: --targets codes.pt, or images by --targets or --data.")
     targets = open_targets(source, data_root=settings.data_root)
     # All targets lie on the device; and codes have been through their transform.
-    idle = ["num_workers", "drop_last", "flip", "crop", *(["threshold", "clip", "scale"] if isinstance(targets, Codes) else [])]
+    idle = ["num_workers", "drop_last", "accumulate", "flip", "crop"]
+    idle += ["threshold", "clip", "scale"] if isinstance(targets, Codes) else []
     usual = {name: spec.settings.get(name, TrainSettings.model_fields[name].default) for name in idle}
     if given := [f"{flag(name)} {getattr(settings, name)}" for name in idle if getattr(settings, name) != usual[name]]:
         raise UserError(f"{', '.join(given)}: of no effect where {spec.name!r} is fitted to {source}; leave it out.")

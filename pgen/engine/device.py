@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
+from pgen.engine.ranks import Ranks
 from pgen.engine.settings import DEVICE
 from pgen.errors import UserError
 
 
-def choose_device(device: str = "auto", gpu: int | None = None) -> torch.device:
-    """``auto`` is the first GPU where there is one, else the CPU. UserError for another word, or a GPU this machine does not have."""
+def choose_device(device: str = "auto", gpu: int | None = None, ranks: Ranks | None = None) -> torch.device:
+    """``auto`` is the first GPU where there is one, else the CPU; of several ranks each has the GPU of its number on its host.
+
+    UserError for another word, or a GPU this machine does not have.
+    """
     if not re.fullmatch(DEVICE, device):
         raise UserError(f"--device {device}: wanted auto, cpu, cuda or cuda:i, with i the number of a GPU, from 0.")
+    if ranks is not None and ranks.count > 1 and device != "cpu":
+        if gpu is not None or ":" in device:
+            named = f"--gpu {gpu}" if gpu is not None else f"--device {device}"
+            raise UserError(f"{named}: {ranks.count} ranks cannot share one GPU; leave it out, and each takes its own.")
+        # Where the scheduler shows each rank one GPU alone, that has number 0.
+        if torch.cuda.is_available() and torch.cuda.device_count() > 1:
+            gpu = ranks.local
     if gpu is not None:
         device = f"cuda:{gpu}"
     if device == "auto":
@@ -26,6 +39,22 @@ def choose_device(device: str = "auto", gpu: int | None = None) -> torch.device:
         has = "no usable GPU" if count == 0 else f"{count} GPU(s), numbered from 0"
         raise UserError(f"GPU {index} was asked for, but this machine has {has}; pass --device cpu, or leave --gpu out.")
     return torch.device("cuda", index)
+
+
+@contextmanager
+def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
+    """How a training step counts: in fp32; with matrix products of fewer digits on a GPU (tf32); or in bf16 where that is safe."""
+    if precision == "tf32":
+        former = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(former)
+        return
+    # A step may move the weights more than once: a cache of rounded ones would be stale.
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
+        yield
 
 
 def free_memory(device: torch.device) -> int:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pgen.errors import UserError
 from pgen.files import atomic
@@ -28,27 +27,6 @@ class RunFolder:
         self.weights = self.path / "model" / "weights.safetensors"
         self.decoder = self.path / "model" / "decoder.safetensors"
         self.samples = self.path / "samples"
-
-    @classmethod
-    def create(cls, save_root: str, name: str | None, model: str, *, overwrite: bool) -> RunFolder:
-        """A new folder; without a name the first free of MODEL-1, MODEL-2, ... UserError where the name is taken."""
-        root = Path(save_root)
-        if name is None:
-            numbers = [
-                int(found[1]) for path in root.glob(f"{model}-*") if (found := re.fullmatch(rf"{re.escape(model)}-(\d+)", path.name))
-            ]
-            name = f"{model}-{max(numbers, default=0) + 1}"
-        folder = cls(root / name)
-        if folder.path.exists():
-            if not overwrite:
-                raise UserError(
-                    f"Run {folder.path} exists already; choose another --name, go on with --resume {folder.path}, or pass --overwrite."
-                )
-            if not folder.config.is_file():
-                raise UserError(f"{folder.path} exists and is no run folder, so --overwrite will not delete it; choose another --name.")
-            shutil.rmtree(folder.path)
-        folder.path.mkdir(parents=True)
-        return folder
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -77,12 +55,16 @@ class RunFolder:
         return values
 
     def append_log(self, text: str) -> None:
-        with self.log.open("a") as file:
+        with self._appending(self.log) as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        with self.metrics.open("a") as file:
+        with self._appending(self.metrics) as file:
             file.write(json.dumps(line) + "\n")
+
+    def _appending(self, path: Path) -> IO[str]:
+        self.path.mkdir(parents=True, exist_ok=True)  # someone may have removed it
+        return path.open("a")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All lines; a torn last line, left by a kill, is passed over."""
@@ -101,3 +83,20 @@ class RunFolder:
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         with atomic(self.metrics) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+
+def free_path(save_root: str, name: str | None, model: str, *, overwrite: bool) -> Path:
+    """Where a new run may lie; without a name the first free of MODEL-1, MODEL-2, ... UserError where the name is taken."""
+    root = Path(save_root)
+    if name is None:
+        numbers = [int(found[1]) for path in root.glob(f"{model}-*") if (found := re.fullmatch(rf"{re.escape(model)}-(\d+)", path.name))]
+        name = f"{model}-{max(numbers, default=0) + 1}"
+    folder = RunFolder(root / name)
+    if folder.path.exists():
+        if not overwrite:
+            raise UserError(
+                f"Run {folder.path} exists already; choose another --name, go on with --resume {folder.path}, or pass --overwrite."
+            )
+        if not folder.config.is_file():
+            raise UserError(f"{folder.path} exists and is no run folder, so --overwrite will not delete it; choose another --name.")
+    return folder.path

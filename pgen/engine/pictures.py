@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from pgen.engine.augment import augmented
+from pgen.engine.ranks import Ranks
 from pgen.engine.run import Run
 from pgen.engine.seeds import generator
 from pgen.errors import UserError
@@ -31,9 +34,16 @@ def draw(run: Run, model: nn.Module, step: int) -> None:
         noise = generator(run.settings.seed, "grid", device=run.device)
         images = to_images(run.draw(model, run.settings.sample_size, noise))
         save_grid(path, images.cpu().numpy(), unit=to_images.unit)
+        _show(run, step, path)
     elif callable(getattr(model, "encode", None)):
         data = run.held_out or run.data
         real = data.read(range(min(run.settings.sample_size, len(data)))).to(run.device)
-        real = real if run.held_out else augmented(real, run.settings, step=0)
+        real = real if run.held_out else augmented(real, run.settings, 0, Ranks().parts(len(real))[0])
         rebuilt = to_images(model.decode(model.encode(real)))  # type: ignore[operator]
         save_rows(path, {"real": to_images(real).cpu().numpy(), "reconstructed": rebuilt.cpu().numpy()}, unit=to_images.unit)
+        _show(run, step, path)
+
+
+def _show(run: Run, step: int, path: Path) -> None:
+    for sink in run.sinks:
+        sink.picture(step, "samples", path)

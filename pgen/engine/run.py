@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 from dataclasses import dataclass, field
@@ -21,12 +22,14 @@ from pgen.engine import defaults
 from pgen.engine.best_by import check_best_by
 from pgen.engine.data import TrainingData, open_held_out, open_training_data
 from pgen.engine.device import choose_device
-from pgen.engine.folder import RunFolder
+from pgen.engine.folder import RunFolder, free_path
 from pgen.engine.images import ToImages, load_decoder, to_images_for
+from pgen.engine.ranks import Ranks
 from pgen.engine.reporter import Reporter
 from pgen.engine.seeds import derive
 from pgen.engine.settings import TrainSettings
-from pgen.engine.weights import load_module, load_state, save_weights
+from pgen.engine.sinks import Sink, sink_classes
+from pgen.engine.weights import load_module, load_state, read_header, save_weights
 from pgen.errors import UserError, problems
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
@@ -37,7 +40,8 @@ from pgen.plugins.registry import Plugin
 class Run:
     """One model with its options and its folder. ``data``, ``to_images`` and ``new_model`` are made when first asked for.
 
-    stopped_by: number of the signal that ended training early, or None.
+    ranks: the processes that train it together. profile: whether to look where the time goes. stopped_by: number of the signal that ended
+    training early, or None. sinks: where metrics go besides the run folder.
     """
 
     folder: RunFolder
@@ -46,13 +50,28 @@ class Run:
     config: ModelConfig
     device: torch.device
     reporter: Reporter = field(default_factory=Reporter)
+    ranks: Ranks = field(default_factory=Ranks)
+    profile: bool = False
     stopped_by: int | None = None
+    sinks: list[Sink] = field(default_factory=list)
 
     @classmethod
-    def create(cls, model: str, settings: TrainSettings, config: ModelConfig, reporter: Reporter | None = None) -> Run:
+    def create(
+        cls, model: str, settings: TrainSettings, config: ModelConfig, reporter: Reporter | None = None, ranks: Ranks | None = None
+    ) -> Run:
         """A new run with its config.json. Everything that can be wrong with the input is found before the folder is made."""
+        ranks = ranks or Ranks()
+        with ranks.together():
+            run = cls._checked(model, settings, config, ranks)
+        run.folder = RunFolder(ranks.first(lambda: free_path(settings.save_root, settings.name, model, overwrite=settings.overwrite)))
+        run.reporter = reporter or Reporter()
+        ranks.first(run._make_folder)
+        return run
+
+    @classmethod
+    def _checked(cls, model: str, settings: TrainSettings, config: ModelConfig, ranks: Ranks) -> Run:
         plugin = registry.load(model)
-        device = choose_device(settings.device, settings.gpu)
+        device = choose_device(settings.device, settings.gpu, ranks)
         data = open_training_data(settings, plugin.spec)
         by_itself = callable(getattr(plugin.model_class(), "held_out_step", None))
         if settings.held_out is not None and settings.best_by is None and not by_itself:
@@ -66,16 +85,39 @@ class Run:
             load_decoder(decoder, data.info)  # one of another training is refused here
         check_best_by(settings, plugin.model_class(), data.info)
         plugin.model_class()(config, data.info)  # options that do not fit the data are refused here
+        _check_division(settings, plugin, data.info, ranks)
+        sink_classes(settings.log_to)
         _spare_inputs(settings)
-        folder = RunFolder.create(settings.save_root, settings.name, model, overwrite=settings.overwrite)
-        run = cls(folder, plugin, settings, config, device, reporter or Reporter())
+        run = cls(RunFolder(settings.save_root), plugin, settings, config, device, ranks=ranks)
         # What was opened for the checks is not opened again.
-        run.__dict__.update(data=data, held_out=held_out)
-        if decoder is not None:
-            folder.decoder.parent.mkdir()
-            shutil.copyfile(decoder, folder.decoder)
-        run.write_config(data.info)
+        run.__dict__.update(data=data, held_out=held_out, info=data.info)
         return run
+
+    def _make_folder(self) -> None:
+        """With all that makes it a run, or not at all."""
+        path = self.folder.path
+        draft = RunFolder(path.with_name(f".{path.name}.{os.getpid()}.tmp"))
+        draft.path.mkdir(parents=True)
+        try:
+            self._fill(draft)
+            if path.exists():
+                shutil.rmtree(path)
+            draft.path.rename(path)
+        except BaseException:
+            shutil.rmtree(draft.path, ignore_errors=True)
+            raise
+
+    def _fill(self, folder: RunFolder) -> None:
+        if (decoder := self.data.decoder()) is not None:
+            folder.decoder.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(decoder, folder.decoder)
+        folder.write_config(self.facts())
+
+    def mend_folder(self) -> None:
+        """Make the run folder again, should someone have removed it while the run goes on."""
+        if not self.folder.config.is_file():
+            self._fill(self.folder)
+            self.say(f"{self.folder.path} had been removed, and was made again")
 
     @classmethod
     def open(cls, path: str | Path, *, device: torch.device | None = None, reporter: Reporter | None = None) -> Run:
@@ -94,32 +136,56 @@ class Run:
         return cls(folder, plugin, settings, config, device, reporter or Reporter())
 
     @classmethod
-    def resume(cls, path: str | Path, settings: TrainSettings, reporter: Reporter | None = None) -> Run:
+    def resume(cls, path: str | Path, settings: TrainSettings, reporter: Reporter | None = None, ranks: Ranks | None = None) -> Run:
         """The run in a folder, to be trained further with ``settings``, which its config.json then holds."""
-        run = cls.open(path, device=choose_device(settings.device, settings.gpu), reporter=reporter)
-        before, run.settings = run.settings, settings
+        ranks = ranks or Ranks()
+        with ranks.together():
+            run = cls._reopened(path, settings, reporter or Reporter(), ranks)
+        ranks.first(lambda: run.folder.write_config(run.facts()))
+        return run
+
+    @classmethod
+    def _reopened(cls, path: str | Path, settings: TrainSettings, reporter: Reporter, ranks: Ranks) -> Run:
+        run = cls.open(path, device=choose_device(settings.device, settings.gpu, ranks), reporter=reporter)
+        before, run.settings, run.ranks = run.settings, settings, ranks
+        _check_division(settings, run.plugin, run.info, ranks)
+        sink_classes(settings.log_to)
+        if (count := run.folder.read_config().get("ranks", 1)) != ranks.count:
+            run.say(f"{count} rank(s) trained this run before, now {ranks.count}")
         if before.num_epochs != settings.num_epochs and settings.lr_decay < 1:
             run.reporter.message(
                 f"learning rates from here on are those of a run of {settings.num_epochs} epochs, no longer of {before.num_epochs}"
             )
         _ = run.data, run.held_out  # what cannot go on leaves the run as it was
-        run.write_config(run.info)
         return run
 
-    def write_config(self, info: DataInfo) -> None:
+    def facts(self) -> dict[str, Any]:
+        """What config.json holds."""
         versions = {"pgen": pgen.__version__, "torch": torch.__version__, "numpy": numpy.__version__, "python": platform.python_version()}
         entry = self.plugin.entry
-        self.folder.write_config(
-            {
-                "model": entry.name,
-                "plugin": {"distribution": entry.distribution, "version": entry.version},
-                "settings": self.settings.model_dump(mode="json"),
-                "config": self.config.model_dump(mode="json"),
-                "data": info.to_dict(),
-                "held_out": self.held_out.info.fingerprint if self.held_out else None,
-                "versions": versions,
-            }
-        )
+        return {
+            "model": entry.name,
+            "plugin": {"distribution": entry.distribution, "version": entry.version},
+            "settings": self.settings.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json"),
+            "data": self.info.to_dict(),
+            "held_out": self.held_out.info.fingerprint if self.held_out else None,
+            "ranks": self.ranks.count,
+            "versions": versions,
+        }
+
+    def say(self, text: str) -> None:
+        """A line for the log and for the user, of the first rank."""
+        if self.ranks.rank == 0:
+            self.folder.append_log(text)
+            self.reporter.message(text)
+
+    def record(self, step: int, values: dict[str, Any]) -> None:
+        """Metrics after ``step`` steps, to wherever they are kept, by the first rank."""
+        if self.ranks.rank == 0:
+            self.folder.append_metrics({"step": step, **values})
+            for sink in self.sinks:
+                sink.scalars(step, values)
 
     @cached_property
     def data(self) -> TrainingData:
@@ -148,27 +214,29 @@ class Run:
         """Facts of the training data, as config.json keeps them."""
         return DataInfo.from_dict(self.folder.read_config()["data"])
 
-    def new_model(self) -> nn.Module:
+    def new_model(self, info: DataInfo | None = None) -> nn.Module:
         """The untrained model on the run's device. Its first weights follow from the seed, whatever was drawn before."""
         torch.manual_seed(derive(self.settings.seed, "init"))
-        return self.plugin.model_class()(self.config, self.info).to(self.device)
+        return self.plugin.model_class()(self.config, info or self.info).to(self.device)
 
     def load_model(self, checkpoint: str = "best") -> nn.Module:
-        """The trained model in evaluation mode: ``best``, ``last``, or a step that has a checkpoint."""
+        """The trained model in evaluation mode: ``best``, ``last``, or a step that has a checkpoint; followed by ``:raw``, with the weights
+        themselves where a run keeps a running average of them."""
         return self.load(checkpoint)[0]
 
     def load(self, checkpoint: str = "best") -> tuple[nn.Module, int]:
         """:meth:`load_model`, and after how many steps the model was so."""
-        if checkpoint == "best":
+        which, colon, raw = checkpoint.partition(":")
+        if which == "best" and not colon:
             model, header = load_module(self.folder.weights)
             return model.to(self.device), header.step
-        if checkpoint != "last" and not checkpoint.isdecimal():
-            raise UserError(
-                f"--checkpoint {checkpoint}: wanted best, last or a step; {self.folder.path} has {checkpoints.steps(self.folder)}."
-            )
-        state = checkpoints.load(self.folder, None if checkpoint == "last" else int(checkpoint))
+        if (which not in ("best", "last") and not which.isdecimal()) or (colon and raw != "raw"):
+            has = checkpoints.steps(self.folder)
+            raise UserError(f"--checkpoint {checkpoint}: wanted best, last or a step, perhaps with :raw; {self.folder.path} has {has}.")
+        step = read_header(self.folder.weights).step if which == "best" else None if which == "last" else int(which)
+        state = checkpoints.load(self.folder, step)
         model = self.new_model()
-        load_state(model, state.model, checkpoints.path_of(self.folder, state.step))
+        load_state(model, state.model if raw else state.in_use, checkpoints.path_of(self.folder, state.step))
         return model.eval(), state.step
 
     def save_weights(self, state: dict[str, Any], step: int, path: Path | None = None) -> None:
@@ -194,6 +262,14 @@ class Run:
         if not self.plugin.manager.has_plugin("engine"):
             self.plugin.manager.register(defaults, name="engine")
         return self.plugin.manager.hook
+
+
+def _check_division(settings: TrainSettings, plugin: Plugin, info: DataInfo, ranks: Ranks) -> None:
+    """UserError where samples or targets cannot be shared out to the ranks. (Batches of images look for themselves.)"""
+    if info.count < ranks.count:
+        raise UserError(f"{info.name} holds {info.count} samples, fewer than the {ranks.count} ranks; launch fewer.")
+    if plugin.spec.inputs == "targets" and settings.batch_size % ranks.count:
+        raise UserError(f"--batch-size {settings.batch_size}: wanted a multiple of the {ranks.count} ranks; give another.")
 
 
 def _spare_inputs(settings: TrainSettings) -> None:

@@ -23,6 +23,8 @@ RESUMABLE = frozenset(
         "device",
         "gpu",
         "num_workers",
+        "patience",
+        "log_to",
     }
 )
 
@@ -44,10 +46,17 @@ class TrainSettings(BaseModel):
     seed: int = Field(0, ge=0, description="Seed of everything random.")
     device: str = Field("auto", pattern=DEVICE, description="auto, cpu, cuda or cuda:i.")
     gpu: int | None = Field(None, ge=0, description="Number of the GPU; the same as --device cuda:i.")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the forward pass.")
-    batch_size: int = Field(64, ge=1, description="Images, or noise vectors, a step.")
+    precision: Literal["fp32", "tf32", "bf16"] = Field("fp32", description="Arithmetic of the forward pass; tf32: of GPUs alone.")
+    compile: bool = Field(False, description="Compile the model's parts (torch.compile): slow to begin, faster later.")
+    deterministic: bool = Field(False, description="On a GPU too the same bytes from the same seed, at some cost in speed.")
+    batch_size: int = Field(64, ge=1, description="Images, or noise vectors, a step, on all GPUs together.")
+    accumulate: int = Field(1, ge=1, description="Pieces in which a batch is done, one after the other: less memory, the same step.")
     num_epochs: int = Field(20, ge=1, description="Passes over the data (outer iterations of a transport model).")
     lr_decay: float = Field(1.0, gt=0, le=1, description="Last learning rate over the first, with half a cosine over --num-epochs between.")
+    warm_up: int = Field(0, ge=0, description="Steps in which learning rates rise from nothing.")
+    max_grad_norm: float | None = Field(None, gt=0, description="Longer gradients are shortened to this norm. [default: none are]")
+    ema: float = Field(0.0, ge=0, lt=1, description="Decay of a running average of weights, which is then what is used (.999); 0: none.")
+    patience: int | None = Field(None, ge=1, description="Stop after this many checkpoints without a better one, by held-out data.")
     max_steps: int | None = Field(None, ge=1, description="Stop after this many steps, whatever the epoch.")
     shuffle: bool = Field(True, description="Visit the training data in a new random order each epoch.")
     drop_last: bool = Field(False, description="Leave out the last, smaller batch of an epoch.")
@@ -61,11 +70,14 @@ class TrainSettings(BaseModel):
     checkpoint: int = Field(1000, ge=1, description="Steps between checkpoints, with their sample grid and plots.")
     keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept, besides the best.")
     log_every: int = Field(50, ge=1, description="Steps between lines in metrics.jsonl.")
+    log_to: str | None = Field(None, description="Log there too: tensorboard, or what a plug-in offers; several with commas between.")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:
         if self.gpu is not None and self.device not in ("auto", "cuda", f"cuda:{self.gpu}"):
             raise ValueError(f"--gpu {self.gpu} and --device {self.device} contradict each other; give one of them")
+        if self.patience is not None and self.held_out is None:
+            raise ValueError(f"--patience {self.patience} needs images to judge checkpoints by; name them with --held-out")
         if self.data and self.dataset:
             raise ValueError("--data and --dataset are two names of one option; give one of them")
         return self

@@ -5,22 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pgen.engine.ranks import Ranks
+
 
 class Tracker:
-    """Sums since it was last read."""
+    """Sums since it was last read. ranks: those over which means are taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks = ranks
         self._sums: dict[str, Tensor] = {}
-        self._count: dict[str, int] = {}
+        self._weights: dict[str, float] = {}
 
-    def add(self, metrics: dict[str, Tensor]) -> None:
+    def add(self, metrics: dict[str, Tensor], weight: float = 1.0) -> None:
+        """Means over samples that are ``weight`` of a batch."""
         for name, value in metrics.items():
-            value = torch.as_tensor(value).detach().double()
+            value = weight * torch.as_tensor(value).detach().double()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._count[name] = self._count.get(name, 0) + 1
+            self._weights[name] = self._weights.get(name, 0.0) + weight
 
     def read(self) -> dict[str, float]:
         """The means, and start anew."""
-        means = {name: float(total) / self._count[name] for name, total in self._sums.items()}
-        self._sums, self._count = {}, {}
+        if not self._sums:
+            return {}
+        sums = torch.stack([value.cpu() for value in self._sums.values()])
+        weights = torch.tensor(list(self._weights.values()), dtype=torch.float64)
+        self._ranks.add_up([sums, weights])
+        means = dict(zip(self._sums, (sums / weights).tolist(), strict=True))
+        self._sums, self._weights = {}, {}
         return means

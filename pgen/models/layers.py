@@ -41,11 +41,14 @@ class BatchNorm2d(_LoneSample, nn.BatchNorm2d):
     """Of images (n, C, H, W)."""
 
 
-def mlp(sizes: list[int], *, p: float = 0.0, slope: float = 0.2, normalise: bool = False) -> nn.Sequential:
-    """Linear layers through ``sizes``; between them, normalisation if asked for, LeakyReLU and dropout ``p``; nothing after the last."""
+def mlp(sizes: list[int], *, p: float = 0.0, slope: float = 0.2, normalise: bool = False, last_bias: bool = True) -> nn.Sequential:
+    """Linear layers through ``sizes``; between them, normalisation if asked for, LeakyReLU and dropout ``p``; nothing after the last.
+
+    A layer that is normalised has no bias, which would have no effect; ``last_bias`` is for the caller who normalises what comes out.
+    """
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(sizes[:-1]):
-        layers += [nn.Linear(before, after), *([BatchNorm(after)] if normalise else []), nn.LeakyReLU(slope)]
+        layers += [nn.Linear(before, after, bias=not normalise), *([BatchNorm(after)] if normalise else []), nn.LeakyReLU(slope)]
         if p:
             layers.append(nn.Dropout(p))
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1], bias=last_bias))

@@ -1,13 +1,16 @@
-"""Assignment to targets that are shared out to the ranks of torch.distributed."""
+"""Targets that are shared out to the ranks of torch.distributed: assignment to them, and their values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pgen.ot.targets import Targets
+if TYPE_CHECKING:
+    from pgen.ot.targets import Targets
 
 
 def assign_shared(
@@ -21,3 +24,13 @@ def assign_shared(
     # Of equal values the first rank's wins, which holds the lower numbers.
     winner = values[:, mine].argmin(0, keepdim=True)
     return indices[:, mine].gather(0, winner)[0], values[:, mine].gather(0, winner)[0]
+
+
+def rows_shared(index: Tensor, targets: Targets) -> Tensor:
+    """(n, D) of targets by their number among all, each from the rank that holds it."""
+    wanted = targets.gather(index)
+    here = (wanted >= targets.first) & (wanted < targets.first + len(targets))
+    rows = torch.zeros(len(wanted), targets.shape[1], device=index.device, dtype=targets.dtype)
+    rows[here] = targets.held(wanted[here])
+    begin = len(index) * dist.get_rank(targets.group)
+    return targets.sum(rows)[begin : begin + len(index)]

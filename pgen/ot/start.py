@@ -25,7 +25,7 @@ def mean_cost(x: Tensor, targets: Targets, cost: str) -> tuple[Tensor, float]:
     A potential cancels a part that is the target's own, and the argmin one that is the sample's own. The rest is what a solve is about,
     and it can be thousands of times smaller than the costs' spread: where the samples resemble each other more than the targets do.
     """
-    x = targets.gather(x[:SAMPLES])
+    x = targets.gather(x)[:SAMPLES]
     columns, rows, square = [], torch.zeros(len(x), dtype=torch.float64, device=x.device), torch.zeros((), dtype=torch.float64)
     width = max(1, BLOCK // len(x))
     for start in range(0, len(targets), width):

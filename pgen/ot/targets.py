@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pgen.ot.costs import COSTS
+from pgen.ot.shared import rows_shared
 
 #: Targets with less than this share of pixels lit are faster as sparse ones.
 SPARSE_BELOW = 0.1
@@ -62,7 +63,13 @@ class Targets:
         return torch.bincount(mine[(mine >= 0) & (mine < len(self))], minlength=len(self)).to(self.device)
 
     def rows(self, index: Tensor) -> Tensor:
-        """(n, D), dense, of targets held here, by their number among all."""
+        """(n, D), dense, of targets by their number among all; where they are shared out, every rank asks for equally many."""
+        if self.group is not None:
+            return rows_shared(index, self)
+        return self.held(index)
+
+    def held(self, index: Tensor) -> Tensor:
+        """:meth:`rows` of targets that are all held here."""
         mine = (index - self.first).to(self.device)
         if self._given is None or self._given.layout == torch.strided:
             return self.dense[mine].to(index.device)

@@ -19,7 +19,7 @@ from pgen.errors import UserError, problems
 from pgen.plugins import hookspecs
 from pgen.plugins.contract import MetricSpec, ModelConfig, ModelSpec
 
-MODELS, METRICS = "pgen.models", "pgen.metrics"  #: groups of entry points
+MODELS, METRICS, SINKS = "pgen.models", "pgen.metrics", "pgen.sinks"  #: groups of entry points
 
 
 @dataclass(frozen=True)

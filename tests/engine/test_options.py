@@ -83,7 +83,7 @@ def _order(data: str = SOURCE, **options) -> list[torch.Tensor]:
     images = open_training_data(settings, registry.load("gan").spec)
     batches = Batches(images, settings, CPU)
     stream = batches.stream(0)
-    return [next(stream) for _ in range(2 * batches.steps_per_epoch)]
+    return [next(stream)[1] for _ in range(2 * batches.steps_per_epoch)]
 
 
 @pytest.mark.parametrize(("flip", "axes"), [("rows", [(2,)]), ("columns", [(3,)]), ("both", [(2,), (3,), (2, 3)])])
@@ -96,7 +96,7 @@ def test_flip(flip: str, axes: list[tuple[int, ...]]) -> None:
         seen.add(ways[0])  # it must be one of them
     assert seen == {(), *axes}
     resumed = Batches(open_training_data(s := TrainSettings(data=SOURCE, batch_size=4, flip=flip), registry.load("gan").spec), s, CPU)
-    assert torch.equal(next(resumed.stream(4)), flipped[4])
+    assert torch.equal(next(resumed.stream(4))[1], flipped[4])
 
 
 def test_crop() -> None:

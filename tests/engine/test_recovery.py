@@ -155,10 +155,11 @@ def test_a_last_batch_of_one_image_at_the_narrowest(pgen, tmp_path: Path) -> Non
 def test_a_held_out_loss_that_is_no_number_is_not_the_best_for_ever() -> None:
     from types import SimpleNamespace
 
-    from pgen.engine.loop import TrainingLoop
+    from pgen.engine.judge import Judge
 
-    loop = SimpleNamespace(spec=SimpleNamespace(best="loss"), settings=SimpleNamespace(best_by=None), best=None, step=1)
-    judged = [TrainingLoop._judge(loop, {"held_out_loss": value}) for value in (float("nan"), 2.0, float("nan"), 3.0, 1.0)]
+    settings = SimpleNamespace(best_by=None)
+    judge = Judge(SimpleNamespace(settings=settings, plugin=SimpleNamespace(spec=SimpleNamespace(best="loss"))))
+    judged = [judge.is_best(1, {"held_out_loss": value}) for value in (float("nan"), 2.0, float("nan"), 3.0, 1.0)]
     assert judged == [True, True, False, False, True]
 
 

@@ -8,6 +8,8 @@ the spectrum of real ones.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,20 +55,23 @@ class AutoEncoder(nn.Module):
         return self.transform.forward(charge)
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
-        losses, maps = self._losses(batch, noisy=True)
+        losses, maps = self._losses(batch, trainer.drawn(partial(self._noise, like=batch)) if self.config.code_noise else None)
         trainer.update("ae", losses["loss"])
         if self.config.loss_fn == "charge":
-            self._follow_charge(batch, maps)
+            self._follow_charge(batch, maps, trainer.gathered)
         return losses
 
     @torch.no_grad()
     def held_out_step(self, batch: Tensor) -> dict[str, Tensor]:
-        return self._losses(batch, noisy=False)[0]
+        return self._losses(batch)[0]
 
-    def _losses(self, batch: Tensor, *, noisy: bool) -> tuple[dict[str, Tensor], Tensor]:
+    def _noise(self, n: int, *, generator: torch.Generator, like: Tensor) -> Tensor:
+        return self.config.code_noise * torch.randn(n, self.latent_size, generator=generator, device=like.device)
+
+    def _losses(self, batch: Tensor, noise: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
         codes = self.encode(batch)
-        if noisy and self.config.code_noise:
-            codes = codes + self.config.code_noise * torch.randn_like(codes)
+        if noise is not None:
+            codes = codes + noise.to(codes.dtype)
         maps = self.decoder(codes)
         n = len(batch)
         if self.config.loss_fn == "mse":
@@ -82,10 +87,12 @@ class AutoEncoder(nn.Module):
         return {"loss": where + self.config.charge_weight * charge, "lit_loss": where, "charge_loss": charge}, maps
 
     @torch.no_grad()
-    def _follow_charge(self, batch: Tensor, maps: Tensor) -> None:
+    def _follow_charge(self, batch: Tensor, maps: Tensor, gathered: Callable[[Tensor], Tensor]) -> None:
         lit, value = maps.float().chunk(2, dim=1)
-        decoded, real = self.transform.inverse(torch.sigmoid(value)), self.transform.inverse(batch)
-        self.spectrum.follow(real, batch > 0, decoded, most_probable(torch.sigmoid(lit)))
+        decoded, chosen = self.transform.inverse(torch.sigmoid(value)), most_probable(torch.sigmoid(lit))
+        # Quantiles of a part are not those of the whole batch.
+        batch, decoded, chosen = map(gathered, (batch, decoded, chosen.to(batch.dtype)))
+        self.spectrum.follow(self.transform.inverse(batch), batch > 0, decoded, chosen > 0)
 
 
 def most_probable(probability: Tensor) -> Tensor:

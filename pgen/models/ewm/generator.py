@@ -16,14 +16,16 @@ def make_generator(config: EwmConfig, data: DataInfo) -> nn.Sequential:
     """Noise (n, z_dim) to samples of ``data.shape``."""
     if config.arch == "conv":
         return _convolutions(config, data)
-    layers = mlp([config.z_dim, *[config.n_hidden] * config.n_layers, data.size], p=config.p)
+    normalised = data.kind == "codes" and config.match_moments
+    layers = mlp([config.z_dim, *[config.n_hidden] * config.n_layers, data.size], p=config.p, last_bias=not normalised)
     for layer in layers:
         if isinstance(layer, nn.Linear):
             nn.init.kaiming_normal_(layer.weight, 0.2)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     if data.kind == "images":
         return nn.Sequential(layers, nn.Sigmoid(), nn.Unflatten(1, data.shape))
-    if config.match_moments:
+    if normalised:
         # A least-squares fit to scattered targets shrinks towards their mean; this holds the scale.
         return nn.Sequential(layers, BatchNorm(data.size, affine=False))
     return nn.Sequential(layers)

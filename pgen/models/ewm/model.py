@@ -6,11 +6,13 @@ the potential psi by stochastic ascent of the dual; FIT moves the generator towa
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pgen.errors import UserError
 from pgen.models.ewm.config import EwmConfig
 from pgen.models.ewm.generator import make_generator
 from pgen.models.layers import make_optimizer
@@ -27,7 +29,12 @@ CERTIFIED = ("chi2", "chi2_interval", "never_hit", "certified_wasserstein")
 
 
 class Ewm(nn.Module):
-    """State that must survive is in buffers: the ascent's, the kept pairs, the last certificate, and where in the outer iteration it is."""
+    """State that must survive is in buffers: the ascent's, the kept pairs, the last certificate, and where in the outer iteration it is.
+
+    per_target: state with a row a target, which is shared out to the ranks as the targets are; the rest is the same on all of them.
+    """
+
+    per_target = ("hits", *(f"ascent.{name}" for name in ("psi", "average", "weights", "momentum", "square", "tail")))
 
     pair_step: Tensor
     pair_hit: Tensor
@@ -76,7 +83,10 @@ class Ewm(nn.Module):
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
         solving = int(self.place[1]) == OTS
         if self._targets is None or (solving and not int(self.place[2])):
-            self._targets = Targets(self._jittered(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer))
+            values = self._jittered(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer)
+            self._targets = Targets(values, trainer.group)
+            if trainer.group and trainer.batch_size > self.config.mem_size:
+                raise UserError(f"--mem-size {self.config.mem_size}: on several ranks wanted --batch-size {trainer.batch_size} or more.")
         return self._solve_step(self._targets, trainer) if solving else self._fit_step(self._targets, trainer)
 
     def _solve_step(self, targets: Targets, trainer: Any) -> dict[str, Tensor]:
@@ -84,15 +94,15 @@ class Ewm(nn.Module):
         # The generator stands still during a solve, dropout and running statistics too.
         self.generator.eval()
         with torch.no_grad():
-            x = self._samples(trainer, trainer.step, trainer.batch_size)
+            x = self._samples(trainer, trainer.step)
         if done == 0:
             self.ascent.begin(x, targets)
         index, value = self.ascent.step(x, targets)
         if done >= total // 3:
-            self._keep(index, trainer.step, done)
+            self._keep(trainer.gathered(index), trainer.step, done)
         self.place[2] += 1
         # A certificate draws no more samples than the steps since the one before it.
-        every = max(CHECK_EVERY, -(-SAMPLES_A_TARGET * len(targets) // trainer.batch_size))
+        every = max(CHECK_EVERY, -(-SAMPLES_A_TARGET * targets.total // trainer.batch_size))
         if (done >= total // 3 and (done + 1) % every == 0) or done + 1 == total:
             self._check(targets, trainer, last=done + 1 == total)
         # psi has no mean, so this is the dual.
@@ -103,11 +113,11 @@ class Ewm(nn.Module):
         _, _, done, kept, began = self.place.tolist()
         order = torch.arange(kept)
         if trainer.shuffle:
-            order = torch.randperm(kept, generator=trainer.generator(began + done // kept), device=trainer.device)
+            order = torch.randperm(kept, generator=trainer.generator(began + done // kept, common=True), device=trainer.device)
         size = trainer.batch_size
         pairs = slice(int(order[done % kept]) * size, (int(order[done % kept]) + 1) * size)
-        x = self._samples(trainer, int(self.pair_step[pairs][0]), size)
-        hits = self.pair_hit[pairs]
+        x = self._samples(trainer, int(self.pair_step[pairs][0]))
+        hits = trainer.mine(self.pair_hit[pairs])
         loss = pair_cost(x[: len(hits)], targets.rows(hits), self.config.cost).mean()
         trainer.update("generator", loss)
         self.place[2] += 1
@@ -115,16 +125,19 @@ class Ewm(nn.Module):
             self.place.copy_(torch.tensor([int(self.place[0]) + 1, OTS, 0, 0, 0]))
         return {"fit_cost": loss, **self._certified()}
 
-    def _samples(self, trainer: Any, step: int, n: int) -> Tensor:
-        """The generator's answer (n, D) to the noise of a step, with that step's jitter: the same in solve and fit."""
-        random = trainer.generator(step)
-        x = self(self.noise(n, generator=random)).flatten(1).float()
+    def _samples(self, trainer: Any, step: int) -> Tensor:
+        """The generator's answer (n, D) to a batch of noise, a step's, with that step's jitter: the same in solve and fit."""
+        x = self(trainer.drawn(self.noise, step)).flatten(1).float()
         if self.config.tess_var:
-            x = x + self.config.tess_var**0.5 * torch.randn(x.shape, generator=random, device=x.device)
+            # The numbers of steps, and of the certificates' batches, do not reach so far.
+            x = x + trainer.drawn(partial(self._jitter, like=x), 10**15 + step)
         return x
 
+    def _jitter(self, n: int, *, generator: torch.Generator, like: Tensor) -> Tensor:
+        return self.config.tess_var**0.5 * torch.randn(n, like.shape[1], generator=generator, device=like.device)
+
     def _jittered(self, targets: Tensor, trainer: Any) -> Tensor:
-        """Targets with the noise of this outer iteration, which lights every pixel."""
+        """Targets with the noise of this outer iteration, which lights every pixel; each rank draws its own."""
         if not self.config.tess_var:
             return targets
         targets = targets.to_dense()
@@ -145,10 +158,8 @@ class Ewm(nn.Module):
     @torch.no_grad()
     def _check(self, targets: Targets, trainer: Any, *, last: bool) -> None:
         """Certify the averaged psi on fresh noise; if it is good enough, or time is up, go on to FIT from it."""
-        size = trainer.batch_size
-        fresh = (
-            self._samples(trainer, -(10**9) - trainer.step * 1000 - k, size) for k in range(-(-SAMPLES_A_TARGET * len(targets) // size))
-        )
+        batches = -(-SAMPLES_A_TARGET * targets.total // trainer.batch_size)
+        fresh = (self._samples(trainer, -(10**9) - trainer.step * 1000 - k) for k in range(batches))
         found = certify(fresh, targets, self.ascent.average, self.config.cost)
         self.hits.copy_(found.hits)
         self.certified.copy_(torch.tensor([found.chi2, found.chi2_interval, found.never_hit, found.dual]))

@@ -41,7 +41,7 @@ class Gan(nn.Module):
         return self(self.noise(n, generator=generator))
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
-        fake = self(self.noise(len(batch), generator=trainer.generator()))
+        fake = self(trainer.drawn(self.noise))
         real_logit, fake_logit = self._judge(batch), self._judge(fake.detach())
         # softplus(-x) = -log sigmoid(x)
         d_loss = F.softplus(-real_logit).mean() + F.softplus(fake_logit).mean()

@@ -1,0 +1,50 @@
+"""Which checkpoint is the best, by held-out data."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from pgen.engine.best_by import BestBy
+from pgen.engine.run import Run
+
+
+class Judge:
+    """Knows the best checkpoint so far. best: (step, value), or None before there was one."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._best_by = BestBy(run) if run.settings.best_by and run.ranks.rank == 0 else None
+        self.best: tuple[int, float] | None = None
+
+    def is_best(self, step: int, found: dict[str, float]) -> bool:
+        """Whether the checkpoint of ``step`` is the one to use: the best so far by what was ``found`` of it, else simply the newest."""
+        value = found.get(f"held_out_{self._run.settings.best_by or self._run.plugin.spec.best}")
+        if value is None:
+            return True
+        if self.best is None or value < self.best[1] or math.isnan(self.best[1]):
+            self.best = (step, value)
+            return True
+        return False
+
+    def out_of_patience(self, step: int) -> bool:
+        """Whether as many checkpoints as --patience says have not been better than the best."""
+        patience, every = self._run.settings.patience, self._run.settings.checkpoint
+        return patience is not None and self.best is not None and step - self.best[0] >= patience * every
+
+    @torch.no_grad()
+    def look(self, model: nn.Module) -> dict[str, float]:
+        """What held-out data say of ``model``, in evaluation mode; nothing without any."""
+        if self._best_by is not None:
+            return {f"held_out_{self._run.settings.best_by}": self._best_by.ask(model)}
+        held_out = self._run.held_out
+        if held_out is None:
+            return {}
+        sums: dict[str, float] = {}
+        for start in range(0, len(held_out), 256):
+            indices = range(start, min(start + 256, len(held_out)))
+            for name, value in model.held_out_step(held_out.read(indices).to(self._run.device)).items():  # type: ignore[operator]
+                sums[name] = sums.get(name, 0.0) + float(value) * len(indices)
+        return {f"held_out_{name}": total / len(held_out) for name, total in sums.items()}

@@ -1,0 +1,88 @@
+"""Keeping what training has come to: checkpoints, the weights to use, pictures; and finding the way back."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from pgen.engine import checkpoint as checkpoints
+from pgen.engine import pictures
+from pgen.engine.checkpoint import Checkpoint
+from pgen.engine.judge import Judge
+from pgen.engine.run import Run
+from pgen.engine.state import TrainState
+from pgen.engine.weights import read_header
+from pgen.errors import UserError
+
+
+class Keeper:
+    """Its methods are called by all ranks; the first one reads and writes."""
+
+    def __init__(self, run: Run, state: TrainState) -> None:
+        self.run, self.state, self.judge = run, state, Judge(run)
+
+    def save(self, step: int, epoch: float) -> None:
+        """Checkpoint, weights and pictures; nothing is written where training has diverged."""
+        if not all(bool(torch.isfinite(value).all()) for value in self.state.model.parameters()):
+            raise self.diverged("a weight", step)
+        saved = self.state.capture(step)
+        self.judge.best = self.run.ranks.first(lambda: self._write(saved, epoch))
+        self.state.model.train()
+
+    def restore(self) -> int:
+        """Go on from the newest checkpoint that can be read; its step, 0 where there is none."""
+        step = self.run.ranks.first(self._newest)
+        if step is None:
+            return 0
+        with self.run.ranks.together():
+            saved = checkpoints.load(self.run.folder, step)
+            self.state.restore(saved, checkpoints.path_of(self.run.folder, step))
+        self.judge.best = saved.best
+        self.run.ranks.first(lambda: self._mend_weights(saved))
+        return step
+
+    def diverged(self, what: str, step: int) -> BaseException:
+        steps = checkpoints.steps(self.run.folder)
+        kept = f"The checkpoint of step {steps[-1]} is kept" if steps else "There was no checkpoint yet"
+        return self.run.ranks.error(
+            UserError(
+                f"Training diverged: {what} became NaN or infinite at or before step {step}. {kept}; "
+                "start again with a smaller learning rate (the --…lr options), --max-grad-norm 1, or --precision fp32."
+            )
+        )
+
+    def _write(self, saved: Checkpoint, epoch: float) -> tuple[int, float] | None:
+        run, step = self.run, saved.step
+        run.mend_folder()
+        model = self.state.shown(saved)
+        found = self.judge.look(model)
+        if known := {name: value for name, value in found.items() if math.isfinite(value)}:
+            run.record(step, {"epoch": int(epoch), **known})
+        is_best = self.judge.is_best(step, found)
+        saved.best = self.judge.best
+        path = checkpoints.save(run.folder, saved, keep=run.settings.keep_checkpoints)
+        if is_best:
+            run.save_weights(saved.in_use, step)
+        pictures.draw(run, model, step)
+        run.say(f"saved {path.name}" + (" (best)" if is_best and saved.best else ""))
+        return saved.best
+
+    def _newest(self) -> int | None:
+        folder = self.run.folder
+        if not checkpoints.steps(folder):
+            return None
+        for path in checkpoints.set_aside_broken(folder):
+            self.run.say(f"{path.stem} cannot be read and was moved aside to {path.name}; going on from the one before")
+        return checkpoints.load(folder).step
+
+    def _mend_weights(self, saved: Checkpoint) -> None:
+        """Write the weights file anew where it cannot be read, or where a kill came between a checkpoint and its weights."""
+        step = saved.best[0] if saved.best else saved.step
+        try:
+            written = read_header(self.run.folder.weights).step
+        except UserError:
+            written = -1
+        if written < step and step in checkpoints.steps(self.run.folder):
+            state = saved if step == saved.step else checkpoints.load(self.run.folder, step)
+            self.run.save_weights(state.in_use, step)

@@ -1,0 +1,82 @@
+"""Who launched this process, as which of how many: torchrun, srun, or nobody. No torch here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pgen.errors import UserError
+
+HINT = "Launch with `torchrun --nproc-per-node N -m pgen train ...` or `srun --ntasks N pgen train ...`"
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+#: From here on SLURM numbers the steps that are no launch of srun: the batch script, an interactive shell.
+_FIRST_SPECIAL_STEP = 0xFFFFFFF0
+
+
+@dataclass(frozen=True)
+class Launch:
+    """rank of ranks in all, ``local`` among those of this host; the first rank listens at address:port. by: torchrun or srun."""
+
+    rank: int
+    ranks: int
+    local: int
+    address: str
+    port: int
+    by: str
+
+
+def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
+    """What torchrun or, failing that, srun says of this process; None where it is alone. UserError where that makes no sense."""
+    found = _by_torchrun(environment) or _by_srun(environment)
+    if found is None:
+        return None
+    if not 0 <= found.rank < found.ranks:
+        raise UserError(f"{found.by} says that this is rank {found.rank} of {found.ranks}, wanted 0 to {found.ranks - 1}. {HINT}.")
+    return found if found.ranks > 1 else None
+
+
+def _by_torchrun(environment: Mapping[str, str]) -> Launch | None:
+    # A container or a shell may set some of them; these two together are a launch.
+    if not {"RANK", "WORLD_SIZE"} <= environment.keys():
+        return None
+    if missing := [name for name in _TORCHRUN if name not in environment]:
+        raise UserError(f"RANK and WORLD_SIZE are set, but {', '.join(missing)} not. {HINT}, or unset them to train alone.")
+    rank, ranks, local, port = (_number(environment, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"))
+    return Launch(rank, ranks, local, environment["MASTER_ADDR"], port, "torchrun")
+
+
+def _by_srun(environment: Mapping[str, str]) -> Launch | None:
+    if not {"SLURM_PROCID", "SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS"} <= environment.keys():
+        return None  # sbatch and salloc set the job's number of tasks, but launch none
+    step = _number(environment, "SLURM_STEP_ID")
+    # In a shell that srun opened (--pty) commands are run by hand, one at a time.
+    if step >= _FIRST_SPECIAL_STEP or "SLURM_PTY_PORT" in environment or environment.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        return None
+    rank, ranks, local = (_number(environment, name) for name in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
+    nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
+    address = environment.get("MASTER_ADDR") or first_host(nodes)
+    if not address:
+        raise UserError(f"srun launched rank {rank}, but neither SLURM_STEP_NODELIST nor MASTER_ADDR names a host. {HINT}.")
+    if "MASTER_PORT" in environment:
+        port = _number(environment, "MASTER_PORT")
+    else:
+        # All ranks of a step find the same, and two steps on one host hardly ever do.
+        port = 20_000 + (31 * _number(environment, "SLURM_JOB_ID") + step) % 20_000
+    return Launch(rank, ranks, local, address, port, "srun")
+
+
+def first_host(nodes: str) -> str:
+    """The first host of a SLURM node list, as ``gpu[003-007,9],login1``."""
+    match = re.match(r"([^,\[]*)(?:\[([^\]]*)\])?([^,]*)", nodes.strip())
+    assert match is not None  # every part may be empty
+    name, numbers, rest = match.groups()
+    return name if numbers is None else name + re.split(r"[-,]", numbers)[0] + rest
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    value = environment.get(name, "")
+    if not re.fullmatch(r"\d+", value):
+        raise UserError(f"{name}={value!r} in the environment, wanted a whole number. {HINT}.")
+    return int(value)

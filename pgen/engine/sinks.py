@@ -1,0 +1,74 @@
+"""Where metrics and pictures of training go besides the run folder: TensorBoard, or what a plug-in offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pgen.errors import UserError
+from pgen.plugins import registry
+
+if TYPE_CHECKING:
+    from pgen.engine.run import Run
+
+
+class Sink:
+    """Base of every sink. A package offers one by an entry point in the group ``pgen.sinks``, whose name is what ``--log-to`` is given::
+
+        [project.entry-points."pgen.sinks"]
+        printer = "pgen_printer:Printer"
+
+    with, in ``pgen_printer.py``::
+
+        from pgen.engine.sinks import Sink
+
+        class Printer(Sink):
+            def scalars(self, step, values):
+                print(step, values)
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        """Open for the run in ``folder``, which goes on from ``step``: what was logged after it will come again."""
+
+    def scalars(self, step: int, values: dict[str, Any]) -> None:
+        """Metrics by name after ``step`` steps, as in metrics.jsonl."""
+
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """A PNG file that was drawn after ``step`` steps."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
+
+
+def sink_classes(names: str | None) -> list[type[Sink]]:
+    """The sinks of ``--log-to``. UserError for one that is not installed, or does not load."""
+    installed = {entry.name: entry for entry in registry.entries(registry.SINKS)}
+    classes = []
+    for name in [] if names is None else names.split(","):
+        if name not in installed:
+            raise UserError(f"--log-to {name}: no such sink; installed: {', '.join(installed)}.")
+        try:
+            found = installed[name].point.load()
+        except ModuleNotFoundError as error:
+            raise UserError(f"--log-to {name} needs the package {error.name}; pip install 'pgen[{name}]', or leave it out.") from error
+        except Exception as error:
+            raise registry.broken(installed[name], registry.cause(error)) from error
+        if not (isinstance(found, type) and issubclass(found, Sink)):
+            raise registry.broken(installed[name], f"it offers {found!r}, wanted a subclass of pgen.engine.sinks.Sink")
+        classes.append(found)
+    return classes
+
+
+@contextmanager
+def opened_sinks(run: Run, step: int) -> Iterator[None]:
+    """The run's sinks, open on the first rank until the block ends."""
+    try:
+        if run.ranks.rank == 0:
+            for sink in sink_classes(run.settings.log_to):
+                run.sinks.append(sink(run.folder.path, step))
+        yield
+    finally:
+        while run.sinks:
+            run.sinks.pop().close()

@@ -1,0 +1,85 @@
+"""What training moves: model, optimisers and the running average of weights, as this rank holds them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pgen.engine.average import Average
+from pgen.engine.checkpoint import Checkpoint
+from pgen.engine.divided import see_whole_batches
+from pgen.engine.ranks import Ranks
+from pgen.engine.run import Run
+from pgen.engine.trainer import Trainer
+from pgen.engine.weights import load_state
+from pgen.errors import UserError
+
+
+class TrainState:
+    """On several ranks all is alike, but for the state that a model names in ``per_target``: of that, each rank holds the rows of its
+    targets. A checkpoint holds it whole, and so does not depend on how many ranks there are.
+
+    targets: which of all targets are this rank's.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        ranks, settings = run.ranks, run.settings
+        names = getattr(run.plugin.model_class(), "per_target", ())
+        self._shared: tuple[str, ...] = tuple(names) if ranks.count > 1 else ()
+        self.targets = (ranks if self._shared else Ranks()).parts(run.info.count)[0]
+        self.model = run.new_model(replace(run.info, count=self.targets.count) if self._shared else run.info)
+        self.trainer = Trainer(self.model.optimizers(), run.device, settings, ranks)  # type: ignore[operator]
+        self._average = Average(self.model, settings.ema) if settings.ema else None
+        if ranks.count * settings.accumulate > 1:
+            see_whole_batches(self.model, self.trainer)
+        if settings.compile:
+            for part in self.model.children():
+                part.compile()
+
+    def follow(self) -> None:
+        """After a step."""
+        if self._average and self.trainer.moved:
+            self._average.follow(self.model)
+
+    def capture(self, step: int) -> Checkpoint:
+        """All of it after ``step`` steps, to be called by every rank."""
+        average = self._average.state() if self._average else None
+        return Checkpoint(
+            step,
+            self._whole(self.model.state_dict()),
+            {name: optimizer.state_dict() for name, optimizer in self.trainer.optimizers.items()},
+            average=None if average is None else {**average, "model": self._whole(average["model"])},
+        )
+
+    def restore(self, saved: Checkpoint, path: Path) -> None:
+        """Go on from a checkpoint. UserError where it is another model's."""
+        load_state(self.model, self._mine(saved.model), path)
+        try:
+            for name, optimizer in self.trainer.optimizers.items():
+                optimizer.load_state_dict(saved.optimizers[name])
+            if self._average and saved.average:
+                self._average.load({**saved.average, "model": self._mine(saved.average["model"])})
+        except (KeyError, ValueError, RuntimeError) as error:
+            name = self.run.plugin.spec.name
+            raise UserError(
+                f"{path} does not fit the optimisers of {name!r} ({type(error).__name__}: {error}); train with the version of "
+                "the model that wrote it, or start a new run."
+            ) from error
+
+    def shown(self, saved: Checkpoint) -> nn.Module:
+        """The model as it would be used after this checkpoint, whole, in evaluation mode."""
+        if not self._shared:
+            return self._average.model if self._average else self.model.eval()
+        model = self.run.new_model()
+        model.load_state_dict(saved.in_use)
+        return model.eval()
+
+    def _whole(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {**state, **{name: self.run.ranks.gather(state[name], self.targets.counts) for name in self._shared}}
+
+    def _mine(self, state: dict[str, Any]) -> dict[str, Any]:
+        return {**state, **{name: self.targets.of(state[name]) for name in self._shared}}
