@@ -71,7 +71,8 @@ def ours(source: str, _: int) -> Iterator[torch.Tensor]:
     from pgen.plugins import registry
 
     settings = TrainSettings(data=source, batch_size=BATCH)
-    return Batches(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(0)
+    stream = Batches(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(0)
+    return (batch for _, batch in stream)
 
 
 class Pngs(Dataset):

@@ -26,6 +26,8 @@ from torch import nn
 import record
 from ot_solve import Problem
 from pgen.data import open_images, read_all
+from pgen.engine.settings import TrainSettings
+from pgen.engine.trainer import Trainer
 from pgen.models.ewm.config import EwmConfig
 from pgen.models.ewm.model import FIT, OTS, Ewm
 from pgen.ot import SemiDiscreteOT, certify, pair_cost
@@ -63,30 +65,13 @@ def authors(problem: Problem, net: nn.Module) -> dict[str, float]:
     }  # fmt: skip
 
 
-class Trainer:
-    """What the engine gives to a model's ``training_step``."""
-
-    device, shuffle, batch_size, step = torch.device("cpu"), True, 512, 0
-
-    def __init__(self, model: Ewm) -> None:
-        self.optimizers = model.optimizers()
-
-    def generator(self, step: int) -> torch.Generator:
-        return torch.Generator().manual_seed(hash((5, step)) % 2**63)
-
-    def update(self, name: str, loss: torch.Tensor) -> None:
-        self.optimizers[name].zero_grad()
-        loss.backward()
-        self.optimizers[name].step()
-
-
 def ours(problem: Problem, net: nn.Module, chi2: float) -> dict[str, float]:
     """pgen's outer iteration; moves ``net``."""
     config = EwmConfig(cost="l1", chi2=chi2, z_dim=problem.noise_size)
     model = Ewm(config, DataInfo(kind="codes", shape=tuple(problem.y.shape[1:]), count=len(problem.y)))
     model.generator = net
     model.ascent.load_state_dict(problem.warm.ascent.state_dict())
-    trainer = Trainer(model)
+    trainer = Trainer(model.optimizers(), torch.device("cpu"), TrainSettings(batch_size=512))
     began, seconds = time.perf_counter(), {}
     while int(model.place[0]) == 0:
         phase = int(model.place[1])

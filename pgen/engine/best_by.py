@@ -24,12 +24,10 @@ if TYPE_CHECKING:
 N = 1000
 
 
-def check_best_by(settings: TrainSettings, model: type, info: DataInfo) -> None:
-    """UserError where ``--best-by`` cannot be asked of a model of this class that learns from data like ``info``."""
-    if settings.best_by is None:
-        return
-    option = f"--best-by {settings.best_by}"
-    chosen([settings.best_by])
+def check_best_by(settings: TrainSettings, metric: str, model: type, info: DataInfo) -> None:
+    """UserError where ``--best-by metric`` cannot be asked of a model of this class that learns from data like ``info``."""
+    option = f"--best-by {metric}"
+    chosen([metric])
     if not callable(getattr(model, "sample", None)):
         raise UserError(f"{option}: this model generates nothing that could be compared; leave it out.")
     if settings.held_out is None:

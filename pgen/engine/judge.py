@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from pgen.engine.best_by import BestBy
 from pgen.engine.run import Run
+
+if TYPE_CHECKING:
+    from pgen.engine.best_by import BestBy
 
 
 class Judge:
@@ -16,7 +19,11 @@ class Judge:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._best_by = BestBy(run) if run.settings.best_by and run.ranks.rank == 0 else None
+        self._best_by: BestBy | None = None
+        if run.settings.best_by is not None and run.ranks.rank == 0:
+            from pgen.engine.best_by import BestBy  # not at the top: metrics need libraries that take long to load
+
+            self._best_by = BestBy(run)
         self.best: tuple[int, float] | None = None
 
     def is_best(self, step: int, found: dict[str, float]) -> bool:

@@ -69,10 +69,9 @@ def _by_srun(environment: Mapping[str, str]) -> Launch | None:
 
 def first_host(nodes: str) -> str:
     """The first host of a SLURM node list, as ``gpu[003-007,9],login1``."""
-    match = re.match(r"([^,\[]*)(?:\[([^\]]*)\])?([^,]*)", nodes.strip())
-    assert match is not None  # every part may be empty
-    name, numbers, rest = match.groups()
-    return name if numbers is None else name + re.split(r"[-,]", numbers)[0] + rest
+    match = re.match(r"(?:[^,\[]|\[[^\]]*\])*", nodes.strip())
+    assert match is not None  # it may be empty
+    return re.sub(r"\[([^\],-]*)[^\]]*\]", r"\1", match[0])
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:

@@ -19,7 +19,6 @@ import pgen
 from pgen.data.source import SCHEMES, locate, parse
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine import defaults
-from pgen.engine.best_by import check_best_by
 from pgen.engine.data import TrainingData, open_held_out, open_training_data
 from pgen.engine.device import choose_device
 from pgen.engine.folder import RunFolder, free_path
@@ -83,7 +82,10 @@ class Run:
         decoder = data.decoder()
         if decoder is not None:
             load_decoder(decoder, data.info)  # one of another training is refused here
-        check_best_by(settings, plugin.model_class(), data.info)
+        if settings.best_by is not None:
+            from pgen.engine.best_by import check_best_by  # not at the top: metrics need libraries that take long to load
+
+            check_best_by(settings, settings.best_by, plugin.model_class(), data.info)
         plugin.model_class()(config, data.info)  # options that do not fit the data are refused here
         _check_division(settings, plugin, data.info, ranks)
         sink_classes(settings.log_to)

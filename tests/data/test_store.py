@@ -175,7 +175,7 @@ def test_batches_by_lit_pixels_are_the_same(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr("pgen.engine.batches.free_memory", lambda device: room)
         settings = TrainSettings(data=source, batch_size=8, threshold=20)
         stream = Batches(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(3)
-        return [next(stream) for _ in range(9)]
+        return [next(stream)[1] for _ in range(9)]
 
     data = open_training_data(settings, registry.load("gan").spec)
     assert data.lit_nbytes is not None and data.lit_nbytes < data.nbytes / 5

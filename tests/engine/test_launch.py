@@ -1,0 +1,75 @@
+"""Who launched a process is read from its environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgen.engine.launch import first_host, launched
+from pgen.errors import UserError
+
+TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu1", "MASTER_PORT": "29500"}
+STEP = {"SLURM_STEP_ID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "gpu[07-09,12]", "SLURM_JOB_ID": "1234"}
+SRUN = {**STEP, "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_JOB_NAME": "fit"}
+
+
+def test_torchrun_wins_over_slurm() -> None:
+    found = launched({**SRUN, **TORCHRUN})
+    assert found and (found.by, found.rank, found.ranks, found.local, found.address, found.port) == ("torchrun", 3, 8, 1, "gpu1", 29500)
+
+
+def test_srun() -> None:
+    found = launched(SRUN)
+    assert found and (found.by, found.rank, found.ranks, found.local, found.address) == ("srun", 3, 4, 1, "gpu07")
+    others = [launched({**SRUN, "SLURM_PROCID": str(rank)}) for rank in range(4)]
+    assert {other.port for other in others if other} == {found.port} and 1024 < found.port < 65536
+    named = launched({**SRUN, "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "5"})
+    assert named and (named.address, named.port) == ("10.0.0.1", 5)
+    elsewhere = launched({**SRUN, "SLURM_STEP_ID": "3"})
+    assert elsewhere and elsewhere.port != found.port
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"SLURM_NTASKS": "8", "SLURM_JOB_ID": "7"},  # a shell of salloc
+        {**SRUN, "SLURM_STEP_ID": "4294967291"},  # the batch script itself
+        {**SRUN, "SLURM_STEP_ID": "4294967290"},  # salloc's interactive step
+        {**SRUN, "SLURM_PTY_PORT": "4000"},  # srun --pty bash
+        {**SRUN, "SLURM_JOB_NAME": "interactive"},
+        {**SRUN, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"},
+        {"RANK": "0", "HOME": "/"},  # RANK alone may mean anything
+    ],
+)
+def test_what_is_no_launch(environment: dict[str, str]) -> None:
+    assert launched(environment) is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({name: value for name, value in TORCHRUN.items() if name != "MASTER_ADDR"}, "MASTER_ADDR"),
+        ({**TORCHRUN, "WORLD_SIZE": "many"}, "WORLD_SIZE='many'"),
+        ({**TORCHRUN, "RANK": "8"}, "rank 8 of 8"),
+        ({**SRUN, "SLURM_STEP_NODELIST": ""}, "SLURM_STEP_NODELIST"),
+    ],
+)
+def test_what_makes_no_sense_is_told_with_a_hint(environment: dict[str, str], found: str) -> None:
+    with pytest.raises(UserError, match=r"Launch with .torchrun .* or .srun") as error:
+        launched(environment)
+    assert found in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "host"),
+    [
+        ("gpu1", "gpu1"),
+        ("gpu1,gpu2", "gpu1"),
+        ("gpu[003-007,9],login1", "gpu003"),
+        ("r[1,3]n[2-4],x", "r1n2"),
+        ("n[5]-ib,x", "n5-ib"),
+        ("", ""),
+    ],
+)
+def test_first_host(nodes: str, host: str) -> None:
+    assert first_host(nodes) == host

@@ -1,0 +1,108 @@
+"""Steps of the optimiser: schedules, clipping, batches in pieces, and the running average of weights."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from pgen.engine.average import Average
+from pgen.engine.ranks import Ranks
+from pgen.engine.settings import TrainSettings
+from pgen.engine.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+def trainer_of(model: nn.Module, **options) -> Trainer:
+    return Trainer({"all": torch.optim.SGD(model.parameters(), lr=1.0)}, CPU, TrainSettings(**options))
+
+
+def linear() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(3, 2)
+
+
+def one_step(pieces: int, rows: int, **options) -> nn.Linear:
+    model = linear()
+    trainer = trainer_of(model, batch_size=rows, **options)
+    batch = torch.randn(rows, 3, generator=torch.Generator().manual_seed(1))
+    trainer.begin(0, 0.0)
+    for number, part in enumerate(Ranks().parts(rows, pieces)):
+        trainer.begin_part(part, number, pieces)
+        noise = trainer.drawn(lambda n, *, generator: torch.randn(n, 3, generator=generator))
+        trainer.update("all", model(part.of(batch) + noise).square().mean())
+        assert trainer.moved == (number + 1 == pieces)
+    return model
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 6), st.integers(6, 20))
+def test_a_batch_in_pieces_moves_weights_as_one(pieces: int, rows: int) -> None:
+    torch.testing.assert_close(one_step(pieces, rows).weight, one_step(1, rows).weight)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 60))
+def test_parts_of_all_ranks_are_the_batch_in_order(count: int, pieces: int, more: int) -> None:
+    total = count * pieces + more
+    ranks = Ranks()
+    ranks.count = count
+    found = []
+    for rank in range(count):
+        ranks.rank = rank
+        parts = ranks.parts(total, pieces)
+        found += [row for part in parts for row in part.of(list(range(total)))]
+        assert all(part.counts[rank] == part.count >= 1 for part in parts)
+        assert all(sum(part.counts) <= total for part in parts)
+    assert found == list(range(total))
+
+
+def test_long_gradients_are_shortened() -> None:
+    before, free, short = linear().weight, one_step(1, 8).weight, one_step(1, 8, max_grad_norm=0.1)
+    moved = torch.cat([(a - b).flatten() for a, b in zip(short.parameters(), linear().parameters(), strict=True)])
+    assert moved.norm().item() == pytest.approx(0.1, rel=1e-3)
+    assert (free - before).norm() > 0.2
+
+
+def test_rates_rise_and_fall() -> None:
+    trainer = trainer_of(linear(), warm_up=4, lr_decay=0.1)
+    rates = []
+    for step, done in enumerate((0.0, 0.0, 0.0, 0.0, 0.5, 1.0, 2.0)):
+        trainer.begin(step, done)
+        rates.append(trainer.optimizers["all"].param_groups[0]["lr"])
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.55, 0.1, 0.1])
+
+
+def test_average_of_weights_is_what_the_formula_says() -> None:
+    model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
+    average = Average(model, decay=0.5)
+    expected: float | None = None
+    for update in range(40):
+        with torch.no_grad():
+            model[0].weight.fill_(math.sin(update))
+        model[1].num_batches_tracked.fill_(update)
+        average.follow(model)
+        decay = min(0.5, (1 + update) / (10 + update))
+        expected = math.sin(update) if expected is None else decay * expected + (1 - decay) * math.sin(update)
+        assert average.model[0].weight.item() == pytest.approx(expected, abs=1e-6)
+    assert average.model[1].num_batches_tracked == 39  # counted, not averaged
+    again = Average(nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)), decay=0.5)
+    again.load(average.state())
+    for both in (average, again):
+        both.follow(model)
+    assert torch.equal(again.model[0].weight, average.model[0].weight)
+
+
+def test_parts_draw_different_noise_unless_they_ask_for_the_same() -> None:
+    trainer = trainer_of(linear(), batch_size=8)
+    drawn, common = [], []
+    for number, part in enumerate(Ranks().parts(8, 2)):
+        trainer.begin_part(part, number, 2)
+        drawn.append(torch.randn(4, generator=trainer.generator()))
+        common.append(torch.randn(4, generator=trainer.generator(common=True)))
+    assert not torch.equal(*drawn) and torch.equal(*common)
