@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Average:
-    """The exponential moving average of a model's weights and buffers. Its decay rises to ``decay`` as (1 + t) / (10 + t) over the updates
-    t, so that a short run is not judged by its first weights."""
+    """The exponential moving average of a model's parameters and of the running statistics of its batch normalisations; all other buffers
+    are those of the last step. The decay rises to ``decay`` as (1 + t) / (10 + t) over the updates t, so that a short run is not judged by
+    its first weights. (torch's AveragedModel averages all buffers or none.)
+
+    model: the model with averaged weights, in evaluation mode. updates: how many there were.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._decay = decay
-        self._averaged = AveragedModel(model, multi_avg_fn=self._move, use_buffers=True)
-
-    @property
-    def model(self) -> nn.Module:
-        """The model with averaged weights, in evaluation mode."""
-        return self._averaged.module.eval()
-
-    def follow(self, model: nn.Module) -> None:
-        """Take in the weights of ``model``, which have moved."""
-        self._averaged.update_parameters(model)
-
-    def state(self) -> dict[str, Any]:
-        return {"model": self._averaged.module.state_dict(), "updates": int(self._averaged.n_averaged)}
-
-    def load(self, state: dict[str, Any]) -> None:
-        self._averaged.module.load_state_dict(state["model"])
-        self._averaged.n_averaged.fill_(state["updates"])
+        self._decay, self.updates = decay, 0
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def _move(self, averaged: Sequence[Tensor], current: Sequence[Tensor], _: Tensor | int) -> None:
-        updates = int(self._averaged.n_averaged)  # on the CPU
-        weight = 1 - min(self._decay, (1 + updates) / (10 + updates))
-        for mine, other in zip(averaged, current, strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(other, weight)
-            else:
-                mine.copy_(other)
+    def follow(self, model: nn.Module) -> None:
+        """Take in the weights of ``model``, which have moved."""
+        weight = 1 - min(self._decay, (1 + self.updates) / (10 + self.updates)) if self.updates else 1.0
+        # Many small tensors in few operations.
+        torch._foreach_lerp_(_averaged(self.model), _averaged(model), weight)
+        torch._foreach_copy_(_copied(self.model), _copied(model))
+        self.updates += 1
+
+    def state(self) -> dict[str, Any]:
+        return {"model": self.model.state_dict(), "updates": self.updates}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.updates = state["updates"]
+
+
+def _averaged(model: nn.Module) -> list[Tensor]:
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    return [*model.parameters(), *(values for norm in norms for values in norm.buffers() if values.is_floating_point())]
+
+
+def _copied(model: nn.Module) -> list[Tensor]:
+    averaged = set(map(id, _averaged(model)))
+    return [values for values in model.buffers() if id(values) not in averaged]

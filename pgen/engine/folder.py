@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import time
@@ -36,6 +37,21 @@ class RunFolder:
             found = "a folder without config.json" if folder.path.is_dir() else "a file" if folder.path.exists() else "nothing"
             raise UserError(f"{path} is no run: found {found}, wanted a run folder as `pgen train` makes them (runs/NAME).")
         return folder
+
+    def claim(self) -> None:
+        """Be the one process that trains here, until it ends. UserError where there is one already.
+
+        What a killed process left unfinished is swept away.
+        """
+        self._claimed = (self.path / "lock").open("a")
+        try:
+            fcntl.flock(self._claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{self.path} is being trained by another process; wait until it ends, or stop it.") from error
+        except OSError:
+            pass  # a file system without locks
+        for path in self.path.rglob(".*.tmp*"):
+            path.unlink(missing_ok=True)
 
     def write_config(self, values: dict[str, Any]) -> None:
         with atomic(self.config) as temporary:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pgen.engine.batches import Batches
-from pgen.engine.device import arithmetic, memory_in_use
+from pgen.engine.device import memory_in_use
 from pgen.engine.keeper import Keeper
 from pgen.engine.profile import Profile
 from pgen.engine.ranks import Part
@@ -80,8 +80,8 @@ class TrainingLoop:
             with torch.profiler.record_function("batch"):
                 part, batch = next(batches)
             self.trainer.begin_part(part, piece, self.settings.accumulate)
-            with arithmetic(self.run.device, self.settings.precision), torch.profiler.record_function("training_step"):
-                metrics = self.model.training_step(batch, self.trainer)  # type: ignore[operator]
+            with torch.profiler.record_function("training_step"):
+                metrics = self.state.training_step(batch)
             self.since_log.add(metrics, self.trainer.share)
         self.state.follow()
         self.step += 1

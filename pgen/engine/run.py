@@ -105,9 +105,14 @@ class Run:
             if path.exists():
                 shutil.rmtree(path)
             draft.path.rename(path)
+            self.folder.claim()
         except BaseException:
             shutil.rmtree(draft.path, ignore_errors=True)
             raise
+
+    def _claim_folder(self) -> None:
+        self.folder.claim()
+        self.folder.write_config(self.facts())
 
     def _fill(self, folder: RunFolder) -> None:
         if (decoder := self.data.decoder()) is not None:
@@ -143,7 +148,7 @@ class Run:
         ranks = ranks or Ranks()
         with ranks.together():
             run = cls._reopened(path, settings, reporter or Reporter(), ranks)
-        ranks.first(lambda: run.folder.write_config(run.facts()))
+        ranks.first(run._claim_folder)
         return run
 
     @classmethod

@@ -16,3 +16,13 @@ def derive(seed: int, purpose: str, number: int = 0) -> int:
 def generator(seed: int, purpose: str, number: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator on ``device`` for one purpose."""
     return torch.Generator(device=device).manual_seed(derive(seed, purpose, number))
+
+
+def reseed(seed: int, device: torch.device) -> None:
+    """Seed the generators that layers such as dropout draw from.
+
+    ``torch.manual_seed`` seeds those of all devices: where no GPU is in use it notes that for later, at every call anew, with a traceback.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

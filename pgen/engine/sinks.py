@@ -48,7 +48,7 @@ def sink_classes(names: str | None) -> list[type[Sink]]:
     classes = []
     for name in [] if names is None else names.split(","):
         if name not in installed:
-            raise UserError(f"--log-to {name}: no such sink; installed: {', '.join(installed)}.")
+            raise UserError(f"--log-to {name}: no such sink; installed: {', '.join(installed)}. Give one of these, or leave it out.")
         try:
             found = installed[name].point.load()
         except ModuleNotFoundError as error:

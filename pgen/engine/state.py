@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from pgen.engine.average import Average
 from pgen.engine.checkpoint import Checkpoint
+from pgen.engine.device import arithmetic
 from pgen.engine.divided import see_whole_batches
 from pgen.engine.ranks import Ranks
 from pgen.engine.run import Run
@@ -39,6 +41,22 @@ class TrainState:
         if settings.compile:
             for part in self.model.children():
                 part.compile()
+
+    def training_step(self, batch: Tensor) -> dict[str, Tensor]:
+        """The model's step on a part of a batch. UserError where the machine cannot do it."""
+        settings = self.run.settings
+        try:
+            with arithmetic(self.run.device, settings.precision):
+                return self.model.training_step(batch, self.trainer)  # type: ignore[operator]
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"--batch-size {settings.batch_size}: a step does not fit into the memory of {self.run.device} ({_first_line(error)}); "
+                f"pass --accumulate {2 * settings.accumulate}, a smaller batch, or --precision bf16."
+            ) from error
+        except RuntimeError as error:
+            if not (settings.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))):
+                raise
+            raise UserError(f"--compile: {_first_line(error)}; install what is missing, or leave --compile out.") from error
 
     def follow(self) -> None:
         """After a step."""
@@ -83,3 +101,7 @@ class TrainState:
 
     def _mine(self, state: dict[str, Any]) -> dict[str, Any]:
         return {**state, **{name: self.targets.of(state[name]) for name in self._shared}}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pgen.engine.ranks import Part, Ranks
-from pgen.engine.seeds import derive, generator
+from pgen.engine.seeds import derive, generator, reseed
 from pgen.engine.settings import TrainSettings
 
 
@@ -50,7 +50,7 @@ class Trainer:
         """Before the ``number``-th of ``pieces`` parts of a batch that are done here, one after the other."""
         self.part, self._number, self._pieces = part, number, pieces
         # Seeded anew, so that dropout and the like do not depend on where a run was interrupted.
-        torch.manual_seed(derive(self.seed, self._own("step"), self.step))
+        reseed(derive(self.seed, self._own("step"), self.step), self.device)
         if number == 0 and self.ranks.count * pieces > 1:
             self.masks = torch.Generator(self.device).manual_seed(derive(self.seed, "step", self.step))
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _OPTIMIZERS = {
-    "adam": lambda params, lr, beta: torch.optim.Adam(params, lr=lr, betas=(beta, 0.999)),
-    "adamw": lambda params, lr, beta: torch.optim.AdamW(params, lr=lr, betas=(beta, 0.999)),
+    # Fused: all parameters in one operation, which small models gain from most, on the CPU too. There is no fused RMSprop.
+    "adam": lambda params, lr, beta: torch.optim.Adam(params, lr=lr, betas=(beta, 0.999), fused=True),
+    "adamw": lambda params, lr, beta: torch.optim.AdamW(params, lr=lr, betas=(beta, 0.999), fused=True),
     "rmsprop": lambda params, lr, beta: torch.optim.RMSprop(params, lr=lr, momentum=beta),
-    "sgd": lambda params, lr, beta: torch.optim.SGD(params, lr=lr, momentum=beta),
+    "sgd": lambda params, lr, beta: torch.optim.SGD(params, lr=lr, momentum=beta, fused=True),
 }
 
 

@@ -1,0 +1,17 @@
+"""Ten kills at random moments: nothing is lost, and training goes on bit for bit. See benchmarks/engine_kills.py for two hundred."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.engine.kills import MODELS, Victim
+
+
+@pytest.mark.parametrize(("model", "times"), zip(MODELS, (3, 4, 3), strict=True))
+def test_killed_at_random_moments(model: str, times: int, tmp_path: Path) -> None:
+    kills = Victim(model, tmp_path, steps=60, random=random.Random(1)).kills()
+    found = [next(kills) for _ in range(times)]
+    assert any(kill.newest for kill in found), found
