@@ -56,6 +56,7 @@ class Victim:
     steps: int
     random: random.Random
     begun: int = field(default=0, init=False)
+    _torn: bytes = field(default=b"", init=False)
 
     def kills(self) -> Iterator[Kill]:
         """Without end."""
@@ -79,12 +80,14 @@ class Victim:
             if torn:
                 path = checkpoints.path_of(self._folder, newest)
                 content = path.read_bytes()
-                path.write_bytes(content[: self.random.randrange(len(content))])
+                self._torn = content[: self.random.randrange(len(content))]
+                path.write_bytes(self._torn)
             yield Kill(self.model, seconds, self._doing(before), newest, torn)
 
     def check(self, done: bool = False) -> int:
         """Everything that a kill left can be read and is that of the undisturbed run; the newest checkpoint's step, or 0."""
-        steps = checkpoints.steps(self._folder)
+        # One that was torn here stays until training has got so far as to move it aside.
+        steps = [step for step in checkpoints.steps(self._folder) if checkpoints.path_of(self._folder, step).read_bytes() != self._torn]
         for step in steps:
             assert_equal(checkpoints.load(self._folder, step), checkpoints.load(self._whole, step))
         if self._folder.weights.exists():
