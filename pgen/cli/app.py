@@ -64,6 +64,11 @@ def main() -> None:
         app()
     except UserError as error:
         _fail(str(error), error)
+    except (MemoryError, RuntimeError) as error:
+        # torch has no exception of its own for a CPU without memory.
+        if not isinstance(error, MemoryError) and "not enough memory" not in str(error) and "out of memory" not in str(error).lower():
+            raise
+        _fail(f"memory does not suffice ({str(error).splitlines()[0]}); choose smaller batches, images or layers.", error)
     except OSError as error:
         if error.errno not in _WAYS_OUT:
             raise

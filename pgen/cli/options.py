@@ -58,8 +58,10 @@ def read_config(path: Path | None) -> dict[str, Any]:
     try:
         text = path.expanduser().read_text()
         values = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"--config {path}: {error}; wanted a TOML or JSON file of options.".replace("\n", " ")) from error
+    if not isinstance(values, dict):
+        raise UserError(f"--config {path}: found a {type(values).__name__}, wanted a table of options.")
     if values.get("format") == "pgen-run-1":
         # A name, and leave to delete the run that has it, are not inherited.
         parts: list[Any] = [values.get(part) for part in ("settings", "config")]

@@ -12,14 +12,13 @@ import numpy.typing as npt
 from pgen.data.planes import only
 from pgen.data.reading import LazyImages, from_array, reading
 from pgen.errors import UserError
+from pgen.trust import load_torch, refuse_larger_than_memory
 
 
 def load_pt(path: Path, name: str) -> Any:
-    """What ``torch.load(weights_only=True)`` makes of a file, on the CPU."""
-    import torch
-
+    """The tensors and plain values of a torch file, on the CPU."""
     with reading(name, "a torch file of plain tensors"):
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_torch(path)
 
 
 def load_arrays(path: Path, name: str, kind: str) -> dict[str, npt.NDArray]:
@@ -39,6 +38,7 @@ def load_arrays(path: Path, name: str, kind: str) -> dict[str, npt.NDArray]:
     with reading(name, f"numpy {kind}"):
         if kind == "npy":
             return {"images": np.load(path, mmap_mode="r", allow_pickle=False)}
+        refuse_larger_than_memory((shape, dtype.itemsize) for shape, dtype in headers(path, name, kind).values())
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
 

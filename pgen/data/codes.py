@@ -125,6 +125,8 @@ def load_codes(src: str | Path) -> Codes:
             encoder = content["encoder"]
             if not isinstance(encoder, dict) or not isinstance(encoder.get("file", ""), str):
                 raise ValueError(f"its encoder is {encoder!r}, wanted a table with the name of a file")
+            if Path(file := encoder.get("file", "x")).name != file:
+                raise ValueError(f"its decoder {file!r} would lie elsewhere, wanted a file beside it")
             return Codes(**{key: content[key] for key in _FIELDS}, folder=path.parent)
     arrays = load_arrays(path, name, kind)
     vectors = [key for key, array in arrays.items() if array.ndim == 2]

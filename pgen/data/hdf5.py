@@ -10,6 +10,9 @@ import numpy as np
 from pgen.data.planes import only
 from pgen.data.reading import Handle, LazyImages, reading
 
+#: No honest compression makes more of a byte.
+EMPTINESS = 2000
+
 
 def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImages:
     """An ImageSet over ``dataset`` (N, H, W) or (N, C, H, W): the one called ``images``, or the only one of such a rank.
@@ -39,6 +42,8 @@ def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImage
         found = file.get("labels", {})
         labels = {"labels": found[:]} if isinstance(found, h5py.Dataset) else {label: found[label][:] for label in found}
         stack = file[key]
+        if stack.nbytes > EMPTINESS * max(stack.id.get_storage_size(), 2**20):
+            raise ValueError(f"{key} announces {stack.nbytes / 2**30:.0f} GiB and holds {stack.id.get_storage_size()} bytes")
         flat = stack.ndim == 3
         shape = (1, *stack.shape[1:]) if flat else stack.shape[1:]
 

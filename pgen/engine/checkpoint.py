@@ -12,6 +12,7 @@ import torch
 from pgen.engine.folder import RunFolder
 from pgen.errors import UserError
 from pgen.files import write_through_memory
+from pgen.trust import load_torch
 
 
 @dataclass
@@ -76,8 +77,7 @@ def load(folder: RunFolder, step: int | None = None) -> Checkpoint:
         raise UserError(f"{folder.path} has no checkpoint of step {step}; it has {listed}.")
     for candidate in [step] if step is not None else reversed(available):
         try:
-            # weights_only: a checkpoint from a stranger cannot run code.
-            return Checkpoint(**torch.load(path_of(folder, candidate), map_location="cpu", weights_only=True))
+            return Checkpoint(**load_torch(path_of(folder, candidate)))
         except Exception as error:
             if step is not None:
                 raise UserError(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
+from pgen import trust
 from pgen.engine.ranks import Ranks
 from pgen.engine.settings import DEVICE
 from pgen.errors import UserError
@@ -61,12 +62,7 @@ def free_memory(device: torch.device) -> int:
     """Bytes free on a GPU; for the CPU, half of what the machine has available."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo") as lines:  # noqa: PTH123
-            available = next(line for line in lines if line.startswith("MemAvailable"))
-        return int(available.split()[1]) * 1024 // 2
-    except (OSError, StopIteration):
-        return 2**31
+    return trust.free_memory() // 2
 
 
 def memory_in_use(device: torch.device) -> int | None:

@@ -66,7 +66,7 @@ class RunFolder:
                 raise ValueError(f"it lacks {', '.join(missing)}")
             if wrong := [name for name in ("settings", "config", "data") if not isinstance(values[name], dict)]:
                 raise ValueError(f"{', '.join(wrong)} must be a table of names and values")
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise UserError(f"{self.config} cannot be read: {error}. Restore it from a copy, or train again.") from error
         return values
 

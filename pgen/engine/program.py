@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
+from pgen.engine.program_check import check_program
 from pgen.errors import UserError
 from pgen.files import write_through_memory
 
@@ -54,6 +55,7 @@ def load_program(path: Path, device: torch.device) -> tuple[Callable[[Tensor], T
     extra = {"pgen.json": ""}
     logging.disable()  # torch logs the traceback of a bad file
     try:
+        check_program(path)
         program = torch.export.load(path, extra_files=extra)
         facts = json.loads(extra["pgen.json"])
         if facts["format"] != FORMAT:

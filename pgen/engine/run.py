@@ -28,7 +28,7 @@ from pgen.engine.reporter import Reporter
 from pgen.engine.seeds import derive
 from pgen.engine.settings import TrainSettings
 from pgen.engine.sinks import Sink, sink_classes
-from pgen.engine.weights import load_module, load_state, read_header, save_weights
+from pgen.engine.weights import check_size, load_module, load_state, read_header, save_weights
 from pgen.errors import UserError, problems
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
@@ -86,6 +86,7 @@ class Run:
             from pgen.engine.best_by import check_best_by  # not at the top: metrics need libraries that take long to load
 
             check_best_by(settings, settings.best_by, plugin.model_class(), data.info)
+        check_size(plugin, config, data.info, device)
         plugin.model_class()(config, data.info)  # options that do not fit the data are refused here
         _check_division(settings, plugin, data.info, ranks)
         sink_classes(settings.log_to)

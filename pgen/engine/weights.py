@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import nn
 
+from pgen.engine.device import free_memory
 from pgen.errors import UserError
 from pgen.files import write_through_memory
 from pgen.plugins import registry
@@ -49,7 +50,7 @@ def read_header(path: Path) -> WeightsHeader:
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}, wanted {FORMAT!r}")
         return WeightsHeader(header["model"], header["config"], DataInfo.from_dict(header["data"]), int(header["step"]))
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise UserError(
             f"{path} is no weights file of pgen ({type(error).__name__}: {error}); wanted a model/weights.safetensors."
         ) from error
@@ -61,11 +62,30 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def check_size(plugin: registry.Plugin, config: ModelConfig, data: DataInfo, device: torch.device) -> None:
+    """UserError where the model would not fit into the device's free memory, before any of it is taken."""
+    try:
+        with torch.device("meta"):
+            model = plugin.model_class()(config, data)
+    except UserError:
+        raise
+    except Exception:
+        return  # a model that cannot be built without its values; it is seen when it is built
+    size = sum(value.numel() * value.element_size() for value in (*model.parameters(), *model.buffers()))
+    if size > (free := free_memory(device)):
+        raise UserError(
+            f"Model {plugin.spec.name!r} with these options takes {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}; "
+            "choose smaller layers, or a larger machine."
+        )
+
+
 def load_module(path: Path) -> tuple[nn.Module, WeightsHeader]:
     """The model in a weights file, in evaluation mode on the CPU, and its header."""
     header = read_header(path)
     plugin = registry.load(header.model)
-    model = plugin.model_class()(plugin.options(header.config, path), header.data)
+    config = plugin.options(header.config, path)
+    check_size(plugin, config, header.data, torch.device("cpu"))
+    model = plugin.model_class()(config, header.data)
     with safe_open(path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     load_state(model, state, path)

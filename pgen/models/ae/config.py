@@ -10,9 +10,11 @@ from pgen.models.options import Arch, Optimizer
 
 class AeConfig(ModelConfig):
     arch: Arch = Field("conv", description="Layers: convolutions, or a perceptron.")
-    l_dim: int = Field(40, ge=1, description="Values in a latent code.")
-    depth: int = Field(16, ge=1, description="Channels of the first convolution, doubled each layer; a perceptron is 32 times as wide.")
-    n_layers: int = Field(4, ge=1, description="Stages of the encoder, each halving the image; hidden layers of a perceptron.")
+    l_dim: int = Field(40, ge=1, le=2**20, description="Values in a latent code.")
+    depth: int = Field(
+        16, ge=1, le=2**16, description="Channels of the first convolution, doubled each layer; a perceptron is 32 x as wide."
+    )
+    n_layers: int = Field(4, ge=1, le=1000, description="Stages of the encoder, each halving the image; hidden layers of a perceptron.")
     loss_fn: Literal["charge", "mse", "bce"] = Field(
         "charge", description="charge: which pixels are lit, and their charge; mse, bce: pixel by pixel."
     )

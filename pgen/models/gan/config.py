@@ -7,9 +7,9 @@ from pgen.models.options import Optimizer
 
 
 class GanConfig(ModelConfig):
-    z_dim: int = Field(100, ge=1, description="Dimension of the Gaussian noise.")
-    n_hidden: int = Field(512, ge=1, description="Width of the hidden layers.")
-    n_layers: int = Field(3, ge=1, description="Hidden layers of generator and of discriminator.")
+    z_dim: int = Field(100, ge=1, le=2**20, description="Dimension of the Gaussian noise.")
+    n_hidden: int = Field(512, ge=1, le=2**20, description="Width of the hidden layers.")
+    n_layers: int = Field(3, ge=1, le=1000, description="Hidden layers of generator and of discriminator.")
     p: float = Field(0.3, ge=0, lt=1, description="Dropout in the discriminator.")
     g_lr: float = Field(2e-4, gt=0, description="Learning rate of the generator.")
     d_lr: float = Field(2e-4, gt=0, description="Learning rate of the discriminator.")

@@ -1,0 +1,57 @@
+"""What a generator.pt2 may hold. torch unpickles parts of such a file, evaluates others, and may load libraries: a file from a stranger
+must hold none of that before torch sees it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from pgen.trust import load_torch, refuse_compressed
+
+#: Members by their names, without the archive's: values as they are, and small files that torch and pgen write.
+_RAW = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
+_SMALL = re.compile(r"(\.data/)?(version|byteorder|serialization_id)|archive_(format|version)|extra(_files)?/pgen\.json")
+#: No bracket, no quote, no space: nothing that could be evaluated.
+_HARMLESS = re.compile(r"[\w.+:-]*")
+#: Sizes that follow from that of a batch, as torch writes them.
+_SIZE = re.compile(r"(Symbol|Integer|Mul|Add|FloorDiv|Mod|True|positive|integer|'?[su]\d+'?|-?\d+|[(),= *+])*")
+#: The nesting of arguments, as JSON of plain containers.
+_NESTING = re.compile(r'[\w\s\[\]{}",:.]*')
+#: Operations: torch's own mathematics, and arithmetic of sizes.
+_TARGET = re.compile(r"torch\.ops\.aten\.\w+(\.\w+)?|_operator\.(add|mul|sub|floordiv|getitem|ge|le|eq|gt|lt)|")
+
+
+def check_program(path: Path) -> None:
+    """ValueError, or an error of zipfile, json or torch, for a file that holds more than tensors and a graph of torch's operations."""
+    refuse_compressed(path)
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            member = name.partition("/")[2]
+            if _RAW.fullmatch(member) or _SMALL.fullmatch(member):
+                continue
+            if member.endswith(".json"):
+                _check_text(json.loads(archive.read(name)), "")
+            elif member.endswith(".pt"):
+                load_torch(io.BytesIO(archive.read(name)))  # torch falls back to unpickling where this fails
+            else:
+                raise ValueError(f"it holds {name!r}, which pgen does not write")
+
+
+def _check_text(value: Any, key: str) -> None:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _check_text(name, "")
+            _check_text(part, name)
+    elif isinstance(value, list):
+        for part in value:
+            _check_text(part, key)
+    elif key == "use_pickle" and value:
+        raise ValueError("it holds pickled objects")
+    elif isinstance(value, str):
+        allowed = {"expr_str": _SIZE, "in_spec": _NESTING, "out_spec": _NESTING, "target": _TARGET}.get(key, _HARMLESS)
+        if not allowed.fullmatch(value):
+            raise ValueError(f"its {key or 'text'} {value[:60]!r} is nothing that pgen writes")
