@@ -32,6 +32,15 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def described(error: Exception) -> str:
+    """An error of a library in one line."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        return "; ".join(problems(error))
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
 def problems(error: ValidationError) -> list[str]:
     """Each wrong option with its value and what is wrong with it."""
     told = []

@@ -30,11 +30,13 @@ def load_arrays(path: Path, name: str, kind: str) -> dict[str, npt.NDArray]:
         tensors = {"images": content} if isinstance(content, torch.Tensor) else content
         if not isinstance(tensors, dict):
             raise UserError(f"{name}: a torch file holding a {type(content).__name__}, wanted a tensor or a dict with a tensor 'images'.")
+        with reading(name, "a torch file of plain arrays"):
+            lists = {str(key): np.asarray(value) for key, value in tensors.items() if isinstance(value, list)}
         return {
             str(key): (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
             for key, value in tensors.items()
             if isinstance(value, torch.Tensor) and not value.is_sparse
-        } | {str(key): np.asarray(value) for key, value in tensors.items() if isinstance(value, list)}
+        } | lists
     with reading(name, f"numpy {kind}"):
         if kind == "npy":
             return {"images": np.load(path, mmap_mode="r", allow_pickle=False)}

@@ -22,6 +22,7 @@ from pgen.engine.ranks import Part, Ranks
 from pgen.engine.resident import LitSamples
 from pgen.engine.seeds import generator
 from pgen.engine.settings import TrainSettings
+from pgen.engine.signals import STOPPING
 from pgen.errors import UserError
 from pgen.plugins.contract import DataInfo
 
@@ -98,7 +99,7 @@ class Batches:
         # they inherit that the signals are blocked. (Python unblocks them when it starts its resource tracker, so that comes first.)
         if workers:
             resource_tracker.ensure_running()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         try:
             batches = iter(loader)
         finally:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import NonNegativeInt, TypeAdapter
 
 from pgen.engine.folder import RunFolder
-from pgen.errors import UserError
+from pgen.errors import UserError, described
 from pgen.files import write_through_memory
 from pgen.trust import load_torch
 
@@ -23,7 +24,7 @@ class Checkpoint:
     where there is one.
     """
 
-    step: int
+    step: NonNegativeInt
     model: dict[str, Any]
     optimizers: dict[str, dict[str, Any]]
     best: tuple[int, float] | None = None
@@ -77,10 +78,8 @@ def load(folder: RunFolder, step: int | None = None) -> Checkpoint:
         raise UserError(f"{folder.path} has no checkpoint of step {step}; it has {listed}.")
     for candidate in [step] if step is not None else reversed(available):
         try:
-            return Checkpoint(**load_torch(path_of(folder, candidate)))
+            return TypeAdapter(Checkpoint).validate_python(load_torch(path_of(folder, candidate)))
         except Exception as error:
             if step is not None:
-                raise UserError(
-                    f"{path_of(folder, candidate)} cannot be read ({type(error).__name__}); use another --checkpoint."
-                ) from error
+                raise UserError(f"{path_of(folder, candidate)} cannot be read ({described(error)}); use another --checkpoint.") from error
     raise UserError(f"{folder.path} has no readable checkpoint in {folder.checkpoints}; start a new run.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,17 @@ def choose_device(device: str = "auto", gpu: int | None = None, ranks: Ranks | N
         has = "no usable GPU" if count == 0 else f"{count} GPU(s), numbered from 0"
         raise UserError(f"GPU {index} was asked for, but this machine has {has}; pass --device cpu, or leave --gpu out.")
     return torch.device("cuda", index)
+
+
+def prepare(device: torch.device, *, deterministic: bool) -> None:
+    """Before training on a GPU: let its libraries look for the fastest kernels, or keep to those that give the same bytes again. (The CPU's
+    do so anyway.) Where torch has no such kernel, it warns."""
+    if device.type != "cuda":
+        return
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS wants for it
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 @contextmanager

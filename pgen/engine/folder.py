@@ -64,6 +64,8 @@ class RunFolder:
                 raise ValueError(f"its format is {values.get('format')!r}, wanted {FORMAT!r}")
             if missing := sorted({"model", "settings", "config", "data"} - set(values)):
                 raise ValueError(f"it lacks {', '.join(missing)}")
+            if not isinstance(values["model"], str):
+                raise ValueError(f"its model is {values['model']!r}, wanted a name")
             if wrong := [name for name in ("settings", "config", "data") if not isinstance(values[name], dict)]:
                 raise ValueError(f"{', '.join(wrong)} must be a table of names and values")
         except (ValueError, AttributeError, RecursionError) as error:

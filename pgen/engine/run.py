@@ -29,7 +29,7 @@ from pgen.engine.seeds import derive
 from pgen.engine.settings import TrainSettings
 from pgen.engine.sinks import Sink, sink_classes
 from pgen.engine.weights import check_size, load_module, load_state, read_header, save_weights
-from pgen.errors import UserError, problems
+from pgen.errors import UserError, described
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
 from pgen.plugins.registry import Plugin
@@ -138,7 +138,7 @@ class Run:
             settings = TrainSettings.model_validate(saved["settings"])
             DataInfo.from_dict(saved["data"])
         except (ValidationError, KeyError, TypeError) as error:
-            reason = "; ".join(problems(error)) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+            reason = described(error)
             raise UserError(f"{folder.config} does not fit pgen {pgen.__version__}: {reason}. Install the version it came from.") from error
         device = device or choose_device(settings.device, settings.gpu)
         return cls(folder, plugin, settings, config, device, reporter or Reporter())

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM ask training to finish its step and save; a second one is obeyed at once."""
+"""SIGINT, SIGTERM and SIGUSR1 (by which schedulers warn) ask training to finish its step and save; a second one is obeyed at once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import threading
 from types import FrameType
 from typing import Any
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
 
 class StopSignal:
-    """Context in which the two signals only leave their number in ``signal``."""
+    """Context in which these signals only leave their number in ``signal``."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -17,7 +19,7 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPPING:
                 self._former[number] = signal.signal(number, self._note)
         return self
 

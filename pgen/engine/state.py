@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from pgen.engine.average import Average
 from pgen.engine.checkpoint import Checkpoint
-from pgen.engine.device import arithmetic
+from pgen.engine.device import arithmetic, prepare
 from pgen.engine.divided import see_whole_batches
 from pgen.engine.ranks import Ranks
 from pgen.engine.run import Run
 from pgen.engine.trainer import Trainer
 from pgen.engine.weights import load_state
-from pgen.errors import UserError
+from pgen.errors import UserError, described
 
 
 class TrainState:
@@ -29,6 +29,7 @@ class TrainState:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        prepare(run.device, deterministic=run.settings.deterministic)
         ranks, settings = run.ranks, run.settings
         names = getattr(run.plugin.model_class(), "per_target", ())
         self._shared: tuple[str, ...] = tuple(names) if ranks.count > 1 else ()
@@ -79,12 +80,15 @@ class TrainState:
         try:
             for name, optimizer in self.trainer.optimizers.items():
                 optimizer.load_state_dict(saved.optimizers[name])
+                for parameter, state in optimizer.state.items():
+                    if any(value.ndim and value.shape != parameter.shape for value in state.values() if isinstance(value, Tensor)):
+                        raise ValueError("state of another shape than its weights")
             if self._average and saved.average:
                 self._average.load({**saved.average, "model": self._mine(saved.average["model"])})
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             name = self.run.plugin.spec.name
             raise UserError(
-                f"{path} does not fit the optimisers of {name!r} ({type(error).__name__}: {error}); train with the version of "
+                f"{path} does not fit the optimisers of {name!r} ({described(error)}); train with the version of "
                 "the model that wrote it, or start a new run."
             ) from error
 

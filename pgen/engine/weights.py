@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import nn
 
 from pgen.engine.device import free_memory
-from pgen.errors import UserError
+from pgen.errors import UserError, described
 from pgen.files import write_through_memory
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
@@ -49,11 +50,9 @@ def read_header(path: Path) -> WeightsHeader:
             header = json.loads((file.metadata() or {})["pgen"])
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}, wanted {FORMAT!r}")
-        return WeightsHeader(header["model"], header["config"], DataInfo.from_dict(header["data"]), int(header["step"]))
+        return TypeAdapter(WeightsHeader).validate_python(header)
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
-        raise UserError(
-            f"{path} is no weights file of pgen ({type(error).__name__}: {error}); wanted a model/weights.safetensors."
-        ) from error
+        raise UserError(f"{path} is no weights file of pgen ({described(error)}); wanted a model/weights.safetensors.") from error
 
 
 def digest(path: Path) -> str:

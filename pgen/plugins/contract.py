@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt, TypeAdapter
 
 
 class ModelConfig(BaseModel):
@@ -62,8 +62,8 @@ class DataInfo:
     """
 
     kind: Literal["images", "codes"]
-    shape: tuple[int, ...]
-    count: int
+    shape: tuple[PositiveInt, ...]
+    count: PositiveInt
     unit: str = "ADC"
     name: str = ""
     fingerprint: str = ""
@@ -83,5 +83,6 @@ class DataInfo:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> DataInfo:
-        return cls(**{**values, "shape": tuple(values["shape"]), "labels": tuple(values["labels"])})
+    def from_dict(cls, values: Any) -> DataInfo:
+        """ValidationError for values that are not of these types."""
+        return TypeAdapter(cls).validate_python(values)

@@ -252,8 +252,8 @@ def sound(root: Path, pgen: Callable[..., Any]) -> None:
     (root / "precious.h5").write_bytes(b"not to be lost")
 
 
-def attempt(case: Case, sound_folder: Path, place: Path) -> str | None:
-    """Try a case in a copy of the sound folder; what is wrong with what came of it, or None."""
+def attempt(case: Case, sound_folder: Path, place: Path) -> tuple[int, str | None]:
+    """Try a case in a copy of the sound folder; its exit code, and what is wrong with what came of it, or None."""
     shutil.copytree(sound_folder, place)
     case.plant(place)
     before = _digests(place)
@@ -272,7 +272,7 @@ def attempt(case: Case, sound_folder: Path, place: Path) -> str | None:
     elif outside := [path for path in place.parent.iterdir() if path != place]:
         wrong = f"{outside[0]} was written"
     shutil.rmtree(place)
-    return None if wrong is None else f"{case.name}: {wrong}: {' '.join(case.command)}\n{said[-3000:]}"
+    return code, None if wrong is None else f"{case.name}: {wrong}: {' '.join(case.command)}\n{said[-3000:]}"
 
 
 def _kept(name: str) -> bool:

@@ -1,10 +1,12 @@
-"""``python -m tests.cli.hostile_run SOUND PLACE SEED TIMES``: tries cases one after the other, and prints what went wrong with any.
+"""``python -m tests.cli.hostile_run SOUND PLACE FIRST TIMES``: tries cases one after the other; prints what went wrong with any, then a
+line of JSON with how many there were of each kind, were refused, and failed.
 
 A process of its own, which has loaded all that pgen needs and done nothing yet, so that its forks are sound and start at once.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from collections import Counter
@@ -18,19 +20,19 @@ from tests.cli.hostile import KINDS, attempt
 
 
 def main() -> None:
-    sound, place, seed, times = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    sound, place, first, times = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     (place / "within").mkdir(parents=True)
-    counts: Counter[str] = Counter()
+    counts: dict[str, Counter[str]] = {"kinds": Counter(), "refused": Counter()}
     failed = 0
-    for number in range(seed, seed + times):
+    for number in range(first, first + times):
         case = KINDS[number % len(KINDS)](random.Random(number))
-        wrong = attempt(case, sound, place / "within" / "case")
-        counts[case.name.split()[0]] += 1
+        code, wrong = attempt(case, sound, place / "within" / "case")
+        counts["kinds"][case.name] += 1
+        counts["refused"][case.name] += code == 2
         if wrong:
             failed += 1
             print(f"--- seed {number}: {wrong}", flush=True)
-    print(f"{times} cases, {failed} failed: {dict(counts)}")
-    sys.exit(failed > 0)
+    print(json.dumps({"cases": times, "failed": failed, **counts}))
 
 
 if __name__ == "__main__":

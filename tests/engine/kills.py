@@ -71,12 +71,14 @@ class Victim:
                 self._wait_for_training(process, before)
             time.sleep(self.random.uniform(0, LATEST))
             process.kill()
-            if process.wait(60) != -signal.SIGKILL:
+            if (code := process.wait(60)) != -signal.SIGKILL:
+                assert code == 0, f"{self.model} ended by itself: {(self.root / f'{self._name}.txt').read_text()[-2000:]}"
                 self.check(done=True)
                 self._go_anew()
                 continue
             seconds, newest = round(time.monotonic() - began, 2), self.check()
-            torn = newest > 4 and self.random.random() < 0.2
+            # Only the newest, and not while one that was torn before is still the newest.
+            torn = len(self._sound()) > 1 and self._sound() == checkpoints.steps(self._folder) and self.random.random() < 0.2
             if torn:
                 path = checkpoints.path_of(self._folder, newest)
                 content = path.read_bytes()
@@ -86,8 +88,7 @@ class Victim:
 
     def check(self, done: bool = False) -> int:
         """Everything that a kill left can be read and is that of the undisturbed run; the newest checkpoint's step, or 0."""
-        # One that was torn here stays until training has got so far as to move it aside.
-        steps = [step for step in checkpoints.steps(self._folder) if checkpoints.path_of(self._folder, step).read_bytes() != self._torn]
+        steps = self._sound()
         for step in steps:
             assert_equal(checkpoints.load(self._folder, step), checkpoints.load(self._whole, step))
         if self._folder.weights.exists():
@@ -97,6 +98,10 @@ class Victim:
             lines = [[_without_time(line) for line in folder.read_metrics()] for folder in (self._folder, self._whole)]
             assert lines[0] == lines[1], f"{self.model}: metrics.jsonl differs"
         return max(steps, default=0)
+
+    def _sound(self) -> list[int]:
+        """Steps whose checkpoints were not torn here: such a one stays until training has got so far as to move it aside."""
+        return [step for step in checkpoints.steps(self._folder) if checkpoints.path_of(self._folder, step).read_bytes() != self._torn]
 
     def _go_anew(self) -> None:
         if self.begun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pgen.plugins import registry
 CHANGES = [
     ("gan", "--n_hidden", 24), ("gan", "--n_layers", 1), ("gan", "--z_dim", 7), ("gan", "--g_lr", 0.01), ("gan", "--d_lr", 0.01),
     ("gan", "--g_opt", "sgd"), ("gan", "--lr_decay", 0.01), ("gan", "--flip", "both"), ("gan", "--crop", "12"),
+    ("gan", "--warm_up", 5), ("gan", "--max_grad_norm", 0.01), ("gan", "--accumulate", 2),
     ("ae", "--lr_decay", 0.01), ("ewm", "--lr_decay", 0.9),
     ("gan", "--d_opt", "sgd"), ("gan", "--beta", 0.9), ("gan", "--p", 0.5), ("gan", "--batch_size", 8), ("gan", "--num_epochs", 3),
     ("ae", "--l_dim", 5), ("ae", "--ae_opt", "sgd"), ("ae", "--ae_lr", 0.1), ("ae", "--depth", 2), ("ae", "--loss_fn", "mse"),
@@ -42,6 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory):
 
     root = tmp_path_factory.mktemp("options")
 
+    @functools.cache
     def train(model: str, **options):
         plugin = registry.load(model)
         given = {str(k)[2:].replace("-", "_"): v for k, v in zip(BASE[model][::2], BASE[model][1::2], strict=True)} | options

@@ -1,0 +1,119 @@
+"""What runs of days need: job scripts that start again, averaged weights, patience, logs elsewhere, and a look at where the time goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from pgen.engine.run import Run
+from tests.conftest import IMAGES, SMALL_AE, run_pgen
+from tests.engine.test_resume import wait_for
+
+CPU = torch.device("cpu")
+GAN = ("train", "gan", "--data", IMAGES, "--n-hidden", 16, "--batch-size", 20, "--sample-size", 0)
+
+
+def test_a_job_script_may_be_started_again_and_again(pgen, refuses, tmp_path: Path) -> None:
+    script = (*GAN, "--name", "x", "--resume", "auto", "--checkpoint", 4, "--num-epochs", 10**6, "--log-every", 1)
+    command = [sys.executable, "-m", "pgen", *map(str, (*script, "--requeue-exit-code", 75))]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "runs/x/metrics.jsonl", process)
+    # Meanwhile nobody else may train it.
+    refuses(*script, saying="is being trained by another process", cwd=tmp_path)
+    process.send_signal(signal.SIGUSR1)  # as SLURM warns a job that it will be preempted
+    process.communicate(timeout=60)
+    assert process.returncode == 75
+    done = pgen(*script, "--max-steps", 10**6, "--num-epochs", 1, cwd=tmp_path)
+    assert "nothing was left to do" in done.stderr
+    refuses(*script, "--n-hidden", 17, saying="--n-hidden from 16 to 17", cwd=tmp_path)
+    refuses(*GAN, "--resume", "auto", saying="give a --name", cwd=tmp_path)
+    refuses(*script, "--overwrite", saying="no --overwrite", cwd=tmp_path)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["x"]
+
+
+def test_a_removed_run_folder_is_made_again(pgen, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pgen", *map(str, (*GAN, "--name", "x", "--num-epochs", 10**6, "--log-every", 1))]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "runs/x/metrics.jsonl", process)
+    shutil.rmtree(tmp_path / "runs/x", ignore_errors=True)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM and "was made again" in said, said
+    pgen("train", "gan", "--resume", "runs/x", "--num-epochs", 1, cwd=tmp_path)
+
+
+def test_averaged_weights_are_what_is_used(pgen, refuses, tmp_path: Path) -> None:
+    pgen(*GAN, "--ema", 0.9, "--max-steps", 20, "--name", "ema", cwd=tmp_path)
+    pgen(*GAN, "--max-steps", 20, "--name", "plain", cwd=tmp_path)
+    ema, plain = (Run.open(tmp_path / "runs" / name, device=CPU) for name in ("ema", "plain"))
+    used, last, raw = (ema.load_model(which).state_dict() for which in ("best", "last", "best:raw"))
+    other = plain.load_model().state_dict()
+    assert all(torch.equal(used[name], last[name]) and torch.equal(raw[name], other[name]) for name in used)
+    assert not torch.equal(used["generator.0.weight"], raw["generator.0.weight"])
+    refuses("sample", "runs/ema", "-n", 3, "--out", "x.h5", "--checkpoint", "last:rw", saying="perhaps with :raw", cwd=tmp_path)
+
+
+def test_patience_ends_training_once_nothing_gets_better(pgen, tmp_path: Path) -> None:
+    # At this rate the first steps are the best.
+    held_out = ("--held-out", "simulate:n=20,size=32,seed=8", "--patience", 3, "--checkpoint", 2)
+    arguments = ("--data", IMAGES, *SMALL_AE, "--ae-lr", 0.1, "--sample-size", 0, *held_out)
+    done = pgen("train", "ae", *arguments, "--num-epochs", 200, "--name", "ae", cwd=tmp_path)
+    assert "out of patience" in done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "runs/ae/metrics.jsonl").read_text().splitlines()]
+    judged = {line["step"]: line["held_out_loss"] for line in lines if "held_out_loss" in line}
+    best = min(judged, key=lambda step: judged[step])
+    assert max(judged) == best + 6
+    assert Run.open(tmp_path / "runs/ae", device=CPU).load("best")[1] == best
+    again = pgen("train", "ae", "--resume", "runs/ae", cwd=tmp_path)
+    assert "nothing was left to do" in again.stderr and "--patience" in again.stderr
+
+
+def test_tensorboard_and_a_sink_of_a_plug_in(pgen, refuses, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    package = tmp_path / "site"
+    (package / "printer-1.dist-info").mkdir(parents=True)
+    (package / "printer-1.dist-info/METADATA").write_text("Name: printer\nVersion: 1\n")
+    (package / "printer-1.dist-info/entry_points.txt").write_text("[pgen.sinks]\nprinter = printer:Printer\nbroken = printer:nothing\n")
+    (package / "printer.py").write_text(
+        "from pgen.engine.sinks import Sink\n\n\nclass Printer(Sink):\n"
+        "    def scalars(self, step, values):\n        print(step, sorted(values))\n"
+    )
+    environment = {"env": {**os.environ, "PYTHONPATH": str(package)}, "cwd": tmp_path}
+    arguments = (*GAN[:-1], 4, "--log-every", 2, "--max-steps", 4, "--checkpoint", 2)
+    done = pgen(*arguments, "--log-to", "tensorboard,printer", "--name", "x", **environment)
+    assert "4 ['d_fake', 'd_loss'" in done.stdout
+    pgen("train", "gan", "--resume", "runs/x", "--max-steps", 6, **environment)
+    events = EventAccumulator(str(tmp_path / "runs/x/tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("g_loss")] == [2, 4, 6]
+    assert [event.step for event in events.Images("samples")] == [2, 4, 6]
+    refuses(*arguments, "--log-to", "wandb", "--name", "y", saying="installed: tensorboard, broken, printer", **environment)
+    refuses(*arguments, "--log-to", "broken", "--name", "y", saying="Plug-in 'broken' of printer 1 is broken", **environment)
+    assert not (tmp_path / "runs/y").exists()
+
+
+def test_profile(pgen, tmp_path: Path) -> None:
+    done = pgen(*GAN, "--max-steps", 30, "--profile", "--name", "x", cwd=tmp_path)
+    shown = (tmp_path / "runs/x/profile.txt").read_text()
+    assert shown in done.stderr and "the model's training step" in shown
+    assert max(map(len, shown.splitlines())) <= 80 and len(shown.splitlines()) <= 24
+    assert json.loads((tmp_path / "runs/x/trace.json").read_text())["traceEvents"]
+
+
+def test_what_is_for_gpus_changes_nothing_here(pgen, tmp_path: Path) -> None:
+    for name, more in (("plain", ()), ("more", ("--precision", "tf32", "--deterministic"))):
+        pgen(*GAN, "--max-steps", 3, "--device", "cpu", "--name", name, *more, cwd=tmp_path)
+    plain, more = (Run.open(tmp_path / "runs" / name, device=CPU).load_model().state_dict() for name in ("plain", "more"))
+    assert all(torch.equal(plain[name], more[name]) for name in plain)
+
+
+def test_compile_without_a_compiler_is_a_sentence(tmp_path: Path) -> None:
+    done = run_pgen(*GAN, "--max-steps", 1, "--compile", cwd=tmp_path, env={**os.environ, "CXX": "/no/compiler"})
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "leave --compile out" in " ".join(done.stderr.split())
