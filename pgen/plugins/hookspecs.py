@@ -68,6 +68,10 @@ def pgen_model() -> ModelSpec:  # type: ignore[empty-body]
                 return self.mean.expand(n, *self.mean.shape)
 
     After ``pip install .`` there is a command ``pgen train mean``.
+
+    On several GPUs a batch is a part of the whole one. A loss is a mean over its samples; noise comes from ``trainer.drawn(draw)``, with
+    ``draw(n, *, generator)``, so that it is the same however many share the batch (:class:`pgen.engine.trainer.Trainer`). A model that is
+    given all targets may name in ``per_target`` the state that has a row a target: targets and these rows are then shared out.
     """
 
 

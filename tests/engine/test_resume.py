@@ -56,23 +56,6 @@ def test_resume_is_exact(model: str, steps: int, pgen, tmp_path: Path) -> None:
     assert "nothing was left to do at step 27" in pgen("train", model, "--resume", tmp_path / "halves").stderr
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_resume_after_kill_is_exact(model: str, pgen, tmp_path: Path) -> None:
-    common = (*MODELS[model], "--save-root", tmp_path, "--sample-size", 0, "--num-epochs", 10**6, "--lr-decay", 0.1, "--checkpoint", 5)
-    command = [sys.executable, "-m", "pgen", "train", model, *map(str, (*common, "--name", "killed"))]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (found := sorted((tmp_path / "killed/checkpoints").glob("step-*.pt"))) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    assert process.wait(60) == -signal.SIGKILL
-    last = int(sorted((tmp_path / "killed/checkpoints").glob("step-*.pt"))[-1].stem[5:]) + 7
-    assert found and last < 10**5
-    pgen("train", model, "--resume", tmp_path / "killed", "--max-steps", last)
-    pgen("train", model, *common, "--name", "whole", "--max-steps", last)
-    assert_same(tmp_path, "whole", "killed", last)
-
-
 def wait_for(path: Path, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 120
     while not path.exists() and process.poll() is None and time.monotonic() < deadline:

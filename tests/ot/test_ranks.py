@@ -17,10 +17,10 @@ from pgen.ot import SemiDiscreteOT, Targets, assign
 
 dist.init_process_group("gloo")
 
-def main():
+def main(folder, cost, lit, shortlist):
     rank, ranks = dist.get_rank(), dist.get_world_size()
     random = torch.Generator().manual_seed(0)
-    y = torch.randn(151, 20, generator=random) * (torch.rand(151, 20, generator=random) < float(sys.argv[3]))
+    y = torch.randn(151, 20, generator=random) * (torch.rand(151, 20, generator=random) < float(lit))
     group = dist.group.WORLD if ranks > 1 else None
     # Parts need not be alike.
     mine = Targets(y[:80] if rank == 0 else y[80:], group) if group else Targets(y)
@@ -30,31 +30,46 @@ def main():
         return 1.5 * torch.randn(n * ranks, 20, generator=random)[rank * n : (rank + 1) * n]
 
     weights = torch.arange(1.0, 152)[mine.first : mine.first + len(mine)]
-    solver = SemiDiscreteOT(mine, sys.argv[2], weights=weights, batch_size=64, shortlist=int(sys.argv[4]))
+    solver = SemiDiscreteOT(mine, cost, weights=weights, batch_size=64, shortlist=int(shortlist))
     solver.fit(noise, chi2=0.01, most=60)
     random.manual_seed(1)
     found = solver.certify(noise, 2000)
     certificate = [found.chi2, found.chi2_interval, found.tv, found.never_hit, found.evenness]
     certificate += [found.dual, found.dual_interval, found.samples]
-    index, value = assign(noise(50 // ranks), mine, solver.psi, sys.argv[2])
+    index, value = assign(noise(50 // ranks), mine, solver.psi, cost)
     parts = {"psi": solver.psi, "index": index, "value": value, "hits": found.hits, "certificate": torch.tensor(certificate)}
-    torch.save(parts | {"shape": mine.shape}, f"{sys.argv[1]}/{ranks}-{rank}.pt")
+    torch.save(parts | {"shape": mine.shape}, f"{folder}/{ranks}-{rank}.pt")
 
-main()
+for arguments in map(str.split, open(sys.argv[1])):
+    main(*arguments)
 # Nothing holds on to the group any more: its threads end here, and not while the interpreter does, which aborts now and then.
 dist.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize(("cost", "lit", "shortlist"), [("l1", 1.0, 64), ("l1", 1.0, 0), ("sqeuclidean", 1.0, 64), ("l2", 0.05, 64)])
-def test_two_ranks_give_the_potential_of_one(cost: str, lit: float, shortlist: int, tmp_path: Path) -> None:
-    (tmp_path / "solve.py").write_text(SCRIPT)
+CASES = [("l1", 1.0, 64), ("l1", 1.0, 0), ("sqeuclidean", 1.0, 64), ("l2", 0.05, 64)]
+
+
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each case, with what one process and each of two came to."""
+    root = tmp_path_factory.mktemp("solved")
+    (root / "solve.py").write_text(SCRIPT)
+    for number in range(len(CASES)):
+        (root / str(number)).mkdir()
+    (root / "cases.txt").write_text("".join(f"{root / str(number)} {' '.join(map(str, case))}\n" for number, case in enumerate(CASES)))
     for ranks in (1, 2):
         command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}"]
-        command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", tmp_path / "solve.py", tmp_path, cost, str(lit), str(shortlist)]
+        command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", root / "solve.py", root / "cases.txt"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    one, *two = (torch.load(tmp_path / name, weights_only=True) for name in ("1-0.pt", "2-0.pt", "2-1.pt"))
+    return root
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_give_the_potential_of_one(case: tuple, solved: Path) -> None:
+    folder = solved / str(CASES.index(case))
+    one, *two = (torch.load(folder / name, weights_only=True) for name in ("1-0.pt", "2-0.pt", "2-1.pt"))
     # Of numbers of several digits, in single precision.
     scale = float(one["psi"].abs().max().clamp_min(1))
     for name in ("psi", "index", "value", "hits"):

@@ -41,7 +41,7 @@ class Dcgan(nn.Module):
         return self(self.noise(n, generator=generator))
 
     def training_step(self, batch, trainer):
-        fake = self.sample(len(batch), generator=trainer.generator())
+        fake = self(trainer.drawn(self.noise))
         # softplus(-x) = -log sigmoid(x)
         d_loss = (softplus(-self.discriminator(batch)) + softplus(self.discriminator(fake.detach()))).mean()
         trainer.update("discriminator", d_loss)
