@@ -73,11 +73,11 @@ def ours(problem: Problem, net: nn.Module, chi2: float) -> dict[str, float]:
     model.ascent.load_state_dict(problem.warm.ascent.state_dict())
     trainer = Trainer(model.optimizers(), torch.device("cpu"), TrainSettings(batch_size=512))
     began, seconds = time.perf_counter(), {}
-    while int(model.place[0]) == 0:
-        phase = int(model.place[1])
+    while model.iteration == 0:
+        phase = model.phase
         model.training_step(problem.y, trainer)
         trainer.step += 1
-        if phase == OTS and int(model.place[1]) == FIT:
+        if phase == OTS and model.phase == FIT:
             seconds["steps"], seconds["ots_seconds"] = trainer.step, time.perf_counter() - began
             judged = model.ascent.average.clone()
     net.eval()

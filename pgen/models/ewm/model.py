@@ -6,6 +6,7 @@ the potential psi by stochastic ascent of the dual; FIT moves the generator towa
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -29,39 +30,49 @@ CERTIFIED = ("chi2", "chi2_interval", "never_hit", "certified_wasserstein")
 
 
 class Ewm(nn.Module):
-    """State that must survive is in buffers: the ascent's, the kept pairs, the last certificate, and where in the outer iteration it is.
+    """State that must survive: the ascent's, the kept pairs, and plain numbers, which a step on a GPU need not wait for: where in the outer
+    iteration it is, and the last certificate.
 
     per_target: state with a row a target, which is shared out to the ranks as the targets are; the rest is the same on all of them.
     """
 
     per_target = ("hits", *(f"ascent.{name}" for name in ("psi", "average", "weights", "momentum", "square", "tail")))
 
-    pair_step: Tensor
     pair_hit: Tensor
     hits: Tensor
-    place: Tensor
-    certified: Tensor
 
     def __init__(self, config: EwmConfig, data: DataInfo) -> None:
         super().__init__()
         self.config = config
         self.generator = make_generator(config, data)
         self.ascent = DualAscent(data.count, config.cost, rate=config.psi_lr, slow=config.psi_slow)
-        # A pair is a target and the step whose noise was assigned to it: the noise itself can be drawn again.
-        self.register_buffer("pair_step", torch.zeros(config.mem_size, dtype=torch.long))
+        # A pair is a target and the noise that was assigned to it. Of a batch's noise its step is kept: it can be drawn again.
         self.register_buffer("pair_hit", torch.zeros(config.mem_size, dtype=torch.long))
+        self.pair_steps: list[int] = []
         self.register_buffer("hits", torch.zeros(data.count, dtype=torch.long))
-        # outer iteration, phase, steps done in it, batches kept, step at which FIT began
-        self.register_buffer("place", torch.zeros(5, dtype=torch.long))
-        self.register_buffer("certified", torch.full((len(CERTIFIED),), torch.nan))
+        # Outer iteration, its phase, steps done in that, and the step at which FIT began.
+        self.iteration, self.phase, self.done, self.began = 0, OTS, 0, 0
+        self.certified = [math.nan] * len(CERTIFIED)
         self._targets: Targets | None = None  # of the outer iteration at hand
+        self._order: tuple[int, list[int]] = (-1, [])  # of the pass over the pairs at hand, which has this number
 
     @property
     def epoch(self) -> float:
         """Outer iterations done; a solve counts as half of one."""
-        iteration, phase, done, kept, _ = self.place.tolist()
-        length = self.config.ots_steps if phase == OTS else max(1, kept * self.config.fit_passes)
-        return iteration + 0.5 * phase + min(0.5, 0.5 * done / length) * 0.999
+        length = self.config.ots_steps if self.phase == OTS else len(self.pair_steps) * self.config.fit_passes
+        return self.iteration + 0.5 * self.phase + min(0.5, 0.5 * self.done / length) * 0.999
+
+    def get_extra_state(self) -> Tensor:
+        numbers = [self.iteration, self.phase, self.done, self.began, *self.certified, *self.pair_steps]
+        return torch.tensor(numbers, dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        numbers = state.tolist()
+        self.iteration, self.phase, self.done, self.began = map(int, numbers[:4])
+        self.certified = numbers[4 : 4 + len(CERTIFIED)]
+        self.pair_steps = [int(step) for step in numbers[4 + len(CERTIFIED) :]]
+        if len(numbers) < 4 + len(CERTIFIED) or (self.phase == FIT and not self.pair_steps):
+            raise ValueError("its place in the outer iteration is not whole")
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
@@ -81,8 +92,8 @@ class Ewm(nn.Module):
         return {"hits per target": self.hits}
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
-        solving = int(self.place[1]) == OTS
-        if self._targets is None or (solving and not int(self.place[2])):
+        solving = self.phase == OTS
+        if self._targets is None or (solving and not self.done):
             values = self._jittered(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer)
             self._targets = Targets(values, trainer.group)
             if trainer.group and trainer.batch_size > self.config.mem_size:
@@ -90,7 +101,7 @@ class Ewm(nn.Module):
         return self._solve_step(self._targets, trainer) if solving else self._fit_step(self._targets, trainer)
 
     def _solve_step(self, targets: Targets, trainer: Any) -> dict[str, Tensor]:
-        done, total = int(self.place[2]), self.config.ots_steps
+        done, total = self.done, self.config.ots_steps
         # The generator stands still during a solve, dropout and running statistics too.
         self.generator.eval()
         with torch.no_grad():
@@ -100,7 +111,7 @@ class Ewm(nn.Module):
         index, value = self.ascent.step(x, targets)
         if done >= total // 3:
             self._keep(trainer.gathered(index), trainer.step, done)
-        self.place[2] += 1
+        self.done += 1
         # A certificate draws no more samples than the steps since the one before it.
         every = max(CHECK_EVERY, -(-SAMPLES_A_TARGET * targets.total // trainer.batch_size))
         if (done >= total // 3 and (done + 1) % every == 0) or done + 1 == total:
@@ -110,20 +121,26 @@ class Ewm(nn.Module):
 
     def _fit_step(self, targets: Targets, trainer: Any) -> dict[str, Tensor]:
         self.generator.train()
-        _, _, done, kept, began = self.place.tolist()
-        order = torch.arange(kept)
-        if trainer.shuffle:
-            order = torch.randperm(kept, generator=trainer.generator(began + done // kept, common=True), device=trainer.device)
-        size = trainer.batch_size
-        pairs = slice(int(order[done % kept]) * size, (int(order[done % kept]) + 1) * size)
-        x = self._samples(trainer, int(self.pair_step[pairs][0]))
-        hits = trainer.mine(self.pair_hit[pairs])
+        number, size = self._next_pairs(trainer), trainer.batch_size
+        x = self._samples(trainer, self.pair_steps[number])
+        hits = trainer.mine(self.pair_hit[number * size : (number + 1) * size])
         loss = pair_cost(x[: len(hits)], targets.rows(hits), self.config.cost).mean()
         trainer.update("generator", loss)
-        self.place[2] += 1
-        if done + 1 == kept * self.config.fit_passes:
-            self.place.copy_(torch.tensor([int(self.place[0]) + 1, OTS, 0, 0, 0]))
+        self.done += 1
+        if self.done == len(self.pair_steps) * self.config.fit_passes:
+            self.iteration, self.phase, self.done, self.pair_steps = self.iteration + 1, OTS, 0, []
         return {"fit_cost": loss, **self._certified()}
+
+    def _next_pairs(self, trainer: Any) -> int:
+        """Which of the kept batches is next."""
+        kept = len(self.pair_steps)
+        if not trainer.shuffle:
+            return self.done % kept
+        number = self.began + self.done // kept
+        if self._order[0] != number:
+            order = torch.randperm(kept, generator=trainer.generator(number, common=True), device=trainer.device)
+            self._order = number, order.tolist()
+        return self._order[1][self.done % kept]
 
     def _samples(self, trainer: Any, step: int) -> Tensor:
         """The generator's answer (n, D) to a batch of noise, a step's, with that step's jitter: the same in solve and fit."""
@@ -141,7 +158,7 @@ class Ewm(nn.Module):
         if not self.config.tess_var:
             return targets
         targets = targets.to_dense()
-        random = trainer.generator(-1 - int(self.place[0]))
+        random = trainer.generator(-1 - self.iteration)
         return targets + self.config.tess_var**0.5 * torch.randn(targets.shape, generator=random, device=targets.device)
 
     @torch.no_grad()
@@ -152,8 +169,10 @@ class Ewm(nn.Module):
         start = number % slots * len(index)
         room = self.pair_hit[start : start + len(index)]
         room.copy_(index[: len(room)])
-        self.pair_step[start : start + len(index)] = step
-        self.place[3] = min(number + 1, slots)
+        if number < slots:
+            self.pair_steps.append(step)
+        else:
+            self.pair_steps[number % slots] = step
 
     @torch.no_grad()
     def _check(self, targets: Targets, trainer: Any, *, last: bool) -> None:
@@ -162,9 +181,9 @@ class Ewm(nn.Module):
         fresh = (self._samples(trainer, -(10**9) - trainer.step * 1000 - k) for k in range(batches))
         found = certify(fresh, targets, self.ascent.average, self.config.cost)
         self.hits.copy_(found.hits)
-        self.certified.copy_(torch.tensor([found.chi2, found.chi2_interval, found.never_hit, found.dual]))
+        self.certified = [found.chi2, found.chi2_interval, float(found.never_hit), found.dual]
         if last or found.chi2 <= self.config.chi2:
-            self.place.copy_(torch.tensor([int(self.place[0]), FIT, 0, int(self.place[3]), trainer.step]))
+            self.phase, self.done, self.began = FIT, 0, trainer.step
 
     def _certified(self) -> dict[str, Tensor]:
-        return {} if self.certified[0].isnan() else dict(zip(CERTIFIED, self.certified, strict=True))
+        return {} if math.isnan(self.certified[0]) else dict(zip(CERTIFIED, map(torch.tensor, self.certified), strict=True))
