@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import record
+from pgen.engine.begin import create
 from pgen.engine.loop import TrainingLoop
 from pgen.engine.run import Run
 from pgen.engine.settings import TrainSettings
@@ -187,7 +188,7 @@ def measured(case: Case, folder: Path, repeats: int) -> dict[str, Any]:
     config = plugin.config_class()(**case.config)
 
     def new_run() -> Run:
-        return Run.create(case.model, settings, config)
+        return create(case.model, settings, config)
 
     run = new_run()
     targets = plugin.spec.inputs == "targets"

@@ -139,12 +139,12 @@ def _train(
         # The run that --resume auto finds is not to be one that a faster rank has just begun.
         with ranks.together():
             path, settings, options = _resolved(plugin, given, resume)
-        from pgen.engine.run import Run
+        from pgen.engine import begin
 
         if path is None:
-            run = Run.create(plugin.spec.name, settings, options, reporter, ranks)
+            run = begin.create(plugin.spec.name, settings, options, reporter, ranks)
         else:
-            run = Run.resume(path, settings, reporter, ranks)
+            run = begin.resume(path, settings, reporter, ranks)
         run.profile = profile
         run.hooks().train(run=run)
     if ranks.rank == 0:

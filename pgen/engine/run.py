@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from dataclasses import dataclass, field
@@ -16,19 +15,18 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 import pgen
-from pgen.data.source import SCHEMES, locate, parse
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine import defaults
 from pgen.engine.data import TrainingData, open_held_out, open_training_data
 from pgen.engine.device import choose_device
-from pgen.engine.folder import RunFolder, free_path
-from pgen.engine.images import ToImages, load_decoder, to_images_for
+from pgen.engine.folder import RunFolder
+from pgen.engine.images import ToImages, to_images_for
 from pgen.engine.ranks import Ranks
 from pgen.engine.reporter import Reporter
 from pgen.engine.seeds import derive
 from pgen.engine.settings import TrainSettings
-from pgen.engine.sinks import Sink, sink_classes
-from pgen.engine.weights import check_size, load_module, load_state, read_header, save_weights
+from pgen.engine.sinks import Sink
+from pgen.engine.weights import load_module, load_state, read_header, save_weights
 from pgen.errors import UserError, described
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
@@ -54,77 +52,10 @@ class Run:
     stopped_by: int | None = None
     sinks: list[Sink] = field(default_factory=list)
 
-    @classmethod
-    def create(
-        cls, model: str, settings: TrainSettings, config: ModelConfig, reporter: Reporter | None = None, ranks: Ranks | None = None
-    ) -> Run:
-        """A new run with its config.json. Everything that can be wrong with the input is found before the folder is made."""
-        ranks = ranks or Ranks()
-        with ranks.together():
-            run = cls._checked(model, settings, config, ranks)
-        run.folder = RunFolder(ranks.first(lambda: free_path(settings.save_root, settings.name, model, overwrite=settings.overwrite)))
-        run.reporter = reporter or Reporter()
-        ranks.first(run._make_folder)
-        return run
-
-    @classmethod
-    def _checked(cls, model: str, settings: TrainSettings, config: ModelConfig, ranks: Ranks) -> Run:
-        plugin = registry.load(model)
-        device = choose_device(settings.device, settings.gpu, ranks)
-        data = open_training_data(settings, plugin.spec)
-        by_itself = callable(getattr(plugin.model_class(), "held_out_step", None))
-        if settings.held_out is not None and settings.best_by is None and not by_itself:
-            raise UserError(
-                f"--held-out {settings.held_out}: model {model!r} has no use for it while it trains; leave it out, "
-                "or say by which metric it shall judge checkpoints, as in --best-by fpd."
-            )
-        held_out = open_held_out(settings, data.info)
-        decoder = data.decoder()
-        if decoder is not None:
-            load_decoder(decoder, data.info)  # one of another training is refused here
-        if settings.best_by is not None:
-            from pgen.engine.best_by import check_best_by  # not at the top: metrics need libraries that take long to load
-
-            check_best_by(settings, settings.best_by, plugin.model_class(), data.info)
-        check_size(plugin, config, data.info, device)
-        plugin.model_class()(config, data.info)  # options that do not fit the data are refused here
-        _check_division(settings, plugin, data.info, ranks)
-        sink_classes(settings.log_to)
-        _spare_inputs(settings)
-        run = cls(RunFolder(settings.save_root), plugin, settings, config, device, ranks=ranks)
-        # What was opened for the checks is not opened again.
-        run.__dict__.update(data=data, held_out=held_out, info=data.info)
-        return run
-
-    def _make_folder(self) -> None:
-        """With all that makes it a run, or not at all."""
-        path = self.folder.path
-        draft = RunFolder(path.with_name(f".{path.name}.{os.getpid()}.tmp"))
-        draft.path.mkdir(parents=True)
-        try:
-            self._fill(draft)
-            if path.exists():
-                shutil.rmtree(path)
-            draft.path.rename(path)
-            self.folder.claim()
-        except BaseException:
-            shutil.rmtree(draft.path, ignore_errors=True)
-            raise
-
-    def _claim_folder(self) -> None:
-        self.folder.claim()
-        self.folder.write_config(self.facts())
-
-    def _fill(self, folder: RunFolder) -> None:
-        if (decoder := self.data.decoder()) is not None:
-            folder.decoder.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(decoder, folder.decoder)
-        folder.write_config(self.facts())
-
     def mend_folder(self) -> None:
         """Make the run folder again, should someone have removed it while the run goes on."""
         if not self.folder.config.is_file():
-            self._fill(self.folder)
+            self.fill(self.folder)
             self.say(f"{self.folder.path} had been removed, and was made again")
 
     @classmethod
@@ -143,29 +74,12 @@ class Run:
         device = device or choose_device(settings.device, settings.gpu)
         return cls(folder, plugin, settings, config, device, reporter or Reporter())
 
-    @classmethod
-    def resume(cls, path: str | Path, settings: TrainSettings, reporter: Reporter | None = None, ranks: Ranks | None = None) -> Run:
-        """The run in a folder, to be trained further with ``settings``, which its config.json then holds."""
-        ranks = ranks or Ranks()
-        with ranks.together():
-            run = cls._reopened(path, settings, reporter or Reporter(), ranks)
-        ranks.first(run._claim_folder)
-        return run
-
-    @classmethod
-    def _reopened(cls, path: str | Path, settings: TrainSettings, reporter: Reporter, ranks: Ranks) -> Run:
-        run = cls.open(path, device=choose_device(settings.device, settings.gpu, ranks), reporter=reporter)
-        before, run.settings, run.ranks = run.settings, settings, ranks
-        _check_division(settings, run.plugin, run.info, ranks)
-        sink_classes(settings.log_to)
-        if (count := run.folder.read_config().get("ranks", 1)) != ranks.count:
-            run.say(f"{count} rank(s) trained this run before, now {ranks.count}")
-        if before.num_epochs != settings.num_epochs and settings.lr_decay < 1:
-            run.reporter.message(
-                f"learning rates from here on are those of a run of {settings.num_epochs} epochs, no longer of {before.num_epochs}"
-            )
-        _ = run.data, run.held_out  # what cannot go on leaves the run as it was
-        return run
+    def fill(self, folder: RunFolder) -> None:
+        """Write what makes a folder a run, before it is trained."""
+        if (decoder := self.data.decoder()) is not None:
+            folder.decoder.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(decoder, folder.decoder)
+        folder.write_config(self.facts())
 
     def facts(self) -> dict[str, Any]:
         """What config.json holds."""
@@ -270,23 +184,3 @@ class Run:
         if not self.plugin.manager.has_plugin("engine"):
             self.plugin.manager.register(defaults, name="engine")
         return self.plugin.manager.hook
-
-
-def _check_division(settings: TrainSettings, plugin: Plugin, info: DataInfo, ranks: Ranks) -> None:
-    """UserError where samples or targets cannot be shared out to the ranks. (Batches of images look for themselves.)"""
-    if info.count < ranks.count:
-        raise UserError(f"{info.name} holds {info.count} samples, fewer than the {ranks.count} ranks; launch fewer.")
-    if plugin.spec.inputs == "targets" and settings.batch_size % ranks.count:
-        raise UserError(f"--batch-size {settings.batch_size}: wanted a multiple of the {ranks.count} ranks; give another.")
-
-
-def _spare_inputs(settings: TrainSettings) -> None:
-    """UserError where --overwrite would delete the run folder that the run's own input lies in."""
-    if not settings.overwrite or settings.name is None:
-        return
-    doomed = (Path(settings.save_root) / settings.name).resolve()
-    root = None if settings.data_root is None else Path(settings.data_root).expanduser()
-    for source in filter(None, (settings.source, settings.targets, settings.held_out)):
-        place, _ = parse(source, root)
-        if place not in SCHEMES and locate(place, source, root).resolve().is_relative_to(doomed):
-            raise UserError(f"--overwrite would delete {doomed}, which holds the input {source}; choose another --name.")

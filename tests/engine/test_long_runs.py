@@ -10,9 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
+from pgen.engine import begin
 from pgen.engine.run import Run
+from pgen.engine.settings import TrainSettings
+from pgen.errors import UserError
+from pgen.plugins import registry
 from tests.conftest import IMAGES, SMALL_AE, run_pgen
 from tests.engine.test_resume import wait_for
 
@@ -36,6 +41,19 @@ def test_a_job_script_may_be_started_again_and_again(pgen, refuses, tmp_path: Pa
     refuses(*GAN, "--resume", "auto", saying="give a --name", cwd=tmp_path)
     refuses(*script, "--overwrite", saying="no --overwrite", cwd=tmp_path)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["x"]
+
+
+def test_two_runs_that_begin_at_once_do_not_replace_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = TrainSettings(data="simulate:n=8,size=16", save_root=str(tmp_path), device="cpu")
+    config = registry.load("gan").config_class()(n_hidden=4)
+    first = begin.create("gan", settings, config)
+    # As if the other had not been there yet when this one looked.
+    monkeypatch.setattr(begin, "free_path", lambda *_, **__: first.folder.path)
+    with pytest.raises(OSError, match="not empty"):
+        begin.create("gan", settings, config)
+    with pytest.raises(UserError, match="being trained by another process"):
+        begin.create("gan", settings.model_copy(update={"overwrite": True}), config)
+    assert first.folder.read_config()["model"] == "gan" and [path.name for path in tmp_path.iterdir()] == ["gan-1"]
 
 
 def test_a_removed_run_folder_is_made_again(pgen, tmp_path: Path) -> None:

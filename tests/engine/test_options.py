@@ -40,7 +40,7 @@ BASE = {
 def trained(tmp_path_factory: pytest.TempPathFactory):
     """Trains in this process, for speed; returns the final state."""
     from pgen.cli.options import validate
-    from pgen.engine.run import Run
+    from pgen.engine.begin import create
 
     root = tmp_path_factory.mktemp("options")
 
@@ -49,7 +49,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory):
         plugin = registry.load(model)
         given = {str(k)[2:].replace("-", "_"): v for k, v in zip(BASE[model][::2], BASE[model][1::2], strict=True)} | options
         settings, config = validate([(TrainSettings, {"sample_size": 0, "save_root": str(root)}), (plugin.config_class(), {})], given)
-        run = Run.create(model, settings, config)
+        run = create(model, settings, config)
         run.hooks().train(run=run)
         return run
 
