@@ -50,7 +50,9 @@ class Batches:
                 f"{self._ranks.count} ranks times --accumulate {settings.accumulate} (at least {pieces}); pass --drop-last or another size."
             )
         self._here: Callable[[Tensor], Tensor] | None = None  # indices to a batch, where all data are on the device
-        room = free_memory(device) / 2 if settings.num_workers == 0 else 0
+        # Ranks on one host share its memory; each has a GPU of its own.
+        holders = self._ranks.count if device.type == "cpu" else 1
+        room = free_memory(device) / 2 / holders if settings.num_workers == 0 else 0
         if data.lit_nbytes is not None and data.lit_nbytes <= room:
             self._here = LitSamples(data.lit(), data.shape, device).__getitem__
         elif data.nbytes <= room:

@@ -51,7 +51,7 @@ class Trainer:
         self.part, self._number, self._pieces = part, number, pieces
         # Seeded anew, so that dropout and the like do not depend on where a run was interrupted.
         reseed(derive(self.seed, self._own("step"), self.step), self.device)
-        if number == 0 and self.ranks.count * pieces > 1:
+        if self.ranks.count * pieces > 1:
             self.masks = torch.Generator(self.device).manual_seed(derive(self.seed, "step", self.step))
 
     @property

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pgen.engine.average import Average
+from pgen.engine.divided import see_whole_batches
 from pgen.engine.ranks import Ranks
 from pgen.engine.settings import TrainSettings
 from pgen.engine.trainer import Trainer
@@ -44,6 +45,24 @@ def one_step(pieces: int, rows: int, **options) -> nn.Linear:
 @given(st.integers(1, 6), st.integers(6, 20))
 def test_a_batch_in_pieces_moves_weights_as_one(pieces: int, rows: int) -> None:
     torch.testing.assert_close(one_step(pieces, rows).weight, one_step(1, rows).weight)
+
+
+def test_dropout_in_pieces_has_the_mask_of_the_whole_batch() -> None:
+    def moved(pieces: int) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 40), nn.Dropout(0.5), nn.Linear(40, 1), nn.Dropout(0.1))
+        trainer = trainer_of(model, batch_size=11)
+        if pieces > 1:
+            see_whole_batches(model, trainer)
+        batch = torch.randn(11, 3, generator=torch.Generator().manual_seed(1))
+        trainer.begin(0, 0.0)
+        for number, part in enumerate(Ranks().parts(11, pieces)):
+            trainer.begin_part(part, number, pieces)
+            trainer.update("all", model(part.of(batch)).square().mean())
+        return list(model.parameters())
+
+    for whole, pieces in zip(moved(1), moved(4), strict=True):
+        torch.testing.assert_close(whole, pieces)
 
 
 @settings(max_examples=50, deadline=None)
