@@ -27,7 +27,9 @@ def choose_device(device: str = "auto", gpu: int | None = None, ranks: Ranks | N
             named = f"--gpu {gpu}" if gpu is not None else f"--device {device}"
             raise UserError(f"{named}: {ranks.count} ranks cannot share one GPU; leave it out, and each takes its own.")
         # Where the scheduler shows each rank one GPU alone, that has number 0.
-        if torch.cuda.is_available() and torch.cuda.device_count() > 1:
+        if torch.cuda.is_available() and (count := torch.cuda.device_count()) > 1:
+            if ranks.local >= count:
+                raise UserError(f"This host has {count} GPUs and more ranks than that; launch one rank a GPU, or pass --device cpu.")
             gpu = ranks.local
     if gpu is not None:
         device = f"cuda:{gpu}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pgen.engine.device import choose_device
 from pgen.engine.launch import first_host, launched
+from pgen.engine.ranks import Ranks
 from pgen.errors import UserError
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu1", "MASTER_PORT": "29500"}
@@ -73,3 +75,29 @@ def test_what_makes_no_sense_is_told_with_a_hint(environment: dict[str, str], fo
 )
 def test_first_host(nodes: str, host: str) -> None:
     assert first_host(nodes) == host
+
+
+@pytest.mark.parametrize(
+    ("gpus", "local", "device", "found"),
+    [(4, 2, "auto", "cuda:2"), (4, 2, "cuda", "cuda:2"), (1, 3, "auto", "cuda:0"), (0, 1, "auto", "cpu"), (4, 2, "cpu", "cpu")],
+)
+def test_each_rank_has_the_gpu_of_its_number(gpus: int, local: int, device: str, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    assert str(choose_device(device, None, ranks_of(local))) == found
+
+
+def test_ranks_without_a_gpu_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(UserError, match="2 GPUs and more ranks than that"):
+        choose_device("auto", None, ranks_of(2))
+    for device, gpu in (("cuda:1", None), ("auto", 1)):
+        with pytest.raises(UserError, match="cannot share one GPU"):
+            choose_device(device, gpu, ranks_of(1))
+
+
+def ranks_of(local: int) -> Ranks:
+    ranks = Ranks()
+    ranks.local, ranks.count = local, 8
+    return ranks
