@@ -62,8 +62,8 @@ def _by_srun(environment: Mapping[str, str]) -> Launch | None:
     if "MASTER_PORT" in environment:
         port = _number(environment, "MASTER_PORT")
     else:
-        # All ranks of a step find the same, and two steps on one host hardly ever do.
-        port = 20_000 + (31 * _number(environment, "SLURM_JOB_ID") + step) % 20_000
+        # All ranks of a step find the same, two steps on one host hardly ever do, and the system gives such ports to nobody.
+        port = 20_000 + (31 * _number(environment, "SLURM_JOB_ID") + step) % 12_000
     return Launch(rank, ranks, local, address, port, "srun")
 
 
