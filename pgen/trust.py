@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,7 +13,7 @@ def load_torch(file: Path | IO[bytes]) -> Any:
     """Plain tensors and values as torch saves them, on the CPU. Any of torch's exceptions, or ValueError for what is no honest file."""
     import torch
 
-    refuse_compressed(file)
+    refuse_odd_archive(file)
     content = torch.load(file, map_location="cpu", weights_only=True)
     for tensor in _tensors(content):
         # A tensor of stride 0 claims any size without a byte.
@@ -22,16 +22,27 @@ def load_torch(file: Path | IO[bytes]) -> Any:
     return content
 
 
-def refuse_compressed(file: Path | IO[bytes]) -> None:
-    """ValueError for a zip file whose members would unpack to more than it holds. torch compresses nothing."""
+def refuse_odd_archive(file: Path | IO[bytes]) -> None:
+    """ValueError for a zip file that torch does not write: with members that unpack to more than it holds, or of one name, of which one
+    reader might see the first and another the last."""
     if not zipfile.is_zipfile(file):
         return
     with zipfile.ZipFile(file) as archive:
-        packed = [member.filename for member in archive.infolist() if member.compress_type != zipfile.ZIP_STORED]
-    if packed:
+        members = archive.infolist()
+    if packed := [member.filename for member in members if member.compress_type != zipfile.ZIP_STORED]:
         raise ValueError(f"its member {packed[0]} is compressed, which torch never does")
+    refuse_same_names([member.filename.casefold() for member in members])
     if not isinstance(file, Path):
         file.seek(0)
+
+
+def refuse_same_names(names: Sequence[str]) -> None:
+    """ValueError where two members of an archive have one name."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"it holds {name} twice")
+        seen.add(name)
 
 
 def refuse_larger_than_memory(arrays: Iterable[tuple[tuple[int, ...], int]]) -> None:
@@ -50,14 +61,14 @@ def free_memory() -> int:
         return 2**32
 
 
-def _tensors(content: Any) -> Iterable[Any]:
+def _tensors(content: Any) -> Iterator[Any]:
     import torch
 
-    if isinstance(content, torch.Tensor):
-        yield content
-    elif isinstance(content, dict):
-        for value in content.values():
-            yield from _tensors(value)
-    elif isinstance(content, list | tuple):
-        for value in content:
-            yield from _tensors(value)
+    waiting, seen = [content], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+            seen.add(id(value))  # a list may hold itself, or another many times over
+            waiting += value.values() if isinstance(value, dict) else value

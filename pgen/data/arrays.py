@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pgen.data.planes import only
 from pgen.data.reading import LazyImages, from_array, reading
 from pgen.errors import UserError
-from pgen.trust import load_torch, refuse_larger_than_memory
+from pgen.trust import load_torch, refuse_larger_than_memory, refuse_same_names
 
 
 def load_pt(path: Path, name: str) -> Any:
@@ -31,12 +31,12 @@ def load_arrays(path: Path, name: str, kind: str) -> dict[str, npt.NDArray]:
         if not isinstance(tensors, dict):
             raise UserError(f"{name}: a torch file holding a {type(content).__name__}, wanted a tensor or a dict with a tensor 'images'.")
         with reading(name, "a torch file of plain arrays"):
-            lists = {str(key): np.asarray(value) for key, value in tensors.items() if isinstance(value, list)}
-        return {
-            str(key): (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
-            for key, value in tensors.items()
-            if isinstance(value, torch.Tensor) and not value.is_sparse
-        } | lists
+            lists = {str(key): np.asarray(value) for key, value in tensors.items() if isinstance(value, list) and _is_flat(value)}
+            return lists | {
+                str(key): (value.float() if value.dtype == torch.bfloat16 else value).detach().numpy()
+                for key, value in tensors.items()
+                if isinstance(value, torch.Tensor) and value.layout == torch.strided
+            }
     with reading(name, f"numpy {kind}"):
         if kind == "npy":
             return {"images": np.load(path, mmap_mode="r", allow_pickle=False)}
@@ -57,7 +57,13 @@ def headers(path: Path, name: str, kind: str) -> dict[str, tuple[tuple[int, ...]
                 header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, _, dtype = header(stream)
                 found[member.removesuffix(".npy")] = (shape, dtype)
+        refuse_same_names([member.removesuffix(".npy") for member in archive.namelist()])
     return found
+
+
+def _is_flat(values: list) -> bool:
+    """Whether a list holds no other, which could unfold to any size."""
+    return not any(isinstance(value, list | tuple | dict) for value in values)
 
 
 def open_arrays(path: Path, name: str, kind: str, key: str | None = None) -> LazyImages:

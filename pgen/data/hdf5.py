@@ -9,6 +9,7 @@ import numpy as np
 
 from pgen.data.planes import only
 from pgen.data.reading import Handle, LazyImages, reading
+from pgen.trust import refuse_larger_than_memory
 
 #: No honest compression makes more of a byte.
 EMPTINESS = 2000
@@ -34,16 +35,22 @@ def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImage
         file.visititems(note)
         key = only("dataset", stacks, dataset or ("images" if "images" in stacks else None), name)
 
+        stack = file[key]
+        _refuse_empty(stack)
+
+        def beside(dataset: Any) -> Any:
+            """All of a dataset that has a row an image."""
+            _refuse_empty(dataset)
+            if not dataset.ndim or len(dataset) != len(stack):
+                raise ValueError(f"{dataset.name} has shape {dataset.shape}, wanted a row for each of {len(stack)} images")
+            refuse_larger_than_memory([(dataset.shape, dataset.dtype.itemsize)])
+            return dataset.asstr()[:].astype(str) if h5py.check_string_dtype(dataset.dtype) else dataset[:]
+
         def strings(what: str) -> Any:
-            if not isinstance(found := file.get(what), h5py.Dataset):
-                return None
-            return found.asstr()[:].astype(str) if h5py.check_string_dtype(found.dtype) else found[:].astype(str)
+            return beside(found).astype(str) if isinstance(found := file.get(what), h5py.Dataset) else None
 
         found = file.get("labels", {})
-        labels = {"labels": found[:]} if isinstance(found, h5py.Dataset) else {label: found[label][:] for label in found}
-        stack = file[key]
-        if stack.nbytes > EMPTINESS * max(stack.id.get_storage_size(), 2**20):
-            raise ValueError(f"{key} announces {stack.nbytes / 2**30:.0f} GiB and holds {stack.id.get_storage_size()} bytes")
+        labels = {"labels": beside(found)} if isinstance(found, h5py.Dataset) else {label: beside(found[label]) for label in found}
         flat = stack.ndim == 3
         shape = (1, *stack.shape[1:]) if flat else stack.shape[1:]
 
@@ -61,6 +68,13 @@ def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImage
             events=strings("events"),
             labels=labels,
             unit=str(file.attrs.get("unit", "ADC")),
-            geometry=file["geometry"][:] if "geometry" in file else None,
+            geometry=beside(file["geometry"]) if "geometry" in file else None,
             about={"format": "HDF5", "dataset": key},
         )
+
+
+def _refuse_empty(dataset: Any) -> None:
+    """ValueError for a dataset that announces far more than the file holds."""
+    held = dataset.id.get_storage_size()
+    if dataset.nbytes > EMPTINESS * max(held, 2**20):
+        raise ValueError(f"{dataset.name} announces {dataset.nbytes / 2**30:.0f} GiB and holds {held} bytes")

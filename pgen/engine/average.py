@@ -12,8 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 class Average:
     """The exponential moving average of a model's parameters and of the running statistics of its batch normalisations; all other buffers
-    are those of the last step. The decay rises to ``decay`` as (1 + t) / (10 + t) over the updates t, so that a short run is not judged by
-    its first weights. (torch's AveragedModel averages all buffers or none.)
+    are those of the last step that moved a weight. (torch's AveragedModel averages all buffers or none.)
+
+    The decay rises to ``decay`` as (1 + t) / (10 + t) over the updates t, so that a short run is not judged by its first weights.
 
     model: the model with averaged weights, in evaluation mode. updates: how many there were.
     """

@@ -28,6 +28,7 @@ def create(model: str, settings: TrainSettings, config: ModelConfig, reporter: R
     ranks = ranks or Ranks()
     with ranks.together():
         run = _checked(model, settings, config, ranks)
+    ranks.stand_apart(run.device)
     run.folder = RunFolder(ranks.first(lambda: free_path(settings.save_root, settings.name, model, overwrite=settings.overwrite)))
     run.reporter = reporter or Reporter()
     ranks.first(lambda: _make_folder(run))
@@ -42,7 +43,9 @@ def resume(path: str | Path, settings: TrainSettings, reporter: Reporter | None 
         before, run.settings, run.ranks = run.settings, settings, ranks
         _check_division(settings, run.plugin, run.info, ranks)
         sink_classes(settings.log_to)
-        _ = run.data, run.held_out  # what cannot go on leaves the run as it was
+        _ = run.data  # what cannot go on leaves the run as it was
+        _check_held_out(run, before)
+    ranks.stand_apart(run.device)
     ranks.first(lambda: _go_on(run, before))
     return run
 
@@ -50,14 +53,16 @@ def resume(path: str | Path, settings: TrainSettings, reporter: Reporter | None 
 def _checked(model: str, settings: TrainSettings, config: ModelConfig, ranks: Ranks) -> Run:
     plugin = registry.load(model)
     device = choose_device(settings.device, settings.gpu, ranks)
-    data = open_training_data(settings, plugin.spec)
+    data = open_training_data(settings, plugin.spec, ranks.count)
     by_itself = callable(getattr(plugin.model_class(), "held_out_step", None))
     if settings.held_out is not None and settings.best_by is None and not by_itself:
         raise UserError(
             f"--held-out {settings.held_out}: model {model!r} has no use for it while it trains; leave it out, "
             "or say by which metric it shall judge checkpoints, as in --best-by fpd."
         )
-    held_out = open_held_out(settings, data.info)
+    if settings.patience is not None and settings.best_by is None and plugin.spec.best is None:
+        raise UserError(f"--patience {settings.patience}: model {model!r} does not say which checkpoint is better; add --best-by METRIC.")
+    held_out = open_held_out(settings, data.info, ranks.count)
     decoder = data.decoder()
     if decoder is not None:
         load_decoder(decoder, data.info)  # one of another training is refused here
@@ -101,6 +106,13 @@ def _go_on(run: Run, before: TrainSettings) -> None:
         epochs = f"{run.settings.num_epochs} epochs, no longer of {before.num_epochs}"
         run.say(f"learning rates from here on are those of a run of {epochs}")
     run.folder.write_config(run.facts())
+
+
+def _check_held_out(run: Run, before: TrainSettings) -> None:
+    """UserError where the held-out data are no longer those that the checkpoints so far were judged by."""
+    saved = run.folder.read_config().get("held_out")
+    if saved and before.held_out == run.settings.held_out and saved != run.held_out_fingerprint:
+        raise UserError(f"--held-out {before.held_out} has changed since {run.folder.path} was judged by it; restore it or name another.")
 
 
 def _check_division(settings: TrainSettings, plugin: Plugin, info: DataInfo, ranks: Ranks) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from pgen.engine.folder import RunFolder
 from pgen.errors import UserError, described
 from pgen.files import write_through_memory
 from pgen.trust import load_torch
+
+_NOT_ITS_FAULT = (errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass
@@ -80,6 +83,9 @@ def load(folder: RunFolder, step: int | None = None) -> Checkpoint:
         try:
             return TypeAdapter(Checkpoint).validate_python(load_torch(path_of(folder, candidate)))
         except Exception as error:
+            # Nothing is wrong with the file where memory is short, or the file system has a hiccup.
+            if isinstance(error, MemoryError) or "alloc" in str(error) or (isinstance(error, OSError) and error.errno in _NOT_ITS_FAULT):
+                raise
             if step is not None:
                 raise UserError(f"{path_of(folder, candidate)} cannot be read ({described(error)}); use another --checkpoint.") from error
     raise UserError(f"{folder.path} has no readable checkpoint in {folder.checkpoints}; start a new run.")

@@ -92,8 +92,9 @@ class TrainingData:
         return self.samples.decoder if isinstance(self.samples, Codes) else None
 
 
-def open_training_data(settings: TrainSettings, spec: ModelSpec) -> TrainingData:
-    """Open what the settings name and fit the transform. UserError where source and model do not fit together."""
+def open_training_data(settings: TrainSettings, spec: ModelSpec, ranks: int = 1) -> TrainingData:
+    """Open what the settings name and fit the transform, in one of ``ranks`` processes. UserError where source and model do not fit
+    together."""
     if spec.inputs == "images":
         if settings.targets is not None:
             raise UserError(f"Model {spec.name!r} learns from images; give them with --data instead of --targets {settings.targets}.")
@@ -101,7 +102,7 @@ def open_training_data(settings: TrainSettings, spec: ModelSpec) -> TrainingData
             raise UserError(
                 f"Model {spec.name!r} needs training images; give them with --data SRC, for example --data simulate:n=2000,size=64."
             )
-        return _of_images(open_images(settings.source, data_root=settings.data_root), settings)
+        return _of_images(open_images(settings.source, data_root=settings.data_root), settings, ranks)
     source = settings.targets or settings.source
     if source is None or (settings.targets and settings.source):
         raise UserError(f"Model {spec.name!r} needs one set of targets: --targets codes.pt, or images by --targets or --data.")
@@ -112,14 +113,14 @@ def open_training_data(settings: TrainSettings, spec: ModelSpec) -> TrainingData
     usual = {name: spec.settings.get(name, TrainSettings.model_fields[name].default) for name in idle}
     if given := [f"{flag(name)} {getattr(settings, name)}" for name in idle if getattr(settings, name) != usual[name]]:
         raise UserError(f"{', '.join(given)}: of no effect where {spec.name!r} is fitted to {source}; leave it out.")
-    return _of_codes(targets, source) if isinstance(targets, Codes) else _of_images(targets, settings)
+    return _of_codes(targets, source) if isinstance(targets, Codes) else _of_images(targets, settings, ranks)
 
 
-def open_held_out(settings: TrainSettings, info: DataInfo) -> TrainingData | None:
+def open_held_out(settings: TrainSettings, info: DataInfo, ranks: int = 1) -> TrainingData | None:
     """The held-out set in the model space that ``info`` tells of, or None. UserError where its kind or shape is another."""
     if settings.held_out is None or settings.best_by is not None:
         return None  # or it is not the model that looks at it
-    found = _kept(open_targets(settings.held_out, data_root=settings.data_root), settings)
+    found = _kept(open_targets(settings.held_out, data_root=settings.data_root), settings, ranks)
     shape = tuple(found.codes.shape[1:]) if isinstance(found, Codes) else found.shape
     if shape != info.shape:
         raise UserError(f"--held-out {settings.held_out}: found samples of {shape}, wanted {info.shape} as in the training data.")
@@ -128,16 +129,16 @@ def open_held_out(settings: TrainSettings, info: DataInfo) -> TrainingData | Non
     return TrainingData(replace(info, count=len(found), name=settings.held_out, fingerprint=found.fingerprint), found)
 
 
-def _kept(samples: Samples, settings: TrainSettings) -> Samples:
+def _kept(samples: Samples, settings: TrainSettings, ranks: int) -> Samples:
     """Images in memory where they fit well, since the fingerprint, the transform and training would each read them; not those that
     other processes read."""
     if isinstance(samples, Codes) or settings.num_workers:
         return samples
-    return in_memory(samples, free_memory(torch.device("cpu")) // 2)  # type: ignore[return-value]
+    return in_memory(samples, free_memory(torch.device("cpu")) // 2 // ranks)  # type: ignore[return-value]
 
 
-def _of_images(images: ImageSet, settings: TrainSettings) -> TrainingData:
-    images = _kept(images, settings)
+def _of_images(images: ImageSet, settings: TrainSettings, ranks: int) -> TrainingData:
+    images = _kept(images, settings, ranks)
     transform = Transform.fit(images, threshold=settings.threshold, clip=settings.clip, scale=settings.scale)
     info = _info_of_images(images, transform.to_dict())
     if settings.window is not None:

@@ -50,6 +50,7 @@ def prepare(device: torch.device, *, deterministic: bool) -> None:
     do so anyway.) Where torch has no such kernel, it warns."""
     if device.type != "cuda":
         return
+    torch.cuda.set_device(device)  # whose generator is seeded, and where ranks talk
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS wants for it

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pgen.errors import UserError
 from pgen.files import atomic
@@ -73,16 +73,12 @@ class RunFolder:
         return values
 
     def append_log(self, text: str) -> None:
-        with self._appending(self.log) as file:
+        with self.log.open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        with self._appending(self.metrics) as file:
+        with self.metrics.open("a") as file:
             file.write(json.dumps(line) + "\n")
-
-    def _appending(self, path: Path) -> IO[str]:
-        self.path.mkdir(parents=True, exist_ok=True)  # someone may have removed it
-        return path.open("a")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All lines; a torn last line, left by a kill, is passed over."""

@@ -96,6 +96,15 @@ class Joined(Ranks):
             self._asked.wait()
             self._asked = None
 
+    def stand_apart(self, device: torch.device) -> None:
+        mine = f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
+        told: list[str | None] = [None] * self.count
+        dist.all_gather_object(told, mine)
+        gpus = [gpu for gpu in told if gpu is not None]
+        if len(set(gpus)) < len(gpus):
+            host = next(gpu for gpu in gpus if gpus.count(gpu) > 1).split()[0]
+            raise self.error(UserError(f"{host}: several ranks would share one GPU; launch one rank a GPU, or pass --device cpu."))
+
     def error(self, error: Exception) -> BaseException:
         return error if self.rank == 0 else SystemExit(2)
 

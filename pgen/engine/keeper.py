@@ -71,6 +71,8 @@ class Keeper:
     def _newest(self) -> int | None:
         folder = self.run.folder
         if not checkpoints.steps(folder):
+            if broken := sorted(folder.checkpoints.glob("*.broken")):
+                raise UserError(f"{folder.path} has no checkpoint but {broken[-1].name}; restore one, or begin a run of another --name.")
             return None
         for path in checkpoints.set_aside_broken(folder):
             self.run.say(f"{path.stem} cannot be read and was moved aside to {path.name}; going on from the one before")

@@ -52,7 +52,7 @@ def _by_srun(environment: Mapping[str, str]) -> Launch | None:
         return None  # sbatch and salloc set the job's number of tasks, but launch none
     step = _number(environment, "SLURM_STEP_ID")
     # In a shell that srun opened (--pty) commands are run by hand, one at a time.
-    if step >= _FIRST_SPECIAL_STEP or "SLURM_PTY_PORT" in environment or environment.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+    if step >= _FIRST_SPECIAL_STEP or "SLURM_PTY_PORT" in environment:
         return None
     rank, ranks, local = (_number(environment, name) for name in ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
     nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")

@@ -13,6 +13,7 @@ from pgen.engine.launch import launched
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     import torch.distributed as dist
     from torch import Tensor
 
@@ -70,6 +71,9 @@ class Ranks:
     def agreed(self, signal: int | None) -> int | None:
         """A signal that came to any rank, told to all at the same step, at the latest one step later."""
         return signal
+
+    def stand_apart(self, device: torch.device) -> None:
+        """UserError where two ranks would share a GPU."""
 
     def error(self, error: Exception) -> BaseException:
         """An error that all ranks met alike, to be raised by each and told by one."""

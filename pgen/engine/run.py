@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 import pgen
+from pgen.data.source import open_images
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine import defaults
 from pgen.engine.data import TrainingData, open_held_out, open_training_data
@@ -56,6 +57,7 @@ class Run:
         """Make the run folder again, should someone have removed it while the run goes on."""
         if not self.folder.config.is_file():
             self.fill(self.folder)
+            self.folder.claim()
             self.say(f"{self.folder.path} had been removed, and was made again")
 
     @classmethod
@@ -91,7 +93,7 @@ class Run:
             "settings": self.settings.model_dump(mode="json"),
             "config": self.config.model_dump(mode="json"),
             "data": self.info.to_dict(),
-            "held_out": self.held_out.info.fingerprint if self.held_out else None,
+            "held_out": self.held_out_fingerprint,
             "ranks": self.ranks.count,
             "versions": versions,
         }
@@ -99,12 +101,14 @@ class Run:
     def say(self, text: str) -> None:
         """A line for the log and for the user, of the first rank."""
         if self.ranks.rank == 0:
+            self.mend_folder()
             self.folder.append_log(text)
             self.reporter.message(text)
 
     def record(self, step: int, values: dict[str, Any]) -> None:
         """Metrics after ``step`` steps, to wherever they are kept, by the first rank."""
         if self.ranks.rank == 0:
+            self.mend_folder()
             self.folder.append_metrics({"step": step, **values})
             for sink in self.sinks:
                 sink.scalars(step, values)
@@ -112,7 +116,7 @@ class Run:
     @cached_property
     def data(self) -> TrainingData:
         """The training data. UserError where they are no longer what the run began with."""
-        data = open_training_data(self.settings, self.plugin.spec)
+        data = open_training_data(self.settings, self.plugin.spec, self.ranks.count)
         if self.folder.config.is_file() and data.info.fingerprint != self.info.fingerprint:
             raise UserError(
                 f"{data.info.name} has changed since {self.folder.path} was trained on it; restore the data or start a new run."
@@ -121,15 +125,15 @@ class Run:
 
     @cached_property
     def held_out(self) -> TrainingData | None:
-        """The held-out data. UserError where they are those trained on, or no longer what the run was judged by."""
-        held_out = open_held_out(self.settings, self.info)
-        saved = self.folder.read_config() if self.folder.config.is_file() else {}
-        before = saved.get("held_out")
-        if held_out and before and before != held_out.info.fingerprint and saved["settings"].get("held_out") == self.settings.held_out:
-            raise UserError(
-                f"--held-out {self.settings.held_out} has changed since {self.folder.path} was judged by it; restore it or name another."
-            )
-        return held_out
+        """The held-out data that the model looks at. UserError where they are those trained on."""
+        return open_held_out(self.settings, self.info, self.ranks.count)
+
+    @cached_property
+    def held_out_fingerprint(self) -> str | None:
+        """Of the held-out data by which checkpoints are judged, whoever looks at them."""
+        if self.settings.held_out is None or self.held_out is not None:
+            return self.held_out.info.fingerprint if self.held_out else None
+        return open_images(self.settings.held_out, data_root=self.settings.data_root).fingerprint
 
     @cached_property
     def info(self) -> DataInfo:

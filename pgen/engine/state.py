@@ -52,7 +52,7 @@ class TrainState:
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"--batch-size {settings.batch_size}: a step does not fit into the memory of {self.run.device} ({_first_line(error)}); "
-                f"pass --accumulate {2 * settings.accumulate}, a smaller batch, or --precision bf16."
+                "begin a run with a smaller one, with --precision bf16, or, of images, with --accumulate 2."
             ) from error
         except RuntimeError as error:
             if not (settings.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))):
@@ -76,8 +76,8 @@ class TrainState:
 
     def restore(self, saved: Checkpoint, path: Path) -> None:
         """Go on from a checkpoint. UserError where it is another model's."""
-        load_state(self.model, self._mine(saved.model), path)
         try:
+            load_state(self.model, self._mine(saved.model), path)
             for name, optimizer in self.trainer.optimizers.items():
                 optimizer.load_state_dict(saved.optimizers[name])
                 for parameter, state in optimizer.state.items():
@@ -85,10 +85,10 @@ class TrainState:
                         raise ValueError("state of another shape than its weights")
             if self._average and saved.average:
                 self._average.load({**saved.average, "model": self._mine(saved.average["model"])})
-        except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
             name = self.run.plugin.spec.name
             raise UserError(
-                f"{path} does not fit the optimisers of {name!r} ({described(error)}); train with the version of "
+                f"{path} does not fit model and optimisers of {name!r} ({described(error)}); train with the version of "
                 "the model that wrote it, or start a new run."
             ) from error
 

@@ -14,7 +14,7 @@ from pgen.engine.sinks import Sink
 
 class TensorBoard(Sink):
     def __init__(self, folder: Path, step: int) -> None:
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, step: int, values: dict[str, Any]) -> None:
         for name, value in values.items():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pgen.engine.ranks import Part, Ranks
 from pgen.engine.seeds import derive, generator, reseed
 from pgen.engine.settings import TrainSettings
+from pgen.errors import UserError
 
 
 class Trainer:
@@ -30,6 +31,7 @@ class Trainer:
         self.group = self.ranks.group
         self.step, self.moved = 0, False
         self.part, self._number, self._pieces = self.ranks.parts(self.batch_size)[0], 0, 1
+        self._updated: set[str] = set()  # optimisers, in this part
         self.masks: torch.Generator | None = None  # of dropout, see pgen.engine.divided
         for optimizer in optimizers.values():
             for group in optimizer.param_groups:
@@ -49,6 +51,7 @@ class Trainer:
     def begin_part(self, part: Part, number: int, pieces: int) -> None:
         """Before the ``number``-th of ``pieces`` parts of a batch that are done here, one after the other."""
         self.part, self._number, self._pieces = part, number, pieces
+        self._updated.clear()
         # Seeded anew, so that dropout and the like do not depend on where a run was interrupted.
         reseed(derive(self.seed, self._own("step"), self.step), self.device)
         if self.ranks.count * pieces > 1:
@@ -79,6 +82,9 @@ class Trainer:
     def update(self, name: str, loss: Tensor) -> None:
         """Move the optimiser called ``name`` down the gradient of ``loss``, a scalar, the mean over the samples at hand. No other parameter
         gets a gradient. Of a divided batch the gradients are added up, and the optimiser moves after the last part."""
+        if self._pieces > 1 and name in self._updated:
+            raise UserError("--accumulate: this model moves one optimiser several times a step, which has no pieces; leave it out.")
+        self._updated.add(name)
         optimizer = self.optimizers[name]
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if self._number == 0:

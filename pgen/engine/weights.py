@@ -95,5 +95,5 @@ def load_state(model: nn.Module, state: dict[str, Any], path: Path) -> None:
     """Put ``state`` into ``model``; UserError where they do not belong together."""
     try:
         model.load_state_dict(state)
-    except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
         raise UserError(f"{path} does not fit the installed {type(model).__name__}: {error}".replace("\n", " ")) from error

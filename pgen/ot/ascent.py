@@ -69,7 +69,7 @@ class DualAscent(nn.Module):
         self.unit = unit
         self.psi.copy_(psi - targets.sum(psi.double().sum()) / targets.total)
         self.average.copy_(self.psi)
-        self.steps, self.batch = 0, len(targets.gather(x))
+        self.steps, self.batch = 0, len(x) * targets.ranks
         for state in (self.momentum, self.square, self.tail):
             state.zero_()
 
@@ -83,7 +83,7 @@ class DualAscent(nn.Module):
     @torch.no_grad()
     def step(self, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         """One step on x (B, D); index and value (B,) of the hard assignment it saw."""
-        mass, samples, t = self.mass(targets), targets.gather(x).shape[0], self.steps
+        mass, samples, t = self.mass(targets), len(x) * targets.ranks, self.steps
         index, value = assign(x, targets, self.psi, self.cost)
         if self.epsilon:
             width = self.epsilon * self.unit / (1 + t / self.slow) ** (1 / 3)

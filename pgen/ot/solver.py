@@ -73,7 +73,7 @@ class SemiDiscreteOT(nn.Module):
     def _leave_lists(self, batch: int) -> None:
         if self._lists:
             self._lists.solve()
-            steps = WORTH * self._lists.seen // (batch * self._ranks())
+            steps = WORTH * self._lists.seen // (batch * self.targets.ranks)
             self.ascent.go_on(self._lists.psi, steps, MARGINS * self._lists.margin)
             self._lists = None
 
@@ -90,7 +90,7 @@ class SemiDiscreteOT(nn.Module):
         sampler: n to n fresh samples (n, D) on the targets' device; on each rank its own. watch: is told each certificate and the samples
         spent so far.
         """
-        count, ranks = self.targets.total, self._ranks()
+        count, ranks = self.targets.total, self.targets.ranks
         batch = max(1, self.batch_size // ranks)
         self.begin(sampler(batch))
         spent, due, before = 0, float(FIRST_LOOK), math.inf
@@ -116,7 +116,7 @@ class SemiDiscreteOT(nn.Module):
 
     def certify(self, sampler: Sampler, samples: int | None = None, *, bound: bool = False) -> Certificate:
         """Certificate of the averaged potential on ``samples`` fresh ones, eight a target if not given; see :func:`certify`."""
-        share, block = max(2, -(-(samples or 8 * self.targets.total) // self._ranks())), max(1, 4096 // self._ranks())
+        share, block = max(2, -(-(samples or 8 * self.targets.total) // self.targets.ranks)), max(1, 4096 // self.targets.ranks)
         sizes = [min(block, share - start) for start in range(0, share, block)]
         return certify(map(sampler, sizes), self.targets, self.psi, self.ascent.cost, self.ascent.weights, bound=bound)
 
@@ -135,9 +135,6 @@ class SemiDiscreteOT(nn.Module):
     def _look(self, goal: float) -> int:
         """Samples under which the interval of a chi2 at its goal is about a quarter of it to either side."""
         return math.ceil(4 * NORMAL * math.sqrt(2 * self.targets.total) / goal)
-
-    def _ranks(self) -> int:
-        return torch.distributed.get_world_size(self.targets.group) if self.targets.group else 1
 
     def get_extra_state(self) -> dict[str, str]:
         return {"targets": self.targets.key}

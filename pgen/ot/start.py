@@ -44,7 +44,10 @@ def mean_cost(x: Tensor, targets: Targets, cost: str) -> tuple[Tensor, float]:
 @torch.no_grad()
 def first_potential(x: Tensor, targets: Targets, cost: str, weights: Tensor, given: Tensor) -> tuple[Tensor, float]:
     """(psi (N,), unit): of ``given`` and the multiples of the mean cost, the potential with the largest dual on x (B, D)."""
-    x = x[:SAMPLES]
+    # The same samples, however many ranks share them.
+    x = targets.gather(x)[:SAMPLES]
+    share = len(x) // targets.ranks
+    x = x[targets.rank * share : (targets.rank + 1) * share]
     mean, unit = mean_cost(x, targets, cost)
     candidates = [given, *((multiple * mean).to(given.dtype) for multiple in MULTIPLES)]
     duals = []

@@ -21,7 +21,8 @@ class Targets:
 
     values: (N, D), a strided or a CSR tensor. group: processes of torch.distributed that share the targets out; each gives its own
     ``values``, and those of all ranks in turn are the targets. sparse: whether assignments use the lit pixels alone. first, total: the
-    number of the first target here, and how many all ranks hold. ValueError for another layout or rank, or no target.
+    number of the first target here, and how many all ranks hold.
+    rank, ranks: this process among those of the group. ValueError for another layout or number of axes, or no target.
     """
 
     def __init__(self, values: Tensor, group: dist.ProcessGroup | None = None) -> None:
@@ -36,7 +37,8 @@ class Targets:
         self.sparse = values.layout == torch.sparse_csr or int(values.count_nonzero()) < SPARSE_BELOW * values.numel()
         counts = self.gather(torch.tensor([len(values)], device=values.device)).tolist()
         self.total = sum(counts)
-        self.first = sum(counts[: dist.get_rank(group)]) if group else 0
+        self.rank, self.ranks = (dist.get_rank(group), dist.get_world_size(group)) if group else (0, 1)
+        self.first = sum(counts[: self.rank])
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -99,7 +101,7 @@ class Targets:
 
         part = object.__new__(Targets)
         part.shape, part.device, part.dtype, part.sparse = (last - first, self.shape[1]), device, self.dtype, self.sparse
-        part.group, part.first, part.total = None, 0, last - first
+        part.group, part.first, part.total, part.rank, part.ranks = None, 0, last - first, 0, 1
         part._given = None
         if self.sparse:
             starts, pixels, charges = self.lit

@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import random
+import re
 import resource
 import shutil
 import struct
@@ -159,12 +160,12 @@ def weights(rng: random.Random) -> Case:
 
 def program(rng: random.Random) -> Case:
     """A generator.pt2 with a pickle, a library, or an expression in it."""
-    kind = rng.choice(["pickle", "library", "expression", "operation", "guard", "damage", "pickled weight"])
+    kind = rng.choice(["pickle", "library", "expression", "operation", "guard", "damage", "pickled weight", "twice", "endless"])
 
     def change(name: str, content: bytes) -> bytes:
         if kind == "pickle" and name.endswith("sample_inputs/model.pt"):
             return pickle.dumps(Exploit())
-        if name.endswith("models/model.json") and kind in ("expression", "operation", "guard"):
+        if name.endswith("models/model.json") and kind in ("expression", "operation", "guard", "endless"):
             evil = f"__import__('pathlib').Path('{CANARY}').touch()"
             graph = json.loads(content)
             if kind == "guard":
@@ -172,6 +173,8 @@ def program(rng: random.Random) -> Case:
             text = json.dumps(graph)
             if kind == "expression":
                 text = text.replace("Symbol('", f"{evil} or Symbol('")
+            if kind == "endless":
+                text = re.sub(r"Symbol\([^)]*\)", rng.choice(["9**9**9", "1" * 60 + "!", "(" * 10_000]), text)
             if kind == "operation":
                 text = text.replace("torch.ops.aten.sigmoid.default", rng.choice(["os.system", "builtins.eval", "torch.ops.evil.run"]))
             return text.encode()
@@ -192,6 +195,9 @@ def program(rng: random.Random) -> Case:
             members[f"{next(iter(members)).split('/')[0]}/data/aotinductor/model/x.so"] = b"\x7fELF"
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in members.items():
+                if kind == "twice" and name.endswith("sample_inputs/model.pt"):
+                    for _ in range(15):
+                        archive.writestr(name, pickle.dumps(Exploit()))
                 archive.writestr(name, content)
 
     return Case("program", plant, ("sample", "generator.pt2", "-n", "2", "--out", "new.npz"))
@@ -232,6 +238,10 @@ def images(rng: random.Random) -> Case:
             with h5py.File(path, "w") as file:
                 file.create_dataset("images", huge, "f4", chunks=(1, 1, 64, 64), compression="gzip")
                 file["ids"] = h5py.SoftLink("/nowhere") if way == "exploit" else np.zeros(3)
+                if way == "bomb":
+                    del file["images"]
+                    file["images"] = np.ones((6, 1, 8, 8), np.float32)
+                    file.create_dataset(rng.choice(["labels/x", "events", "geometry"]), (10**11,), "f8", chunks=(1000,))
 
     command = rng.choice([("data", "info", name), ("data", "convert", name, "--out", "new.h5"),
                           ("train", "gan", "--data", name, "--max-steps", "1", "--n-hidden", "4", "--sample-size", "0")])  # fmt: skip

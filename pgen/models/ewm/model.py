@@ -97,7 +97,8 @@ class Ewm(nn.Module):
             values = self._jittered(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer)
             self._targets = Targets(values, trainer.group)
             if trainer.group and trainer.batch_size > self.config.mem_size:
-                raise UserError(f"--mem-size {self.config.mem_size}: on several ranks wanted --batch-size {trainer.batch_size} or more.")
+                wanted = f"on several ranks wanted --batch-size {trainer.batch_size} or more; begin a run with that"
+                raise trainer.ranks.error(UserError(f"--mem-size {self.config.mem_size}: {wanted}."))
         return self._solve_step(self._targets, trainer) if solving else self._fit_step(self._targets, trainer)
 
     def _solve_step(self, targets: Targets, trainer: Any) -> dict[str, Tensor]:
