@@ -16,6 +16,9 @@ from pgen.errors import UserError
 
 # Pydantic would look through all installed packages for plug-ins of its own: a tenth of the time of a help page.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+# The same bytes from the same seed: MKL would choose its number of threads and its order of sums from one process to the next.
+os.environ.setdefault("MKL_DYNAMIC", "FALSE")
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 #: Errors of the system that are the user's to mend, and how. Any other is a defect of pgen and shows its traceback.
 _WAYS_OUT = {
