@@ -66,7 +66,7 @@ def solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_two_ranks_give_the_potential_of_one(case: tuple, solved: Path) -> None:
     folder = solved / str(CASES.index(case))
     one, *two = (torch.load(folder / name, weights_only=True) for name in ("1-0.pt", "2-0.pt", "2-1.pt"))
