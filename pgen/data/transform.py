@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from pgen.data.images import ImageSet
 from pgen.data.lit import lit_chunks
-from pgen.errors import UserError
+from pgen.errors import UserError, described
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,8 +102,11 @@ class Transform:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Transform:
-        """The inverse of :meth:`to_dict`; UserError on other keys."""
+        """The inverse of :meth:`to_dict`; UserError on other keys or types."""
         known = {f.name for f in fields(cls)}
         if set(values) != known:
             raise UserError(f"A transform has the keys {', '.join(sorted(known))}; found {', '.join(sorted(values)) or 'none'}.")
-        return cls(**values)
+        try:
+            return TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            raise UserError(f"A transform cannot be read: {described(error)}.") from error
