@@ -79,10 +79,7 @@ class TrainState:
         try:
             load_state(self.model, self._mine(saved.model), path)
             for name, optimizer in self.trainer.optimizers.items():
-                optimizer.load_state_dict(saved.optimizers[name])
-                for parameter, state in optimizer.state.items():
-                    if any(value.ndim and value.shape != parameter.shape for value in state.values() if isinstance(value, Tensor)):
-                        raise ValueError("state of another shape than its weights")
+                _load_optimizer(optimizer, saved.optimizers[name])
             if self._average and saved.average:
                 self._average.load({**saved.average, "model": self._mine(saved.average["model"])})
         except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
@@ -105,6 +102,22 @@ class TrainState:
 
     def _mine(self, state: dict[str, Any]) -> dict[str, Any]:
         return {**state, **{name: self.targets.of(state[name]) for name in self._shared}}
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """What an optimiser remembers of each weight, from a checkpoint; how it works stays as the options say. ValueError, or whatever torch
+    raises, for a state that is no such thing."""
+    settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+        states = [(parameter, optimizer.state[parameter]) for parameter in group["params"] if parameter in optimizer.state]
+        # All weights of a group are moved alike.
+        if len({tuple(sorted((key, type(value).__name__) for key, value in each.items())) for _, each in states}) > 1:
+            raise ValueError("state of several kinds in one group of weights")
+        for parameter, each in states:
+            if any(value.ndim and value.shape != parameter.shape for value in each.values() if isinstance(value, Tensor)):
+                raise ValueError("state of another shape than its weights")
 
 
 def _first_line(error: Exception) -> str:

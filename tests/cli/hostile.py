@@ -194,12 +194,11 @@ def program(rng: random.Random) -> Case:
             members = {name: change(name, archive.read(name)) for name in archive.namelist()}
         if kind == "library":
             members[f"{next(iter(members)).split('/')[0]}/data/aotinductor/model/x.so"] = b"\x7fELF"
-        with zipfile.ZipFile(path, "w") as archive:
+        with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings(action="ignore"):  # of a doubled name
             for name, content in members.items():
                 if kind == "twice" and name.endswith("sample_inputs/model.pt"):
-                    with warnings.catch_warnings(action="ignore"):
-                        for _ in range(15):
-                            archive.writestr(name, pickle.dumps(Exploit()))
+                    for _ in range(15):
+                        archive.writestr(name, pickle.dumps(Exploit()))
                 archive.writestr(name, content)
 
     return Case("program", plant, ("sample", "generator.pt2", "-n", "2", "--out", "new.npz"))
