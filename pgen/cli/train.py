@@ -188,12 +188,13 @@ def _run_of(settings: TrainSettings) -> Path | None:
 def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of the run, after checking that nothing is asked to change that would make it another run."""
     from pgen.engine.folder import RunFolder
-    from pgen.engine.settings import RESUMABLE
+    from pgen.engine.settings import RESUMABLE, TrainSettings
 
     saved = RunFolder.open(resume).read_config()
     if saved["model"] != name:
         raise UserError(f"--resume {resume} holds a run of {saved['model']!r}; go on with `pgen train {saved['model']} --resume {resume}`.")
-    before = {**saved["settings"], **saved["config"]}
+    # A run of an earlier version lacks options that have come since.
+    before = {**TrainSettings().model_dump(mode="json"), **saved["settings"], **saved["config"]}
     changed = [
         f"{flag(key)} from {before[key]} to {value}"
         for key, value in given.items()
