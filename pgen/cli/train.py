@@ -194,7 +194,7 @@ def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, 
     if saved["model"] != name:
         raise UserError(f"--resume {resume} holds a run of {saved['model']!r}; go on with `pgen train {saved['model']} --resume {resume}`.")
     # A run of an earlier version lacks options that have come since.
-    before = {**TrainSettings().model_dump(mode="json"), **saved["settings"], **saved["config"]}
+    before = {**TrainSettings.model_validate({}).model_dump(mode="json"), **saved["settings"], **saved["config"]}
     changed = [
         f"{flag(key)} from {before[key]} to {value}"
         for key, value in given.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -81,6 +81,13 @@ class TrainSettings(BaseModel):
         if self.data and self.dataset:
             raise ValueError("--data and --dataset are two names of one option; give one of them")
         return self
+
+    @field_validator("*")
+    @classmethod
+    def _without_null(cls, value: Any) -> Any:
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("it holds a null character, which no name of a file may")
+        return value
 
     @field_validator("crop")
     @classmethod
