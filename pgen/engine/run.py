@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 import pgen
@@ -70,7 +69,7 @@ class Run:
         try:
             settings = TrainSettings.model_validate(saved["settings"])
             DataInfo.from_dict(saved["data"])
-        except (ValidationError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             reason = described(error)
             raise UserError(f"{folder.config} does not fit pgen {pgen.__version__}: {reason}. Install the version it came from.") from error
         device = device or choose_device(settings.device, settings.gpu)

@@ -50,7 +50,7 @@ def read_header(path: Path) -> WeightsHeader:
             header = json.loads((file.metadata() or {})["pgen"])
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']!r}, wanted {FORMAT!r}")
-        return TypeAdapter(WeightsHeader).validate_python(header)
+        return TypeAdapter(WeightsHeader).validate_python({**header, "data": DataInfo.from_dict(header["data"])})
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise UserError(f"{path} is no weights file of pgen ({described(error)}); wanted a model/weights.safetensors.") from error
 

@@ -84,5 +84,8 @@ class DataInfo:
 
     @classmethod
     def from_dict(cls, values: Any) -> DataInfo:
-        """ValidationError for values that are not of these types."""
-        return TypeAdapter(cls).validate_python(values)
+        """ValueError for values that are not of these types, or not whole."""
+        info = TypeAdapter(cls).validate_python(values)
+        if (info.kind == "images" and info.transform is None) or (info.kind == "codes" and info.codes is None):
+            raise ValueError(f"its data are {info.kind}, without what turns charge or codes into what the model sees")
+        return info
