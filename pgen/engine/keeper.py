@@ -70,13 +70,13 @@ class Keeper:
 
     def _newest(self) -> int | None:
         folder = self.run.folder
-        if not checkpoints.steps(folder):
-            if broken := sorted(folder.checkpoints.glob("*.broken")):
-                raise UserError(f"{folder.path} has no checkpoint but {broken[-1].name}; restore one, or begin a run of another --name.")
-            return None
         for path in checkpoints.set_aside_broken(folder):
             self.run.say(f"{path.stem} cannot be read and was moved aside to {path.name}; going on from the one before")
-        return checkpoints.load(folder).step
+        if steps := checkpoints.steps(folder):
+            return steps[-1]  # which was just read
+        if broken := sorted(folder.checkpoints.glob("*.broken")):
+            raise UserError(f"{folder.path} has no checkpoint but {broken[-1].name}; restore one, or begin a run of another --name.")
+        return None
 
     def _mend_weights(self, saved: Checkpoint) -> None:
         """Write the weights file anew where it cannot be read, or where a kill came between a checkpoint and its weights."""

@@ -51,13 +51,13 @@ class TrainState:
                 return self.model.training_step(batch, self.trainer)  # type: ignore[operator]
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"--batch-size {settings.batch_size}: a step does not fit into the memory of {self.run.device} ({_first_line(error)}); "
+                f"--batch-size {settings.batch_size}: a step does not fit into the memory of {self.run.device} ({described(error)}); "
                 "begin a run with a smaller one, with --precision bf16, or, of images, with --accumulate 2."
             ) from error
         except RuntimeError as error:
             if not (settings.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))):
                 raise
-            raise UserError(f"--compile: {_first_line(error)}; install what is missing, or leave --compile out.") from error
+            raise UserError(f"--compile: {described(error)}; install what is missing, or leave --compile out.") from error
 
     def follow(self) -> None:
         """After a step."""
@@ -118,7 +118,3 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> 
         for parameter, each in states:
             if any(value.ndim and value.shape != parameter.shape for value in each.values() if isinstance(value, Tensor)):
                 raise ValueError("state of another shape than its weights")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__

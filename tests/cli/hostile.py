@@ -96,9 +96,7 @@ def checkpoint(rng: random.Random) -> Case:
         path = root / "runs/gan/checkpoints/step-00000002.pt"
         kind = rng.choice(["damage", "exploit", "exploit inside", "absurd", "other", "packed"])
         content = torch.load(path, weights_only=True)
-        if kind == "damage":
-            _damage(path, rng)
-        elif kind == "exploit":
+        if kind == "exploit":
             path.write_bytes(pickle.dumps(Exploit()))
         elif kind == "exploit inside":
             content[rng.choice(["model", "optimizers", "best", "step"])] = Exploit()
@@ -106,11 +104,8 @@ def checkpoint(rng: random.Random) -> Case:
         elif kind == "absurd":
             content["model"]["generator.0.weight"] = torch.zeros(1).expand(10 ** rng.randrange(6, 12), 16)
             torch.save(content, path)
-        elif kind == "other":
-            _spoil(content, rng)
-            torch.save(content, path)
         else:
-            _pack(path)
+            _harm(path, kind, content, rng)
 
     return Case("checkpoint", plant, rng.choice([_RESUME, ("deploy", "runs/gan", "--checkpoint", "2", "--out", "new")]))
 
@@ -122,19 +117,14 @@ def codes(rng: random.Random) -> Case:
         path = root / "codes.pt"
         kind = rng.choice(["damage", "exploit", "absurd", "elsewhere", "other", "packed"])
         content = torch.load(path, weights_only=True)
-        if kind == "damage":
-            _damage(path, rng)
-        elif kind == "exploit":
+        if kind == "exploit":
             torch.save({**content, rng.choice(["codes", "ids", "encoder"]): Exploit()}, path)
         elif kind == "absurd":
             torch.save({**content, "codes": torch.zeros(1).expand(10 ** rng.randrange(6, 12), 4)}, path)
         elif kind == "elsewhere":
             torch.save({**content, "encoder": {"file": rng.choice(["../runs/gan/model/weights.safetensors", "/etc/passwd", ".."])}}, path)
-        elif kind == "other":
-            _spoil(content, rng)
-            torch.save(content, path)
         else:
-            _pack(path)
+            _harm(path, kind, content, rng)
 
     return Case("codes", plant, ("train", "ewm", "--targets", "codes.pt", "--max-steps", "1", "--n-hidden", "4", "--sample-size", "0"))
 
@@ -365,6 +355,17 @@ def _spoil(values: Any, rng: random.Random) -> None:
         else:
             values[key] = rng.choice(wrong)
         return
+
+
+def _harm(path: Path, kind: str, content: Any, rng: random.Random) -> None:
+    """What is done to any file of torch's, which holds ``content``: damage, something other in it, or packed."""
+    if kind == "damage":
+        _damage(path, rng)
+    elif kind == "other":
+        _spoil(content, rng)
+        torch.save(content, path)
+    else:
+        _pack(path)
 
 
 def _pack(path: Path) -> None:
