@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -128,7 +130,9 @@ def join(launch: Launch) -> Iterator[Joined]:
     try:
         yield ranks
         ranks.settle()
-    except RuntimeError as error:
+    except BaseException as error:
+        # What the failed calls held would keep the group alive.
+        traceback.clear_frames(error.__traceback__)
         if not _lost(error):
             raise
         raise LostRank(
@@ -136,10 +140,12 @@ def join(launch: Launch) -> Iterator[Joined]:
             "said comes before this. The last checkpoint is kept; go on with --resume RUN, or --resume auto in a job script."
         ) from error
     finally:
-        # Its threads end here, and not while the interpreter does.
+        # The group's threads must end here: while the interpreter ends, they would now and then abort the process.
+        ranks.group = None
         dist.destroy_process_group()
+        gc.collect()
 
 
-def _lost(error: RuntimeError) -> bool:
+def _lost(error: BaseException) -> bool:
     """Whether a collective failed, which is how a rank learns of another's end."""
-    return isinstance(error, dist.DistError) or "gloo" in str(error) or "NCCL" in str(error)
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and ("gloo" in str(error) or "NCCL" in str(error)))
