@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from typing import Annotated
 
@@ -67,16 +68,24 @@ def main() -> None:
         app()
     except UserError as error:
         _fail(str(error), error)
-    except (MemoryError, RuntimeError) as error:
-        # torch has no exception of its own for a CPU without memory.
-        if not isinstance(error, MemoryError) and "not enough memory" not in str(error) and "out of memory" not in str(error).lower():
-            raise
-        _fail(f"memory does not suffice ({str(error).splitlines()[0]}); choose smaller batches, images or layers.", error)
-    except OSError as error:
-        if error.errno not in _WAYS_OUT:
-            raise
+    except Exception as error:
+        _fail(_explained(error), error)
+
+
+def _explained(error: Exception) -> str:
+    """What an unforeseen error means to a user. One that is a defect of pgen is raised again."""
+    from pgen.plugins.entries import blamed
+
+    # torch has no exception of its own for a CPU without memory.
+    starved = isinstance(error, RuntimeError) and re.search("not enough memory|out of memory", str(error), re.IGNORECASE)
+    if starved or isinstance(error, MemoryError):
+        return f"memory does not suffice ({str(error).splitlines()[0]}); choose smaller batches, images or layers."
+    if fault := blamed(error):
+        return str(fault)
+    if isinstance(error, OSError) and error.errno in _WAYS_OUT:
         name = f"{error.filename}: " if error.filename else ""
-        _fail(f"{name}{error.strerror}; {_WAYS_OUT[error.errno]}.", error)
+        return f"{name}{error.strerror}; {_WAYS_OUT[error.errno]}."
+    raise error
 
 
 def _fail(sentence: str, error: Exception) -> None:

@@ -12,6 +12,7 @@ def models() -> None:
 
     table = Table("name", "summary", "distribution", "version", "status")
     for line in registry.listing():
-        status = Text(line.problem, style="red") if line.problem else Text("ok", style="green")
+        style = "yellow" if line.summary else "red"
+        status = Text(line.problem, style=style) if line.problem else Text("ok", style="green")
         table.add_row(line.name, Text(line.summary), line.distribution, line.version, status)
     console.print(table)

@@ -6,21 +6,21 @@ import difflib
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pgen.data import arrays, batch_folder, codes, hdf5, larcv, larcv3, microboone, mnist, pilarnet, png, simulate, store
+from pgen.data import arrays, batch_folder, codes, hdf5, larcv, larcv3, microboone, mnist, pilarnet, png, store
 from pgen.data.images import ImageSet, subset
 from pgen.data.joined import Joined, named
 from pgen.data.kinds import kind_of
 from pgen.data.reading import reading
+from pgen.data.schemes import checked_set, scheme_called, scheme_names
 from pgen.errors import UserError
 from pgen.files import natural
 
-SCHEMES: Mapping[str, Callable[..., ImageSet]] = {"mnist": mnist.open_mnist_scheme, "simulate": simulate.open_simulated}
 #: Kinds of HDF5 files by what is in them; others are plain ones.
 HDF5_KINDS: Sequence[tuple[Callable[[Any], bool], Callable[..., ImageSet]]] = (
     (store.is_store, store.open_store),
@@ -36,7 +36,7 @@ def open_images(src: str, *, data_root: str | Path | None = None) -> ImageSet:
     """Opens a source of images.
 
     ``src`` is a file or folder (relative ones lie in ``data_root``, where given), several by a pattern such as ``*.root``, or a scheme
-    (mnist, simulate), then options: ``entries=START-STOP`` (half open) and ``limit=N`` everywhere, others by format: see
+    (mnist, simulate, or a plug-in's), then options: ``entries=START-STOP`` (half open) and ``limit=N`` everywhere, others by format: see
     :func:`options_of`. Files of a pattern are joined in the order of their names, which go before ids and events and are the label
     ``file``.
     UserError for anything that is no source of images.
@@ -44,8 +44,9 @@ def open_images(src: str, *, data_root: str | Path | None = None) -> ImageSet:
     root = None if data_root is None else Path(data_root).expanduser()
     place, options = parse(src, root)
     cut = {key: options.pop(key) for key in COMMON if key in options}
-    if place in SCHEMES:
-        images = SCHEMES[place](src, root, **_converted(SCHEMES[place], options, src))
+    if place in scheme_names():
+        opener = scheme_called(place)
+        images = checked_set(place, opener(src, root, **_converted(opener, options, src)))
     elif paths := _matches(place, root):
         parent = os.path.commonpath([path.parent for path in paths])
         files = [path.relative_to(parent).with_suffix("").as_posix() for path in paths]
@@ -63,7 +64,7 @@ def open_targets(src: str, data_root: str | Path | None = None) -> codes.Codes |
     """Codes where the content is vectors (a codes.pt, a folder of target_<i>.npy, arrays of rank 2), else images."""
     root = None if data_root is None else Path(data_root).expanduser()
     place, options = parse(src, root)
-    if place not in SCHEMES and not _matches(place, root) and codes.is_codes(path := locate(place, src, root), src):
+    if place not in scheme_names() and not _matches(place, root) and codes.is_codes(path := locate(place, src, root), src):
         if options:
             raise UserError(
                 f"{src}: holds code vectors, which take no options (found {', '.join(options)}); leave out what follows the colon."
@@ -77,7 +78,7 @@ def parse(src: str, data_root: Path | None = None) -> tuple[str, dict[str, str]]
     if not src.strip():
         raise UserError("The source of images is empty; give a file, a folder, mnist or simulate.")
     head, _, tail = src.partition(":")
-    if head in SCHEMES:
+    if head in scheme_names():
         place = head
     elif ":" not in src or _under(src, data_root).exists():
         place, tail = src, ""
@@ -98,7 +99,7 @@ def files_of(src: str, *, data_root: str | Path | None = None) -> list[Path]:
     """The files or folders that a source names; none for a scheme. UserError where there are none."""
     root = None if data_root is None else Path(data_root).expanduser()
     place, _ = parse(src, root)
-    return [] if place in SCHEMES else _matches(place, root) or [locate(place, src, root)]
+    return [] if place in scheme_names() else _matches(place, root) or [locate(place, src, root)]
 
 
 def _matches(place: str, data_root: Path | None) -> list[Path]:
@@ -118,7 +119,7 @@ def locate(place: str, src: str, data_root: Path | None) -> Path:
     path = _under(place, data_root)
     if not path.exists():
         looked = f" (looked for {path})" if str(path) != place else ""
-        raise UserError(f"{src}: no such file or folder{looked}; wanted a path, or one of {', '.join(SCHEMES)}.")
+        raise UserError(f"{src}: no such file or folder{looked}; wanted a path, or one of {', '.join(scheme_names())}.")
     return path
 
 

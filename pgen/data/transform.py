@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from pgen.data.images import ImageSet
 from pgen.data.lit import lit_chunks
+from pgen.data.scale import Scale, scale_called
 from pgen.errors import UserError, described
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Scale = Literal["linear", "sqrt", "log", "asinh"]
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,17 @@ class Transform:
     """Maps charge to [0, 1]: 0 is no charge, 1 is ``clip``. All charges are in the images' own unit.
 
     linear: q / clip; sqrt: its root; log: ln(1 + q / u) / ln(1 + clip / u); asinh: asinh(q / u) / asinh(clip / u), with u = ``unit_charge``
-    the charge around which the last two turn from linear to logarithmic. Exactly invertible (to rounding) on (threshold, clip].
+    the charge around which the last two turn from linear to logarithmic; others as their plug-ins have it (:class:`pgen.data.scale.Scale`).
+    Exactly invertible (to rounding) on (threshold, clip].
     """
 
     clip: float  #: the charge that becomes 1; more is cut off
     threshold: float = 0.0  #: charge at or below it becomes 0, both ways (zero suppression)
-    scale: Scale = "linear"
-    unit_charge: float = 1.0  #: for log and asinh only
+    scale: str = "linear"
+    unit_charge: float = 1.0  #: for log, asinh and the like
 
     def __post_init__(self) -> None:
-        if self.scale not in get_args(Scale):
-            raise UserError(f"scale={self.scale!r} is not known, wanted one of {', '.join(get_args(Scale))}.")
+        scale_called(self.scale)
         if not (math.isfinite(self.clip) and 0 <= self.threshold < self.clip):
             raise UserError(f"threshold={self.threshold:g} and clip={self.clip:g} do not fit, wanted 0 <= threshold < clip; change one.")
         if not (math.isfinite(self.unit_charge) and self.unit_charge > 0):
@@ -48,7 +48,7 @@ class Transform:
         *,
         threshold: float = 0.0,
         clip: float | None = None,
-        scale: Scale = "linear",
+        scale: str = "linear",
         unit_charge: float | None = None,
     ) -> Transform:
         """The transform for a training set, read in chunks: ``clip`` defaults to its greatest charge, ``unit_charge`` to its mean lit one.
@@ -70,31 +70,24 @@ class Transform:
         """Charge, of any shape, to [0, 1]."""
         import torch
 
-        q = x.clamp(0.0, self.clip)
-        if self.scale == "linear":
-            y = q / self.clip
-        elif self.scale == "sqrt":
-            y = (q / self.clip).sqrt()
-        elif self.scale == "log":
-            y = torch.log1p(q / self.unit_charge) / math.log1p(self.clip / self.unit_charge)
-        else:
-            y = torch.asinh(q / self.unit_charge) / math.asinh(self.clip / self.unit_charge)
+        curve, unit, top = self._curve
+        y = curve.forward(x.clamp(0.0, self.clip) / unit) / top
         return torch.where(x > self.threshold, y, torch.zeros_like(y))
 
     def inverse(self, y: Tensor) -> Tensor:
         """[0, 1], of any shape (what lies outside is clamped), to zero-suppressed charge."""
         import torch
 
-        y = y.clamp(0.0, 1.0)
-        if self.scale == "linear":
-            q = y * self.clip
-        elif self.scale == "sqrt":
-            q = y.square() * self.clip
-        elif self.scale == "log":
-            q = torch.expm1(y * math.log1p(self.clip / self.unit_charge)) * self.unit_charge
-        else:
-            q = torch.sinh(y * math.asinh(self.clip / self.unit_charge)) * self.unit_charge
+        curve, unit, top = self._curve
+        q = curve.inverse(y.clamp(0.0, 1.0) * top) * unit
         return torch.where(q > self.threshold, q, torch.zeros_like(q))
+
+    @cached_property
+    def _curve(self) -> tuple[Scale, float, float]:
+        """The curve f, the charge u that it counts in, and f(clip / u)."""
+        curve = scale_called(self.scale)
+        unit = self.unit_charge if curve.around else self.clip
+        return curve, unit, curve.top(self.clip / unit)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

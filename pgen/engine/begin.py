@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from pgen.data.source import SCHEMES, locate, parse
+from pgen.data.source import files_of
 from pgen.engine.data import open_held_out, open_training_data
 from pgen.engine.device import choose_device
 from pgen.engine.folder import RunFolder, free_path
@@ -128,8 +128,6 @@ def _spare_inputs(settings: TrainSettings) -> None:
     if not settings.overwrite or settings.name is None:
         return
     doomed = (Path(settings.save_root) / settings.name).resolve()
-    root = None if settings.data_root is None else Path(settings.data_root).expanduser()
     for source in filter(None, (settings.source, settings.targets, settings.held_out)):
-        place, _ = parse(source, root)
-        if place not in SCHEMES and locate(place, source, root).resolve().is_relative_to(doomed):
+        if any(path.resolve().is_relative_to(doomed) for path in files_of(source, data_root=settings.data_root)):
             raise UserError(f"--overwrite would delete {doomed}, which holds the input {source}; choose another --name.")

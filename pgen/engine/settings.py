@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pgen.data.formats import rows_columns
+from pgen.data.scale import scale_names
 
 #: What --device may say.
 DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
@@ -65,7 +66,7 @@ class TrainSettings(BaseModel):
     num_workers: int = Field(0, ge=0, le=1024, description="Loader processes. 0: data stay on the device if they fit, else load here.")
     threshold: float = Field(0.0, ge=0, description="Charge at or below this is nothing (zero suppression).")
     clip: float | None = Field(None, gt=0, description="Charge above this is clipped. [default: largest in the training data]")
-    scale: Literal["linear", "sqrt", "log", "asinh"] = Field("linear", description="Scale in which the model sees charge.")
+    scale: str = Field("linear", description="Scale in which the model sees charge: linear, sqrt, log, asinh, or a plug-in's.")
     sample_size: int = Field(16, ge=0, le=4096, description="Images in the sample grid of each checkpoint; 0: no grid.")
     checkpoint: int = Field(1000, ge=1, description="Steps between checkpoints, with their sample grid and plots.")
     keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept, besides the best.")
@@ -88,6 +89,13 @@ class TrainSettings(BaseModel):
         if isinstance(value, str) and "\0" in value:
             raise ValueError("it holds a null character, which no name of a file may")
         return value
+
+    @field_validator("scale")
+    @classmethod
+    def _known(cls, scale: str) -> str:
+        if scale not in (known := scale_names()):
+            raise ValueError(f"wanted one of {', '.join(known)}")
+        return scale
 
     @field_validator("crop")
     @classmethod

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgen.errors import UserError
-from pgen.plugins import registry
+from pgen.plugins.entries import SINKS, names, only, subclass
 
 if TYPE_CHECKING:
     from pgen.engine.run import Run
@@ -42,22 +42,19 @@ class Sink:
         """Nothing more will come."""
 
 
-def sink_classes(names: str | None) -> list[type[Sink]]:
+def sink_classes(wanted: str | None) -> list[type[Sink]]:
     """The sinks of ``--log-to``. UserError for one that is not installed, or does not load."""
-    installed = {entry.name: entry for entry in registry.entries(registry.SINKS)}
     classes = []
-    for name in [] if names is None else names.split(","):
-        if name not in installed:
-            raise UserError(f"--log-to {name}: no such sink; installed: {', '.join(installed)}. Give one of these, or leave it out.")
+    for name in [] if wanted is None else wanted.split(","):
+        entry = only(SINKS, name)
+        if entry is None:
+            raise UserError(f"--log-to {name}: no such sink; installed: {', '.join(names(SINKS))}. Give one of these, or leave it out.")
         try:
-            found = installed[name].point.load()
-        except ModuleNotFoundError as error:
-            raise UserError(f"--log-to {name} needs the package {error.name}; pip install 'pgen[{name}]', or leave it out.") from error
-        except Exception as error:
-            raise registry.broken(installed[name], registry.cause(error)) from error
-        if not (isinstance(found, type) and issubclass(found, Sink)):
-            raise registry.broken(installed[name], f"it offers {found!r}, wanted a subclass of pgen.engine.sinks.Sink")
-        classes.append(found)
+            classes.append(subclass(entry, Sink))
+        except UserError as error:
+            if not isinstance(lacking := error.__cause__, ModuleNotFoundError) or entry.distribution != "pgen":
+                raise
+            raise UserError(f"--log-to {name} needs the package {lacking.name}; pip install 'pgen[{name}]', or leave it out.") from error
     return classes
 
 

@@ -18,6 +18,7 @@ from pgen.metrics.result import plain
 from pgen.metrics.sets import Sets
 from pgen.plugins import registry
 from pgen.plugins.contract import MetricSpec
+from pgen.plugins.entries import broken, cause
 from pgen.plugins.registry import Entry
 
 #: Smallest charges of lit pixels that differ by more than this factor between sets call for a threshold.
@@ -98,9 +99,9 @@ def _ask(entry: Entry, spec: MetricSpec, sets: Sets) -> Finding:
     except Exception as error:
         if entry.distribution == "pgen":
             raise  # a defect of pgen shows its traceback
-        raise registry.broken(entry, f"metric {spec.name!r} failed: {registry.cause(error)}") from error
+        raise broken(entry, f"metric {spec.name!r} failed: {cause(error)}") from error
     if not isinstance(found, Finding):
-        raise registry.broken(entry, f"metric {spec.name!r} returned {type(found).__name__}, wanted a pgen.metrics.finding.Finding")
+        raise broken(entry, f"metric {spec.name!r} returned {type(found).__name__}, wanted a pgen.metrics.finding.Finding")
     return found
 
 

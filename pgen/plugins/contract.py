@@ -7,6 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, TypeAdapter
 
+#: Version of what plug-ins import from pgen, and of what pgen asks of them. It rises when an old plug-in would no longer work.
+API_VERSION = 1
+
 
 class ModelConfig(BaseModel):
     """Base of a model's options. Every field becomes an option of ``pgen train NAME``; its description is the help text.
@@ -26,7 +29,8 @@ class ModelSpec:
     once (images or latent codes). sparse: of all targets at once, whether images that are mostly dark may come as a CSR tensor
     (N, C * H * W) of their lit pixels. best: the metric whose smallest value on held-out data marks the best checkpoint; the newest is
     best where this is None, or without held-out data.
-    settings: defaults of the engine's options that suit this model better than the engine's own.
+    settings: defaults of the engine's options that suit this model better than the engine's own. api: the version of pgen's plug-in API
+    that the plug-in was written for.
     """
 
     name: str
@@ -37,6 +41,7 @@ class ModelSpec:
     sparse: bool = False
     best: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    api: int = 1
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,14 @@ class MetricSpec:
     """What a plug-in says of a metric.
 
     name: ``pgen evaluate NAME``. summary: one line. function: ``"package.module:function"``, which takes a
-    :class:`pgen.metrics.sets.Sets` and returns a :class:`pgen.metrics.finding.Finding`.
+    :class:`pgen.metrics.sets.Sets` and returns a :class:`pgen.metrics.finding.Finding`. api: the version of pgen's plug-in API that it was
+    written for.
     """
 
     name: str
     summary: str
     function: str
+    api: int = 1
 
 
 @dataclass(frozen=True)

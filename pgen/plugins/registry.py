@@ -5,11 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import pluggy
@@ -17,28 +14,17 @@ from pydantic import ValidationError
 
 from pgen.errors import UserError, problems
 from pgen.plugins import hookspecs
-from pgen.plugins.contract import MetricSpec, ModelConfig, ModelSpec
+from pgen.plugins.contract import API_VERSION, MetricSpec, ModelConfig, ModelSpec
+from pgen.plugins.entries import METRICS, MODELS, Entry, broken, cause, entries, imported, only, without_torch
+from pgen.plugins.entries import names as names_of
 
-MODELS, METRICS, SINKS = "pgen.models", "pgen.metrics", "pgen.sinks"  #: groups of entry points
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One installed plug-in, known from package metadata alone: nothing has been imported."""
-
-    name: str
-    distribution: str
-    version: str
-    point: EntryPoint
-
-    @property
-    def origin(self) -> str:
-        return f"{self.distribution} {self.version}"
+#: Seconds that importing a plug-in's options may take before it is told: they come on top of every command that asks for them.
+SLOW = 0.5
 
 
 @dataclass(frozen=True)
 class Status:
-    """One line of ``pgen models``: ``summary`` is empty and ``problem`` says why where the plug-in is broken."""
+    """One line of ``pgen models``: ``summary`` is empty and ``problem`` says why where the plug-in is broken, or what is wrong with it."""
 
     name: str
     distribution: str
@@ -57,7 +43,7 @@ class Plugin:
 
     def config_class(self) -> type[ModelConfig]:
         """The class of the model's options; importing it must not import torch."""
-        with _without_torch(self.entry, self.spec.config):
+        with without_torch(self.entry, self.spec.config):
             found = self._import(self.spec.config)
         if not (isinstance(found, type) and issubclass(found, ModelConfig)):
             raise self._broken(f"config {self.spec.config!r} is {found!r}, wanted a subclass of pgen.ModelConfig")
@@ -104,19 +90,9 @@ class Plugin:
         return broken(self.entry, cause)
 
 
-def entries(group: str = MODELS) -> list[Entry]:
-    """Every installed plug-in of a group, built-ins first, then by name."""
-    found: dict[tuple[str, str], Entry] = {}
-    for point in entry_points(group=group):
-        distribution = point.dist.name if point.dist else "unknown"
-        # One distribution can be seen twice (an installed copy and its source folder); the first on the path counts.
-        found.setdefault((point.name, distribution), Entry(point.name, distribution, point.dist.version if point.dist else "?", point))
-    return sorted(found.values(), key=lambda entry: (entry.distribution != "pgen", entry.name))
-
-
 def names() -> list[str]:
     """The names that ``pgen train`` knows, each once."""
-    return list(dict.fromkeys(entry.name for entry in entries()))
+    return names_of(MODELS)
 
 
 def load(name: str) -> Plugin:
@@ -124,26 +100,25 @@ def load(name: str) -> Plugin:
 
     UserError: no such model (with the nearest names), one name from two distributions, or a plug-in that does not load.
     """
-    offers = [entry for entry in entries() if entry.name == name]
-    if not offers:
+    entry = only(MODELS, name)
+    if entry is None:
         known = names()
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Installed: {', '.join(known) or 'none'}."
         raise UserError(f"There is no model called {name!r}. {hint} `pgen models` lists all.")
-    if len(offers) > 1:
-        both = " and ".join(entry.origin for entry in offers)
-        raise UserError(f"Model {name!r} is offered by {both}; uninstall one of them.")
-    return _load(offers[0])
+    return _load(entry)
 
 
 def listing() -> list[Status]:
     """Every model with its summary, or the cause why it does not load."""
     lines = []
-    for entry in entries():
+    for entry in entries(MODELS):
         try:
+            began = time.perf_counter()
             plugin = load(entry.name)
             plugin.check()
-            lines.append(Status(entry.name, entry.distribution, entry.version, summary=plugin.spec.summary))
+            slow = _slow(entry, time.perf_counter() - began)
+            lines.append(Status(entry.name, entry.distribution, entry.version, summary=plugin.spec.summary, problem=slow))
         except UserError as error:
             lines.append(Status(entry.name, entry.distribution, entry.version, problem=str(error)))
     return lines
@@ -155,10 +130,15 @@ def metrics() -> tuple[dict[str, tuple[Entry, MetricSpec]], list[str]]:
     problems: list[str] = []
     for entry in entries(METRICS):
         try:
+            began = time.perf_counter()
             _, answers = _ask(entry, "pgen_metrics")
+            if slow := _slow(entry, time.perf_counter() - began):
+                problems.append(slow)
             specs = [spec for answer in answers for spec in answer]
             if wrong := [spec for spec in specs if not isinstance(spec, MetricSpec)]:
                 raise broken(entry, f"its pgen_metrics hook returned {wrong[0]!r}, wanted pgen.MetricSpec")
+            for spec in specs:
+                _check_version(entry, spec)
             if double := [spec.name for spec in specs if spec.name in found]:
                 other = found[double[0]][0]
                 raise broken(entry, f"the metric {double[0]!r} is offered by {other.origin} already")
@@ -174,41 +154,32 @@ def _load(entry: Entry) -> Plugin:
         raise broken(entry, f"its pgen_model hook returned {spec!r}, wanted a pgen.ModelSpec")
     if spec.name != entry.name:
         raise broken(entry, f"its entry point is called {entry.name!r} but its spec says {spec.name!r}")
+    _check_version(entry, spec)
     return Plugin(entry, spec, manager)
 
 
 def _ask(entry: Entry, hook: str) -> tuple[pluggy.PluginManager, Any]:
     """A manager that holds this plug-in alone, and what it answers. UserError where it does not load."""
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    try:
-        with _without_torch(entry, entry.point.value):
-            manager.register(entry.point.load(), name=entry.name)
+    with without_torch(entry, entry.point.value):
+        module = imported(entry)
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        try:
+            manager.register(module, name=entry.name)
             manager.check_pending()
             return manager, getattr(manager.hook, hook)()
-    except UserError:
-        raise
-    except Exception as error:
-        raise broken(entry, cause(error)) from error
+        except Exception as error:
+            raise broken(entry, cause(error)) from error
 
 
-@contextmanager
-def _without_torch(entry: Entry, target: str) -> Iterator[None]:
-    had_torch = "torch" in sys.modules
-    yield
-    if not had_torch and "torch" in sys.modules:
-        raise broken(entry, f"importing {target!r} imports torch; move that into the module named by its spec")
+def _check_version(entry: Entry, spec: ModelSpec | MetricSpec) -> None:
+    if spec.api != API_VERSION:
+        raise broken(entry, f"{spec.name!r} was written for version {spec.api} of pgen's plug-in API, and this pgen has {API_VERSION}")
 
 
-def broken(entry: Entry, cause: str) -> UserError:
-    return UserError(f"Plug-in {entry.name!r} of {entry.origin} is broken: {cause}. Update or uninstall {entry.distribution}.")
-
-
-def cause(error: BaseException) -> str:
-    """Type and message of an error, with the last line of code that raised it."""
-    trace = error.__traceback__
-    where = ""
-    while trace is not None:
-        where = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
-        trace = trace.tb_next
-    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
+def _slow(entry: Entry, seconds: float) -> str:
+    if entry.distribution == "pgen" or seconds < SLOW:
+        return ""
+    return (
+        f"Plug-in {entry.name!r} of {entry.origin} is slow: to import it takes {seconds:.1f} s; libraries belong where they are used."
+    )

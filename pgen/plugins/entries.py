@@ -1,0 +1,130 @@
+"""Entry points of installed packages: which there are, what one offers, and how to tell what is wrong with it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pgen.errors import UserError
+
+T = TypeVar("T")
+
+#: Groups of entry points.
+MODELS, METRICS, SINKS, SOURCES, SCALES = "pgen.models", "pgen.metrics", "pgen.sinks", "pgen.sources", "pgen.scales"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One installed plug-in, known from package metadata alone: nothing has been imported."""
+
+    name: str
+    distribution: str
+    version: str
+    point: EntryPoint
+
+    @property
+    def origin(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+def entries(group: str) -> list[Entry]:
+    """Every installed plug-in of a group, built-ins first, then by name."""
+    found: dict[tuple[str, str], Entry] = {}
+    for point in entry_points(group=group):
+        distribution = point.dist.name if point.dist else "unknown"
+        # One distribution can be seen twice (an installed copy and its source folder); the first on the path counts.
+        found.setdefault((point.name, distribution), Entry(point.name, distribution, point.dist.version if point.dist else "?", point))
+    return sorted(found.values(), key=lambda entry: (entry.distribution != "pgen", entry.name))
+
+
+def names(group: str) -> list[str]:
+    """What can be named of a group, each once."""
+    return list(dict.fromkeys(entry.name for entry in entries(group)))
+
+
+def only(group: str, name: str) -> Entry | None:
+    """The plug-in called ``name``. UserError where two packages offer it."""
+    offers = [entry for entry in entries(group) if entry.name == name]
+    if len(offers) > 1:
+        both = " and ".join(entry.origin for entry in offers)
+        raise UserError(f"{name!r} of {group} is offered by {both}; uninstall one of them.")
+    return offers[0] if offers else None
+
+
+def subclass(entry: Entry, base: type[T]) -> type[T]:
+    """The class that an entry point names. UserError where it is none of ``base``."""
+    found = imported(entry)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise broken(entry, f"it offers {found!r}, wanted a subclass of {base.__module__}.{base.__name__}")
+    return found
+
+
+def instance(entry: Entry, kind: type[T]) -> T:
+    """The object that an entry point names. UserError where it is none of ``kind``."""
+    found = imported(entry)
+    if not isinstance(found, kind):
+        raise broken(entry, f"it offers {found!r}, wanted a {kind.__module__}.{kind.__name__}")
+    return found
+
+
+def imported(entry: Entry) -> Any:
+    """What an entry point names. UserError where it does not load."""
+    try:
+        return entry.point.load()
+    except UserError:
+        raise
+    except Exception as error:
+        raise broken(entry, cause(error)) from error
+
+
+@contextmanager
+def without_torch(entry: Entry, target: str) -> Iterator[None]:
+    """A block that must not import torch: UserError where it is the first to do so."""
+    had_torch = "torch" in sys.modules
+    yield
+    if not had_torch and "torch" in sys.modules:
+        raise broken(entry, f"importing {target!r} imports torch; move that into the module named by its spec")
+
+
+def broken(entry: Entry, cause: str) -> UserError:
+    return UserError(f"Plug-in {entry.name!r} of {entry.origin} is broken: {cause}. Update or uninstall {entry.distribution}.")
+
+
+def cause(error: BaseException) -> str:
+    """Type and message of an error, with the last line of code that raised it."""
+    trace = error.__traceback__
+    where = ""
+    while trace is not None:
+        where = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
+
+
+def blamed(error: BaseException) -> UserError | None:
+    """The error told as the fault of the plug-in whose code was the last to run before it, by name, version and line; None where no
+    plug-in but pgen's own took part."""
+    packages = {
+        entry.point.module.partition(".")[0]: entry
+        for group in (MODELS, METRICS, SINKS, SOURCES, SCALES)
+        for entry in entries(group)
+        if entry.distribution != "pgen"
+    }
+    found, trace = None, error.__traceback__
+    while trace is not None:
+        package = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        if package in packages:
+            code = trace.tb_frame.f_code
+            found = packages[package], f"{Path(code.co_filename)}:{trace.tb_lineno}, in {code.co_name}"
+        trace = trace.tb_next
+    if found is None:
+        return None
+    entry, where = found
+    told = f"{type(error).__name__}: {error}".replace("\n", " ")
+    return UserError(
+        f"Plug-in {entry.name!r} of {entry.origin} failed: {told} ({where}). Tell its authors, or update it; --debug shows the traceback."
+    )
