@@ -19,8 +19,8 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
-def write(name: str, result: dict[str, Any], *packages: str) -> Path:
-    """results/NAME.json: ``result``, then date, machine, and versions of Python, pgen, torch, numpy and ``packages``."""
+def write(name: str, result: dict[str, Any], *packages: str, folder: Path = RESULTS) -> Path:
+    """NAME.json in ``folder``: ``result``, then date, machine, and versions of Python, pgen, torch, numpy and ``packages``."""
     about = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": {
@@ -35,7 +35,7 @@ def write(name: str, result: dict[str, Any], *packages: str) -> Path:
             **{package: version(package) for package in ("pgen", "torch", "numpy", *packages)},
         },
     }
-    path = RESULTS / f"{name}.json"
+    path = folder / f"{name}.json"
     path.write_text(json.dumps({**result, **about}, indent=1) + "\n")
     return path
 

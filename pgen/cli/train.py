@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from pgen.cli import presets
 from pgen.cli.console import console, training_reporter
 from pgen.errors import UserError, flag
 
@@ -100,6 +101,9 @@ def _options(
     resume: Annotated[
         str | None, typer.Option(help="Go on with this run folder; auto: with that of --name, if there is one.", rich_help_panel=_OWN)
     ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help=f"Begin with the options of a known job: {', '.join(presets.names())}.", rich_help_panel=_OWN)
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML or JSON file of options; the command line comes first.", rich_help_panel=_OWN)
     ] = None,
@@ -121,6 +125,7 @@ def _train(
     plugin: registry.Plugin,
     given: dict[str, Any],
     resume: str | None,
+    preset: str | None,
     config: Path | None,
     dry_run: bool,
     profile: bool,
@@ -130,6 +135,10 @@ def _train(
     from pgen.engine.ranks import joined
 
     given = {**read_config(config), **given}
+    known = presets.preset(preset, plugin.spec.name)
+    if "dataset" in given:
+        known.pop("data", None)  # two names of one option
+    given = {**known, **given}
     if dry_run:
         _, settings, options = _resolved(plugin, given, resume)
         values = {"settings": settings.model_dump(mode="json"), "config": options.model_dump(mode="json")}

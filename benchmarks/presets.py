@@ -1,0 +1,140 @@
+"""What a preset gives: trains every model that it knows by the command line, samples, and evaluates on held-out images.
+
+    python benchmarks/presets.py NAME [--data PATH] [--busy]
+
+writes ../pgen/presets/NAME.json: the preset's options, commands with their seconds, and of each model what is asked in `figures` below.
+--data is the folder of MNIST's four files (mnist), or the npz of real planes (tracks64); the other presets are measured on simulated
+images. --busy says that other work shared the machine, so that times are too long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import record
+from pgen.cli.presets import FOLDER, tables
+
+CROP = "--size 64 --threshold 10 --min-occupancy 0.01"
+CODES = "--targets runs/ae/deploy/codes.pt"
+
+#: By preset: what the images are, the name by which --data is linked, commands before training, what a model trains on besides what the
+#: preset says, real images, and the charge above which a pixel is lit in the evaluation.
+JOBS: dict[str, dict[str, Any]] = {
+    "mnist": {
+        "images": "MNIST, its training and test images",
+        "link": "mnist",
+        "before": [],
+        "train": {"gan": "--data mnist:root=mnist", "ae": "--data mnist:root=mnist", "ewm": "--targets mnist:root=mnist,limit=10000"},
+        "real": ("mnist:root=mnist,limit=10000", "mnist:root=mnist,split=test"),
+        "lit": 127,
+    },
+    "simulated64": {
+        "images": "simulated",
+        "before": ["data simulate -n 2500 --size 64 --seed 1 --out train.h5", "data simulate -n 500 --size 64 --seed 2 --out held_out.h5"],
+        "train": {"gan": "", "ae": "", "ewm": CODES},
+        "real": ("train.h5", "held_out.h5"),
+        "lit": 10,
+    },
+    "tracks64": {
+        "images": "real: 40 MicroBooNE planes for training and 8 held out, cut into tiles",
+        "link": "planes.npz",
+        "before": [
+            "data split planes.npz --held-out 8 --out planes",
+            f"data crop planes/train.h5 {CROP} --out train.h5",
+            f"data crop planes/held_out.h5 {CROP} --out held_out.h5",
+        ],
+        "train": {
+            "gan": "--data train.h5 --held-out held_out.h5",
+            "ae": "--data train.h5 --held-out held_out.h5",
+            "ewm": CODES,
+        },
+        "real": ("train.h5", "held_out.h5"),
+        "lit": 10,
+    },
+    "larcv256-conv": {
+        "images": "simulated, 256x256: no set of real images of this size is at hand that is large enough",
+        "before": [
+            "data simulate -n 1800 --size 256 --seed 1 --out simulated.h5",
+            "data split simulated.h5 --held-out 300 --out .",
+        ],
+        "train": {"ae": "--data train.h5 --held-out held_out.h5", "ewm": CODES},
+        "real": ("train.h5", "held_out.h5"),
+        "lit": 10,
+    },
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=JOBS)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--busy", action="store_true")
+    given = parser.parse_args()
+    job = JOBS[given.name]
+    if ("link" in job) != (given.data is not None):
+        parser.error(f"{given.name} is measured {'on --data PATH' if 'link' in job else 'without --data'}")
+    seconds: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if given.data:
+            (folder / job["link"]).symlink_to(given.data.resolve())
+
+        def run(command: str) -> float:
+            began = time.monotonic()
+            subprocess.run([sys.executable, "-m", "pgen", *command.split()], check=True, cwd=folder)
+            seconds[f"pgen {command}"] = round(time.monotonic() - began, 1)
+            print(command, seconds[f"pgen {command}"], flush=True)
+            return seconds[f"pgen {command}"]
+
+        for command in job["before"]:
+            run(command)
+        trained = {}
+        for model, source in job["train"].items():
+            trained[model] = run(" ".join(f"train {model} --preset {given.name} {source} --name {model}".split()))
+            if source != CODES and CODES in job["train"].values() and model == "ae":
+                run("deploy runs/ae")
+        found = figures(folder, job, run)
+    result = {
+        "what": "what this preset gives; physics is the mean W1 of thirteen quantities, in standard deviations, beside its floor",
+        "images": job["images"],
+        "times": "of a machine that other work shared: too long" if given.busy else "of a machine alone",
+        "options": tables(given.name),
+        "training_seconds": trained,
+        "figures": found,
+        "commands_and_seconds": seconds,
+    }
+    print(record.write(given.name, result, "scipy", folder=FOLDER))
+
+
+def figures(folder: Path, job: dict[str, Any], run: Any) -> dict[str, dict[str, Any]]:
+    """Of ae the error on held-out images over that of blank images; of a generator its physics; of ewm its certificate too."""
+    train, held_out = job["real"]
+    found: dict[str, dict[str, Any]] = {model: {} for model in job["train"]}
+    run(f"evaluate reconstruction runs/ae --held-out {held_out} --out reconstruction")
+    checkpoints = json.loads((folder / "reconstruction/reconstruction.json").read_text())["checkpoints"]
+    step, last = list(checkpoints.items())[-1]
+    found["ae"] = {"step": int(step), "held_out_mse_over_blank": last["held_out"]["mse"] / last["held_out"]["predict_zero_mse"]}
+    generators = [model for model in job["train"] if model != "ae"]
+    for model in generators:
+        run(f"sample runs/{model} -n 3000 --out {model}.h5")
+    files = " ".join(f"--generated {model}.h5" for model in generators)
+    run(f"evaluate physics {files} --train {train} --held-out {held_out} --threshold {job['lit']} --out physics")
+    for name, each in json.loads((folder / "physics/results.json").read_text())["generated"].items():
+        measures = {measure["name"]: measure for measure in each["metrics"]["physics"]["measures"]}
+        kept = ("value", "floor", "interval", "n", "verdict")
+        found[name]["physics"] = {key: measures["mean W1"][key] for key in kept}
+        found[name]["blank_images"] = measures["blank images"]["value"]
+    certificates = [line for line in map(json.loads, (folder / "runs/ewm/metrics.jsonl").read_text().splitlines()) if "chi2" in line]
+    found["ewm"] |= {key: certificates[-1][key] for key in ("chi2", "never_hit")}
+    return found
+
+
+if __name__ == "__main__":
+    main()
