@@ -34,7 +34,7 @@ _WAYS_OUT = {
 
 app = typer.Typer(
     help="Train, deploy, sample and evaluate generative models of liquid-argon detector images.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     # The original code's spelling --g_lr is the same as --g-lr.
     context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": lambda name: name.replace("_", "-")},
@@ -55,11 +55,16 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
 ) -> None:
     if debug:
         os.environ["PGEN_DEBUG"] = "1"
+    if context.invoked_subcommand is None:
+        from pgen.cli.first import welcome
+
+        welcome()
 
 
 def main() -> None:

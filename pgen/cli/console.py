@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
 # Without emoji: a path or an option may hold ":x:".
 console = Console(emoji=False)
 errors = Console(stderr=True, emoji=False)
+
+
+def spelt(*words: object) -> str:
+    """A command of pgen as it is to be typed."""
+    return "pgen " + shlex.join(map(str, words))
+
+
+def follow(*commands: Iterable[object] | str) -> None:
+    """The line that ends a command: what to do next, each a command's words, or another thing in a sentence."""
+    told = (each if isinstance(each, str) else spelt(*each) for each in commands)
+    console.print(f"Next: {', or '.join(told)}", markup=False, highlight=False, soft_wrap=True)
+
 
 #: Seconds between two lines of progress where there is no terminal.
 QUIET_EVERY = 30.0

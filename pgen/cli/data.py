@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pgen.cli.console import console, errors, progress_bar
+from pgen.cli.console import console, errors, follow, progress_bar
 from pgen.cli.options import FileFormat
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ app = typer.Typer(help="Look at, simulate, convert, merge, crop, split and expor
 
 #: Files of a pattern whose contents `info` lists.
 LISTED = 5
+#: Rows or columns beyond which images are cut before training.
+LARGE = 512
 
 Source = Annotated[str, typer.Argument(help="Images: FILE, FOLDER, mnist or simulate, with options as SRC:key=value,key=value.")]
 DataRoot = Annotated[str | None, typer.Option(help="Folder in which a relative source is looked up.")]
@@ -70,6 +72,9 @@ def info(
     _lines("As images", facts)
     if preview is not None:
         _preview(images, None if drawn_here else preview)
+    else:
+        root = () if data_root is None else ("--data-root", data_root)
+        follow(("data", "split", source, *root, "--out", "data"))
 
 
 def _lines(title: str, facts: Mapping[str, object]) -> None:
@@ -126,6 +131,7 @@ def simulate(
     with _going_on(out, {"simulate": n, **asdict(settings)}, n) as kept, progress_bar("simulating") as tick:
         write_images(out, _ticking(kept.over(work), tick, n), overwrite=overwrite)
     console.print(f"{n} images: {out}", markup=False, highlight=False)
+    follow(("data", "split", out, "--out", "data"))
 
 
 @app.command()
@@ -166,6 +172,7 @@ def crop(
         write_images(out, cut(images, shape, progress=tick, share_out=share_out), overwrite=overwrite)
     # Resolved, since the name may be that of a scheme.
     console.print(f"{len(open_images(str(out.resolve())))} images: {out}", markup=False, highlight=False)
+    follow(("train", "ae", "--data", out))
 
 
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Images, of one or of several sources of the same kind.")]
@@ -251,6 +258,7 @@ def _write(
         else:
             write_images(out, pieces, format=format, overwrite=overwrite)
     console.print(f"{total} images: {out}", markup=False, highlight=False)
+    follow(("data", "info", out))
 
 
 @contextmanager
@@ -298,3 +306,7 @@ def split(
         with progress_bar(f"writing {name}.h5") as tick:
             path = write_images(out / f"{name}.h5", pieces(subset(images, indices), tick), overwrite=overwrite)
         console.print(f"{len(indices)} images: {path}", markup=False, highlight=False)
+    if max(images.shape[1:]) > LARGE:
+        follow(("data", "crop", out / "train.h5", "--size", 64, "--out", out / "train_tiles.h5"))
+    else:
+        follow(("train", "ae", "--data", out / "train.h5", "--held-out", out / "held_out.h5"))

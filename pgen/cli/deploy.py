@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pgen.cli.console import console, ticking_reporter
+from pgen.cli.console import console, follow, ticking_reporter
 
 
 def deploy(
@@ -32,5 +32,8 @@ def deploy(
         written = opened.hooks().deploy(run=opened, request=request)
     for path in written:
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)
-    if any(path.name == "codes.pt" for path in written):
-        console.print(f"Next: pgen train ewm --targets {request.out / 'codes.pt'}", markup=False, highlight=False, soft_wrap=True)
+    for path in written:
+        if path.name == "codes.pt":
+            follow(("train", "ewm", "--targets", path))
+        if path.name == "generator.pt2":
+            follow(("sample", path, "-n", 1000, "--out", "samples.h5"))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pgen.cli.console import console, errors, progress_bar
+from pgen.cli.console import console, errors, follow, progress_bar, spelt
 
 
 class MetricGroup(TyperGroup):
@@ -115,6 +115,9 @@ def hamming(
             out / "pairs.png", left, right, [f"Jaccard {p.jaccard:.2f}, Hamming {p.hamming}" for p in pairs], unit=sets["train"].unit
         )
     _written(out, ["hamming.json", "hamming.png", *(["pairs.png"] if pairs else [])])
+    root = () if data_root is None else ("--data-root", data_root)
+    real = ("--train", train, "--held-out", held_out, "--threshold", f"{threshold[0]:g}", *root)
+    follow(("evaluate", ALL, "--generated", generated, *real))
 
 
 @app.command()
@@ -132,6 +135,9 @@ def losses(
     refuse_existing(check_picture(out), overwrite=overwrite)
     save_losses(out, {str(run): RunFolder.open(run).read_metrics() for run in runs})
     _written(out.parent, [out.name])
+    config = RunFolder.open(runs[0]).read_config()
+    longer = ("train", config["model"], "--resume", runs[0], "--num-epochs", 2 * config["settings"]["num_epochs"])
+    follow(("deploy", runs[0]), f"{spelt(*longer)} where the curves still fall")
 
 
 @app.command()
@@ -145,6 +151,7 @@ def cost(
     """Parameters, seconds a step, images a second by batch size, and memory of generators."""
     from rich.table import Table
 
+    from pgen.cli.first import evaluation
     from pgen.engine.cost import cost_of
     from pgen.engine.device import choose_device
     from pgen.engine.run import Run
@@ -167,6 +174,7 @@ def cost(
     with atomic(out / "cost.json") as temporary:
         temporary.write_text(json.dumps({name: each.to_dict() for name, each in found.items()}, indent=2) + "\n")
     _written(out, ["cost.json"])
+    follow(evaluation(runs[0], runs[0]))
 
 
 @app.command()
@@ -210,6 +218,7 @@ def reconstruction(
         out / "reconstruction.png", steps, train_mse, held_out_mse, chosen=choice.step, predict_zero_mse=zero, unit=opened.info.unit
     )
     _written(out, ["reconstruction.json", "reconstruction.png"])
+    follow(("deploy", run, "--checkpoint", choice.step))
 
 
 def _written(folder: Path, names: list[str]) -> None:

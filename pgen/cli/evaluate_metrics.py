@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.main import get_command
 
-from pgen.cli.console import console, errors, task_bar
+from pgen.cli.console import console, errors, follow, task_bar
 from pgen.cli.evaluate import ALL
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ def metric_command(name: str, summary: str) -> Any:
             _show(evaluation)
         written = report.write(out)
         console.print("Written: " + ", ".join(map(str, written)), markup=False, highlight=False, soft_wrap=True)
+        page = next(path for path in written if path.suffix == ".html")
+        runs = [("deploy", each) for each in generated if Path(each).is_dir()]
+        follow(f"open {page} in a browser", *runs[:1])
         if fail_if_copy_rate is not None:
             _judge_copies(report.evaluations, fail_if_copy_rate)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pgen.cli.console import console, ticking_reporter
+from pgen.cli.console import console, follow, ticking_reporter
 from pgen.cli.options import FileFormat
 
 
@@ -41,3 +41,10 @@ def sample(
             run = Run.open(source, device=place, reporter=reporter)
             path = run.hooks().sample(run=run, request=request)
     console.print(f"{n} images: {path}" + (f"\nPicture: {grid}" if grid else ""), markup=False, highlight=False, soft_wrap=True)
+    from pgen.cli.first import evaluation
+
+    look = ("data", "info", path, "--preview", "-")
+    if source.is_file():
+        follow(look)
+    else:
+        follow(evaluation(path, source), look)

@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from pgen.cli import presets
-from pgen.cli.console import console, training_reporter
+from pgen.cli.console import console, follow, training_reporter
 from pgen.errors import UserError, flag
 
 if TYPE_CHECKING:
@@ -163,10 +163,13 @@ def _train(
 
 
 def _tell_what_follows(plugin: registry.Plugin, path: Path) -> None:
-    following = f"pgen deploy {path}, or pgen evaluate losses {path}"
+    from pgen.cli.first import evaluation
+
+    console.print(f"Run: {path}", markup=False, highlight=False, soft_wrap=True)
     if callable(getattr(plugin.model_class(), "sample", None)):
-        following = f"pgen sample {path} -n 1000 --out samples.h5, or pgen evaluate all --generated {path} --train ... --held-out ..."
-    console.print(f"Run: {path}\nNext: {following}", markup=False, highlight=False, soft_wrap=True)
+        follow(("sample", path, "-n", 1000, "--out", "samples.h5"), evaluation(path, path))
+    else:
+        follow(("deploy", path), ("evaluate", "losses", path))
 
 
 def _resolved(plugin: registry.Plugin, given: dict[str, Any], resume: str | None) -> tuple[Path | None, TrainSettings, ModelConfig]:

@@ -1,0 +1,90 @@
+"""First steps: what `pgen` alone says, and the commands that can follow a run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pgen.cli.console import console, spelt
+from pgen.engine.folder import RunFolder
+from pgen.errors import UserError
+
+WHAT = "pgen trains generative models on pictures of liquid-argon detectors, and draws new pictures from them."
+BEGIN = {
+    "pgen data simulate -n 2500 --out images.h5": "pictures to try it on; yours: pgen data info FILE",
+    "pgen train gan --preset simulated64 --data images.h5 --name first": "some minutes; more on models: pgen models",
+    "pgen sample runs/first -n 100 --out new.h5 --grid new.png": "new pictures",
+}
+
+
+def welcome() -> None:
+    """What pgen is and what to do next: with the newest run, where the folder runs/ has one."""
+    newest = _newest(Path("runs"))
+    lines = [WHAT, ""]
+    if newest is None:
+        lines += ["First steps:", *_columns(BEGIN)]
+    else:
+        folder, config, changed = newest
+        lines += [f"Newest run: {folder.path}, a model {config['model']!r}, {_ago(time.time() - changed)}:", *_columns(_with(folder))]
+    lines += ["", *_columns({"pgen --help": "all commands", "pgen doctor": "what this machine has, and what is missing"})]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _with(folder: RunFolder) -> dict[str, str]:
+    """What can be done with a run. What kind of model it is its files tell: to ask the model itself would take seconds."""
+    run, deployed = folder.path, folder.path / "deploy"
+    sample = spelt("sample", run, "-n", 1000, "--out", "samples.h5", "--grid", "samples.png")
+    losses = {spelt("evaluate", "losses", run): "its training as a picture"}
+    if not folder.weights.exists():
+        return {spelt("train", folder.read_config()["model"], "--resume", run): "go on with it: it has saved no model yet"}
+    if (deployed / "codes.pt").exists():
+        return {spelt("train", "ewm", "--targets", deployed / "codes.pt"): "a generator of images like those it was trained on"} | losses
+    if (deployed / "generator.pt2").exists():
+        return {sample: "new images", spelt(*evaluation(run, run)): "how good they are"}
+    return {spelt("deploy", run): "an encoder's codes, or a generator as one file", sample: "new images, of a generator"} | losses
+
+
+def evaluation(generated: object, run: Path) -> tuple[object, ...]:
+    """`pgen evaluate all` of what ``run`` generated, with the real images that it, or the encoder of its codes, was trained on."""
+    config = RunFolder.open(run).read_config()
+    if isinstance(codes := config["data"].get("codes"), dict):
+        try:
+            config = RunFolder.open(codes["encoder"]["run"]).read_config()
+        except (UserError, KeyError, TypeError):
+            config = {"settings": {}}
+    settings = config["settings"]
+    train = settings.get("data") or settings.get("dataset") or settings.get("targets") or "..."
+    more = [] if not settings.get("threshold") else ["--threshold", f"{settings['threshold']:g}"]
+    more += [] if not settings.get("data_root") else ["--data-root", settings["data_root"]]
+    return ("evaluate", "all", "--generated", generated, "--train", train, "--held-out", settings.get("held_out") or "...", *more)
+
+
+def _newest(root: Path) -> tuple[RunFolder, dict[str, Any], float] | None:
+    """The run that was trained last, its config.json and when; None where there is none that can be read."""
+    runs = [RunFolder(path.parent) for path in root.glob("*/config.json")]
+    for changed, folder in sorted(((_changed(run), run) for run in runs), key=lambda pair: pair[0], reverse=True):
+        try:
+            return folder, folder.read_config(), changed
+        except (UserError, OSError):
+            continue
+    return None
+
+
+def _changed(folder: RunFolder) -> float:
+    return max(path.stat().st_mtime for path in (folder.config, folder.metrics) if path.exists())
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if (count := int(seconds // length)) > 0:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def _columns(rows: dict[str, str]) -> list[str]:
+    """Commands, and beside each what it is for; below it, where that is too long for the terminal."""
+    width = max(map(len, rows))
+    if 2 + width + 2 + max(map(len, rows.values())) <= console.width:
+        return [f"  {command:<{width}}  {purpose}" for command, purpose in rows.items()]
+    return [line for command, purpose in rows.items() for line in (f"  {command}", f"      {purpose}")]
