@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
+
+from tests.plugins.test_third_party import fake_package
 
 
 def following(result: CompletedProcess[str]) -> list[list[str]]:
@@ -90,3 +94,37 @@ def test_each_command_on_runs_names_one_that_works(pgen, pipeline: Path, tmp_pat
     assert then("evaluate", "losses", "runs/ae")[0] == ["deploy", "runs/ae"]
     (evaluate,) = then("evaluate", "cost", "runs/ewm")
     assert evaluate[:4] == ["evaluate", "all", "--generated", "runs/ewm"]
+
+
+def test_doctor_tells_what_there_is(pgen, tmp_path: Path) -> None:
+    text = pgen("doctor", cwd=tmp_path, env={**os.environ, "COLUMNS": "80"}).stdout
+    for part in (
+        "pgen  ",
+        "Python",
+        f"torch {version('torch')}",
+        "cores",
+        "ae, ewm, gan",
+        "physics, fpd",
+        "mnist, simulate",
+        "linear, sqrt",
+        "GiB",
+    ):
+        assert part in text, text
+    assert str(tmp_path / "runs") in text
+    assert max(len(line) for line in text.splitlines() if "/" not in line) <= 80
+    found = json.loads(pgen("doctor", "--json", cwd=tmp_path).stdout)
+    assert "ae" in found["Plug-ins"]["pgen.models"] and isinstance(found["missing"], list)
+
+
+def test_doctor_names_what_is_broken(pgen, tmp_path: Path) -> None:
+    fake_package(tmp_path, "badscale", "SCALE = 1\n", "pgen.scales")
+    fake_package(tmp_path, "nomodel", "import missing_thing\n")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    missing = pgen("doctor", code=1, cwd=tmp_path, env=env).stdout.partition("Missing")[2]
+    assert "'badscale'" in missing and "'nomodel'" in missing and "missing_thing" in missing
+
+
+def test_an_optional_package_that_is_missing_is_no_fault(pgen, tmp_path: Path) -> None:
+    (tmp_path / "tensorboard.py").write_text("raise ModuleNotFoundError('no', name='tensorboard')\n")
+    text = pgen("doctor", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}).stdout
+    assert "pip install 'pgen[tensorboard]'" in text.partition("Missing")[2]
