@@ -1,10 +1,11 @@
 """What a preset gives: trains every model that it knows by the command line, samples, and evaluates on held-out images.
 
-    python benchmarks/presets.py NAME [--data PATH] [--busy]
+    python benchmarks/presets.py NAME [--data PATH] [--models MODEL ...] [--busy]
 
 writes ../pgen/presets/NAME.json: the preset's options, commands with their seconds, and of each model what is asked in `figures` below.
 --data is the folder of MNIST's four files (mnist), or the npz of real planes (tracks64); the other presets are measured on simulated
-images. --busy says that other work shared the machine, so that times are too long.
+images. --models measures some models only and keeps what the file says of the others. --busy says that other work shared the machine,
+so that times are too long.
 """
 
 from __future__ import annotations
@@ -75,11 +76,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=JOBS)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--models", nargs="+")
     parser.add_argument("--busy", action="store_true")
     given = parser.parse_args()
     job = JOBS[given.name]
     if ("link" in job) != (given.data is not None):
         parser.error(f"{given.name} is measured {'on --data PATH' if 'link' in job else 'without --data'}")
+    options = tables(given.name)
+    models = given.models or list(options)
+    if "ewm" in models and job["train"]["ewm"] == CODES and "ae" not in models:
+        parser.error("ewm is trained on codes of ae; measure both")
+    path = FOLDER / f"{given.name}.json"
+    before = json.loads(path.read_text()) if given.models and path.exists() else {}
+    if changed := [each for each, old in before.get("options", {}).items() if each not in models and old != options.get(each)]:
+        parser.error(f"the options of {', '.join(changed)} have changed since; measure all models")
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -96,32 +106,38 @@ def main() -> None:
         for command in job["before"]:
             run(command)
         trained = {}
-        for model, source in job["train"].items():
-            trained[model] = run(" ".join(f"train {model} --preset {given.name} {source} --name {model}".split()))
-            if source != CODES and CODES in job["train"].values() and model == "ae":
+        for model in models:
+            source = job["train"][model]
+            if source == CODES:
                 run("deploy runs/ae")
-        found = figures(folder, job, run)
+            trained[model] = run(" ".join(f"train {model} --preset {given.name} {source} --name {model}".split()))
+        found = figures(folder, job, models, run)
     result = {
         "what": "what this preset gives; physics is the mean W1 of thirteen quantities, in standard deviations, beside its floor",
         "images": job["images"],
         "times": "of a machine that other work shared: too long" if given.busy else "of a machine alone",
-        "options": tables(given.name),
+        "options": options,
         "training_seconds": trained,
         "figures": found,
         "commands_and_seconds": seconds,
     }
+    for key in ("training_seconds", "figures", "commands_and_seconds"):
+        result[key] = before.get(key, {}) | result[key]
     print(record.write(given.name, result, "scipy", folder=FOLDER))
 
 
-def figures(folder: Path, job: dict[str, Any], run: Any) -> dict[str, dict[str, Any]]:
+def figures(folder: Path, job: dict[str, Any], models: list[str], run: Any) -> dict[str, dict[str, Any]]:
     """Of ae the error on held-out images over that of blank images; of a generator its physics; of ewm its certificate too."""
     train, held_out = job["real"]
-    found: dict[str, dict[str, Any]] = {model: {} for model in job["train"]}
-    run(f"evaluate reconstruction runs/ae --held-out {held_out} --out reconstruction")
-    checkpoints = json.loads((folder / "reconstruction/reconstruction.json").read_text())["checkpoints"]
-    step, last = list(checkpoints.items())[-1]
-    found["ae"] = {"step": int(step), "held_out_mse_over_blank": last["held_out"]["mse"] / last["held_out"]["predict_zero_mse"]}
-    generators = [model for model in job["train"] if model != "ae"]
+    found: dict[str, dict[str, Any]] = {model: {} for model in models}
+    if "ae" in models:
+        run(f"evaluate reconstruction runs/ae --held-out {held_out} --out reconstruction")
+        checkpoints = json.loads((folder / "reconstruction/reconstruction.json").read_text())["checkpoints"]
+        step, last = list(checkpoints.items())[-1]
+        found["ae"] = {"step": int(step), "held_out_mse_over_blank": last["held_out"]["mse"] / last["held_out"]["predict_zero_mse"]}
+    generators = [model for model in models if model != "ae"]
+    if not generators:
+        return found
     for model in generators:
         run(f"sample runs/{model} -n 3000 --out {model}.h5")
     files = " ".join(f"--generated {model}.h5" for model in generators)
@@ -131,6 +147,8 @@ def figures(folder: Path, job: dict[str, Any], run: Any) -> dict[str, dict[str, 
         kept = ("value", "floor", "interval", "n", "verdict")
         found[name]["physics"] = {key: measures["mean W1"][key] for key in kept}
         found[name]["blank_images"] = measures["blank images"]["value"]
+    if "ewm" not in models:
+        return found
     certificates = [line for line in map(json.loads, (folder / "runs/ewm/metrics.jsonl").read_text().splitlines()) if "chi2" in line]
     found["ewm"] |= {key: certificates[-1][key] for key in ("chi2", "never_hit")}
     return found

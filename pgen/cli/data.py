@@ -27,9 +27,10 @@ LISTED = 5
 #: Rows or columns beyond which images are cut before training.
 LARGE = 512
 
-Source = Annotated[str, typer.Argument(help="Images: FILE, FOLDER, mnist or simulate, with options as SRC:key=value,key=value.")]
-DataRoot = Annotated[str | None, typer.Option(help="Folder in which a relative source is looked up.")]
-Processes = Annotated[int | None, typer.Option(min=1, help="Processes that work. [default: one a core, if worth it]", show_default=False)]
+IMAGES = "Images: a file, a folder, 'a*pattern', mnist or simulate; options after a colon, as in FILE:limit=100,plane=2."
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=IMAGES)]
+DataRoot = Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")]
+Processes = Annotated[int | None, typer.Option(min=1, help="Processes that share the work.", show_default="one a core, if worth it")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
@@ -41,12 +42,14 @@ def _group() -> None:
 @app.command()
 def info(
     source: Source,
-    threshold: Annotated[float, typer.Option(help="Charge above which a pixel is lit.")] = 0.0,
-    preview: Annotated[Path | None, typer.Option(help="Picture of 16 images to write (.png, ...), or - to draw one here.")] = None,
+    threshold: Annotated[float, typer.Option(help="Charge above which a pixel counts as lit.")] = 0.0,
+    preview: Annotated[
+        Path | None, typer.Option(help="Picture of 16 images to write (.png, ...), or - to draw one image in the terminal.")
+    ] = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Say what a source holds."""
+    """Say what files or folders of images hold: sizes, counts, charge."""
     from pgen.data import describe, open_images
     from pgen.data.contents import contents
     from pgen.data.source import files_of
@@ -108,8 +111,8 @@ def simulate(
     out: Annotated[Path, typer.Option(help="File to write: .h5, .npz, or no suffix for a folder of PNGs.")],
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many images.")] = 1000,
     size: Annotated[int, typer.Option(min=8, help="Rows and columns.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 0,
-    particles: Annotated[str, typer.Option(help="Kinds, joined by +.")] = "e+gamma+mu+pi+p",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
+    particles: Annotated[str, typer.Option(help="Particles, joined by +.")] = "e+gamma+mu+pi+p",
     processes: Processes = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -139,10 +142,12 @@ def crop(
     source: Source,
     out: Annotated[Path, typer.Option(help="File to write.")],
     size: Annotated[str, typer.Option(help="ROWSxCOLUMNS, or one number for a square.")] = "64",
-    mode: Annotated[Literal["tiles", "centre"], typer.Option(help="All tiles, or one window at the centre of charge.")] = "tiles",
+    mode: Annotated[
+        Literal["tiles", "centre"], typer.Option(help="All tiles of an image, or one window around its centre of charge.")
+    ] = "tiles",
     border: Annotated[Literal["drop", "pad"], typer.Option(help="Windows that cross the border: dropped, or padded with zeros.")] = "drop",
-    threshold: Annotated[float, typer.Option(help="Charge above which a pixel is lit.")] = 0.0,
-    min_occupancy: Annotated[float, typer.Option(min=0, max=1, help="Least fraction of lit pixels that is kept.")] = 0.01,
+    threshold: Annotated[float, typer.Option(help="Charge above which a pixel counts as lit.")] = 0.0,
+    min_occupancy: Annotated[float, typer.Option(min=0, max=1, help="Windows with a smaller share of lit pixels are dropped.")] = 0.01,
     processes: Processes = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
@@ -175,8 +180,8 @@ def crop(
     follow(("train", "ae", "--data", out))
 
 
-Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Images, of one or of several sources of the same kind.")]
-Written = Annotated[Path, typer.Option(help="File to write: .h5 (a store), .npz, or no suffix for a folder of PNGs.")]
+Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=f"{IMAGES} Several of the same size are joined.")]
+Written = Annotated[Path, typer.Option(help="File to write: .h5 (an image store), .npz, or no suffix for a folder of PNGs.")]
 
 
 @app.command()
@@ -196,7 +201,7 @@ def convert(
 def merge(
     sources: Sources,
     out: Written,
-    append: Annotated[bool, typer.Option("--append", help="Add to the image store that OUT is.")] = False,
+    append: Annotated[bool, typer.Option("--append", help="Add to --out, which is an image store already.")] = False,
     processes: Processes = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
@@ -283,13 +288,17 @@ def _ticking(shares: Iterator[Share], tick: Callable[[int, int], None], total: i
 def split(
     source: Source,
     out: Annotated[Path, typer.Option(help="Folder for train.h5 and held_out.h5.")],
-    held_out: Annotated[float, typer.Option(min=0, help="Events (or values of --by) to hold out: a number, or a fraction below 1.")] = 0.2,
-    seed: Annotated[int | None, typer.Option(min=0, help="Hold out random events. [default: the last ones]", show_default=False)] = None,
-    by: Annotated[str, typer.Option(help="What is never torn apart: event, or a label, such as file.")] = "event",
+    held_out: Annotated[
+        float, typer.Option(min=0, help="How many events (or values of --by) to hold out: a number, or a fraction below 1.")
+    ] = 0.2,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed by which events are held out at random.", show_default="the last ones are held out")
+    ] = None,
+    by: Annotated[str, typer.Option(help="What stays together: event, or a label of the images, such as file.")] = "event",
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Divide images into train and held-out, never tearing an event apart."""
+    """Divide images into those to train on and those held out to judge by; images of one event stay together."""
     from pgen.data import open_images, subset, write_images
     from pgen.data.images import pieces
     from pgen.data.split import split as divide

@@ -11,17 +11,19 @@ from pgen.cli.console import console, follow, ticking_reporter
 
 
 def deploy(
-    run: Annotated[Path, typer.Argument(help="Run folder.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write into. [default: RUN/deploy]", show_default=False)] = None,
-    checkpoint: Annotated[str, typer.Option(help="best, last, or a step.")] = "best",
-    data: Annotated[str | None, typer.Option(help="Images to encode. [default: the training data]", show_default=False)] = None,
-    data_root: Annotated[str | None, typer.Option(help="Folder in which a relative --data is looked up.")] = None,
-    decoder: Annotated[str | None, typer.Option(help="Auto-encoder run, for a generator of codes that has no decoder of its own.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 256,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of pgen train, as runs/NAME.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write into.", show_default="RUN/deploy")] = None,
+    checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
+    data: Annotated[str | None, typer.Option(help="Images to make codes of.", show_default="the training data")] = None,
+    data_root: Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")] = None,
+    decoder: Annotated[
+        str | None, typer.Option(help="Run folder of the auto-encoder that makes images of codes, where the run has none of its own.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images worked on together; fewer take less memory.")] = 256,
+    device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
-    """Write what a trained model is for: code vectors (codes.pt) of an encoder, one program (generator.pt2) of a generator."""
+    """Make files of a trained model: of an auto-encoder codes.pt, on which ewm trains; of a generator generator.pt2, one program."""
     from pgen.engine.device import choose_device
     from pgen.engine.requests import DeployRequest
     from pgen.engine.run import Run

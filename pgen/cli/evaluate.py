@@ -23,7 +23,7 @@ class MetricGroup(TyperGroup):
             return own
         from pgen.cli.evaluate_metrics import metric_command
 
-        summaries = {ALL: "Ask every metric.", **_metrics()}
+        summaries = {ALL: "Every metric, and a report that opens in a browser.", **_metrics()}
         return metric_command(cmd_name, summaries[cmd_name]) if cmd_name in summaries else None
 
 
@@ -40,28 +40,28 @@ def _metrics() -> dict[str, str]:
 #: Name of the command that asks every metric.
 ALL = "all"
 
-app = typer.Typer(cls=MetricGroup, help="Evaluate samples and runs.", no_args_is_help=True)
+app = typer.Typer(cls=MetricGroup, help="Measure how good generated images and trained models are.", no_args_is_help=True)
 
-Out = Annotated[Path, typer.Option(help="Folder for the JSON and the pictures; existing results in it are replaced.")]
+Out = Annotated[Path, typer.Option(help="Folder for results and pictures; earlier ones in it are replaced.")]
 
 
 @app.callback()
 def _group() -> None:
-    """Evaluate samples and runs."""
+    """Measure how good generated images and trained models are."""
 
 
 @app.command()
 def hamming(
-    generated: Annotated[str, typer.Option(help="Generated images.")],
+    generated: Annotated[str, typer.Option(help="Generated images, as of pgen sample.")],
     train: Annotated[str, typer.Option(help="Images that the model was trained on.")],
     held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
-    threshold: Annotated[list[float], typer.Option(help="Charge above which a pixel is lit; may be given several times.")] = [0.0],  # noqa: B006
+    threshold: Annotated[list[float], typer.Option(help="Charge above which a pixel counts as lit; may be given several times.")] = [0.0],  # noqa: B006
     out: Out = Path("evaluation"),
-    data_root: Annotated[str | None, typer.Option(help="Folder in which relative sources are looked up.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of subsamples and self-test.")] = 0,
+    data_root: Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")] = None,
+    device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:
-    """Are generated images closer to the training images than unseen real ones are?"""
+    """Are generated images copies: closer to training images than unseen real ones are?"""
     from rich.table import Table
     from rich.text import Text
 
@@ -122,7 +122,7 @@ def hamming(
 
 @app.command()
 def losses(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders of pgen train.")],
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("losses.png"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
@@ -142,13 +142,15 @@ def losses(
 
 @app.command()
 def cost(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
-    checkpoint: Annotated[str, typer.Option(help="best, last or a step.")] = "best",
-    decoder: Annotated[str | None, typer.Option(help="Auto-encoder run, for a run on codes that has no decoder.")] = None,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders of pgen train.")],
+    checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
+    decoder: Annotated[
+        str | None, typer.Option(help="Run folder of the auto-encoder that makes images of codes, where the run has none of its own.")
+    ] = None,
     out: Out = Path("evaluation"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
 ) -> None:
-    """Parameters, seconds a step, images a second by batch size, and memory of generators."""
+    """What generators cost: parameters, seconds a training step, images a second, memory."""
     from rich.table import Table
 
     from pgen.cli.first import evaluation
@@ -179,14 +181,14 @@ def cost(
 
 @app.command()
 def reconstruction(
-    run: Annotated[Path, typer.Argument(help="Run folder of an auto-encoder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of an auto-encoder.")],
     held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
-    data: Annotated[str | None, typer.Option(help="Training images. [default: those of the run]", show_default=False)] = None,
+    data: Annotated[str | None, typer.Option(help="Training images.", show_default="those of the run")] = None,
     out: Out = Path("evaluation"),
-    data_root: Annotated[str | None, typer.Option(help="Folder in which relative sources are looked up.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    data_root: Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")] = None,
+    device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
 ) -> None:
-    """Reconstruction error of every checkpoint on training and held-out images, and the checkpoint with the smallest gap."""
+    """How well an auto-encoder gives back training and unseen images, at each checkpoint, and which checkpoint to take."""
     from rich.table import Table
 
     from pgen.engine.device import choose_device

@@ -22,19 +22,27 @@ def metric_command(name: str, summary: str) -> Any:
     """The command of one metric, or of all."""
 
     def command(
-        generated: Annotated[list[str], typer.Option(help="Generated images, or a run to sample; several are compared.")],
+        generated: Annotated[list[str], typer.Option(help="Generated images, or a run folder; given several times, they are compared.")],
         train: Annotated[str, typer.Option(help="Images that the model was trained on.")],
         held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
-        threshold: Annotated[float, typer.Option(min=0, help="Charge above which a pixel is lit.")] = 0.0,
+        threshold: Annotated[float, typer.Option(min=0, help="Charge above which a pixel counts as lit.")] = 0.0,
         out: Annotated[Path, typer.Option(help="Folder for the report; an earlier one in it is replaced.")] = Path("evaluation"),
-        n: Annotated[int, typer.Option("-n", "--n", min=20, help="Images to draw from a run.")] = 10_000,
-        checkpoints: Annotated[str, typer.Option("--checkpoint", "--checkpoints", help="Of a run: best, last, a step, or all.")] = "best",
-        decoder: Annotated[str | None, typer.Option(help="Auto-encoder run, for a run on codes that has no decoder.")] = None,
-        features: Annotated[str | None, typer.Option(help="Features in place of pgen's own: package.module:function.")] = None,
-        fail_if_copy_rate: Annotated[float | None, typer.Option(min=0, max=1, help="End with exit code 1 if more is copied.")] = None,
-        data_root: Annotated[str | None, typer.Option(help="Folder in which relative sources are looked up.")] = None,
-        device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
-        seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+        n: Annotated[int, typer.Option("-n", "--n", min=20, help="Images to generate, where a run is given.")] = 10_000,
+        checkpoints: Annotated[
+            str, typer.Option("--checkpoint", "--checkpoints", help="Which saved state of a run: best, last, the number of a step, or all.")
+        ] = "best",
+        decoder: Annotated[
+            str | None, typer.Option(help="Run folder of the auto-encoder that makes images of codes, where the run has none of its own.")
+        ] = None,
+        features: Annotated[
+            str | None, typer.Option(help="A function of your own that describes images, in place of pgen's: package.module:function.")
+        ] = None,
+        fail_if_copy_rate: Annotated[
+            float | None, typer.Option(min=0, max=1, help="End with exit code 1 if a larger share are copies of training images.")
+        ] = None,
+        data_root: Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")] = None,
+        device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
+        seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
     ) -> None:
         from pgen.engine.device import choose_device
         from pgen.engine.evaluate import EvaluateRequest, folder_of, run_evaluation

@@ -17,7 +17,7 @@ from pgen.data.formats import Format
 from pgen.errors import UserError, flag, problems
 
 FileFormat = Annotated[
-    Format | None, typer.Option(help="Format of the file, where its name does not tell: larcv3 is .h5 too.", show_default=False)
+    Format | None, typer.Option(help="Format, where the name of the file leaves a choice: .h5 is a store, or larcv3.", show_default=False)
 ]
 
 

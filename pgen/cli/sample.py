@@ -12,19 +12,21 @@ from pgen.cli.options import FileFormat
 
 
 def sample(
-    source: Annotated[Path, typer.Argument(metavar="RUN|generator.pt2", help="Run folder, or a generator of `pgen deploy`.")],
+    source: Annotated[Path, typer.Argument(metavar="RUN|generator.pt2", help="Run folder of pgen train, or generator.pt2 of pgen deploy.")],
     out: Annotated[Path, typer.Option(help="File to write: .h5, .npz, or no suffix for a folder of PNGs.")],
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many images.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers: the same seed gives the same images.")] = 0,
     format: FileFormat = None,
-    grid: Annotated[Path | None, typer.Option(help="Picture of the first images.")] = None,
-    decoder: Annotated[str | None, typer.Option(help="Auto-encoder run, for a generator of codes.")] = None,
-    checkpoint: Annotated[str, typer.Option(help="best, last, or a step.")] = "best",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 256,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:i.")] = "auto",
+    grid: Annotated[Path | None, typer.Option(help="Picture of the first images to write too (.png, ...).")] = None,
+    decoder: Annotated[
+        str | None, typer.Option(help="Run folder of the auto-encoder that makes images of codes, where the run has none of its own.")
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images worked on together; fewer take less memory.")] = 256,
+    device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
-    """Draw images in charge units."""
+    """Generate new images by a trained model, with charge in the unit of its training images."""
     from pgen.engine.device import choose_device
     from pgen.engine.requests import SampleRequest
 

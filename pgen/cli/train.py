@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from pgen.plugins.contract import ModelConfig
 
 _OWN = "Run"
+HELP = "Train a model, as in `pgen train gan --data images.h5`; each has options of its own: `pgen train MODEL --help`."
 AUTO = "auto"  #: what --resume says in a job script that may be started again
 
 
 class ModelGroup(TyperGroup):
-    """Lists the installed models without importing them; the one that is named becomes a command with its own options."""
+    """Lists the installed models with their summaries; the one that is named becomes a command with its own options."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return _names()
@@ -33,7 +34,7 @@ class ModelGroup(TyperGroup):
         if cmd_name not in _names():
             return None
         stub = typer.Typer()
-        stub.command(name=cmd_name, help=f"Train {cmd_name}.")(lambda: None)
+        stub.command(name=cmd_name, help=_summary(cmd_name))(lambda: None)
         return get_command(stub)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -53,12 +54,12 @@ class PlainCommand(TyperCommand):
                 formatter.write_dl(rows)
 
 
-app = typer.Typer(cls=ModelGroup, help="Train a model: pgen train MODEL --data SRC.", no_args_is_help=True)
+app = typer.Typer(cls=ModelGroup, help=HELP, no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Train a model: pgen train MODEL --data SRC."""
+    pass
 
 
 def _names() -> list[str]:
@@ -66,6 +67,15 @@ def _names() -> list[str]:
     from pgen.plugins import registry
 
     return registry.names()
+
+
+def _summary(name: str) -> str:
+    from pgen.plugins import registry
+
+    try:
+        return registry.load(name).spec.summary
+    except UserError:
+        return "Broken; `pgen models` tells the cause."
 
 
 def model_command(name: str) -> Any:
@@ -99,18 +109,19 @@ def model_command(name: str) -> Any:
 
 def _options(
     resume: Annotated[
-        str | None, typer.Option(help="Go on with this run folder; auto: with that of --name, if there is one.", rich_help_panel=_OWN)
+        str | None, typer.Option(help="Run folder to train further; auto: that of --name, if there is one.", rich_help_panel=_OWN)
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help=f"Begin with the options of a known job: {', '.join(presets.names())}.", rich_help_panel=_OWN)
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="TOML or JSON file of options; the command line comes first.", rich_help_panel=_OWN)
+        Path | None, typer.Option(help="TOML or JSON file of options; those of the command line come first.", rich_help_panel=_OWN)
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved options and stop.", rich_help_panel=_OWN)] = False,
-    profile: Annotated[bool, typer.Option("--profile", help="See where the time of 20 steps goes.", rich_help_panel=_OWN)] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print all options as they would be, and stop.", rich_help_panel=_OWN)] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Measure where the time of 20 steps goes.", rich_help_panel=_OWN)] = False,
     requeue_exit_code: Annotated[
-        int | None, typer.Option(min=1, max=255, help="Exit code after a signal, for a scheduler that requeues.", rich_help_panel=_OWN)
+        int | None,
+        typer.Option(min=1, max=255, help="Exit code when a signal stops it, for schedulers that start again.", rich_help_panel=_OWN),
     ] = None,
 ) -> None:
     """Options of the command itself."""

@@ -35,43 +35,63 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    data: str | None = Field(None, description="Training images: FILE, FOLDER, mnist or simulate, with options as SRC:key=value,key=value.")
+    data: str | None = Field(
+        None, description="Training images: a file, a folder, mnist or simulate; options after a colon, as in FILE:limit=100."
+    )
     dataset: str | None = Field(None, description="Another name for --data, as in the original code.")
-    targets: str | None = Field(None, description="Targets of a transport model: codes.pt, a folder of code vectors, or images.")
-    held_out: str | None = Field(None, description="Images that are never trained on, by which the best checkpoint is chosen.")
-    best_by: str | None = Field(None, description="Choose the best checkpoint by this metric of pgen evaluate, on held-out images.")
-    data_root: str | None = Field(None, description="Folder in which a relative source is looked up.")
-    save_root: str = Field("runs", description="Folder that holds the run folders.")
+    targets: str | None = Field(
+        None, description="In place of --data, for ewm: codes.pt of pgen deploy, a folder of code vectors, or images."
+    )
+    held_out: str | None = Field(
+        None, description="Real images kept out of training, by which the best checkpoint (saved state) is chosen."
+    )
+    best_by: str | None = Field(
+        None, description="Choose the best checkpoint by this metric of pgen evaluate (physics, fpd, ...), on --held-out."
+    )
+    data_root: str | None = Field(None, description="Folder that relative paths of images start from.")
+    save_root: str = Field("runs", description="Folder in which each run gets a folder of its own.")
     name: str | None = Field(None, pattern=r"^[\w][\w.+-]*$", description="Name of the run folder. [default: MODEL-1, MODEL-2, ...]")
     overwrite: bool = Field(False, description="Replace a run of the same name.")
-    seed: int = Field(0, ge=0, description="Seed of everything random.")
-    device: str = Field("auto", pattern=DEVICE, description="auto, cpu, cuda or cuda:i.")
-    gpu: int | None = Field(None, ge=0, description="Number of the GPU; the same as --device cuda:i.")
-    precision: Literal["fp32", "tf32", "bf16"] = Field("fp32", description="Arithmetic of the forward pass; tf32: of GPUs alone.")
-    compile: bool = Field(False, description="Compile the model's parts (torch.compile): slow to begin, faster later.")
-    deterministic: bool = Field(False, description="On a GPU too the same bytes from the same seed, at some cost in speed.")
-    batch_size: int = Field(64, ge=1, le=2**24, description="Images, or noise vectors, a step, on all GPUs together.")
-    accumulate: int = Field(1, ge=1, le=2**16, description="Pieces of a batch, done one after the other: less memory.")
-    num_epochs: int = Field(20, ge=1, description="Passes over the data (outer iterations of a transport model).")
-    lr_decay: float = Field(1.0, gt=0, le=1, description="Last learning rate over the first, with half a cosine over --num-epochs between.")
-    warm_up: int = Field(0, ge=0, description="Steps in which learning rates rise from nothing.")
-    max_grad_norm: float | None = Field(None, gt=0, description="Longer gradients are shortened to this norm. [default: none are]")
-    ema: float = Field(0.0, ge=0, lt=1, description="Decay of a running average of weights, which is then what is used (.999); 0: none.")
-    patience: int | None = Field(None, ge=1, description="Stop after this many checkpoints without a better one, by held-out data.")
-    max_steps: int | None = Field(None, ge=1, description="Stop after this many steps, whatever the epoch.")
+    seed: int = Field(0, ge=0, description="Seed of all random numbers: the same seed gives the same run.")
+    device: str = Field(
+        "auto", pattern=DEVICE, description="Where to compute: auto (a GPU if there is one), cpu, cuda, or cuda:i for GPU number i."
+    )
+    gpu: int | None = Field(None, ge=0, description="Number of the GPU, from 0; the same as --device cuda:i.")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32", description="Number format of a step: fp32, or faster and coarser: tf32 (GPUs alone), bf16."
+    )
+    compile: bool = Field(False, description="Translate the model by torch.compile: slow to begin, faster later.")
+    deterministic: bool = Field(False, description="The same bytes from the same seed on a GPU too, at some cost in speed.")
+    batch_size: int = Field(64, ge=1, le=2**24, description="Images (of ewm: samples) in one training step, on all GPUs together.")
+    accumulate: int = Field(1, ge=1, le=2**16, description="Work on each batch in so many pieces, one after the other: less memory.")
+    num_epochs: int = Field(20, ge=1, description="Passes over the training data; of ewm, rounds of solving and fitting.")
+    lr_decay: float = Field(
+        1.0, gt=0, le=1, description="Learning rate at the end, as a fraction of the first; it falls along half a cosine. 1: constant."
+    )
+    warm_up: int = Field(0, ge=0, description="Steps at the beginning in which learning rates rise from 0.")
+    max_grad_norm: float | None = Field(None, gt=0, description="Gradients longer than this are shortened to it. [default: no limit]")
+    ema: float = Field(0.0, ge=0, lt=1, description="Use weights averaged over steps with this decay, as 0.999; 0: the weights themselves.")
+    patience: int | None = Field(None, ge=1, description="Stop after so many checkpoints without a better one, by --held-out.")
+    max_steps: int | None = Field(None, ge=1, description="Stop after so many steps, whatever --num-epochs says.")
     shuffle: bool = Field(True, description="Visit the training data in a new random order each epoch.")
     drop_last: bool = Field(False, description="Leave out the last, smaller batch of an epoch.")
-    flip: Literal["none", "rows", "columns", "both"] = Field("none", description="Mirror training images at random, half of them each way.")
-    crop: str | None = Field(None, description="Train on random windows of ROWSxCOLUMNS or a square.")
-    num_workers: int = Field(0, ge=0, le=1024, description="Loader processes. 0: data stay on the device if they fit, else load here.")
-    threshold: float = Field(0.0, ge=0, description="Charge at or below this is nothing (zero suppression).")
-    clip: float | None = Field(None, gt=0, description="Charge above this is clipped. [default: largest in the training data]")
-    scale: str = Field("linear", description="Scale in which the model sees charge: linear, sqrt, log, asinh, or a plug-in's.")
-    sample_size: int = Field(16, ge=0, le=4096, description="Images in the sample grid of each checkpoint; 0: no grid.")
-    checkpoint: int = Field(1000, ge=1, description="Steps between checkpoints, with their sample grid and plots.")
-    keep_checkpoints: int = Field(3, ge=1, description="Newest checkpoints kept, besides the best.")
-    log_every: int = Field(50, ge=1, description="Steps between lines in metrics.jsonl.")
-    log_to: str | None = Field(None, description="Log there too: tensorboard, or what a plug-in offers; several with commas between.")
+    flip: Literal["none", "rows", "columns", "both"] = Field(
+        "none", description="Mirror training images at random, half of them each way: top to bottom (rows), left to right (columns)."
+    )
+    crop: str | None = Field(None, description="Train on random windows of this size: ROWSxCOLUMNS, or one number for a square.")
+    num_workers: int = Field(
+        0, ge=0, le=1024, description="Processes that load images. 0: images stay in the device's memory, if they fit."
+    )
+    threshold: float = Field(
+        0.0, ge=0, description="Charge at or below this is taken for nothing, in the unit of the images (zero suppression)."
+    )
+    clip: float | None = Field(None, gt=0, description="Charge above this is taken for this much. [default: largest in the training data]")
+    scale: str = Field("linear", description="Curve through which the model sees charge: linear, sqrt, log, asinh, or a plug-in's.")
+    sample_size: int = Field(16, ge=0, le=4096, description="Images in the picture that is drawn at each checkpoint; 0: no picture.")
+    checkpoint: int = Field(1000, ge=1, description="Steps from one checkpoint (saved state, with pictures) to the next.")
+    keep_checkpoints: int = Field(3, ge=1, description="How many of the newest checkpoints are kept, besides the best.")
+    log_every: int = Field(50, ge=1, description="Steps from one line of metrics.jsonl to the next.")
+    log_to: str | None = Field(None, description="Log to this too: tensorboard, or what a plug-in offers; several with commas between.")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:

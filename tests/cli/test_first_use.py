@@ -128,3 +128,16 @@ def test_an_optional_package_that_is_missing_is_no_fault(pgen, tmp_path: Path) -
     (tmp_path / "tensorboard.py").write_text("raise ModuleNotFoundError('no', name='tensorboard')\n")
     text = pgen("doctor", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}).stdout
     assert "pip install 'pgen[tensorboard]'" in text.partition("Missing")[2]
+
+
+@pytest.mark.parametrize(
+    ("command", "parts"),
+    [
+        (("deploy",), ("RUN/deploy", "the training data")),
+        (("data", "split"), ("the last ones are held out",)),
+        (("train",), ("Auto-encoder", "Generative adversarial")),
+    ],
+)
+def test_help_tells_defaults_that_are_not_values_and_what_models_are(pgen_wide, command: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    text = pgen_wide(*command, "--help").stdout
+    assert all(part in text for part in parts), text

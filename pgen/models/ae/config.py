@@ -9,20 +9,22 @@ from pgen.models.options import Arch, Optimizer
 
 
 class AeConfig(ModelConfig):
-    arch: Arch = Field("conv", description="Layers: convolutions, or a perceptron.")
-    l_dim: int = Field(40, ge=1, le=2**20, description="Values in a latent code.")
+    arch: Arch = Field("conv", description="Network: conv (convolutions) or mlp (fully connected).")
+    l_dim: int = Field(40, ge=1, le=2**20, description="Numbers in the code that stands for an image.")
     depth: int = Field(
-        16, ge=1, le=2**16, description="Channels of the first convolution, doubled each layer; a perceptron is 32 x as wide."
+        16, ge=1, le=2**16, description="Width: channels of the first convolution, doubled each layer; an mlp is 32 times as wide."
     )
-    n_layers: int = Field(4, ge=1, le=1000, description="Stages of the encoder, each halving the image; hidden layers of a perceptron.")
+    n_layers: int = Field(4, ge=1, le=1000, description="Convolutions, each of which halves rows and columns; hidden layers of an mlp.")
     loss_fn: Literal["charge", "mse", "bce"] = Field(
-        "charge", description="charge: which pixels are lit, and their charge; mse, bce: pixel by pixel."
+        "charge", description="What is made small: charge (which pixels are lit, and how much), or mse, bce (pixel by pixel)."
     )
-    charge_weight: float = Field(100.0, gt=0, description="Weight of the charge of lit pixels against whether they are lit (loss charge).")
+    charge_weight: float = Field(
+        100.0, gt=0, description="With --loss-fn charge: what the amount of charge counts, against which pixels are lit."
+    )
     code_noise: float = Field(
-        0.15, ge=0, description="Gaussian noise on codes in training, in their standard deviations: a smooth decoder."
+        0.15, ge=0, description="Noise on codes in training, in their standard deviations, so that near codes give like images."
     )
-    p: float = Field(0.0, ge=0, lt=1, description="Dropout before the code.")
+    p: float = Field(0.0, ge=0, lt=1, description="Dropout before the code: share of values left out at random in training.")
     ae_lr: float = Field(2e-3, gt=0, description="Learning rate.")
     ae_opt: Optimizer = Field("adam", description="Optimiser.")
-    beta: float = Field(0.9, ge=0, lt=1, description="Adam's beta1, or the momentum.")
+    beta: float = Field(0.9, ge=0, lt=1, description="Momentum: Adam's beta1, or that of the other optimisers.")
