@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pgen import __version__
-from pgen.cli import data, deploy, doctor, evaluate, models, sample, train
+from pgen.cli import data, deploy, doctor, evaluate, models, plugin, sample, train
 from pgen.cli.console import console, errors
 from pgen.errors import UserError
 
@@ -46,6 +46,7 @@ app.add_typer(evaluate.app, name="evaluate")
 app.command("models")(models.models)
 app.add_typer(data.app, name="data")
 app.command("doctor")(doctor.doctor)
+app.add_typer(plugin.app, name="plugin")
 
 
 def _version(wanted: bool) -> None:

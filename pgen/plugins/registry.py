@@ -180,6 +180,4 @@ def _check_version(entry: Entry, spec: ModelSpec | MetricSpec) -> None:
 def _slow(entry: Entry, seconds: float) -> str:
     if entry.distribution == "pgen" or seconds < SLOW:
         return ""
-    return (
-        f"Plug-in {entry.name!r} of {entry.origin} is slow: to import it takes {seconds:.1f} s; libraries belong where they are used."
-    )
+    return f"Plug-in {entry.name!r} of {entry.origin} is slow: to import it takes {seconds:.1f} s; libraries belong where they are used."

@@ -1,0 +1,260 @@
+"""What is asked of a model: each check returns, or raises why it does not hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pgen.engine import begin
+from pgen.engine import checkpoint as checkpoints
+from pgen.engine.drawn import images_of
+from pgen.engine.requests import DeployRequest, SampleRequest
+from pgen.engine.run import Run
+from pgen.engine.settings import TrainSettings
+from pgen.engine.trainer import Trainer
+from pgen.plugins.contract import ModelConfig
+from pgen.plugins.registry import Plugin
+
+#: Steps within which every parameter must have had a gradient.
+MOST_STEPS = 300
+BATCH = 16
+#: Ends without an error if help of `pgen train NAME` can be shown, and no torch was needed for it.
+_HELP = """
+import sys
+from pgen.cli.app import main
+sys.argv = ["pgen", "train", sys.argv[1], "--help"]
+try:
+    main()
+except SystemExit as end:
+    if end.code:
+        raise
+assert "torch" not in sys.modules, "its options import torch; move that into the module of the model"
+"""
+
+
+class Skipped(Exception):
+    """Raised by a check that does not concern this model, or this machine."""
+
+
+@dataclass
+class Subject:
+    """The model that is asked, and what comes of earlier checks for later ones. steps: how many every parameter needs to get a gradient."""
+
+    plugin: Plugin
+    folder: Path
+    data: str
+    options: dict[str, Any]
+    steps: int = 1
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        return self.plugin.config_class().model_validate(self.options)
+
+    def settings(self, name: str, **values: Any) -> TrainSettings:
+        source = "data" if self.plugin.spec.inputs == "images" else "targets"
+        common = {source: self.data, "name": name, "save_root": str(self.folder), "device": "cpu", "batch_size": BATCH, "sample_size": 0}
+        return TrainSettings.model_validate({**self.plugin.spec.settings, **common, "num_epochs": 10**6, **values})
+
+    @cached_property
+    def untrained(self) -> Run:
+        return begin.create(self.plugin.spec.name, self.settings("untrained"), self.config)
+
+    @cached_property
+    def trained(self) -> Run:
+        """A run that was trained for twice as many steps as needed, without a break."""
+        return self.train("trained", max_steps=2 * self.steps)
+
+    def train(self, name: str, **values: Any) -> Run:
+        run = begin.create(self.plugin.spec.name, self.settings(name, **values), self.config)
+        run.hooks().train(run=run)
+        return run
+
+    def batch(self, run: Run) -> Tensor:
+        """A batch of images, or all targets, as the engine would give them."""
+        if self.plugin.spec.inputs == "images":
+            return run.data.read(range(min(BATCH, len(run.data)))).to(run.device)
+        return run.data.targets(run.ranks.parts(len(run.data))[0], sparse=self.plugin.spec.sparse).to(run.device)
+
+    def steps_of(self, run: Run, model: nn.Module) -> Iterator[tuple[Trainer, dict[str, Tensor]]]:
+        """Training steps without the engine's loop."""
+        trainer = Trainer(model.optimizers(), run.device, run.settings)  # type: ignore[operator]
+        batch, (part,) = self.batch(run), run.ranks.parts(BATCH)
+        model.train()
+        for step in range(MOST_STEPS):
+            trainer.begin(step, 0.0)
+            trainer.begin_part(part, 0, 1)
+            yield trainer, model.training_step(batch, trainer)  # type: ignore[operator]
+
+
+def has(model: nn.Module, *methods: str) -> bool:
+    return all(callable(getattr(model, name, None)) for name in methods)
+
+
+def own_training(subject: Subject) -> bool:
+    return bool(subject.plugin.manager.hook.train.get_hookimpls())
+
+
+def help_is_shown(subject: Subject) -> None:
+    command = [sys.executable, "-c", _HELP, subject.plugin.spec.name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    said = done.stderr.strip().splitlines() or ["it says nothing"]
+    assert done.returncode == 0, said[-1].removeprefix("AssertionError: ").removeprefix("Error: ")
+
+
+def options_are_sound(subject: Subject) -> None:
+    undescribed = [name for name, field in subject.plugin.config_class().model_fields.items() if not field.description]
+    assert not undescribed, f"{', '.join(undescribed)}: no description, which is the help text of an option"
+    _ = subject.config
+    subject.settings("unused")
+
+
+def model_is_built(subject: Subject) -> None:
+    model = subject.untrained.new_model()
+    assert isinstance(model, nn.Module), f"it is a {type(model).__name__}, wanted a torch.nn.Module"
+    optimizers = model.optimizers()  # type: ignore[operator]
+    kind = torch.optim.Optimizer
+    sound = isinstance(optimizers, dict) and all(isinstance(each, kind) for each in optimizers.values())
+    assert sound, f"optimizers() returned {optimizers!r}, wanted a dictionary of name and torch.optim.Optimizer"
+    moved = {id(p) for each in optimizers.values() for group in each.param_groups for p in group["params"]}
+    still = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in moved]
+    assert not still, f"{', '.join(still)}: in no optimiser, so never trained; add them, or set requires_grad to False"
+
+
+def gradients_reach_all(subject: Subject) -> None:
+    if own_training(subject):
+        raise Skipped("it has a train hook of its own")
+    run = subject.untrained
+    model = run.new_model()
+    waiting = {name for name, p in model.named_parameters() if p.requires_grad}
+    for step, (_, metrics) in enumerate(subject.steps_of(run, model)):
+        assert isinstance(metrics, dict), f"training_step returned {type(metrics).__name__}, wanted a dictionary of scalar tensors"
+        for name, value in metrics.items():
+            assert isinstance(value, Tensor) and value.numel() == 1, f"metric {name} is {value!r}, wanted a scalar tensor"
+            assert torch.isfinite(value).all(), f"metric {name} is {float(value)} after {step + 1} step(s)"
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                assert torch.isfinite(parameter.grad).all(), f"the gradient of {name} is not finite"
+                waiting.discard(name)
+        if not waiting:
+            subject.steps = step + 1
+            return
+    raise AssertionError(f"{', '.join(sorted(waiting))}: no gradient in {MOST_STEPS} steps; does trainer.update get a loss of them?")
+
+
+def training_goes_on(subject: Subject) -> None:
+    if own_training(subject):
+        raise Skipped("it has a train hook of its own")
+    subject.train("resumed", max_steps=subject.steps)
+    path = subject.folder / "resumed"
+    run = begin.resume(path, subject.settings("resumed", max_steps=2 * subject.steps))
+    run.hooks().train(run=run)
+    straight, broken = checkpoints.load(subject.trained.folder), checkpoints.load(run.folder)
+    differ = [name for name, value in straight.model.items() if not _same(value, broken.model[name])]
+    assert not differ, (
+        f"{', '.join(differ)}: other values after training in two goes than in one. State must be in state_dict(), and random numbers "
+        "must come from trainer.generator() or trainer.drawn()"
+    )
+
+
+def weights_are_kept(subject: Subject) -> None:
+    run = subject.trained
+    again = Run.open(run.folder.path).load_model()
+    assert not again.training, "a loaded model must be in evaluation mode"
+    if own_training(subject):
+        return
+    wanted = checkpoints.load(run.folder).in_use
+    state = again.state_dict()
+    differ = [name for name, value in wanted.items() if name not in state or not _same(value, state[name])]
+    assert not differ, f"{', '.join(differ)}: other values in model/weights.safetensors than in the checkpoint"
+
+
+def samples_are_repeatable(subject: Subject) -> None:
+    run = subject.trained
+    model = run.load_model()
+    if not has(model, "sample"):
+        raise Skipped("it has no sample")
+    for n in (1, 5):
+        one, two = (run.draw(model, n, torch.Generator().manual_seed(7)) for _ in range(2))
+        wanted = (n, *run.info.shape)
+        assert one.shape == wanted, f"sample({n}) has the shape {tuple(one.shape)}, wanted {wanted}"
+        assert torch.isfinite(one).all(), "samples are not finite"
+        assert torch.equal(one, two), "one seed gives different samples; draw from the generator that is passed, and from nothing else"
+    images = images_of(run, model, run.to_images())(5, torch.Generator().manual_seed(7))
+    assert torch.isfinite(images).all() and (images >= 0).all(), "samples in charge units are not finite, or negative"
+
+
+def samples_are_written(subject: Subject) -> None:
+    run = subject.trained
+    if not has(run.load_model(), "sample") and not subject.plugin.manager.hook.sample.get_hookimpls():
+        raise Skipped("it has no sample")
+    from pgen.data import open_images
+
+    path = run.hooks().sample(run=run, request=SampleRequest(n=5, out=subject.folder / "samples.h5"))
+    written = open_images(str(path))
+    assert len(written) == 5, f"the sample hook wrote {len(written)} images, wanted 5"
+    assert written.unit == run.to_images().unit, f"the samples are in {written.unit!r}, the training images in {run.to_images().unit!r}"
+
+
+def codes_come_back(subject: Subject) -> None:
+    run = subject.trained
+    model = run.load_model()
+    if not has(model, "encode", "decode"):
+        raise Skipped("it has no encode and decode")
+    images = run.data.read(range(3))
+    with torch.no_grad():
+        codes = model.encode(images)  # type: ignore[operator]
+        decoded = model.decode(codes)  # type: ignore[operator]
+    assert codes.ndim == 2 and len(codes) == 3, f"encode of 3 images has the shape {tuple(codes.shape)}, wanted (3, D)"
+    assert decoded.shape == images.shape, f"decode has the shape {tuple(decoded.shape)}, wanted {tuple(images.shape)}"
+
+
+def deploys(subject: Subject) -> None:
+    run = subject.trained
+    out = subject.folder / "deploy"
+    written = run.hooks().deploy(run=run, request=DeployRequest(out=out))
+    assert written and all(path.is_file() for path in written), f"the deploy hook says it wrote {written!r}, wanted files that are there"
+    for path in written:
+        if path.name == "generator.pt2":
+            from pgen.engine.program import load_program
+
+            program, facts = load_program(path, torch.device("cpu"))
+            images = program(torch.zeros(2, *facts["noise"]))
+            assert len(images) == 2, f"generator.pt2 turns noise of 2 into {len(images)} images"
+
+
+def runs_on_cuda(subject: Subject) -> None:
+    if not torch.cuda.is_available():
+        raise Skipped("no GPU on this machine")
+    run = subject.train("cuda", max_steps=2, device="cuda")
+    model = run.load_model()
+    if has(model, "sample"):
+        run.draw(model, 2, torch.Generator(run.device).manual_seed(0))
+
+
+def _same(one: Any, other: Any) -> bool:
+    return torch.equal(one, other) if isinstance(one, Tensor) else one == other
+
+
+CHECKS: dict[str, Callable[[Subject], None]] = {
+    "help of its options, without torch": help_is_shown,
+    "options have defaults and descriptions": options_are_sound,
+    "model and optimisers": model_is_built,
+    "every parameter gets a gradient": gradients_reach_all,
+    "training in two goes is training in one": training_goes_on,
+    "weights are kept": weights_are_kept,
+    "samples: shape, one seed one sample": samples_are_repeatable,
+    "samples are written in charge units": samples_are_written,
+    "codes: encode and decode": codes_come_back,
+    "deploy": deploys,
+    "a GPU": runs_on_cuda,
+}
+#: Checks without which the rest make no sense.
+NEEDED = (help_is_shown, options_are_sound, model_is_built)
