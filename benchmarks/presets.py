@@ -39,7 +39,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "simulated64": {
         "images": "simulated",
         "before": ["data simulate -n 2500 --size 64 --seed 1 --out train.h5", "data simulate -n 500 --size 64 --seed 2 --out held_out.h5"],
-        "train": {"gan": "", "ae": "", "ewm": CODES},
+        "train": {"ae": "", "ewm": CODES},
         "real": ("train.h5", "held_out.h5"),
         "lit": 10,
     },

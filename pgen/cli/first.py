@@ -11,11 +11,13 @@ from pgen.engine.folder import RunFolder
 from pgen.errors import UserError
 
 WHAT = "pgen trains generative models on pictures of liquid-argon detectors, and draws new pictures from them."
-BEGIN = {
-    "pgen data simulate -n 2500 --out images.h5": "pictures to try it on; yours: pgen data info FILE",
-    "pgen train gan --preset simulated64 --data images.h5 --name first": "some minutes; more on models: pgen models",
-    "pgen sample runs/first -n 100 --out new.h5 --grid new.png": "new pictures",
-}
+#: From nothing to new pictures.
+BEGIN = """\
+  pgen data simulate -n 2500 --out images.h5
+  pgen train ae --preset simulated64 --data images.h5 --name ae
+  pgen deploy runs/ae
+  pgen train ewm --preset simulated64 --targets runs/ae/deploy/codes.pt
+  pgen sample runs/ewm-1 -n 100 --out new.h5 --grid new.png"""
 
 
 def welcome() -> None:
@@ -23,7 +25,7 @@ def welcome() -> None:
     newest = _newest(Path("runs"))
     lines = [WHAT, ""]
     if newest is None:
-        lines += ["First steps:", *_columns(BEGIN)]
+        lines += ["First steps, on simulated pictures, some minutes in all (yours: pgen data info FILE):", BEGIN]
     else:
         folder, config, changed = newest
         lines += [f"Newest run: {folder.path}, a model {config['model']!r}, {_ago(time.time() - changed)}:", *_columns(_with(folder))]
