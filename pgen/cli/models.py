@@ -1,6 +1,8 @@
 """`pgen models`: what can be trained."""
 
 from pgen.cli.console import console
+from pgen.cli.train import model_command
+from pgen.errors import UserError
 
 
 def models() -> None:
@@ -12,7 +14,12 @@ def models() -> None:
 
     table = Table("name", "summary", "distribution", "version", "status")
     for line in registry.listing():
-        style = "yellow" if line.summary else "red"
-        status = Text(line.problem, style=style) if line.problem else Text("ok", style="green")
+        style, problem = ("yellow" if line.summary else "red"), line.problem
+        if not problem:
+            try:
+                model_command(line.name)
+            except UserError as error:
+                style, problem = "red", str(error)
+        status = Text(problem, style=style) if problem else Text("ok", style="green")
         table.add_row(line.name, Text(line.summary), line.distribution, line.version, status)
     console.print(table)

@@ -71,11 +71,11 @@ def _names() -> list[str]:
 
 def _summary(name: str) -> str:
     from pgen.plugins import registry
+    from pgen.plugins.entries import MODELS, entries
 
-    try:
-        return registry.load(name).spec.summary
-    except UserError:
-        return "Broken; `pgen models` tells the cause."
+    entry = next(entry for entry in entries(MODELS) if entry.name == name)
+    # Of another's plug-in what its package says of itself: one that is slow to import, or broken, must not be felt here.
+    return registry.load(name).spec.summary if entry.distribution == "pgen" else entry.summary
 
 
 def model_command(name: str) -> Any:
@@ -83,22 +83,25 @@ def model_command(name: str) -> Any:
     from pgen.cli.options import parameters
     from pgen.engine.settings import TrainSettings
     from pgen.plugins import registry
+    from pgen.plugins.entries import broken
 
     plugin = registry.load(name)
     config = plugin.config_class()
     own = inspect.signature(_train).parameters
     clash = sorted(set(config.model_fields) & (set(TrainSettings.model_fields) | set(own)))
     if clash:
-        raise UserError(
-            f"Plug-in {name!r} of {plugin.entry.origin} is broken: its options {', '.join(map(flag, clash))} are the engine's; rename them."
-        )
+        raise broken(plugin.entry, f"its options {', '.join(map(flag, clash))} are the engine's, and must be renamed")
+    try:
+        its_own = parameters(config, f"Options of {name}", {})
+    except UserError as error:
+        raise broken(plugin.entry, str(error).rstrip(".")) from error
 
     def command(**values: Any) -> None:
         special = {key: values.pop(key) for key in own if key in values}
         _train(plugin, {key: value for key, value in values.items() if value is not None}, **special)
 
     run = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for key, p in inspect.signature(_options).parameters.items()]
-    every = [*parameters(config, f"Options of {name}", {}), *parameters(TrainSettings, "Training", plugin.spec.settings), *run]
+    every = [*its_own, *parameters(TrainSettings, "Training", plugin.spec.settings), *run]
     command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in every}
     single = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)

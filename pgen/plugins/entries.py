@@ -31,6 +31,11 @@ class Entry:
     def origin(self) -> str:
         return f"{self.distribution} {self.version}"
 
+    @property
+    def summary(self) -> str:
+        """What the package says of itself in a line."""
+        return (self.point.dist.metadata["Summary"] or "") if self.point.dist else ""
+
 
 def entries(group: str) -> list[Entry]:
     """Every installed plug-in of a group, built-ins first, then by name."""

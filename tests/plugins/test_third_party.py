@@ -143,12 +143,55 @@ def test_broken_metrics_are_named_and_take_nothing_down(pgen, refuses, tmp_path:
 
 
 HOOK = "from pgen import ModelSpec, hookimpl\n@hookimpl\ndef pgen_model():\n    return ModelSpec({name!r}, 'a model', 'a:B', 'a:C')\n"
+#: A model whose options and module are one; torch comes where it is used.
+CRASHING = """
+from pgen import ModelConfig, ModelSpec, hookimpl
+@hookimpl
+def pgen_model():
+    return ModelSpec({name!r}, 'a model', '{name}_module:Config', '{name}_module:Model')
+class Config(ModelConfig):
+    pass
+class Model:
+    def __new__(cls, config, data):
+        import torch
+        class Real(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                {crash}  # __init__
+                self.mean = torch.nn.Parameter(torch.zeros(data.shape))
+            def optimizers(self):
+                return {{'mean': torch.optim.SGD([self.mean], lr=0.1)}}
+            def training_step(self, batch, trainer):
+                {crash}  # training_step
+                loss = (batch - self.mean).square().mean()
+                trainer.update('mean', loss)
+                return {{'mse': loss}}
+        return Real()
+    def optimizers(self): ...
+    def training_step(self, batch, trainer): ...
+
+"""
 BROKEN = {
     "raises": ("raise RuntimeError('its library is missing')", "RuntimeError: its library is missing"),
     "heavy": ("import torch\n" + HOOK.format(name="heavy"), "imports torch"),
     "nohook": ("", "returned None"),
     "misnamed": (HOOK.format(name="another"), "its spec says 'another'"),
     "nowhere": (HOOK.format(name="nowhere"), "'a:B' does not import"),
+    "wrongtype": (
+        HOOK.format(name="wrongtype").replace("a:B", "wrongtype_module:Config") + "class Config:\n    lr: float = 1.0\n",
+        "wanted a subclass of pgen.ModelConfig",
+    ),
+    "clash": (
+        HOOK.format(name="clash").replace("a:B", "clash_module:Config")
+        + "from pgen import ModelConfig\nclass Config(ModelConfig):\n    batch_size: int = 1\n",
+        "--batch-size are the engine's, and must be renamed",
+    ),
+    "unshowable": (
+        HOOK.format(name="unshowable").replace("a:B", "unshowable_module:Config")
+        + "from pgen import ModelConfig\nclass Config(ModelConfig):\n    layers: list[int] = [1]\n",
+        "--layers has type list[int]",
+    ),
+    "newer": (HOOK.format(name="newer").replace("'a:C'", "'a:C', api=99"), "version 99 of pgen's plug-in API"),
     "badhook": (HOOK.format(name="badhook") + "@hookimpl\ndef train(run, epochs):\n    pass\n", "epochs"),
 }
 
@@ -162,17 +205,46 @@ def fake_package(folder: Path, name: str, code: str, group: str = "pgen.models")
     (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}_module\n")
 
 
+def fails_everywhere(tmp_path: Path, name: str, saying: tuple[str, ...], refuses, env: dict[str, str]) -> None:
+    """Trained, it ends with one sentence that names package, version and cause."""
+    for said in (f"{name} 2.0", *saying):
+        refuses("train", name, "--data", IMAGES, "--max-steps", 1, saying=said, env=env, cwd=tmp_path)
+
+
 def test_broken_plug_ins_are_shown_with_their_cause(pgen, refuses, tmp_path: Path) -> None:
     for name, (code, _) in BROKEN.items():
         fake_package(tmp_path, name, code)
+    fake_package(tmp_path, "slow", "import time\ntime.sleep(0.6)\n" + CRASHING.format(name="slow", crash="pass"))
     env = {**on_path(tmp_path), "COLUMNS": "250"}
     listing = " ".join(pgen("models", env=env).stdout.split())
     assert "two perceptrons" in listing
+    assert "slow 2.0 is slow" in listing
     for name, (_, cause) in BROKEN.items():
         assert f"{name} 2.0 is broken" in listing
-        refuses("train", name, "--data", IMAGES, saying=cause, env=env, cwd=tmp_path)
-        refuses("train", name, "--data", IMAGES, saying=f"{name} 2.0", env=env, cwd=tmp_path)
+        fails_everywhere(tmp_path, name, (cause,), refuses, env)
     pgen("train", "gan", "--dry-run", env=env)
+    pgen("train", "gan", "--data", IMAGES, "--max-steps", 1, "--sample-size", 0, "--name", "sound", env=env, cwd=tmp_path)
+    pgen("sample", "runs/sound", "-n", 2, "--out", "x.h5", env=env, cwd=tmp_path)
+    pgen("evaluate", "losses", "runs/sound", env=env, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("where", "crash"),
+    [("__init__", "{}['weights']"), ("training_step", "raise RuntimeError('two lines\\nof it')"), ("hook", "1 / 0")],
+)
+def test_a_crash_in_a_plug_in_names_it_and_the_line(where: str, crash: str, pgen, refuses, tmp_path: Path) -> None:
+    code = CRASHING.format(name="crash", crash="pass")
+    if where == "hook":
+        code += f"@hookimpl\ndef train(run):\n    {crash}\n"
+    else:
+        code = code.replace(f"pass  # {where}", crash)
+    fake_package(tmp_path, "crash", code)
+    line = next(number for number, text in enumerate(code.splitlines(), 1) if crash in text)
+    cause = {"__init__": "KeyError: 'weights'", "training_step": "RuntimeError: two lines of it", "hook": "ZeroDivisionError"}[where]
+    place = f"crash_module.py:{line}, in {'train' if where == 'hook' else where}"
+    fails_everywhere(tmp_path, "crash", (cause, place), refuses, on_path(tmp_path))
+    told = pgen("--debug", "train", "crash", "--data", IMAGES, code=1, env=on_path(tmp_path), cwd=tmp_path)
+    assert "Traceback" in told.stderr
 
 
 def test_one_name_from_two_packages(refuses, tmp_path: Path) -> None:
