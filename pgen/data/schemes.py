@@ -30,8 +30,8 @@ def scheme_called(name: str) -> Callable[..., ImageSet]:
         [tool.setuptools]
         py-modules = ["pgen_rings"]
 
-    with, in ``pgen_rings.py``, a function of the source as it was typed and of ``--data-root`` (a path or None). Its keyword-only
-    parameters are the options that may follow the colon; they are str, int, float, bool or a Literal of words, each perhaps ``| None``::
+    with a function of the source as it was typed and of ``--data-root`` (a path or None). Its keyword-only parameters are the options that
+    may follow the colon; they are str, int, float, bool or a Literal of words, each perhaps ``| None``. In ``pgen_rings.py``::
 
         import numpy as np
         from pgen.data import ArrayImages

@@ -138,7 +138,7 @@ def gradients_reach_all(subject: Subject) -> None:
         assert isinstance(metrics, dict), f"training_step returned {type(metrics).__name__}, wanted a dictionary of scalar tensors"
         for name, value in metrics.items():
             assert isinstance(value, Tensor) and value.numel() == 1, f"metric {name} is {value!r}, wanted a scalar tensor"
-            assert torch.isfinite(value).all(), f"metric {name} is {float(value)} after {step + 1} step(s)"
+            assert torch.isfinite(value).all(), f"metric {name} is {value.item()} after {step + 1} step(s)"
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
                 assert torch.isfinite(parameter.grad).all(), f"the gradient of {name} is not finite"

@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pgen.data import open_images, read_all
+from pgen.data.scale import Scale
+from pgen.data.schemes import scheme_called
 from pgen.plugins import hookspecs
+from tests.plugins.packages import blocks, fake_package, on_path, pip_install, written
 
 EXAMPLE = Path(__file__).parents[2] / "examples/pgen-dcgan"
 IMAGES = "simulate:n=24,size=16,seed=1"
 TINY = ("--n-layers", 2, "--depth", 4, "--batch-size", 12, "--num-epochs", 2)
-
-
-def on_path(folder: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(folder)}
-
-
-def pip_install(source: Path, site: Path) -> Path:
-    """The folder ``site`` of packages, with the one in ``source`` put there by pip."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", site, source]
-    subprocess.run(pip, check=True, timeout=120)
-    return site
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +50,6 @@ def test_its_errors_leave_no_run_behind(installed: Path, refuses, tmp_path: Path
     assert not (tmp_path / "runs/x").exists()
 
 
-def blocks(text: str) -> dict[str, str]:
-    """The code blocks of a docstring by the file that is named before each; of a nameless one, by ``""``."""
-    lines, found, name = textwrap.dedent(f"    {text}").splitlines(), {}, ""
-    for number, line in enumerate(lines):
-        if line.endswith("::"):
-            name = match[1] if (match := re.search(r"``(\S+)``::$", line)) else ""
-            code = itertools.takewhile(lambda line: not line or line.startswith(" "), lines[number + 1 :])
-            found[name] = textwrap.dedent("\n".join(code))
-    return found
-
-
 def test_examples_of_the_hooks_run(pgen, tmp_path: Path) -> None:
     """What the docstrings of the hooks show, taken together, is a plug-in that pip installs and pgen uses."""
     files = blocks(hookspecs.pgen_model.__doc__)
@@ -82,10 +58,7 @@ def test_examples_of_the_hooks_run(pgen, tmp_path: Path) -> None:
     for hook in (hookspecs.train, hookspecs.deploy, hookspecs.sample):
         whole["pgen_mean/__init__.py"] += "\n" + blocks(hook.__doc__)[""]
     for name, contents in (("plain", files), ("hooks", whole)):
-        for file, text in contents.items():
-            (tmp_path / name / file).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name / file).write_text(text)
-        env = on_path(pip_install(tmp_path / name, tmp_path / f"{name}-site"))
+        env = on_path(pip_install(written(tmp_path / name, contents), tmp_path / f"{name}-site"))
         pgen("train", "mean", "--data", IMAGES, "--lr", 0.2, "--max-steps", 5, "--name", name, env=env, cwd=tmp_path)
         pgen("sample", f"runs/{name}", "-n", 3, "--out", f"{name}.h5", env=env, cwd=tmp_path)
         assert read_all(open_images(str(tmp_path / f"{name}.h5"))).shape == (3, 1, 16, 16)
@@ -100,14 +73,48 @@ SETS = ("--generated", f"{SOURCE}0-20", "--train", f"{SOURCE}20-40", "--held-out
 def test_example_of_a_metric_runs(pgen, tmp_path: Path) -> None:
     files = blocks(hookspecs.pgen_metrics.__doc__)
     assert set(files) == {"pyproject.toml", "pgen_contrast/__init__.py", "pgen_contrast/metric.py"}
-    for file, text in files.items():
-        (tmp_path / "plugin" / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "plugin" / file).write_text(text)
-    env = on_path(pip_install(tmp_path / "plugin", tmp_path / "site"))
+    env = on_path(pip_install(written(tmp_path / "plugin", files), tmp_path / "site"))
     assert "contrast" in pgen("evaluate", "--help", env=env).stdout
     pgen("evaluate", "contrast", *SETS, "--out", "report", env=env, cwd=tmp_path)
     (found,) = json.loads((tmp_path / "report/results.json").read_text())["generated"].values()
     assert [measure["name"] for measure in found["metrics"]["contrast"]["measures"]] == ["brightest pixel"]
+
+
+def test_examples_of_a_source_and_a_scale_run(pgen, refuses, tmp_path: Path) -> None:
+    for name, text in (("rings", scheme_called.__doc__), ("cubic", Scale.__doc__)):
+        files = {file or "pyproject.toml": code for file, code in blocks(text).items()}
+        assert set(files) == {"pyproject.toml", f"pgen_{name}.py"}
+        pip_install(written(tmp_path / name, files), tmp_path / "site")
+    env = on_path(tmp_path / "site")
+    tiny = ("--n-hidden", 8, "--max-steps", 2, "--sample-size", 0)
+    pgen("train", "gan", "--data", "rings:n=40,size=16", "--scale", "cbrt", *tiny, "--name", "x", env=env, cwd=tmp_path)
+    # The curve is in the exported program too.
+    pgen("deploy", "runs/x", env=env, cwd=tmp_path)
+    for what, out in (("runs/x", "run.npz"), ("runs/x/deploy/generator.pt2", "program.npz")):
+        pgen("sample", what, "-n", 4, "--out", out, env=env, cwd=tmp_path)
+    run, program = (read_all(open_images(str(tmp_path / out))) for out in ("run.npz", "program.npz"))
+    assert run.shape == (4, 1, 16, 16) and np.allclose(run, program, rtol=1e-4, atol=1e-3) and run.max() > 1
+    refuses("train", "gan", "--data", "rings:sizes=1", saying="unknown option sizes=. Did you mean size=?", env=env, cwd=tmp_path)
+    refuses(
+        "train", "gan", "--data", "rings", "--scale", "cube", saying="wanted one of linear, sqrt, log, asinh, cbrt", env=env, cwd=tmp_path
+    )
+    # Without the plug-in its run says what it lacks.
+    refuses("sample", "runs/x", "-n", 1, "--out", "y.h5", saying="--scale cbrt: wanted one of", cwd=tmp_path)
+
+
+def test_broken_sources_and_scales_are_named(pgen, refuses, tmp_path: Path) -> None:
+    fake_package(tmp_path, "nothing", "def f(src, root): return [1]", group="pgen.sources", attribute="f")
+    fake_package(tmp_path, "crashing", "def f(src, root): return {}['rings']", group="pgen.sources", attribute="f")
+    fake_package(tmp_path, "missing", "import surely_not_there", group="pgen.sources", attribute="f")
+    fake_package(tmp_path, "curve", "f = 1", group="pgen.scales", attribute="f")
+    env = on_path(tmp_path)
+    for name, cause in (("nothing", "lacks name, shape"), ("crashing", "KeyError: 'rings'"), ("missing", "surely_not_there")):
+        refuses("data", "info", name, saying=cause, env=env, cwd=tmp_path)
+        refuses("data", "info", name, saying=f"{name} 2.0", env=env, cwd=tmp_path)
+    refuses(
+        "train", "gan", "--data", IMAGES, "--scale", "curve", saying="it offers 1, wanted a pgen.data.scale.Scale", env=env, cwd=tmp_path
+    )
+    pgen("data", "info", IMAGES, env=env, cwd=tmp_path)
 
 
 METRIC = (
@@ -196,22 +203,14 @@ BROKEN = {
 }
 
 
-def fake_package(folder: Path, name: str, code: str, group: str = "pgen.models") -> None:
-    """What pip would leave behind of a one-module plug-in called ``name``."""
-    (folder / f"{name}_module.py").write_text(code)
-    info = folder / f"{name}-2.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2.0\n")
-    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}_module\n")
-
-
-def fails_everywhere(tmp_path: Path, name: str, saying: tuple[str, ...], refuses, env: dict[str, str]) -> None:
+def fails(pgen, tmp_path: Path, name: str, *saying: str) -> None:
     """Trained, it ends with one sentence that names package, version and cause."""
-    for said in (f"{name} 2.0", *saying):
-        refuses("train", name, "--data", IMAGES, "--max-steps", 1, saying=said, env=env, cwd=tmp_path)
+    done = pgen("train", name, "--data", IMAGES, "--max-steps", 1, code=2, env=on_path(tmp_path), cwd=tmp_path)
+    sentence = " ".join(done.stderr.split())
+    assert "Traceback" not in sentence and all(said in sentence for said in (f"{name} 2.0", *saying)), sentence
 
 
-def test_broken_plug_ins_are_shown_with_their_cause(pgen, refuses, tmp_path: Path) -> None:
+def test_broken_plug_ins_are_shown_with_their_cause(pgen, tmp_path: Path) -> None:
     for name, (code, _) in BROKEN.items():
         fake_package(tmp_path, name, code)
     fake_package(tmp_path, "slow", "import time\ntime.sleep(0.6)\n" + CRASHING.format(name="slow", crash="pass"))
@@ -221,7 +220,7 @@ def test_broken_plug_ins_are_shown_with_their_cause(pgen, refuses, tmp_path: Pat
     assert "slow 2.0 is slow" in listing
     for name, (_, cause) in BROKEN.items():
         assert f"{name} 2.0 is broken" in listing
-        fails_everywhere(tmp_path, name, (cause,), refuses, env)
+        fails(pgen, tmp_path, name, cause)
     pgen("train", "gan", "--dry-run", env=env)
     pgen("train", "gan", "--data", IMAGES, "--max-steps", 1, "--sample-size", 0, "--name", "sound", env=env, cwd=tmp_path)
     pgen("sample", "runs/sound", "-n", 2, "--out", "x.h5", env=env, cwd=tmp_path)
@@ -232,7 +231,7 @@ def test_broken_plug_ins_are_shown_with_their_cause(pgen, refuses, tmp_path: Pat
     ("where", "crash"),
     [("__init__", "{}['weights']"), ("training_step", "raise RuntimeError('two lines\\nof it')"), ("hook", "1 / 0")],
 )
-def test_a_crash_in_a_plug_in_names_it_and_the_line(where: str, crash: str, pgen, refuses, tmp_path: Path) -> None:
+def test_a_crash_in_a_plug_in_names_it_and_the_line(where: str, crash: str, pgen, tmp_path: Path) -> None:
     code = CRASHING.format(name="crash", crash="pass")
     if where == "hook":
         code += f"@hookimpl\ndef train(run):\n    {crash}\n"
@@ -242,7 +241,7 @@ def test_a_crash_in_a_plug_in_names_it_and_the_line(where: str, crash: str, pgen
     line = next(number for number, text in enumerate(code.splitlines(), 1) if crash in text)
     cause = {"__init__": "KeyError: 'weights'", "training_step": "RuntimeError: two lines of it", "hook": "ZeroDivisionError"}[where]
     place = f"crash_module.py:{line}, in {'train' if where == 'hook' else where}"
-    fails_everywhere(tmp_path, "crash", (cause, place), refuses, on_path(tmp_path))
+    fails(pgen, tmp_path, "crash", cause, place)
     told = pgen("--debug", "train", "crash", "--data", IMAGES, code=1, env=on_path(tmp_path), cwd=tmp_path)
     assert "Traceback" in told.stderr
 

@@ -1,0 +1,100 @@
+"""pgen's checks of a model find each fault that they are for, and pass what has none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pgen.testing import check_model, conformance
+from tests.plugins.packages import fake_package
+
+#: A model in two modules, the second of which is the one that has the fault: (old text, new text).
+OPTIONS = """
+from pgen import ModelConfig, ModelSpec, hookimpl
+from pydantic import Field
+class Config(ModelConfig):
+    lr: float = Field(0.1, description="Learning rate.")
+@hookimpl
+def pgen_model():
+    return ModelSpec("{name}", "a model", "{name}_module:Config", "{name}_torch:Model")
+"""
+MODEL = """
+import torch
+class Model(torch.nn.Module):
+    def __init__(self, config, data):
+        super().__init__()
+        self.config, self.shape = config, data.shape
+        self.mean = torch.nn.Parameter(torch.zeros(data.shape))
+        self.spare = torch.nn.Parameter(torch.zeros(2), requires_grad=False)
+        self.count = 0
+    def optimizers(self):
+        return {"mean": torch.optim.SGD([self.mean], lr=self.config.lr)}
+    def training_step(self, batch, trainer):
+        self.count += 1
+        loss = (batch - self.mean).square().mean()
+        trainer.update("mean", loss)
+        return {"mse": loss}
+    def noise(self, n, *, generator):
+        return torch.randn(n, 3, generator=generator, device=generator.device)
+    def forward(self, noise):
+        return self.mean + 0.01 * noise.sum(dim=1)[:, None, None, None]
+    def sample(self, n, *, generator, labels=None):
+        return self(self.noise(n, generator=generator))
+"""
+FAULTS = {
+    "undescribed": (OPTIONS, ', description="Learning rate."', "", "lr: no description"),
+    "untrained": (MODEL, "torch.zeros(2), requires_grad=False", "torch.zeros(2)", "spare: in no optimiser"),
+    "idle": (
+        MODEL.replace("torch.zeros(2), requires_grad=False", "torch.zeros(2)"), "[self.mean]", "self.parameters()",
+        "spare: no gradient in 300 steps",
+    ),
+    "listed": (MODEL, 'return {"mean": torch.optim.SGD([self.mean], lr=self.config.lr)}', "return []", "optimizers() returned []"),
+    "plain": (MODEL, 'return {"mse": loss}', 'return {"mse": loss.item()}', "wanted a scalar tensor"),
+    "infinite": (MODEL, 'return {"mse": loss}', 'return {"mse": loss / 0}', "metric mse is inf"),
+    "forgetful": (MODEL, "(batch - self.mean)", "(batch - self.count * self.mean)", "mean: other values after training in two goes"),
+    "random": (MODEL, "return self(self.noise(n, generator=generator))", "return self(torch.randn(n, 3))", "one seed gives different"),
+    "flat": (MODEL, "return self(self.noise(n, generator=generator))", "return torch.zeros(n, 5)", "has the shape (1, 5), wanted (1, 1,"),
+    "unexportable": (MODEL, "return self.mean +", "noise.tolist(); return self.mean +", "generator.pt2"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A model that is installed for the length of a test, in this process and in those that it starts."""
+
+    def offer(name: str, options: str = OPTIONS, model: str = MODEL) -> str:
+        fake_package(tmp_path, name, options.replace("{name}", name))
+        (tmp_path / f"{name}_torch.py").write_text(model)
+        return name
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return offer
+
+
+DATA = "simulate:n=20,size=8,seed=1"
+
+
+def test_a_sound_model_passes(offered) -> None:
+    found = check_model(offered("sound"), data=DATA)
+    assert {check.name: check.skipped for check in found if check.skipped}.keys() <= {"codes: encode and decode", "a GPU"}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_found(fault: str, offered) -> None:
+    source, old, new, told = FAULTS[fault]
+    assert old in source
+    changed = source.replace(old, new)
+    name = offered(fault, **{"options" if "ModelSpec" in source else "model": changed})
+    problem = next(check.problem for check in conformance(name, data=DATA) if check.problem)
+    assert told in problem
+
+
+def test_all_faults_are_told_at_once(offered) -> None:
+    model = MODEL
+    for fault in ("forgetful", "random"):
+        _, old, new, _ = FAULTS[fault]
+        model = model.replace(old, new)
+    with pytest.raises(AssertionError, match=r"two goes(.|\n)*one seed gives different"):
+        check_model(offered("several", model=model), data=DATA)
