@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pgen.errors import UserError as UserError
+    from pgen.plugins.contract import API_VERSION as API_VERSION
     from pgen.plugins.contract import DataInfo as DataInfo
     from pgen.plugins.contract import MetricSpec as MetricSpec
     from pgen.plugins.contract import ModelConfig as ModelConfig
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
 _HOME = {
     "hookimpl": "pgen.plugins.hookspecs",
+    "API_VERSION": "pgen.plugins.contract",
     "MetricSpec": "pgen.plugins.contract",
     "ModelSpec": "pgen.plugins.contract",
     "ModelConfig": "pgen.plugins.contract",
     "DataInfo": "pgen.plugins.contract",
     "UserError": "pgen.errors",
 }
-__all__ = ["DataInfo", "MetricSpec", "ModelConfig", "ModelSpec", "UserError", "__version__", "hookimpl"]
+__all__ = ["API_VERSION", "DataInfo", "MetricSpec", "ModelConfig", "ModelSpec", "UserError", "__version__", "hookimpl"]
 
 
 def __getattr__(name: str) -> Any:
