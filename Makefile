@@ -1,9 +1,9 @@
-# make demo: fresh machine to finished report. make test: fresh machine to green.
+# make demo: fresh machine to finished report. make test: fresh machine to green. make docs: the documentation, in site/.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test install clean
+.PHONY: demo test docs install clean
 
 install: $(VENV)/.installed
 
@@ -22,6 +22,10 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n 2
+	$(MAKE) docs
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site

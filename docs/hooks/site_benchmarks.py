@@ -1,0 +1,250 @@
+"""Tables of the figures in benchmarks/results: what a page shows is what the file holds, with where and when it was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parents[2] / "benchmarks/results"
+VERDICTS = {"as real": "as real", "worse": "worse", "beyond": "beyond real", "unknown": "?"}
+
+Result = dict[str, Any]
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join("" if cell is None else str(cell) for cell in line) + " |" for line in lines)
+
+
+def _number(value: float | None) -> str:
+    """Three significant digits."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def ot_assign(result: Result) -> str:
+    peers = list(dict.fromkeys(name for row in result["results"] for name in row["milliseconds"] if name != "pgen.ot"))
+    return _table(
+        ["samples × targets × dimension", "lit", "cost", "pgen.ot", *(f"{peer}, times as long" for peer in peers)],
+        (
+            (
+                f"{row['case']}",
+                f"{row['lit']:.0%}",
+                row["cost"],
+                f"{_number(row['milliseconds']['pgen.ot'])} ms",
+                *(_number(row["times_slower_than_pgen.ot"].get(peer)) for peer in peers),
+            )
+            for row in result["results"]
+        ),
+    )
+
+
+def ot_exact(result: Result) -> str:
+    rows = ((row["kernel"], row["cost"], f"{row['assignments']:,}", row["wrong"]) for row in result["results"])
+    return _table(["kernel", "cost", "assignments", "wrong"], rows)
+
+
+def ot_scale(result: Result) -> str:
+    costs = list(result["results"][0]["microseconds_a_sample"])
+    return _table(
+        ["targets", *(f"{cost}, µs a sample" for cost in costs), "memory beyond targets, MiB"],
+        (
+            (f"{row['targets']:,}", *(_number(row["microseconds_a_sample"][cost]) for cost in costs), row["mebibytes_beyond_targets"])
+            for row in result["results"]
+        ),
+    )
+
+
+def ot_solve(result: Result) -> str:
+    peers = [name for name in result["results"][0]["best"] if name != "pgen.ot"]
+
+    def told(best: Result, cap: float) -> str:
+        return (
+            f"> {cap:g} s" if best["seconds"] is None else f"{_number(best['seconds'])} s ({_number(best['times_as_long_as_pgen.ot'])} ×)"
+        )
+
+    return _table(
+        ["problem", "cost", "goal, χ²", "pgen.ot", *peers],
+        (
+            (
+                f"{row['problem']}, {row['targets'][0]:,} × {row['targets'][1]}",
+                row["cost"],
+                row["goal"],
+                f"{_number(row['best']['pgen.ot']['seconds'])} s",
+                *(told(row["best"][peer], row["cap"]) for peer in peers),
+            )
+            for row in result["results"]
+        ),
+    )
+
+
+def ewm_outer(result: Result) -> str:
+    loops = {"authors' loop": result["authors"], "pgen": result["pgen"]}
+    table = _table(
+        ["", "steps", "solve", "fit", "χ² of the frozen potential", "transport cost after"],
+        (
+            (name, f"{row['steps']:,}", f"{_number(row['ots_seconds'])} s", f"{_number(row['fit_seconds'])} s",
+             _number(row["chi2"]), _number(row["transport_cost_after"]))
+            for name, row in loops.items()
+        ),
+    )  # fmt: skip
+    before = _number(result["transport_cost_before"])
+    return f"{table}\n\n{_number(result['times_faster'])} times as fast, from the same generator, of transport cost {before}."
+
+
+def data_batches(result: Result) -> str:
+    table = _table(
+        ["way", "images/s, first epoch", "later epochs", "memory, MiB"],
+        ((row["way"], _number(row["first_epoch"]), _number(row["later"]), _number(row["peak_mib"])) for row in result["ways"]),
+    )
+    first, later = (_number(result["times_faster"][key]) for key in ("first_epoch", "later"))
+    return f"{table}\n\nThe store against the best peer ({result['best_peer']}): {later} × in later epochs, {first} × in the first."
+
+
+def data_scale(result: Result) -> str:
+    rows = ((f"`{row['command']}`", f"{row['seconds']} s", f"{row['peak_gib']:.2f} GiB") for row in result["commands"])
+    sizes = f"{result['dense_gib']:.0f} GiB dense, {result['store_gib']:.2f} GiB as a store"
+    return f"{_table(['command', 'time', 'memory'], rows)}\n\n{result['images']:,} images of {result['size']}²: {sizes}."
+
+
+def engine_step(result: Result) -> str:
+    return _table(
+        ["", "pgen, ms a step", "torch loop by hand", "more"],
+        (
+            (name, f"{row['pgen'] * 1000:.1f}", f"{row['by hand'] * 1000:.1f}", f"{row['overhead']:.1%}")
+            for name, row in result["seconds_per_step"].items()
+        ),
+    )
+
+
+def engine_kills(result: Result) -> str:
+    during = ", ".join(f"{count} {when}" for when, count in result["during"].items())
+    rows = [
+        ("kills", f"{result['kills']} ({during})"),
+        ("newest checkpoint torn as well", result["torn_after_the_kill"]),
+        ("checkpoints unreadable, or unlike those of an undisturbed run", result["unreadable_or_unequal"]),
+    ]
+    return _table(["", ""], rows)
+
+
+def engine_hostile(result: Result) -> str:
+    totals: dict[str, list[int]] = {}
+    for kind, count in sorted(result["kinds"].items()):
+        total = totals.setdefault(" ".join(kind.split()[:2]), [0, 0])
+        total[0] += count
+        total[1] += result["refused"].get(kind, 0)
+    rows = [(kind, *total) for kind, total in totals.items()]
+    table = _table(["what was damaged, or made to do harm", "cases", "refused with a sentence"], rows)
+    return f"{table}\n\n{result['cases']:,} cases in all, {result['failed']} failures: no code run, no traceback, nothing hung or lost."
+
+
+def compare_models(result: Result) -> str:
+    models = result["generated"]
+    first = next(iter(models.values()))
+
+    def cells(metric: str, number: int) -> list[str]:
+        measures = [model["metrics"][metric]["measures"][number] for model in models.values()]
+        floor = _number(measures[0]["floor"])
+        return [floor, *(f"{_number(each['value'])}, {VERDICTS[each['verdict']]}" for each in measures)]
+
+    rows = [
+        (metric, measure["name"], *cells(metric, number))
+        for metric, found in first["metrics"].items()
+        for number, measure in enumerate(found["measures"])
+        if measure["headline"] and (metric != "physics" or measure["name"] in ("mean W1", "blank images"))
+    ]
+    return _table(["metric", "measure", "floor", *models], rows)
+
+
+def evaluate_all(result: Result) -> str:
+    (command,) = result["all"] if isinstance(result["all"], list) else [result["all"]]
+    seconds = result["seconds_by_metric"]
+    faster = ", ".join(f"{_number(times)} times as fast as {name}" for name, times in result["neighbours"]["times_faster"].items())
+    table = _table(seconds, [[f"{_number(value)} s" for value in seconds.values()]])
+    what = (
+        f"{result['generated']:,} generated, {result['train']:,} training and {result['held_out']:,} held-out images of {result['size']}²"
+    )
+    total = f"{command['seconds']} s and {command['peak_gib']:.1f} GiB in all"
+    return f"{table}\n\n{what}: {total}. The search for neighbours is {faster}."
+
+
+def two_stage(result: Result) -> str:
+    rows = (
+        (each["name"], f"{each['images']:,}", f"{each['charge_mean']:.0f} ± {each['charge_std']:.0f}", f"{each['charge_ratio']:.3f}",
+         f"{each['occupancy_mean']:.4f} ± {each['occupancy_std']:.4f}", f"{each['occupancy_ratio']:.3f}", f"{each['blank_rate']:.2%}")
+        for each in result["statistics"].values()
+    )  # fmt: skip
+    head = ["images", "number", "charge [ADC]", "of held-out", "occupancy", "of held-out", "blank"]
+    solved = f"χ² {_number(result['ewm_chi2'])}, {result['ewm_never_hit']:.0f} codes never hit"
+    return f"{_table(head, rows)}\n\nHeld-out MSE {_number(result['held_out_mse_over_predict_zero'])} of that of blank images; {solved}."
+
+
+def mnist_wasserstein(result: Result) -> str:
+    rows = [(f"`{model}`", _number(ratio * result["floor"]), _number(ratio)) for model, ratio in result["ratio_to_floor"].items()]
+    table = _table(["", "exact W1", "over the floor"], [*rows, ("real training images (floor)", _number(result["floor"]), 1)])
+    return f"{table}\n\n{result['images']:,} images, {result['seconds']:.0f} s of training each, {result['compared']:,} compared."
+
+
+def evaluate_oracles(result: Result) -> str:
+    rows = []
+    for case, found in result["cases"].items():
+        for metric, each in found.items():
+            at_n = each.get("pgen at N")
+            pgen, jetnet = (f"{_number(each[v])} ± {_number(each[e])}" for v, e in (("pgen", "spread"), ("jetnet", "jetnet error")))
+            rows.append((case, metric, pgen, _number(at_n), jetnet))
+    return _table(["case", "metric", "pgen", "pgen, at N", "jetnet"], rows)
+
+
+def two_commands(result: Result) -> str:
+    return _table(["command", "time"], ((f"`{command}`", f"{seconds} s") for command, seconds in result["seconds"].items()))
+
+
+SHOWN: dict[str, Callable[[Result], str]] = {
+    each.__name__: each
+    for each in (
+        ot_assign, ot_exact, ot_scale, ot_solve, ewm_outer, data_batches, data_scale,
+        engine_step, engine_kills, engine_hostile, evaluate_all, evaluate_oracles, compare_models,
+        mnist_wasserstein, two_commands,
+    )
+} | {"real_tiles": two_stage, "simulated": two_stage}  # fmt: skip
+
+
+def presets() -> str:
+    """What each preset gave, from the files beside the presets."""
+    from pgen.cli.presets import FOLDER
+
+    rows = []
+    for path in sorted(FOLDER.glob("*.json")):
+        result = json.loads(path.read_text())
+        for model, figures in result["figures"].items():
+            physics = figures.get("physics")
+            told = f"{_number(physics['value'])}, floor {_number(physics['floor'])}" if physics else None
+            mse = _number(figures.get("held_out_mse_over_blank"))
+            shared = "" if result["times"].endswith("alone") else " *"
+            seconds = f"{_number(result['training_seconds'][model])} s{shared}"
+            rows.append((f"`{path.stem}`", f"`{model}`", result["images"].partition(":")[0], seconds, told, mse))
+    table = _table(("preset", "model", "images", "training", "physics, mean W1", "held-out MSE / blank"), rows)
+    return f"{table}\n\n\\* on a machine that other work shared, which makes the time too long."
+
+
+def _part(name: str) -> Callable[[], str]:
+    def part() -> str:
+        result = json.loads((RESULTS / f"{name}.json").read_text())
+        return f"{SHOWN[name](result)}\n\n{_about(name, result)}"
+
+    return part
+
+
+def _about(name: str, result: Result) -> str:
+    machine = result["machine"]
+    threads = f"{machine['cores']} cores, {machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
+    where = f"{machine['processor']}, {threads}, {machine['gpu'] or 'no GPU'}"
+    versions = ", ".join(f"{package} {version}" for package, version in result["versions"].items())
+    return f"<small>`benchmarks/results/{name}.json`, {result['date']}. {where}; {versions}.</small>"
+
+
+PARTS = {"presets": presets, **{f"benchmark {name}": _part(name) for name in SHOWN}}
