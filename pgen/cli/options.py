@@ -16,6 +16,10 @@ from pydantic.fields import FieldInfo
 from pgen.data.formats import Format
 from pgen.errors import UserError, flag, problems
 
+IMAGES = "Images: a file, a folder, 'a*pattern', mnist or simulate; options after a colon, as in FILE:limit=100,plane=2."
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=IMAGES)]
+DataRoot = Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 FileFormat = Annotated[
     Format | None, typer.Option(help="Format, where the name of the file leaves a choice: .h5 is a store, or larcv3.", show_default=False)
 ]

@@ -1,4 +1,4 @@
-"""What others build on changes on purpose only: `python -m tests.api.test_surface` writes surface.txt anew, and the change is seen in review.
+"""What others build on changes on purpose only: `python -m tests.api.test_surface` writes surface.txt anew, and review sees the change.
 
 A change that breaks a plug-in also raises pgen.API_VERSION.
 """
@@ -18,9 +18,7 @@ def test_surface_is_what_was_frozen() -> None:
     frozen, found = FROZEN.read_text().splitlines(), surface()
     gone = [line for line in frozen if line not in found]
     new = [line for line in found if line not in frozen]
-    assert not gone and not new, "if this is meant, run `python -m tests.api.test_surface`; gone: {gone}; new: {new}".format(
-        gone=gone, new=new
-    )
+    assert not gone and not new, f"if this is meant, run python -m tests.api.test_surface\ngone: {gone}\nnew: {new}"
 
 
 def test_api_is_versioned() -> None:

@@ -1,0 +1,54 @@
+"""The house as CONTRIBUTING.md draws it: imports point downwards, and files stay small enough to be read at once."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+HOUSE = Path(__file__).parents[1] / "pgen"
+#: Each room, and the rooms below that it may know. All know the files of pgen/ itself (errors, files, trust).
+MAY_KNOW = {
+    "cli": {"testing", "engine", "report", "metrics", "data", "plugins"},
+    "testing": {"engine", "data", "plugins"},
+    "engine": {"report", "metrics", "data", "plugins"},
+    "report": {"metrics", "data"},
+    "models": {"ot", "data", "plugins"},
+    "metrics": {"data", "plugins"},
+    "data": {"plugins"},
+    "ot": set(),
+    "plugins": set(),
+    "presets": set(),
+}
+#: Files that are longer, and why is said in CONTRIBUTING.md.
+LONGER = {"ot/kernels.py"}
+
+
+def imports(node: ast.AST) -> Iterator[str]:
+    """The modules that a file imports, wherever it does; not those named for the type checker alone."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.ImportFrom) and child.module:
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        elif isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        yield from imports(child)
+
+
+def test_imports_point_downwards() -> None:
+    rooms = {path.name for path in HOUSE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms == MAY_KNOW.keys()
+    wrong = []
+    for room, below in MAY_KNOW.items():
+        for path in (HOUSE / room).rglob("*.py"):
+            for module in imports(ast.parse(path.read_text())):
+                known = module.split(".")[1] if module.startswith("pgen.") else ""
+                if known in rooms and known != room and known not in below:
+                    wrong.append(f"{path.relative_to(HOUSE)} imports {module}")
+    assert not wrong
+
+
+def test_files_can_be_read_at_once() -> None:
+    sizes = {path.relative_to(HOUSE).as_posix(): len(path.read_text().splitlines()) for path in HOUSE.rglob("*.py")}
+    assert {name for name, lines in sizes.items() if lines > 300} == LONGER
