@@ -1,0 +1,78 @@
+"""What the documentation tells a reader to type works: each command is run where that is quick, or its options are parsed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from doc_blocks import ROOT, SHELL, Block, blocks, installed, pages
+
+EVERY = [block for page in pages() for block in blocks(page)]
+
+
+def run(block: Block, folder: Path, words: list[str]) -> None:
+    """One command in the page's folder, where packages that were made before are installed."""
+    command = [sys.executable, *words]
+    environment = installed(folder, site=folder / ".site")
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, f"{block.where}: {' '.join(words[:9])}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
+    for block in blocks(page):
+        if block.marker == "file":
+            path = tmp_path / block.told
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.code)
+        elif block.marker:
+            continue
+        elif block.language == "python":
+            run(block, tmp_path, ["-c", block.code])
+        elif block.language in SHELL:
+            for words in block.commands():
+                assert words[0] == "pgen", f"{block.where}: `{' '.join(words)}` cannot be run here; mark the block as checked or not run"
+                run(block, tmp_path, ["-m", *words])
+
+
+def test_commands_that_are_not_run_can_be_parsed(tmp_path: Path) -> None:
+    checked = [(block.where, words) for block in EVERY if block.marker == "checked" for words in block.of_pgen()]
+    assert checked
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("check_commands.py")],
+        input=json.dumps([words for _, words in checked]),
+        env=installed(ROOT / "examples", site=tmp_path / ".site"),
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    found = zip(checked, json.loads(done.stdout), strict=True)
+    wrong = [f"{where}: pgen {' '.join(words)}: {problem}" for (where, words), problem in found if problem]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("block", EVERY, ids=lambda block: block.where)
+def test_block_is_what_it_says(block: Block) -> None:
+    assert block.language in (*SHELL, "python", "toml", "json", "text"), f"{block.where}: what is {block.language}?"
+    assert block.marker != "checked" or block.of_pgen(), f"{block.where}: there is nothing in it to check"
+    if block.language == "toml":
+        tomllib.loads(block.code)
+    elif block.language == "json":
+        json.loads(block.code)
+    elif block.language == "python":
+        compile(block.code, block.where, "exec")
+    elif block.language in SHELL:
+        done = subprocess.run(["bash", "-n"], input=block.code, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{block.where}: {done.stderr}"
+
+
+def test_wrong_commands_are_found() -> None:
+    """The parser must not let through what a reader would stumble over."""
+    from check_commands import problem
+
+    assert problem(["train", "gan", "--data", "images.h5", "--n_hidden", "3"]) is None
+    wrong = ("train gan --no-such-option 1", "train gan --n-layers zero", "train gan --lr-decay 2", "sample runs/x", "evaluat all", "data")
+    for line in wrong:
+        assert problem(line.split()), line
