@@ -27,6 +27,11 @@ MODULES: dict[str, tuple[str, list[str] | None]] = {
     "run": ("pgen.engine.run", ["Run"]),
     "ot": ("pgen.ot", None),
 }
+#: Of names that have no docstring of their own.
+_TOLD = {
+    "hookimpl": "A marker for functions that are hooks.",
+    "API_VERSION": "The version of this page, a whole number. It rises when an old plug-in would no longer work.",
+}
 #: What only the engine calls.
 _ENGINE = {"begin", "begin_part", "fill", "facts", "mend_folder", "record", "hooks", "held_out_fingerprint"}
 
@@ -53,7 +58,7 @@ def _of(value: Any, name: str, module: str) -> Iterator[str]:
     elif callable(value) and hasattr(value, "__code__"):
         yield from _function(value, name, "###", f"from {module} import {name}")
     else:
-        what = "A marker for functions that are hooks." if name == "hookimpl" else f"`{value!r}`"
+        what = _TOLD.get(name, f"`{value!r}`")
         yield from (f"### {name} {{ #{name} }}", "", f"```python\nfrom {module} import {name}\n```", "", what, "")
 
 

@@ -29,7 +29,7 @@ def _number(value: float | None) -> str:
 def ot_assign(result: Result) -> str:
     peers = list(dict.fromkeys(name for row in result["results"] for name in row["milliseconds"] if name != "pgen.ot"))
     return _table(
-        ["samples × targets × dimension", "lit", "cost", "pgen.ot", *(f"{peer}, times as long" for peer in peers)],
+        ["samples × targets × dimension", "lit", "cost", "pgen.ot", *peers],
         (
             (
                 f"{row['case']}",

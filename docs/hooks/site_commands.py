@@ -97,7 +97,9 @@ def _options(command: Any) -> list[tuple[str, str, str, str]]:
 
 def _arguments(command: Any) -> list[tuple[str, str, str, str]]:
     found = [each for each in command.params if each.param_type_name == "argument"]
-    return [(f"`{each.metavar or each.name.upper()}`", _type(each), _needed(each), each.help or "") for each in found]
+    return [
+        (f"`{(each.metavar or each.name.upper()).replace('|', ' or ')}`", _type(each), _needed(each), each.help or "") for each in found
+    ]
 
 
 def _option(option: Any, field: Any = None) -> tuple[str, str, str, str]:
@@ -110,7 +112,7 @@ def _option(option: Any, field: Any = None) -> tuple[str, str, str, str]:
         default = found[1] if " " in found[1] else f"`{found[1]}`"
     else:
         default = _needed(option)
-    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    names = ", ".join(f"`{name}`{{ .option }}" for name in (*option.opts, *option.secondary_opts))
     return names, _type(option, _bounds_of(field) if field else ""), default, _DEFAULT.sub("", text)
 
 

@@ -9,6 +9,9 @@ _ROLE = re.compile(r":\w+:`~?(?:[\w.]+\.)?(\w+)`")
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):$")
 #: `name: what it is` at the beginning of a line or a sentence, one level below a section's title.
 _ENTRY = re.compile(r"^    (\w+): ")
+#: `name: what it is. other: what that is.` in one paragraph, as pgen's own docstrings have it.
+_TOLD = re.compile(r"(?:^|(?<=\. ))((?:[a-z_]+, )*[a-z_]+): ")
+_SPLIT = "\n\n"
 _LANGUAGES = {"[": "toml"}
 
 
@@ -28,7 +31,17 @@ def markdown_of(docstring: str | None) -> str:
         else:
             section = section and (not line or line.startswith("    "))
             found.append(_inline("  " + line.strip() if section and line else line.strip()))
-    return "\n".join(found)
+    return _SPLIT.join(map(_listed, "\n".join(found).split(_SPLIT)))
+
+
+def _listed(paragraph: str) -> str:
+    """A paragraph that tells of one name after the other, as a list."""
+    line = " ".join(paragraph.split("\n"))
+    return (
+        _TOLD.sub(lambda found: f"\n- `{found[1].replace(', ', '`, `')}`: ", line).lstrip("\n")
+        if _TOLD.match(line) and "```" not in line
+        else paragraph
+    )
 
 
 def _block(lines: list[str]) -> list[str]:
