@@ -25,18 +25,27 @@ from pgen.report.grid import save_rows
 
 #: Images shown in reconstructions.png.
 SHOWN = 8
+PROGRAM = "generator.pt2"
 
 
 def deploy(run: Run, request: DeployRequest) -> list[Path]:
-    """codes.pt, decoder and reconstructions for a model with ``encode`` and ``decode``; generator.pt2 for one with ``noise``."""
+    """codes.pt, decoder and reconstructions for a model with ``encode`` and ``decode``; generator.pt2 for one with ``noise`` and
+    ``forward``; all of it for one that has all four."""
     model, step = run.load(request.checkpoint)
-    if can_reconstruct(model):
-        return _deploy_encoder(run, model, step, request)
-    if callable(getattr(model, "noise", None)):
-        return _deploy_generator(run, model, request)
-    raise UserError(
-        f"Model {run.plugin.spec.name!r} of {run.plugin.entry.origin} has neither encode and decode nor noise; it needs a deploy hook."
-    )
+    encodes, generates = can_reconstruct(model), _can_be_exported(model)
+    if not (encodes or generates):
+        name, origin = run.plugin.spec.name, run.plugin.entry.origin
+        raise UserError(f"Model {name!r} of {origin} has neither encode and decode nor noise and forward; it needs a deploy hook.")
+    if not encodes:
+        _refuse_encoding(run, request)
+    if generates:
+        refuse_existing(request.out / PROGRAM, overwrite=request.overwrite)
+    written = _deploy_encoder(run, model, step, request) if encodes else []
+    return [*written, _deploy_generator(run, model, request)] if generates else written
+
+
+def _can_be_exported(model: nn.Module) -> bool:
+    return callable(getattr(model, "noise", None)) and type(model).forward is not nn.Module.forward
 
 
 def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployRequest) -> list[Path]:
@@ -75,13 +84,16 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployReques
     return paths
 
 
-def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest) -> list[Path]:
+def _refuse_encoding(run: Run, request: DeployRequest) -> None:
     if request.data is not None:
         raise UserError(f"--data {request.data}: {run.plugin.spec.name!r} is a generator and encodes nothing; leave --data out.")
     if request.data_root is not None:
         raise UserError(f"--data-root {request.data_root}: {run.plugin.spec.name!r} is a generator and reads nothing; leave it out.")
-    path = refuse_existing(request.out / "generator.pt2", overwrite=request.overwrite)
+
+
+def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest) -> Path:
+    path = request.out / PROGRAM
     to_images = run.to_images(request.decoder)
     noise = model.noise(2, generator=torch.Generator().manual_seed(0))  # type: ignore[operator]
     save_program(path, model, to_images, noise, {"unit": to_images.unit, "run": run.folder.path.name})
-    return [path]
+    return path

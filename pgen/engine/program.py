@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
 from pgen.engine.program_check import check_program
-from pgen.errors import UserError
+from pgen.errors import UserError, described
 from pgen.files import write_through_memory
 
 FORMAT = "pgen-generator-1"
@@ -31,12 +31,20 @@ class _Pipeline(nn.Module):
 def save_program(path: Path, generator: nn.Module, to_images: nn.Module, noise: Tensor, facts: dict[str, Any]) -> None:
     """Export ``generator`` and ``to_images``, one after the other, for any number of noise vectors like ``noise`` (n, ...), n at least 2.
 
-    facts: kept in the file's pgen.json, besides format and noise shape.
+    facts: kept in the file's pgen.json, besides format and noise shape. UserError where torch cannot export them.
     """
     noise = noise.cpu()
-    program = _export(_Pipeline(generator, to_images).eval().cpu(), noise)
-    # Once more, of the traced module: what only training needs (potential, encoder, discriminator) stays behind.
-    program = _export(_used_part(program.module()), noise)
+    try:
+        program = _export(_Pipeline(generator, to_images).eval().cpu(), noise)
+        # Once more, of the traced module: what only training needs (potential, encoder, discriminator) stays behind.
+        program = _export(_used_part(program.module()), noise)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{path.name} cannot be made of {type(generator).__name__}: torch.export says {described(error)} Its forward must consist of "
+            "torch's own operations, for any number of noise vectors; let a deploy hook write something else, or leave forward out."
+        ) from error
     # Checks that a tensor is on the CPU, as it was here, would keep the program from running anywhere else.
     for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default):
         program.graph.erase_node(node)

@@ -71,7 +71,8 @@ def pgen_model() -> ModelSpec:  # type: ignore[empty-body]
 
     On several GPUs a batch is a part of the whole one. A loss is a mean over its samples; noise comes from ``trainer.drawn(draw)``, with
     ``draw(n, *, generator)``, so that it is the same however many share the batch (:class:`pgen.engine.trainer.Trainer`). A model that is
-    given all targets may name in ``per_target`` the state that has a row a target: targets and these rows are then shared out.
+    given all targets (``inputs="targets"``) has besides an attribute ``epoch``, its outer iterations done, which ``--num-epochs`` counts,
+    and may name in ``per_target`` the state that has a row a target: targets and these rows are then shared out.
     """
 
 
@@ -96,8 +97,8 @@ def train(run: Run) -> Path:  # type: ignore[empty-body]
 def deploy(run: Run, request: DeployRequest) -> list[Path]:  # type: ignore[empty-body]
     """Write what the trained model of ``run`` is for, into ``request.out``, and return the files written.
 
-    The engine writes ``codes.pt`` and reconstructions for a model with ``encode`` and ``decode``, and ``generator.pt2`` for
-    one with ``noise`` and ``forward``. Example::
+    The engine writes ``codes.pt`` and reconstructions for a model with ``encode`` and ``decode``, ``generator.pt2`` for
+    one with ``noise`` and ``forward``, and all of it for one with all four. Example::
 
         from pgen import hookimpl
 

@@ -91,6 +91,17 @@ def test_each_fault_is_found(fault: str, offered) -> None:
     assert told in problem
 
 
+def test_a_model_that_encodes_and_generates_is_deployed_as_both(offered, pgen, tmp_path: Path) -> None:
+    coder = MODEL + "    def encode(self, images):\n        return images.flatten(1)[:, :3]\n    decode = forward\n"
+    arguments = ("train", offered("both", model=coder), "--data", DATA, "--max-steps", 1, "--sample-size", 0, "--name", "x")
+    pgen(*arguments, cwd=tmp_path)
+    said = pgen("deploy", "runs/x", cwd=tmp_path).stdout
+    assert {path.name for path in (tmp_path / "runs/x/deploy").iterdir()} == {
+        "codes.pt", "decoder.safetensors", "reconstructions.h5", "reconstructions.png", "generator.pt2",
+    }  # fmt: skip
+    assert "--targets runs/x/deploy/codes.pt" in said and "pgen sample runs/x/deploy/generator.pt2" in said
+
+
 def test_all_faults_are_told_at_once(offered) -> None:
     model = MODEL
     for fault in ("forgetful", "random"):

@@ -26,7 +26,7 @@ class EwmConfig(ModelConfig):
         20.0, gt=0, description="Solving: steps over which that rate halves; after t steps it is 1 / (1 + t / this) of the first."
     )
     ots_steps: int = Field(150, ge=3, le=10**7, description="Solving: most steps of a round.")
-    chi2: float = Field(0.05, gt=0, description="Solving: a round ends early when targets are hit this evenly (0: each equally often).")
+    chi2: float = Field(0.05, gt=0, description="Solving: a round ends early when targets are hit this evenly; the less, the more evenly.")
     mem_size: int = Field(65536, ge=1, le=2**31, description="Fitting: pairs of noise and target kept from the solving, the newest.")
     fit_passes: int = Field(4, ge=1, le=10**4, description="Fitting: passes of the generator over the kept pairs.")
     tess_var: float = Field(0.0, ge=0, description="Variance of noise added to samples and to targets, in solving and fitting alike.")
