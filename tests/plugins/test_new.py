@@ -41,7 +41,9 @@ def test_it_trains(package: Path, pgen, tmp_path: Path) -> None:
 
 def test_it_is_as_ruff_would_have_it(package: Path) -> None:
     for check in (("check",), ("format", "--check")):
-        done = subprocess.run(["ruff", *check, "--isolated", package / "pgen-my-model"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *check, "--isolated", package / "pgen-my-model"], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 
