@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,15 +17,23 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import torch
 
+from tests import warm
+
 if not torch.cuda.is_available():
     # Triton's kernels then run on the CPU. Here, since Triton asks for it when it is first imported, by whichever test.
     os.environ["TRITON_INTERPRET"] = "1"
 
 
-def run_pgen(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
-    """``pgen ARGUMENTS`` in a process of its own; ``options`` are those of subprocess.run."""
-    command = [sys.executable, "-m", "pgen", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+def run_pgen(
+    *arguments: object, cwd: Path | None = None, env: Mapping[str, str] = os.environ, fresh: bool = False, **options
+) -> subprocess.CompletedProcess[str]:
+    """``pgen ARGUMENTS`` in a process of its own: a quick one (tests/warm.py), or with ``fresh`` or ``options`` of subprocess.run, as users
+    start it."""
+    words = list(map(str, arguments))
+    if not (fresh or options):
+        return warm.run(words, cwd, env)
+    command = [sys.executable, "-m", "pgen", *words]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False, **options)
 
 
 @pytest.fixture

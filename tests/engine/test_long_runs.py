@@ -35,7 +35,7 @@ def test_a_job_script_may_be_started_again_and_again(pgen, refuses, tmp_path: Pa
     process.send_signal(signal.SIGUSR1)  # as SLURM warns a job that it will be preempted
     process.communicate(timeout=60)
     assert process.returncode == 75
-    done = pgen(*script, "--max-steps", 10**6, "--num-epochs", 1, cwd=tmp_path)
+    done = pgen(*script, "--max-steps", 1, cwd=tmp_path)
     assert "nothing was left to do" in done.stderr
     refuses(*script, "--n-hidden", 17, saying="--n-hidden from 16 to 17", cwd=tmp_path)
     refuses(*GAN, "--resume", "auto", saying="give a --name", cwd=tmp_path)
@@ -133,5 +133,5 @@ def test_what_is_for_gpus_changes_nothing_here(pgen, tmp_path: Path) -> None:
 
 
 def test_compile_without_a_compiler_is_a_sentence(tmp_path: Path) -> None:
-    done = run_pgen(*GAN, "--max-steps", 1, "--compile", cwd=tmp_path, env={**os.environ, "CXX": "/no/compiler"})
+    done = run_pgen(*GAN, "--max-steps", 1, "--compile", cwd=tmp_path, env={**os.environ, "CXX": "/no/compiler"}, fresh=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr and "leave --compile out" in " ".join(done.stderr.split())

@@ -52,7 +52,7 @@ def products_of_tensor_cores() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("cost", COSTS)
-@given(problems(samples=40, count=290))
+@given(problems(samples=40, count=290) if GPU else problems(samples=8, count=140))
 @settings(max_examples=200 if GPU else 12, deadline=None)
 def test_assignment_is_that_of_double_precision(cost: str, problem: Problem) -> None:
     x, y, psi = problem

@@ -42,7 +42,11 @@ def test_it_trains(package: Path, pgen, tmp_path: Path) -> None:
 def test_it_is_as_ruff_would_have_it(package: Path) -> None:
     for check in (("check",), ("format", "--check")):
         done = subprocess.run(
-            [sys.executable, "-m", "ruff", *check, "--isolated", package / "pgen-my-model"], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "ruff", *check, "--isolated"],
+            cwd=package / "pgen-my-model",
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -54,7 +58,7 @@ def test_it_conforms_with_the_oldest_typer(package: Path, pgen, tmp_path: Path) 
     if got.returncode:
         pytest.skip(f"typer {oldest} cannot be fetched: {got.stderr.strip().splitlines()[-1]}")
     env = {**os.environ, "PYTHONPATH": f"{tmp_path / 'typer'}{os.pathsep}{package / 'site'}"}
-    said = pgen("plugin", "check", "my-model", env=env).stdout
+    said = pgen("plugin", "check", "my-model", env=env, fresh=True).stdout
     assert "my-model keeps to what pgen asks of a model." in said and "✓ deploy" in said
 
 
