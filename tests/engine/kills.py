@@ -31,6 +31,7 @@ MODELS = {
            "--held-out", "simulate:n=20,size=32,seed=4"),
     "ewm": ("--targets", "simulate:n=40,size=16,seed=3", "--n-hidden", 16, "--ots-steps", 9, "--batch-size", 32, "--p", 0.2,
             "--tess-var", 0.01),
+    "flow": ("--targets", "simulate:n=40,size=16,seed=3", "--n-hidden", 8, "--n-layers", 2, "--batch-size", 32),
 }  # fmt: skip
 #: Most seconds from the first step to a kill.
 LATEST = 2.0

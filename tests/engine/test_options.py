@@ -28,11 +28,14 @@ CHANGES = [
     ("ewm", "--g_lr", 0.1), ("ewm", "--g_opt", "sgd"), ("ewm", "--n_hidden", 9), ("ewm", "--psi_lr", 0.5), ("ewm", "--psi_slow", 5.0),
     ("ewm", "--mem_size", 32),
     ("ewm", "--tess_var", 0.5), ("ewm", "--beta", 0.1), ("ewm", "--p", 0.5), ("ewm", "--n_layers", 1),
+    ("flow", "--coupling", "independent"), ("flow", "--coupling", "minibatch"), ("flow", "--chi2", 0.001), ("flow", "--n_hidden", 9),
+    ("flow", "--n_layers", 1), ("flow", "--patch", 1), ("flow", "--lr", 0.1), ("flow", "--opt", "sgd"), ("flow", "--beta", 0.1),
 ]  # fmt: skip
 BASE = {
     "gan": ("--data", "simulate:n=24,size=16,seed=1", "--n-hidden", 16, "--batch-size", 12, "--num-epochs", 2),
     "ae": ("--data", "simulate:n=24,size=16,seed=1", "--n-layers", 2, "--depth", 4, "--batch-size", 12, "--num-epochs", 2),
     "ewm": ("--targets", "simulate:n=24,size=16,seed=1", "--n-hidden", 16, "--ots-steps", 6, "--batch-size", 16, "--num-epochs", 2),
+    "flow": ("--targets", "simulate:n=24,size=16,seed=1", "--n-hidden", 8, "--n-layers", 2, "--batch-size", 12, "--num-epochs", 2),
 }
 
 

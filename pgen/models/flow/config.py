@@ -1,0 +1,29 @@
+"""Options of the flow. No torch here."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pgen import ModelConfig
+from pgen.models.options import Optimizer
+
+
+class FlowConfig(ModelConfig):
+    coupling: Literal["independent", "minibatch", "semidiscrete"] = Field(
+        "semidiscrete",
+        description="Which noise goes to which target: any to any (independent), by optimal transport within a batch (minibatch), or "
+        "to all targets (semidiscrete).",
+    )
+    chi2: float = Field(0.2, gt=0, description="With --coupling semidiscrete: how evenly targets are to be hit; the less, the more evenly.")
+    n_hidden: int | None = Field(
+        None, ge=1, le=2**16, description="Width: of hidden layers (codes), or channels of the first level (images). [default: 512, or 32]"
+    )
+    n_layers: int | None = Field(
+        None, ge=1, le=1000, description="Blocks (codes), or levels, between which rows and columns halve (images). [default: 4, or 3]"
+    )
+    patch: int = Field(2, ge=1, le=1024, description="Of images: squares of this many pixels a side are the network's pixels.")
+    solver: Literal["euler", "heun"] = Field("heun", description="Steps along the flow: euler, or heun, two evaluations each.")
+    n_steps: int = Field(16, ge=1, le=1000, description="Steps from noise to a sample.")
+    lr: float = Field(1e-3, gt=0, description="Learning rate.")
+    opt: Optimizer = Field("adam", description="Optimiser.")
+    beta: float = Field(0.9, ge=0, lt=1, description="Momentum: Adam's beta1, or that of the other optimisers.")

@@ -1,0 +1,105 @@
+"""Flow matching (Lipman et al. 2023, arXiv:2210.02747): noise is carried to samples along dx/dt = v(x, t), t from 0 to 1.
+
+The network v learns the mean velocity x1 - x0 of straight paths from noise x0 to targets x1, at the points (1 - t) x0 + t x1. Which noise
+is paired with which target, the coupling, decides how much these paths cross, and so how curved the flow is. By optimal transport, within
+a batch (arXiv:2302.00482) or from noise to all targets, semi-discrete (arXiv:2509.25519), it is straighter, and fewer steps follow it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pgen.models.flow.config import FlowConfig
+from pgen.models.flow.coupling import Coupling
+from pgen.models.flow.ode import integrate
+from pgen.models.flow.velocity import make_velocity
+from pgen.models.layers import make_optimizer
+from pgen.ot import Targets
+from pgen.plugins.contract import DataInfo
+
+#: Targets by which the scale of images is found.
+LOOKED_AT = 1024
+#: Random numbers of a step that are not those of its noise come from generators of steps that no run reaches.
+TIMES = 10**15
+
+
+class Flow(nn.Module):
+    """sample: noise (n, *shape) to codes, or to images in [0, 1].
+
+    Images are shifted and scaled to mean 0 and spread 1 over all pixels, the scale of the noise; codes come so. State besides the network:
+    that scale, the coupling's potential (a row a target), and ``epoch``, how often as many targets have been seen as there are.
+    """
+
+    per_target = ("coupling.psi",)
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, config: FlowConfig, data: DataInfo) -> None:
+        super().__init__()
+        self.config, self.data = config, data
+        self.velocity = make_velocity(config, data)
+        self.coupling = Coupling(config.coupling, data.count, config.chi2)
+        self.register_buffer("centre", torch.zeros(()))
+        self.register_buffer("spread", torch.ones(()))
+        self.epoch = 0.0
+        self._targets: Targets | None = None
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.epoch, dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.epoch = float(state)
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        c = self.config
+        return {"velocity": make_optimizer(c.opt, self.velocity.parameters(), c.lr, c.beta)}
+
+    def noise(self, n: int, *, generator: torch.Generator) -> Tensor:
+        return torch.randn(n, *self.data.shape, generator=generator, device=generator.device)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        x = integrate(self.velocity, noise, self.config.n_steps, self.config.solver)
+        x = x * self.spread + self.centre
+        return x.clamp(0, 1) if self.data.kind == "images" else x
+
+    def sample(self, n: int, *, generator: torch.Generator, labels: Any = None) -> Tensor:
+        return self(self.noise(n, generator=generator))
+
+    def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
+        if self._targets is None:
+            self._targets = Targets(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer.group)
+        if self.epoch == 0:
+            self._begin(self._targets, trainer)
+        x0 = trainer.drawn(self.noise)
+        index = self.coupling(x0.flatten(1) * self.spread + self.centre, self._targets, trainer)
+        x1 = (self._targets.rows(index).view_as(x0) - self.centre) / self.spread
+        t = trainer.drawn(_times, TIMES + trainer.step)
+        at = t.view(-1, *[1] * (x0.ndim - 1))
+        loss = (self.velocity((1 - at) * x0 + at * x1, t) - (x1 - x0)).square().mean()
+        trainer.update("velocity", loss)
+        self.epoch += trainer.batch_size / self._targets.total
+        return {"loss": loss}
+
+    @torch.no_grad()
+    def _begin(self, targets: Targets, trainer: Any) -> None:
+        """Find the scale of images, and solve for the coupling."""
+        if self.data.kind == "images":
+            few = torch.randint(targets.total, (LOOKED_AT,), generator=trainer.generator(-1, common=True), device=trainer.device)
+            rows = targets.rows(few)
+            self.centre.copy_(rows.mean())
+            self.spread.copy_(rows.std().clamp_min(1e-6))
+        self.coupling.begin(targets, partial(self._scaled_noise, generator=trainer.generator(-2, common=True)))
+
+    def _scaled_noise(self, n: int, *, generator: torch.Generator) -> Tensor:
+        return self.noise(n, generator=generator).flatten(1) * self.spread + self.centre
+
+
+def _times(n: int, *, generator: torch.Generator) -> Tensor:
+    # One in each of n equal intervals, in random order: less noise than n independent ones.
+    order = torch.randperm(n, generator=generator, device=generator.device)
+    return (order + torch.rand(n, generator=generator, device=generator.device)) / n

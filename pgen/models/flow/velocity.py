@@ -1,0 +1,129 @@
+"""Networks for the velocity of a flow: of codes (n, D) a residual perceptron, of images (n, C, H, W) a compact U-Net."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pgen.errors import UserError
+from pgen.models.flow.config import FlowConfig
+from pgen.plugins.contract import DataInfo
+
+#: Frequencies by which a network is told the time.
+FREQUENCIES = 32
+GROUPS = 8
+
+
+def make_velocity(config: FlowConfig, data: DataInfo) -> nn.Module:
+    """(x (n, *shape), t (n,)) to the velocity there (n, *shape)."""
+    if data.kind == "images":
+        return UNet(data.shape, config.n_hidden or 32, config.n_layers or 3, config.patch)
+    if config.patch != FlowConfig.model_fields["patch"].default:
+        raise UserError(f"--patch {config.patch}: the targets are code vectors, which have no pixels; leave it out.")
+    return Perceptron(data.size, config.n_hidden or 512, config.n_layers or 4)
+
+
+class Clock(nn.Module):
+    """Times (n,) in [0, 1] to features (n, width)."""
+
+    frequencies: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", math.pi * 2 ** torch.linspace(-1, 6, FREQUENCIES), persistent=False)
+        self.layers = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+
+    def forward(self, t: Tensor) -> Tensor:
+        angles = t[:, None] * self.frequencies
+        return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
+
+
+class Perceptron(nn.Module):
+    def __init__(self, size: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.clock = Clock(width)
+        self.first = nn.Linear(size, width)
+        self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
+        self.last = nn.Sequential(nn.LayerNorm(width), zeroed(nn.Linear(width, size)))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        time, h = self.clock(t), self.first(x)
+        for block in self.blocks:
+            h = block(h, time)
+        return self.last(h)
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.time = nn.LayerNorm(width), nn.Linear(width, width)
+        self.wide, self.back = nn.Linear(width, width), zeroed(nn.Linear(width, width))
+
+    def forward(self, h: Tensor, time: Tensor) -> Tensor:
+        return h + self.back(F.silu(self.wide(self.norm(h)) + self.time(time)))
+
+
+class UNet(nn.Module):
+    """Ronneberger et al. 2015 (arXiv:1505.04597), with a residual block of two convolutions a level on the way down and up.
+
+    ``patch`` pixels a side become channels first, since most of a detector image is dark and full resolution is dear.
+    """
+
+    def __init__(self, shape: tuple[int, ...], width: int, levels: int, patch: int) -> None:
+        super().__init__()
+        channels, rows, columns = shape
+        step = patch * 2 ** (levels - 1)
+        if rows % step or columns % step:
+            raise UserError(
+                f"--patch {patch} and --n-layers {levels}: images of {rows}×{columns} do not divide by {step}; pass smaller ones, or crop."
+            )
+        widths = [width * min(2**i, 4) for i in range(levels)]
+        self.clock = Clock(4 * width)
+        self.fold, self.unfold = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
+        self.first = nn.Conv2d(channels * patch**2, width, 3, padding=1)
+        before = [widths[max(0, i - 1)] for i in range(levels)]
+        self.down = nn.ModuleList(_Convolutions(a, b, 4 * width) for a, b in zip(before, widths, strict=True))
+        self.middle = _Convolutions(widths[-1], widths[-1], 4 * width)
+        self.up = nn.ModuleList(_Convolutions(2 * b, a, 4 * width) for a, b in zip(before, widths, strict=True))
+        self.last = nn.Sequential(_norm(width), nn.SiLU(), zeroed(nn.Conv2d(width, channels * patch**2, 3, padding=1)))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        time, h = self.clock(t), self.first(self.fold(x))
+        passed = []
+        for number, block in enumerate(self.down):
+            h = block(F.avg_pool2d(h, 2) if number else h, time)
+            passed.append(h)
+        h = self.middle(h, time)
+        for number in reversed(range(len(self.up))):
+            h = self.up[number](torch.cat([h, passed[number]], dim=1), time)
+            if number:
+                h = F.interpolate(h, scale_factor=2.0)
+        return self.unfold(self.last(h))
+
+
+class _Convolutions(nn.Module):
+    def __init__(self, before: int, after: int, time: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(_norm(before), nn.SiLU(), nn.Conv2d(before, after, 3, padding=1))
+        self.time = nn.Linear(time, after)
+        self.second = nn.Sequential(_norm(after), nn.SiLU(), zeroed(nn.Conv2d(after, after, 3, padding=1)))
+        self.skip = nn.Identity() if before == after else nn.Conv2d(before, after, 1)
+
+    def forward(self, h: Tensor, time: Tensor) -> Tensor:
+        inner = self.first(h) + self.time(time)[:, :, None, None]
+        return self.skip(h) + self.second(inner)
+
+
+def _norm(width: int) -> nn.Module:
+    return nn.GroupNorm(math.gcd(GROUPS, width), width)
+
+
+def zeroed(layer: nn.Linear | nn.Conv2d) -> nn.Module:
+    """A layer that begins as nothing, so that a residual block begins as the identity."""
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer

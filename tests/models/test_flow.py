@@ -1,0 +1,138 @@
+"""The flow's parts against what is known of them: its couplings, its steps, its networks; and that it learns."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import ot
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pgen.cli.options import validate
+from pgen.engine.begin import create
+from pgen.engine.run import Run
+from pgen.engine.settings import TrainSettings
+from pgen.errors import UserError
+from pgen.models.flow.config import FlowConfig
+from pgen.models.flow.coupling import Coupling
+from pgen.models.flow.ode import integrate
+from pgen.models.flow.velocity import make_velocity
+from pgen.ot import Targets, pair_cost
+from pgen.plugins import registry
+from pgen.plugins.contract import DataInfo
+
+
+def alone(batch_size: int) -> SimpleNamespace:
+    """Of a Trainer what a coupling asks, on one rank."""
+    generator = lambda step, common: torch.Generator().manual_seed(step)  # noqa: E731
+    return SimpleNamespace(step=3, batch_size=batch_size, device="cpu", generator=generator, gathered=lambda x: x, mine=lambda x: x)
+
+
+@given(st.integers(0, 2**31), st.integers(2, 30), st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_minibatch_coupling_is_the_least_transport_of_its_batch(seed: int, n: int, size: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    x, targets = torch.randn(n, size, generator=random), Targets(torch.randn(50, size, generator=random))
+    index = Coupling("minibatch", 50, 1.0)(x, targets, alone(n))
+    y = targets.rows(index)
+    least = ot.emd2([], [], ot.dist(x.double().numpy(), y.double().numpy()))
+    assert float(pair_cost(x, y, "sqeuclidean").mean()) == pytest.approx(least, rel=1e-4)
+    # The same targets as without transport, in another order.
+    assert sorted(index.tolist()) == sorted(Coupling("independent", 50, 1.0)(x, targets, alone(n)).tolist())
+
+
+def test_semidiscrete_coupling_hits_all_targets_evenly_and_costs_less_than_any_other() -> None:
+    random = torch.Generator().manual_seed(0)
+    targets = Targets(torch.randn(100, 5, generator=random) * 2 + 1)
+    x = torch.randn(20000, 5, generator=random)
+    costs = {}
+    for kind in ("independent", "semidiscrete"):
+        coupling = Coupling(kind, 100, 0.05)
+        coupling.begin(targets, lambda n: torch.randn(n, 5, generator=random))
+        index = coupling(x, targets, alone(len(x)))
+        hits = torch.bincount(index, minlength=100) / 200
+        assert float((hits - 1).square().mean()) < 0.1
+        costs[kind] = float(pair_cost(x, targets.rows(index), "sqeuclidean").mean())
+    assert costs["semidiscrete"] < 0.6 * costs["independent"]
+
+
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
+def test_error_of_a_step_is_of_its_order(solver: str, order: int) -> None:
+    """dx/dt = t x, whose answer is x exp(1/2)."""
+    x = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
+    errors = [float((integrate(lambda x, t: t[:, None] * x, x, n, solver) - x * math.exp(0.5)).abs().max()) for n in (16, 32)]
+    assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.15)
+
+
+def info(kind: str, *shape: int) -> DataInfo:
+    return DataInfo(kind, shape, 10)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("data", "options"), [
+    (info("codes", 7), {}), (info("images", 1, 16, 24), {}), (info("images", 3, 6, 10), {"patch": 1, "n_layers": 2, "n_hidden": 5}),
+    (info("images", 2, 9, 9), {"patch": 3, "n_layers": 1}),
+])  # fmt: skip
+def test_velocity_has_the_shape_of_its_point_and_depends_on_the_time(data: DataInfo, options: dict[str, int]) -> None:
+    torch.manual_seed(0)
+    network = make_velocity(FlowConfig(**options), data)
+    x = torch.randn(4, *data.shape)
+    assert torch.equal(network(x, torch.rand(4)), torch.zeros_like(x))  # at first nothing moves
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    early, late = network(x, torch.zeros(4)), network(x, torch.ones(4))
+    assert early.shape == x.shape and not torch.allclose(early, late)
+    # Samples do not see each other.
+    assert torch.allclose(network(x[1:2], torch.zeros(1)), early[1:2], atol=1e-5)
+
+
+def test_sizes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UserError, match="do not divide by 8"):
+        make_velocity(FlowConfig(), info("images", 1, 20, 16))
+    with pytest.raises(UserError, match="have no pixels"):
+        make_velocity(FlowConfig(patch=4), info("codes", 7))
+
+
+def train(targets: object, root: Path, steps: int, **options: object) -> Run:
+    plugin = registry.load("flow")
+    given = {"targets": str(targets), "max_steps": steps, "save_root": str(root), "sample_size": 0, "n_hidden": 32, **options}
+    made, config = validate([(TrainSettings, dict(plugin.spec.settings)), (plugin.config_class(), {})], given)
+    run = create("flow", made, config)  # type: ignore[arg-type]
+    run.hooks().train(run=run)
+    return run
+
+
+def drawn(run: Run, steps: int) -> Tensor:
+    model = run.load_model()
+    model.config = model.config.model_copy(update={"n_steps": steps, "solver": "euler"})
+    with torch.no_grad():
+        return model.sample(1000, generator=torch.Generator().manual_seed(1))  # type: ignore[operator]
+
+
+def test_two_clusters_are_learnt_and_transport_needs_fewer_steps(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    sides = random.choice([-1.0, 1.0], 400)
+    np.save(tmp_path / "codes.npy", np.stack([sides + 0.1 * random.standard_normal(400), random.standard_normal(400)], 1).astype("f4"))
+    between = {}
+    for coupling in ("independent", "semidiscrete"):
+        run = train(tmp_path / "codes.npy", tmp_path, 400, coupling=coupling, batch_size=128, num_epochs=128)
+        far, near = drawn(run, 32), drawn(run, 2)
+        assert 0.4 < float((far[:, 0] > 0).float().mean()) < 0.6
+        assert float(far[:, 1].std()) == pytest.approx(1, abs=0.15)
+        between[coupling] = float((near[:, 0].abs() < 0.6).float().mean())  # where no target is
+        assert float((far[:, 0].abs() < 0.6).float().mean()) < 0.1
+    assert between["semidiscrete"] < 0.5 * between["independent"]
+
+
+def test_images_come_back_in_the_range_of_the_model(tmp_path: Path) -> None:
+    run = train("simulate:n=30,size=16,seed=1,threshold=10", tmp_path, 3, batch_size=8)
+    model = run.load_model()
+    with torch.no_grad():
+        images = model.sample(5, generator=torch.Generator().manual_seed(0))  # type: ignore[operator]
+    assert images.shape == (5, 1, 16, 16) and float(images.min()) >= 0 and float(images.max()) <= 1
+    assert float(model.spread) < 0.2  # type: ignore[arg-type]  # most pixels are dark
