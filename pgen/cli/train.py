@@ -15,6 +15,7 @@ from pgen.cli.console import console, follow, training_reporter
 from pgen.errors import UserError, flag
 
 if TYPE_CHECKING:
+    from pgen.engine.run import Run
     from pgen.engine.settings import TrainSettings
     from pgen.plugins import registry
     from pgen.plugins.contract import ModelConfig
@@ -91,6 +92,10 @@ def model_command(name: str) -> Any:
     clash = sorted(set(config.model_fields) & (set(TrainSettings.model_fields) | set(own)))
     if clash:
         raise broken(plugin.entry, f"its options {', '.join(map(flag, clash))} are the engine's, and must be renamed")
+    if strange := sorted(set(plugin.spec.settings) - set(TrainSettings.model_fields)):
+        raise broken(plugin.entry, f"its spec's settings name {', '.join(strange)}, which pgen train has no option for")
+    if bare := [flag(key) for key, field in config.model_fields.items() if field.is_required()]:
+        raise broken(plugin.entry, f"its options {', '.join(bare)} have no default")
     try:
         its_own = parameters(config, f"Options of {name}", {})
     except UserError as error:
@@ -171,16 +176,19 @@ def _train(
         run.profile = profile
         run.hooks().train(run=run)
     if ranks.rank == 0:
-        _tell_what_follows(plugin, run.folder.path)
+        _tell_what_follows(plugin, run)
     if run.stopped_by is not None:
         raise typer.Exit(requeue_exit_code or 128 + run.stopped_by)
 
 
-def _tell_what_follows(plugin: registry.Plugin, path: Path) -> None:
+def _tell_what_follows(plugin: registry.Plugin, run: Run) -> None:
     from pgen.cli.first import evaluation
 
+    path = run.folder.path
     console.print(f"Run: {path}", markup=False, highlight=False, soft_wrap=True)
-    if callable(getattr(plugin.model_class(), "sample", None)):
+    if run.stopped_by is not None:
+        follow(("train", plugin.spec.name, "--resume", path))
+    elif callable(getattr(plugin.model_class(), "sample", None)):
         follow(("sample", path, "-n", 1000, "--out", "samples.h5"), evaluation(path, path))
     else:
         follow(("deploy", path), ("evaluate", "losses", path))

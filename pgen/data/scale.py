@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pgen.errors import UserError
-from pgen.plugins.entries import SCALES, instance, names, only
+from pgen.plugins.entries import SCALES, Entry, broken, instance, names, only
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,4 +74,20 @@ def scale_called(name: str) -> Scale:
     entry = only(SCALES, name)
     if entry is None:
         raise UserError(f"scale={name!r} is not known, wanted one of {', '.join(scale_names())}.")
-    return instance(entry, Scale)
+    return _sound(entry)
+
+
+@cache
+def _sound(entry: Entry) -> Scale:
+    """The scale of a plug-in. UserError where it would spoil charge: not 0 at 0, not rising, or with another inverse."""
+    import torch
+
+    scale = instance(entry, Scale)
+    charge = torch.linspace(0, 100 if scale.around else 1, 201, dtype=torch.float64)
+    value = scale.forward(charge)
+    if value.shape != charge.shape or abs(float(value[0])) > 1e-6 or not bool((value.diff() > 0).all()):
+        ends = ", ".join(f"f({float(charge[k]):g}) = {float(value.flatten()[k]):g}" for k in (0, -1))
+        raise broken(entry, f"its forward gives {ends}; wanted 0 at 0, and to rise from there on")
+    if not torch.allclose(scale.inverse(value), charge, rtol=1e-3, atol=1e-6):
+        raise broken(entry, "its inverse does not undo its forward")
+    return scale

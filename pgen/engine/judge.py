@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from pgen.engine.answers import check_metrics
 from pgen.engine.run import Run
+from pgen.plugins.entries import broken
 
 if TYPE_CHECKING:
     from pgen.engine.best_by import BestBy
@@ -52,6 +54,14 @@ class Judge:
         sums: dict[str, float] = {}
         for start in range(0, len(held_out), 256):
             indices = range(start, min(start + 256, len(held_out)))
-            for name, value in model.held_out_step(held_out.read(indices).to(self._run.device)).items():  # type: ignore[operator]
+            metrics = model.held_out_step(held_out.read(indices).to(self._run.device))  # type: ignore[operator]
+            self._check(metrics)
+            for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(indices)
         return {f"held_out_{name}": total / len(held_out) for name, total in sums.items()}
+
+    def _check(self, metrics: Any) -> None:
+        plugin = self._run.plugin
+        check_metrics(plugin, "held_out_step", metrics)
+        if plugin.spec.best is not None and plugin.spec.best not in metrics:
+            raise broken(plugin.entry, f"its best is {plugin.spec.best!r}, but held_out_step returns {', '.join(metrics) or 'nothing'}")

@@ -48,7 +48,8 @@ class Keeper:
         return self.run.ranks.error(
             UserError(
                 f"Training diverged: {what} became NaN or infinite at or before step {step}. {kept}; "
-                "start again with a smaller learning rate (the --…lr options), --max-grad-norm 1, or --precision fp32."
+                "start again with a smaller learning rate (the --…lr options), --max-grad-norm 1, or --precision fp32. "
+                "In a model of your own look for the logarithm or the root of 0; --log-every 1 tells the step."
             )
         )
 

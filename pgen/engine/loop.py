@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pgen.engine.answers import untrained
 from pgen.engine.batches import Batches
 from pgen.engine.device import memory_in_use
 from pgen.engine.keeper import Keeper
@@ -45,6 +46,8 @@ class TrainingLoop:
         """Train until the last epoch or step, --patience is out, or a signal comes; save; return the run folder."""
         info, several = self.run.info, f" x {self.ranks.count} ranks" if self.ranks.count > 1 else ""
         self.run.say(f"training {self.spec.name} on {info.name} ({info.count} samples), {self.run.device}{several}, from step {self.step}")
+        if still := untrained(self.model, self.trainer.optimizers):
+            self.run.say(f"warning: {', '.join(still)} of the model are in no optimiser and stay as they are")
         saved_at = self.step if self.step else None
         self.began, self.first = time.monotonic(), self.step
         reported = 0.0

@@ -17,6 +17,7 @@ import pgen
 from pgen.data.source import open_images
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine import defaults
+from pgen.engine.answers import check_samples
 from pgen.engine.data import TrainingData, open_held_out, open_training_data
 from pgen.engine.device import choose_device
 from pgen.engine.folder import RunFolder
@@ -180,7 +181,9 @@ class Run:
             raise UserError(
                 f"{self.folder.path} holds {name!r}, which generates nothing; deploy it, then `pgen train ewm --targets codes.pt`."
             )
-        return model.sample(n, generator=generator)  # type: ignore[operator]
+        samples = model.sample(n, generator=generator)  # type: ignore[operator]
+        check_samples(self.plugin, samples, n, self.info.shape)
+        return samples
 
     def hooks(self) -> Any:
         """The plug-in's hooks, with the engine's own behind them for those it does not have."""

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pgen.engine.answers import check_metrics
 from pgen.engine.average import Average
 from pgen.engine.checkpoint import Checkpoint
 from pgen.engine.device import arithmetic, prepare
@@ -48,7 +49,9 @@ class TrainState:
         settings = self.run.settings
         try:
             with arithmetic(self.run.device, settings.precision):
-                return self.model.training_step(batch, self.trainer)  # type: ignore[operator]
+                metrics = self.model.training_step(batch, self.trainer)  # type: ignore[operator]
+            check_metrics(self.run.plugin, "training_step", metrics)
+            return metrics
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"--batch-size {settings.batch_size}: a step does not fit into the memory of {self.run.device} ({described(error)}); "

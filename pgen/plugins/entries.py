@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
+from traceback import walk_tb
 from typing import Any, TypeVar
 
 from pgen.errors import UserError
@@ -36,6 +37,17 @@ class Entry:
         """What the package says of itself in a line."""
         return (self.point.dist.metadata["Summary"] or "") if self.point.dist else ""
 
+    @property
+    def package(self) -> str:
+        """The importable package that it lies in."""
+        return self.point.module.partition(".")[0]
+
+    @property
+    def is_being_written(self) -> bool:
+        """Whether it was installed from a folder that may be edited: whoever sees its errors is likely its author."""
+        url = self.point.dist.read_text("direct_url.json") if self.point.dist else None
+        return bool(url and json.loads(url).get("dir_info", {}).get("editable"))
+
 
 def entries(group: str) -> list[Entry]:
     """Every installed plug-in of a group, built-ins first, then by name."""
@@ -50,6 +62,17 @@ def entries(group: str) -> list[Entry]:
 def names(group: str) -> list[str]:
     """What can be named of a group, each once."""
     return list(dict.fromkeys(entry.name for entry in entries(group)))
+
+
+def strays(name: str) -> str:
+    """Who offers ``name`` in a group that pgen does not know, as one that was misspelt; empty where nobody does."""
+    known = (MODELS, METRICS, SINKS, SOURCES, SCALES)
+    for point in entry_points(name=name):
+        if point.group.startswith("pgen") and point.group not in known:
+            return (
+                f"{point.dist.name if point.dist else 'a package'} offers it in the group {point.group!r}, wanted one of {', '.join(known)}"
+            )
+    return ""
 
 
 def only(group: str, name: str) -> Entry | None:
@@ -84,7 +107,7 @@ def imported(entry: Entry) -> Any:
     except UserError:
         raise
     except Exception as error:
-        raise broken(entry, cause(error)) from error
+        raise broken(entry, f"its entry point {entry.point.value!r} does not load: {cause(error)}") from error
 
 
 @contextmanager
@@ -97,39 +120,38 @@ def without_torch(entry: Entry, target: str) -> Iterator[None]:
 
 
 def broken(entry: Entry, cause: str) -> UserError:
-    return UserError(f"Plug-in {entry.name!r} of {entry.origin} is broken: {cause}. Update or uninstall {entry.distribution}.")
+    way = f"Update or uninstall {entry.distribution}"
+    if entry.is_being_written:
+        way = "Mend it; after a change of its pyproject.toml, install it again with pip install -e"
+    return UserError(f"Plug-in {entry.name!r} of {entry.origin} is broken: {cause}. {way}.")
 
 
-def cause(error: BaseException) -> str:
-    """Type and message of an error, with the last line of code that raised it."""
-    trace = error.__traceback__
-    where = ""
-    while trace is not None:
-        where = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})"
-        trace = trace.tb_next
+def cause(error: BaseException, package: str = "") -> str:
+    """Type and message of an error, with the last line that raised it in ``package``, or else in code that is neither pgen's nor of
+    Python's import system."""
+    lines = [(frame.f_globals.get("__name__") or "", frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    foreign = [line for line in lines if line[0].partition(".")[0] not in ("pgen", "importlib") and not line[1].startswith("<")]
+    own = [line for line in foreign if line[0].partition(".")[0] == package]
+    where = "".join(f" ({path}:{number})" for _, path, number in (own or foreign)[-1:])
     return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
 
 
 def blamed(error: BaseException) -> UserError | None:
-    """The error told as the fault of the plug-in whose code was the last to run before it, by name, version and line; None where no
-    plug-in but pgen's own took part."""
-    packages = {
-        entry.point.module.partition(".")[0]: entry
-        for group in (MODELS, METRICS, SINKS, SOURCES, SCALES)
-        for entry in entries(group)
-        if entry.distribution != "pgen"
-    }
-    found, trace = None, error.__traceback__
-    while trace is not None:
-        package = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+    """The error told as the fault of the plug-in whose code was the last to run before it, by name (where its package offers but one),
+    version and line; None where no plug-in but pgen's own took part."""
+    packages: dict[str, list[Entry]] = {}
+    for entry in (entry for group in (MODELS, METRICS, SINKS, SOURCES, SCALES) for entry in entries(group)):
+        if entry.distribution != "pgen":
+            packages.setdefault(entry.package, []).append(entry)
+    found = None
+    for frame, line in walk_tb(error.__traceback__):
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
         if package in packages:
-            code = trace.tb_frame.f_code
-            found = packages[package], f"{Path(code.co_filename)}:{trace.tb_lineno}, in {code.co_name}"
-        trace = trace.tb_next
+            found = packages[package], f"{frame.f_code.co_filename}:{line}, in {frame.f_code.co_name}"
     if found is None:
         return None
-    entry, where = found
+    offers, where = found
+    which = f"{offers[0].name!r} of {offers[0].origin}" if len(offers) == 1 else offers[0].origin
+    way = "Mend it" if offers[0].is_being_written else "Tell its authors, or update it"
     told = f"{type(error).__name__}: {error}".replace("\n", " ")
-    return UserError(
-        f"Plug-in {entry.name!r} of {entry.origin} failed: {told} ({where}). Tell its authors, or update it; --debug shows the traceback."
-    )
+    return UserError(f"Plug-in {which} failed: {told} ({where}). {way}; --debug shows the traceback.")

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pgen.errors import UserError, problems
 from pgen.plugins import hookspecs
 from pgen.plugins.contract import API_VERSION, MetricSpec, ModelConfig, ModelSpec
-from pgen.plugins.entries import METRICS, MODELS, Entry, broken, cause, entries, imported, only, without_torch
+from pgen.plugins.entries import METRICS, MODELS, Entry, broken, cause, entries, imported, only, strays, without_torch
 from pgen.plugins.entries import names as names_of
 
 #: Seconds that importing a plug-in's options may take before it is told: they come on top of every command that asks for them.
@@ -84,7 +84,7 @@ class Plugin:
         try:
             return getattr(importlib.import_module(module), attribute)
         except Exception as error:
-            raise self._broken(f"{target!r} does not import: {cause(error)}") from error
+            raise self._broken(f"{target!r} does not import: {cause(error, self.entry.package)}") from error
 
     def _broken(self, cause: str) -> UserError:
         return broken(self.entry, cause)
@@ -102,6 +102,8 @@ def load(name: str) -> Plugin:
     """
     entry = only(MODELS, name)
     if entry is None:
+        if stray := strays(name):
+            raise UserError(f"There is no model called {name!r}: {stray}.")
         known = names()
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Installed: {', '.join(known) or 'none'}."
@@ -132,6 +134,8 @@ def metrics() -> tuple[dict[str, tuple[Entry, MetricSpec]], list[str]]:
         try:
             began = time.perf_counter()
             _, answers = _ask(entry, "pgen_metrics")
+            if not answers:
+                raise broken(entry, f"its entry point {entry.point.value!r} has no hook pgen_metrics; wanted the module that holds it")
             if slow := _slow(entry, time.perf_counter() - began):
                 problems.append(slow)
             specs = [spec for answer in answers for spec in answer]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from pgen.engine import begin
 from pgen.engine import checkpoint as checkpoints
+from pgen.engine.answers import check_metrics, untrained
 from pgen.engine.drawn import images_of
 from pgen.engine.requests import DeployRequest, SampleRequest
 from pgen.engine.run import Run
@@ -46,13 +48,15 @@ class Skipped(Exception):
 
 @dataclass
 class Subject:
-    """The model that is asked, and what comes of earlier checks for later ones. steps: how many every parameter needs to get a gradient."""
+    """The model that is asked, and what comes of earlier checks for later ones. steps: how many every parameter needs to get a gradient.
+    failed: whether it could not be trained."""
 
     plugin: Plugin
     folder: Path
     data: str
     options: dict[str, Any]
     steps: int = 1
+    failed: bool = False
 
     @cached_property
     def config(self) -> ModelConfig:
@@ -70,7 +74,12 @@ class Subject:
     @cached_property
     def trained(self) -> Run:
         """A run that was trained for twice as many steps as needed, without a break."""
-        return self.train("trained", max_steps=2 * self.steps)
+        if self.failed:
+            raise Skipped("training failed, as told above")
+        self.failed = True
+        run = self.train("trained", max_steps=2 * self.steps)
+        self.failed = False
+        return run
 
     def train(self, name: str, **values: Any) -> Run:
         run = begin.create(self.plugin.spec.name, self.settings(name, **values), self.config)
@@ -123,8 +132,7 @@ def model_is_built(subject: Subject) -> None:
     kind = torch.optim.Optimizer
     sound = isinstance(optimizers, dict) and all(isinstance(each, kind) for each in optimizers.values())
     assert sound, f"optimizers() returned {optimizers!r}, wanted a dictionary of name and torch.optim.Optimizer"
-    moved = {id(p) for each in optimizers.values() for group in each.param_groups for p in group["params"]}
-    still = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in moved]
+    still = untrained(model, optimizers)
     assert not still, f"{', '.join(still)}: in no optimiser, so never trained; add them, or set requires_grad to False"
 
 
@@ -134,19 +142,33 @@ def gradients_reach_all(subject: Subject) -> None:
     run = subject.untrained
     model = run.new_model()
     waiting = {name for name, p in model.named_parameters() if p.requires_grad}
-    for step, (_, metrics) in enumerate(subject.steps_of(run, model)):
-        assert isinstance(metrics, dict), f"training_step returned {type(metrics).__name__}, wanted a dictionary of scalar tensors"
-        for name, value in metrics.items():
-            assert isinstance(value, Tensor) and value.numel() == 1, f"metric {name} is {value!r}, wanted a scalar tensor"
-            assert torch.isfinite(value).all(), f"metric {name} is {value.item()} after {step + 1} step(s)"
+    moved = False
+    for step, (trainer, metrics) in enumerate(subject.steps_of(run, model)):
+        _finite_metrics(subject, "training_step", metrics, f"after {step + 1} step(s)")
+        moved |= trainer.moved
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
                 assert torch.isfinite(parameter.grad).all(), f"the gradient of {name} is not finite"
                 waiting.discard(name)
         if not waiting:
+            assert moved, (
+                f"no optimiser moved; training_step must pass its loss to trainer.update({next(iter(trainer.optimizers))!r}, loss)"
+            )
             subject.steps = step + 1
             return
     raise AssertionError(f"{', '.join(sorted(waiting))}: no gradient in {MOST_STEPS} steps; does trainer.update get a loss of them?")
+
+
+def held_out_is_judged(subject: Subject) -> None:
+    run, best = subject.untrained, subject.plugin.spec.best
+    model = run.new_model().eval()
+    if not has(model, "held_out_step"):
+        assert best is None, f"its spec's best is {best!r}, which held_out_step would return, and there is none"
+        raise Skipped("it has no held_out_step")
+    with torch.no_grad():
+        metrics = model.held_out_step(run.data.read(range(4)))  # type: ignore[operator]
+    _finite_metrics(subject, "held_out_step", metrics, "before training")
+    assert best is None or best in metrics, f"its spec's best is {best!r}, but held_out_step returns {', '.join(metrics)}"
 
 
 def training_goes_on(subject: Subject) -> None:
@@ -183,10 +205,11 @@ def samples_are_repeatable(subject: Subject) -> None:
         raise Skipped("it has no sample")
     for n in (1, 5):
         one, two = (run.draw(model, n, torch.Generator().manual_seed(7)) for _ in range(2))
-        wanted = (n, *run.info.shape)
-        assert one.shape == wanted, f"sample({n}) has the shape {tuple(one.shape)}, wanted {wanted}"
         assert torch.isfinite(one).all(), "samples are not finite"
         assert torch.equal(one, two), "one seed gives different samples; draw from the generator that is passed, and from nothing else"
+    if run.info.kind == "images":
+        low, high = float(one.min()), float(one.max())
+        assert low > -0.01 and high < 1.01, f"samples lie between {low:.3g} and {high:.3g}, wanted 0 to 1, as the images of a batch"
     images = images_of(run, model, run.to_images())(5, torch.Generator().manual_seed(7))
     assert torch.isfinite(images).all() and (images >= 0).all(), "samples in charge units are not finite, or negative"
 
@@ -213,6 +236,8 @@ def codes_come_back(subject: Subject) -> None:
         codes = model.encode(images)  # type: ignore[operator]
         decoded = model.decode(codes)  # type: ignore[operator]
     assert codes.ndim == 2 and len(codes) == 3, f"encode of 3 images has the shape {tuple(codes.shape)}, wanted (3, D)"
+    size = getattr(model, "latent_size", codes.shape[1])
+    assert size == codes.shape[1], f"latent_size is {size}, but encode gives codes of {codes.shape[1]}"
     assert decoded.shape == images.shape, f"decode has the shape {tuple(decoded.shape)}, wanted {tuple(images.shape)}"
 
 
@@ -239,6 +264,13 @@ def runs_on_cuda(subject: Subject) -> None:
         run.draw(model, 2, torch.Generator(run.device).manual_seed(0))
 
 
+def _finite_metrics(subject: Subject, method: str, metrics: Any, when: str) -> None:
+    check_metrics(subject.plugin, method, metrics)
+    for name, value in metrics.items():
+        number = float(torch.as_tensor(value).detach())
+        assert math.isfinite(number), f"metric {name} of {method} is {number} {when}"
+
+
 def _same(one: Any, other: Any) -> bool:
     return torch.equal(one, other) if isinstance(one, Tensor) else one == other
 
@@ -247,7 +279,8 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "help of its options, without torch": help_is_shown,
     "options have defaults and descriptions": options_are_sound,
     "model and optimisers": model_is_built,
-    "every parameter gets a gradient": gradients_reach_all,
+    "every parameter gets a gradient, and moves": gradients_reach_all,
+    "held-out images are judged": held_out_is_judged,
     "training in two goes is training in one": training_goes_on,
     "weights are kept": weights_are_kept,
     "samples: shape, one seed one sample": samples_are_repeatable,
@@ -257,4 +290,4 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "a GPU": runs_on_cuda,
 }
 #: Checks without which the rest make no sense.
-NEEDED = (help_is_shown, options_are_sound, model_is_built)
+NEEDED = (help_is_shown, options_are_sound, model_is_built, gradients_reach_all)

@@ -14,6 +14,7 @@ from pgen.errors import UserError, described
 from pgen.plugins import registry
 from pgen.plugins.contract import ModelSpec
 from pgen.plugins.entries import cause
+from pgen.plugins.registry import Plugin
 from pgen.testing.checks import CHECKS, NEEDED, Skipped, Subject
 
 #: Images to check a model on, where no others are given.
@@ -60,14 +61,14 @@ def conformance(
             except Skipped as why:
                 yield Check(told, skipped=str(why))
             except Exception as error:
-                yield Check(told, problem=_told(error))
+                yield Check(told, problem=_told(error, plugin))
                 if ask in NEEDED:
                     return
             else:
                 yield Check(told)
 
 
-def _told(error: Exception) -> str:
+def _told(error: Exception, plugin: Plugin) -> str:
     if isinstance(error, AssertionError | UserError):
         return str(error)
-    return described(error) if isinstance(error, ValidationError) else cause(error)
+    return described(error) if isinstance(error, ValidationError) else cause(error, plugin.entry.package)

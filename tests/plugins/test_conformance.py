@@ -35,10 +35,12 @@ class Model(torch.nn.Module):
         loss = (batch - self.mean).square().mean()
         trainer.update("mean", loss)
         return {"mse": loss}
+    def held_out_step(self, batch):
+        return {"mse": (batch - self.mean).square().mean()}
     def noise(self, n, *, generator):
         return torch.randn(n, 3, generator=generator, device=generator.device)
     def forward(self, noise):
-        return self.mean + 0.01 * noise.sum(dim=1)[:, None, None, None]
+        return self.mean + 1e-4 * noise.sum(dim=1)[:, None, None, None]
     def sample(self, n, *, generator, labels=None):
         return self(self.noise(n, generator=generator))
 """
@@ -50,8 +52,12 @@ FAULTS = {
         "spare: no gradient in 300 steps",
     ),
     "listed": (MODEL, 'return {"mean": torch.optim.SGD([self.mean], lr=self.config.lr)}', "return []", "optimizers() returned []"),
-    "plain": (MODEL, 'return {"mse": loss}', 'return {"mse": loss.item()}', "wanted a scalar tensor"),
-    "infinite": (MODEL, 'return {"mse": loss}', 'return {"mse": loss / 0}', "metric mse is inf"),
+    "plain": (MODEL, 'return {"mse": loss}', 'return {"mse": "0.5"}', "metric mse of training_step is '0.5', wanted a scalar tensor"),
+    "nothing": (MODEL, 'return {"mse": loss}', "pass", "training_step returned NoneType, wanted a dictionary of scalar tensors"),
+    "still": (MODEL, 'trainer.update("mean", loss)', "loss.backward()", "must pass its loss to trainer.update('mean', loss)"),
+    "misjudged": (OPTIONS, '"{name}_torch:Model"', '"{name}_torch:Model", best="held_out_mse"', "but held_out_step returns mse"),
+    "bright": (MODEL, "return self.mean +", "return 1000 + self.mean +", "wanted 0 to 1"),
+    "infinite": (MODEL, 'return {"mse": loss}', 'return {"mse": loss / 0}', "metric mse of training_step is inf"),
     "forgetful": (MODEL, "(batch - self.mean)", "(batch - self.count * self.mean)", "mean: other values after training in two goes"),
     "random": (MODEL, "return self(self.noise(n, generator=generator))", "return self(torch.randn(n, 3))", "one seed gives different"),
     "flat": (MODEL, "return self(self.noise(n, generator=generator))", "return torch.zeros(n, 5)", "has the shape (1, 5), wanted (1, 1,"),
@@ -109,3 +115,22 @@ def test_all_faults_are_told_at_once(offered) -> None:
         model = model.replace(old, new)
     with pytest.raises(AssertionError, match=r"two goes(.|\n)*one seed gives different"):
         check_model(offered("several", model=model), data=DATA)
+
+
+@pytest.mark.parametrize(("old", "new", "told"), [
+    ('return {"mse": loss}', "pass", "training_step returned NoneType, wanted a dictionary"),
+    ("return self(self.noise(n, generator=generator))", "return torch.zeros(n, 4)", "sample(16) has the shape (16, 4), wanted (16, 1,"),
+    ('return {"mse": (batch - self.mean)', 'return {"error": (batch - self.mean)', "its best is 'mse', but held_out_step returns error"),
+    ("return {\"mse\": (batch - self.mean).square().mean()}", "pass", "held_out_step returned NoneType"),
+])  # fmt: skip
+def test_training_tells_what_does_not_fit_as_the_plug_ins_fault(old: str, new: str, told: str, offered, refuses, tmp_path: Path) -> None:
+    assert old in MODEL
+    name = offered("odd", OPTIONS.replace('"{name}_torch:Model"', '"{name}_torch:Model", best="mse"'), MODEL.replace(old, new))
+    arguments = ("train", name, "--data", DATA, "--held-out", "simulate:n=4,size=8,seed=2", "--max-steps", 2, "--name", "x")
+    refuses(*arguments, saying=f"Plug-in 'odd' of odd 2.0 is broken: {told}", cwd=tmp_path)
+
+
+def test_parameters_that_stay_as_they_are_are_told_at_the_start(offered, pgen, tmp_path: Path) -> None:
+    model = MODEL.replace("torch.zeros(2), requires_grad=False", "torch.zeros(2)")
+    said = pgen("train", offered("part", model=model), "--data", DATA, "--max-steps", 1, "--name", "x", cwd=tmp_path).stderr
+    assert "warning: spare of the model are in no optimiser" in said

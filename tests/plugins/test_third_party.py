@@ -107,6 +107,8 @@ def test_broken_sources_and_scales_are_named(pgen, refuses, tmp_path: Path) -> N
     fake_package(tmp_path, "crashing", "def f(src, root): return {}['rings']", group="pgen.sources", attribute="f")
     fake_package(tmp_path, "missing", "import surely_not_there", group="pgen.sources", attribute="f")
     fake_package(tmp_path, "curve", "f = 1", group="pgen.scales", attribute="f")
+    for name, curve, _ in CURVES:
+        fake_package(tmp_path, name, f"from pgen.data.scale import Scale\nf = Scale({curve})", group="pgen.scales", attribute="f")
     env = on_path(tmp_path)
     for name, cause in (("nothing", "lacks name, shape"), ("crashing", "KeyError: 'rings'"), ("missing", "surely_not_there")):
         refuses("data", "info", name, saying=cause, env=env, cwd=tmp_path)
@@ -114,9 +116,16 @@ def test_broken_sources_and_scales_are_named(pgen, refuses, tmp_path: Path) -> N
     refuses(
         "train", "gan", "--data", IMAGES, "--scale", "curve", saying="it offers 1, wanted a pgen.data.scale.Scale", env=env, cwd=tmp_path
     )
+    for name, _, cause in CURVES:
+        refuses("train", "gan", "--data", IMAGES, "--scale", name, saying=f"{name} 2.0 is broken: {cause}", env=env, cwd=tmp_path)
     pgen("data", "info", IMAGES, env=env, cwd=tmp_path)
 
 
+CURVES = [
+    ("falling", "lambda x: -x, lambda y: -y", "its forward gives f(0) = -0, f(1) = -1; wanted 0 at 0, and to rise"),
+    ("raised", "lambda x: x + 1, lambda y: y - 1", "its forward gives f(0) = 1, f(1) = 2"),
+    ("oneway", "lambda x: x ** 0.25, lambda y: y**2", "its inverse does not undo its forward"),
+]
 METRIC = (
     "from pgen import MetricSpec, hookimpl\n@hookimpl\ndef pgen_metrics():\n    return [MetricSpec({name!r}, 'a metric', {function!r})]\n"
 )

@@ -1,0 +1,35 @@
+"""What the methods of a model answer, looked at where it arrives: what does not fit is told as the fault of its plug-in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pgen.plugins.entries import broken
+from pgen.plugins.registry import Plugin
+
+
+def check_metrics(plugin: Plugin, method: str, found: Any) -> None:
+    """UserError where ``method`` returned anything but a dictionary of scalars."""
+    if not isinstance(found, dict):
+        raise broken(plugin.entry, f"{method} returned {type(found).__name__}, wanted a dictionary of scalar tensors")
+    for name, value in found.items():
+        if not isinstance(value, int | float) and not (isinstance(value, Tensor) and value.numel() == 1):
+            told = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+            raise broken(plugin.entry, f"metric {name} of {method} is {told}, wanted a scalar tensor")
+
+
+def check_samples(plugin: Plugin, found: Any, n: int, shape: tuple[int, ...]) -> None:
+    """UserError where ``sample`` returned anything but n samples of ``shape``."""
+    wanted = (n, *shape)
+    if not isinstance(found, Tensor) or found.shape != wanted:
+        told = f"has the shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"returned {type(found).__name__}"
+        raise broken(plugin.entry, f"sample({n}) {told}, wanted {wanted}")
+
+
+def untrained(model: nn.Module, optimizers: dict[str, torch.optim.Optimizer]) -> list[str]:
+    """Names of the parameters that no optimiser moves, though they ask for a gradient."""
+    moved = {id(p) for each in optimizers.values() for group in each.param_groups for p in group["params"]}
+    return [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in moved]
