@@ -71,12 +71,12 @@ def hooks() -> Iterator[str]:
 
 def commands() -> Iterator[str]:
     yield from options("pgen", get_command(app))
-    for model in ("ae", "ewm", "gan"):
+    for model in ("ae", "ewm", "flow", "gan"):
         yield from options(f"pgen train {model}", model_command(model))
 
 
 def settings() -> Iterator[str]:
-    for config in (TrainSettings, *(load(model).config_class() for model in ("ae", "ewm", "gan"))):
+    for config in (TrainSettings, *(load(model).config_class() for model in ("ae", "ewm", "flow", "gan"))):
         for name, field in config.model_fields.items():
             yield f"{config.__name__}.{name}: {inspect.formatannotation(field.annotation)} = {field.default!r}"
 
