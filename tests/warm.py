@@ -2,7 +2,8 @@
 
 Importing torch and what the metrics need takes seconds, hundreds of times over a run of the tests. Here each command has its own process
 all the same, with its own folder, environment, output and exit code, but forked from one that has only imported. What depends on how a
-process starts (signals, launchers, other versions of a library, that help imports no torch) is tested by `python -m pgen`, as users do.
+process starts (signals, launchers, other versions of a library, what a library reads from the environment as it is imported, that help
+imports no torch) is tested by `python -m pgen`, as users start it.
 """
 
 from __future__ import annotations

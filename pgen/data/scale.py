@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pgen.errors import UserError
-from pgen.plugins.entries import SCALES, Entry, broken, instance, names, only
+from pgen.plugins.entries import SCALES, Entry, broken, cause, instance, names, only
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,14 +80,19 @@ def scale_called(name: str) -> Scale:
 @cache
 def _sound(entry: Entry) -> Scale:
     """The scale of a plug-in. UserError where it would spoil charge: not 0 at 0, not rising, or with another inverse."""
-    import torch
-
     scale = instance(entry, Scale)
-    charge = torch.linspace(0, 100 if scale.around else 1, 201, dtype=torch.float64)
-    value = scale.forward(charge)
-    if value.shape != charge.shape or abs(float(value[0])) > 1e-6 or not bool((value.diff() > 0).all()):
-        ends = ", ".join(f"f({float(charge[k]):g}) = {float(value.flatten()[k]):g}" for k in (0, -1))
-        raise broken(entry, f"its forward gives {ends}; wanted 0 at 0, and to rise from there on")
-    if not torch.allclose(scale.inverse(value), charge, rtol=1e-3, atol=1e-6):
+    try:
+        import torch
+
+        charge = torch.linspace(0, 100 if scale.around else 1, 201, dtype=torch.float64)
+        value = scale.forward(charge)
+        falls = (value.diff() <= 0).nonzero().flatten()[:1]
+        back = scale.inverse(value)
+    except Exception as error:
+        raise broken(entry, cause(error, entry.package)) from error
+    told = [f"f({float(charge[k]):.3g}) = {float(value[k]):.3g}" for k in (0, *falls, *(falls + 1))]
+    if abs(float(value[0])) > 1e-6 or len(falls):
+        raise broken(entry, f"its forward gives {', '.join(told)}; wanted 0 at 0, and to rise from there on")
+    if not torch.allclose(back, charge, rtol=1e-3, atol=1e-6):
         raise broken(entry, "its inverse does not undo its forward")
     return scale

@@ -16,7 +16,7 @@ def check_metrics(plugin: Plugin, method: str, found: Any) -> None:
     if not isinstance(found, dict):
         raise broken(plugin.entry, f"{method} returned {type(found).__name__}, wanted a dictionary of scalar tensors")
     for name, value in found.items():
-        if not isinstance(value, int | float) and not (isinstance(value, Tensor) and value.numel() == 1):
+        if not (isinstance(value, Tensor) and value.numel() == 1):
             told = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
             raise broken(plugin.entry, f"metric {name} of {method} is {told}, wanted a scalar tensor")
 

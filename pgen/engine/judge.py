@@ -44,6 +44,15 @@ class Judge:
         return patience is not None and self.best is not None and step - self.best[0] >= patience * every
 
     @torch.no_grad()
+    def rehearse(self, model: nn.Module) -> None:
+        """Ask the model of a few held-out images before it is trained: what is wrong with its answer is not to be found after hours."""
+        held_out = self._run.held_out
+        if held_out is not None:
+            model.eval()
+            self._check(model.held_out_step(held_out.read(range(min(4, len(held_out)))).to(self._run.device)))  # type: ignore[operator]
+            model.train()
+
+    @torch.no_grad()
     def look(self, model: nn.Module) -> dict[str, float]:
         """What held-out data say of ``model``, in evaluation mode; nothing without any."""
         if self._best_by is not None:

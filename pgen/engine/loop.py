@@ -48,6 +48,7 @@ class TrainingLoop:
         self.run.say(f"training {self.spec.name} on {info.name} ({info.count} samples), {self.run.device}{several}, from step {self.step}")
         if still := untrained(self.model, self.trainer.optimizers):
             self.run.say(f"warning: {', '.join(still)} of the model are in no optimiser and stay as they are")
+        self.ranks.first(lambda: self.keeper.judge.rehearse(self.model))
         saved_at = self.step if self.step else None
         self.began, self.first = time.monotonic(), self.step
         reported = 0.0

@@ -40,7 +40,7 @@ class TrainSettings(BaseModel):
     )
     dataset: str | None = Field(None, description="Another name for --data, as in the original code.")
     targets: str | None = Field(
-        None, description="In place of --data, for ewm: codes.pt of pgen deploy, a folder of code vectors, or images."
+        None, description="In place of --data, for ewm and flow: codes.pt of pgen deploy, a folder of code vectors, or images."
     )
     held_out: str | None = Field(
         None, description="Real images kept out of training, by which the best checkpoint (saved state) is chosen."

@@ -19,7 +19,7 @@ class Tracker:
     def add(self, metrics: dict[str, Tensor], weight: float = 1.0) -> None:
         """Means over samples that are ``weight`` of a batch."""
         for name, value in metrics.items():
-            value = weight * torch.as_tensor(value).detach().double()
+            value = weight * value.detach().double().reshape(())
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._weights[name] = self._weights.get(name, 0.0) + weight
 

@@ -19,7 +19,8 @@ class Trainer:
 
     step: number of the step being done, from 0. seed: of the run. batch_size, shuffle: the user's options of these names; batch_size
     counts all ranks' samples. group: the processes that share out the targets (:class:`pgen.ot.Targets`), None alone. optimizers: as the
-    model made them. moved: whether a weight has moved in this step. part: what is being done of the batch.
+    model made them. moved: whether a weight has moved in this step. updated: the
+    optimisers that were given a loss in this part of it. part: what is being done of the batch.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class Trainer:
         self.group = self.ranks.group
         self.step, self.moved = 0, False
         self.part, self._number, self._pieces = self.ranks.parts(self.batch_size)[0], 0, 1
-        self._updated: set[str] = set()  # optimisers, in this part
+        self.updated: set[str] = set()  # optimisers, in this part
         self.masks: torch.Generator | None = None  # of dropout, see pgen.engine.divided
         for optimizer in optimizers.values():
             for group in optimizer.param_groups:
@@ -51,7 +52,7 @@ class Trainer:
     def begin_part(self, part: Part, number: int, pieces: int) -> None:
         """Before the ``number``-th of ``pieces`` parts of a batch that are done here, one after the other."""
         self.part, self._number, self._pieces = part, number, pieces
-        self._updated.clear()
+        self.updated.clear()
         # Seeded anew, so that dropout and the like do not depend on where a run was interrupted.
         reseed(derive(self.seed, self._own("step"), self.step), self.device)
         if self.ranks.count * pieces > 1:
@@ -82,9 +83,9 @@ class Trainer:
     def update(self, name: str, loss: Tensor) -> None:
         """Move the optimiser called ``name`` down the gradient of ``loss``, a scalar, the mean over the samples at hand. No other parameter
         gets a gradient. Of a divided batch the gradients are added up, and the optimiser moves after the last part."""
-        if self._pieces > 1 and name in self._updated:
+        if self._pieces > 1 and name in self.updated:
             raise UserError("--accumulate: this model moves one optimiser several times a step, which has no pieces; leave it out.")
-        self._updated.add(name)
+        self.updated.add(name)
         optimizer = self.optimizers[name]
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         if self._number == 0:

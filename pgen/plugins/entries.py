@@ -107,7 +107,7 @@ def imported(entry: Entry) -> Any:
     except UserError:
         raise
     except Exception as error:
-        raise broken(entry, f"its entry point {entry.point.value!r} does not load: {cause(error)}") from error
+        raise broken(entry, f"its entry point {entry.point.value!r} does not load: {cause(error, entry.package)}") from error
 
 
 @contextmanager

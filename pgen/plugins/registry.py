@@ -133,8 +133,8 @@ def metrics() -> tuple[dict[str, tuple[Entry, MetricSpec]], list[str]]:
     for entry in entries(METRICS):
         try:
             began = time.perf_counter()
-            _, answers = _ask(entry, "pgen_metrics")
-            if not answers:
+            manager, answers = _ask(entry, "pgen_metrics")
+            if not manager.hook.pgen_metrics.get_hookimpls():
                 raise broken(entry, f"its entry point {entry.point.value!r} has no hook pgen_metrics; wanted the module that holds it")
             if slow := _slow(entry, time.perf_counter() - began):
                 problems.append(slow)
@@ -173,7 +173,7 @@ def _ask(entry: Entry, hook: str) -> tuple[pluggy.PluginManager, Any]:
             manager.check_pending()
             return manager, getattr(manager.hook, hook)()
         except Exception as error:
-            raise broken(entry, cause(error)) from error
+            raise broken(entry, cause(error, entry.package)) from error
 
 
 def _check_version(entry: Entry, spec: ModelSpec | MetricSpec) -> None:

@@ -142,18 +142,17 @@ def gradients_reach_all(subject: Subject) -> None:
     run = subject.untrained
     model = run.new_model()
     waiting = {name for name, p in model.named_parameters() if p.requires_grad}
-    moved = False
+    still: set[str] = set()
     for step, (trainer, metrics) in enumerate(subject.steps_of(run, model)):
         _finite_metrics(subject, "training_step", metrics, f"after {step + 1} step(s)")
-        moved |= trainer.moved
+        still = (still if step else set(trainer.optimizers)) - trainer.updated
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
                 assert torch.isfinite(parameter.grad).all(), f"the gradient of {name} is not finite"
                 waiting.discard(name)
         if not waiting:
-            assert moved, (
-                f"no optimiser moved; training_step must pass its loss to trainer.update({next(iter(trainer.optimizers))!r}, loss)"
-            )
+            told = ", ".join(sorted(still))
+            assert not still, f"{told}: not moved; training_step must give trainer.update the optimiser's name and its loss"
             subject.steps = step + 1
             return
     raise AssertionError(f"{', '.join(sorted(waiting))}: no gradient in {MOST_STEPS} steps; does trainer.update get a loss of them?")
@@ -166,9 +165,9 @@ def held_out_is_judged(subject: Subject) -> None:
         assert best is None, f"its spec's best is {best!r}, which held_out_step would return, and there is none"
         raise Skipped("it has no held_out_step")
     with torch.no_grad():
-        metrics = model.held_out_step(run.data.read(range(4)))  # type: ignore[operator]
+        metrics = model.held_out_step(run.data.read(range(min(4, len(run.data)))))  # type: ignore[operator]
     _finite_metrics(subject, "held_out_step", metrics, "before training")
-    assert best is None or best in metrics, f"its spec's best is {best!r}, but held_out_step returns {', '.join(metrics)}"
+    assert best is None or best in metrics, f"its spec's best is {best!r}, but held_out_step returns {', '.join(metrics) or 'nothing'}"
 
 
 def training_goes_on(subject: Subject) -> None:
@@ -231,11 +230,11 @@ def codes_come_back(subject: Subject) -> None:
     model = run.load_model()
     if not has(model, "encode", "decode"):
         raise Skipped("it has no encode and decode")
-    images = run.data.read(range(3))
+    images = run.data.read(range(min(3, len(run.data))))
     with torch.no_grad():
         codes = model.encode(images)  # type: ignore[operator]
         decoded = model.decode(codes)  # type: ignore[operator]
-    assert codes.ndim == 2 and len(codes) == 3, f"encode of 3 images has the shape {tuple(codes.shape)}, wanted (3, D)"
+    assert codes.ndim == 2 and len(codes) == len(images), f"encode of {len(images)} images gives {tuple(codes.shape)}, wanted (n, D)"
     size = getattr(model, "latent_size", codes.shape[1])
     assert size == codes.shape[1], f"latent_size is {size}, but encode gives codes of {codes.shape[1]}"
     assert decoded.shape == images.shape, f"decode has the shape {tuple(decoded.shape)}, wanted {tuple(images.shape)}"

@@ -39,12 +39,12 @@ def alone(batch_size: int) -> SimpleNamespace:
 def test_minibatch_coupling_is_the_least_transport_of_its_batch(seed: int, n: int, size: int) -> None:
     random = torch.Generator().manual_seed(seed)
     x, targets = torch.randn(n, size, generator=random), Targets(torch.randn(50, size, generator=random))
-    index = Coupling("minibatch", 50, 1.0)(x, targets, alone(n))
+    index = Coupling("minibatch", 50, 1.0).targets_of(x, targets, alone(n))
     y = targets.rows(index)
     least = ot.emd2([], [], ot.dist(x.double().numpy(), y.double().numpy()))
     assert float(pair_cost(x, y, "sqeuclidean").mean()) == pytest.approx(least, rel=1e-4)
     # The same targets as without transport, in another order.
-    assert sorted(index.tolist()) == sorted(Coupling("independent", 50, 1.0)(x, targets, alone(n)).tolist())
+    assert sorted(index.tolist()) == sorted(Coupling("independent", 50, 1.0).targets_of(x, targets, alone(n)).tolist())
 
 
 def test_semidiscrete_coupling_hits_all_targets_evenly_and_costs_less_than_any_other() -> None:
@@ -55,7 +55,7 @@ def test_semidiscrete_coupling_hits_all_targets_evenly_and_costs_less_than_any_o
     for kind in ("independent", "semidiscrete"):
         coupling = Coupling(kind, 100, 0.05)
         coupling.begin(targets, lambda n: torch.randn(n, 5, generator=random))
-        index = coupling(x, targets, alone(len(x)))
+        index = coupling.targets_of(x, targets, alone(len(x)))
         hits = torch.bincount(index, minlength=100) / 200
         assert float((hits - 1).square().mean()) < 0.1
         costs[kind] = float(pair_cost(x, targets.rows(index), "sqeuclidean").mean())
@@ -136,3 +136,18 @@ def test_images_come_back_in_the_range_of_the_model(tmp_path: Path) -> None:
         images = model.sample(5, generator=torch.Generator().manual_seed(0))  # type: ignore[operator]
     assert images.shape == (5, 1, 16, 16) and float(images.min()) >= 0 and float(images.max()) <= 1
     assert float(model.spread) < 0.2  # type: ignore[arg-type]  # most pixels are dark
+    assert run.folder.read_metrics()[-1]["chi2"] < 0.3
+
+
+def test_it_is_deployed_as_one_program(tmp_path: Path, pgen) -> None:
+    run = train("simulate:n=30,size=16,seed=1,threshold=10", tmp_path, 2, batch_size=8, n_steps=3)
+    pgen("deploy", run.folder.path)
+    for what, out in ((run.folder.path, "a.npz"), (run.folder.path / "deploy/generator.pt2", "b.npz")):
+        pgen("sample", what, "-n", 4, "--out", out, cwd=tmp_path)
+    a, b = (np.load(tmp_path / name)["images"] for name in ("a.npz", "b.npz"))
+    np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+def test_an_order_of_targets_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--no-shuffle"):
+        train("simulate:n=30,size=16,seed=1", tmp_path, 2, shuffle=False)

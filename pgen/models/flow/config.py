@@ -22,8 +22,8 @@ class FlowConfig(ModelConfig):
         None, ge=1, le=1000, description="Blocks (codes), or levels, between which rows and columns halve (images). [default: 4, or 3]"
     )
     patch: int = Field(2, ge=1, le=1024, description="Of images: squares of this many pixels a side are the network's pixels.")
-    solver: Literal["euler", "heun"] = Field("heun", description="Steps along the flow: euler, or heun, two evaluations each.")
-    n_steps: int = Field(16, ge=1, le=1000, description="Steps from noise to a sample.")
+    solver: Literal["euler", "heun"] = Field("heun", description="Steps of sampling: euler, or heun, two evaluations of the network each.")
+    n_steps: int = Field(16, ge=1, le=1000, description="Steps from noise to a sample, of this run.")
     lr: float = Field(1e-3, gt=0, description="Learning rate.")
     opt: Optimizer = Field("adam", description="Optimiser.")
     beta: float = Field(0.9, ge=0, lt=1, description="Momentum: Adam's beta1, or that of the other optimisers.")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgen.ot import SemiDiscreteOT, Targets, assign, cost_matrix
+from pgen.ot import Certificate, SemiDiscreteOT, Targets, assign, cost_matrix
 
 COST = "sqeuclidean"
 #: Most samples a target that a potential is solved with.
@@ -18,11 +18,9 @@ ANY = 2 * 10**15
 
 
 class Coupling(nn.Module):
-    """Noise (n, D), scaled as the targets are, to the numbers of its targets (n,).
-
-    kind: ``independent``, any target is as likely; ``minibatch``, random targets, as many as the batch has samples, each to one sample so
-    that the sum of squared distances is least; ``semidiscrete``, the target that is nearest under the potential psi of the transport from
-    all noise to all targets (:mod:`pgen.ot`). count: targets here. chi2: how evenly that hits them.
+    """kind: ``independent``, any target is as likely; ``minibatch``, random targets, as many as the batch has samples, each to one sample,
+    so that the sum of squared distances is least; ``semidiscrete``, the target that is nearest under the potential psi of the transport
+    from all noise to all targets (:mod:`pgen.ot`). count: targets here. chi2: how evenly that hits them.
     """
 
     psi: Tensor
@@ -32,20 +30,22 @@ class Coupling(nn.Module):
         self.kind, self.chi2 = kind, chi2
         self.register_buffer("psi", torch.zeros(count))
 
-    def begin(self, targets: Targets, noise: Callable[[int], Tensor]) -> None:
-        """Solve for the potential, where there is one; ``noise`` gives n rows, the same on every rank."""
+    def begin(self, targets: Targets, noise: Callable[[int], Tensor]) -> Certificate | None:
+        """Solve for the potential, where there is one, and certify it; ``noise`` gives n rows, the same on every rank."""
         if self.kind != "semidiscrete":
-            return
+            return None
 
         def mine(n: int) -> Tensor:
             return noise(n * targets.ranks)[targets.rank * n : (targets.rank + 1) * n]
 
         solver = SemiDiscreteOT(targets, COST)
-        solver.fit(mine, chi2=self.chi2, most=MOST)
+        found = solver.fit(mine, chi2=self.chi2, most=MOST)
         self.psi.copy_(solver.psi)
+        return found
 
     @torch.no_grad()
-    def forward(self, x: Tensor, targets: Targets, trainer: Any) -> Tensor:
+    def targets_of(self, x: Tensor, targets: Targets, trainer: Any) -> Tensor:
+        """Of noise x (n, D), scaled as the targets are, the numbers of its targets (n,)."""
         if self.kind == "semidiscrete":
             return assign(x, targets, self.psi, COST)[0]
         random = trainer.generator(ANY + trainer.step, common=True)
@@ -53,7 +53,7 @@ class Coupling(nn.Module):
         if self.kind == "minibatch":
             from scipy.optimize import linear_sum_assignment  # not at the top: sampling needs no SciPy
 
-            whole = trainer.gathered(x)
-            _, order = linear_sum_assignment(cost_matrix(whole, targets.rows(index), COST).cpu().numpy())
+            whole, rows = trainer.gathered(x), trainer.gathered(targets.rows(trainer.mine(index)))
+            _, order = linear_sum_assignment(cost_matrix(whole, rows, COST).cpu().numpy())
             index = index[torch.from_numpy(order).to(index.device)]
         return trainer.mine(index)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pgen.errors import UserError
 from pgen.models.flow.config import FlowConfig
 from pgen.models.flow.coupling import Coupling
 from pgen.models.flow.ode import integrate
@@ -21,8 +22,10 @@ from pgen.models.layers import make_optimizer
 from pgen.ot import Targets
 from pgen.plugins.contract import DataInfo
 
-#: Targets by which the scale of images is found.
+#: Targets by which the scale of images is found, on all ranks together.
 LOOKED_AT = 1024
+#: What is shown of the coupling's certificate.
+CERTIFIED = ("chi2", "never_hit")
 #: Random numbers of a step that are not those of its noise come from generators of steps that no run reaches.
 TIMES = 10**15
 
@@ -31,7 +34,7 @@ class Flow(nn.Module):
     """sample: noise (n, *shape) to codes, or to images in [0, 1].
 
     Images are shifted and scaled to mean 0 and spread 1 over all pixels, the scale of the noise; codes come so. State besides the network:
-    that scale, the coupling's potential (a row a target), and ``epoch``, how often as many targets have been seen as there are.
+    that scale, the coupling's potential (a row a target) and how good it is, and how many targets have been seen.
     """
 
     per_target = ("coupling.psi",)
@@ -46,14 +49,23 @@ class Flow(nn.Module):
         self.coupling = Coupling(config.coupling, data.count, config.chi2)
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))
-        self.epoch = 0.0
+        # Plain numbers: a step on a GPU need not wait to learn them. Targets are counted on all ranks together.
+        self.seen, self.count = 0, data.count
+        self.certified: dict[str, float] = {}
         self._targets: Targets | None = None
 
+    @property
+    def epoch(self) -> float:
+        """How often as many targets have been seen as there are."""
+        return self.seen / self.count
+
     def get_extra_state(self) -> Tensor:
-        return torch.tensor(self.epoch, dtype=torch.float64)
+        return torch.tensor([self.seen, self.count, *self.certified.values()], dtype=torch.float64)
 
     def set_extra_state(self, state: Tensor) -> None:
-        self.epoch = float(state)
+        seen, count, *certified = state.tolist()
+        self.seen, self.count = int(seen), int(count)
+        self.certified = dict(zip(CERTIFIED, certified, strict=False))
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
@@ -73,27 +85,33 @@ class Flow(nn.Module):
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
         if self._targets is None:
             self._targets = Targets(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer.group)
-        if self.epoch == 0:
+        if self.seen == 0:
             self._begin(self._targets, trainer)
         x0 = trainer.drawn(self.noise)
-        index = self.coupling(x0.flatten(1) * self.spread + self.centre, self._targets, trainer)
+        index = self.coupling.targets_of(x0.flatten(1) * self.spread + self.centre, self._targets, trainer)
         x1 = (self._targets.rows(index).view_as(x0) - self.centre) / self.spread
         t = trainer.drawn(_times, TIMES + trainer.step)
         at = t.view(-1, *[1] * (x0.ndim - 1))
         loss = (self.velocity((1 - at) * x0 + at * x1, t) - (x1 - x0)).square().mean()
         trainer.update("velocity", loss)
-        self.epoch += trainer.batch_size / self._targets.total
-        return {"loss": loss}
+        self.seen += trainer.batch_size
+        return {"loss": loss, **{name: torch.tensor(value) for name, value in self.certified.items()}}
 
     @torch.no_grad()
     def _begin(self, targets: Targets, trainer: Any) -> None:
         """Find the scale of images, and solve for the coupling."""
+        if not trainer.shuffle:
+            raise trainer.ranks.error(UserError("--no-shuffle: flow draws its targets at random; leave it out."))
+        self.count = targets.total
         if self.data.kind == "images":
             few = torch.randint(targets.total, (LOOKED_AT,), generator=trainer.generator(-1, common=True), device=trainer.device)
-            rows = targets.rows(few)
-            self.centre.copy_(rows.mean())
-            self.spread.copy_(rows.std().clamp_min(1e-6))
-        self.coupling.begin(targets, partial(self._scaled_noise, generator=trainer.generator(-2, common=True)))
+            rows = targets.rows(few[targets.rank :: targets.ranks][: LOOKED_AT // targets.ranks]).double()
+            mean, square = (targets.gather(part.mean(dim=1)).mean() for part in (rows, rows.square()))
+            self.centre.copy_(mean)
+            self.spread.copy_((square - mean**2).sqrt().clamp_min(1e-6))
+        found = self.coupling.begin(targets, partial(self._scaled_noise, generator=trainer.generator(-2, common=True)))
+        if found is not None:
+            self.certified = dict(zip(CERTIFIED, (found.chi2, float(found.never_hit)), strict=True))
 
     def _scaled_noise(self, n: int, *, generator: torch.Generator) -> Tensor:
         return self.noise(n, generator=generator).flatten(1) * self.spread + self.centre

@@ -14,8 +14,8 @@ def integrate(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: in
     """x (n, ...) at t = 1, of x at t = 0. ``euler``: first order, an evaluation a step; ``heun``: second order, two."""
     h = 1 / steps
     for k in range(steps):
-        v = velocity(x, x.new_full((len(x),), k * h))
+        v = velocity(x, x.new_full(x.shape[:1], k * h))  # (a length would fix the number of samples in an exported program)
         if solver == "heun":
-            v = (v + velocity(x + h * v, x.new_full((len(x),), (k + 1) * h))) / 2
+            v = (v + velocity(x + h * v, x.new_full(x.shape[:1], (k + 1) * h))) / 2
         x = x + h * v
     return x

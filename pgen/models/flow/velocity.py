@@ -78,7 +78,8 @@ class UNet(nn.Module):
         step = patch * 2 ** (levels - 1)
         if rows % step or columns % step:
             raise UserError(
-                f"--patch {patch} and --n-layers {levels}: images of {rows}×{columns} do not divide by {step}; pass smaller ones, or crop."
+                f"--patch {patch} and --n-layers {levels}: images of {rows}×{columns} do not divide by {step}; "
+                "pass smaller ones, or cut the images by pgen data crop."
             )
         widths = [width * min(2**i, 4) for i in range(levels)]
         self.clock = Clock(4 * width)
