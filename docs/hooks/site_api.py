@@ -18,7 +18,7 @@ MODULES: dict[str, tuple[str, list[str] | None]] = {
     "trainer": ("pgen.engine.trainer", ["Trainer"]),
     "testing": ("pgen.testing", None),
     "metrics": ("pgen.metrics.sets", ["Sets"]),
-    "findings": ("pgen.metrics.finding", ["Finding", "Measure", "measure"]),
+    "findings": ("pgen.metrics.finding", ["Finding", "Measure", "measure", "Rows"]),
     "sinks": ("pgen.engine.sinks", ["Sink"]),
     "sources": ("pgen.data.schemes", ["scheme_called"]),
     "scales": ("pgen.data.scale", ["Scale"]),

@@ -132,7 +132,7 @@ def measure(
     """``distance`` of generated and held-out rows beside that of train and held-out ones, of as many images each.
 
     Args:
-        distance: of two sets of rows; it is called 2 + 2 ``rounds`` times.
+        distance: two arrays of rows (n, ...) to a number; it is called 2 + 2 ``rounds`` times.
         limit: how many images of each set at most.
         lowest: what ``distance`` cannot be below.
         halves: resample halves without replacement, which waver about as much as the whole does, where it matters that an image drawn

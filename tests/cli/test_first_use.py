@@ -103,7 +103,7 @@ def test_doctor_tells_what_there_is(pgen, tmp_path: Path) -> None:
         "Python",
         f"torch {version('torch')}",
         "cores",
-        "ae, ewm, gan",
+        "ae, ewm, flow, gan",
         "physics, fpd",
         "mnist, simulate",
         "linear, sqrt",

@@ -30,18 +30,20 @@ class Coupling(nn.Module):
         self.kind, self.chi2 = kind, chi2
         self.register_buffer("psi", torch.zeros(count))
 
-    def begin(self, targets: Targets, noise: Callable[[int], Tensor]) -> Certificate | None:
-        """Solve for the potential, where there is one, and certify it; ``noise`` gives n rows, the same on every rank."""
+    def begin(self, targets: Targets, noise: Callable[..., Tensor], trainer: Any) -> Certificate | None:
+        """Solve for the potential, where there is one, and certify it. noise: n and a generator to (n, D), scaled as the targets are."""
         if self.kind != "semidiscrete":
             return None
 
-        def mine(n: int) -> Tensor:
-            return noise(n * targets.ranks)[targets.rank * n : (targets.rank + 1) * n]
+        def sampler(step: int) -> Callable[[int], Tensor]:
+            """This rank's rows of a noise that is the same however many ranks there are."""
+            random = trainer.generator(step, common=True)
+            return lambda n: noise(n * targets.ranks, generator=random)[targets.rank * n : (targets.rank + 1) * n]
 
         solver = SemiDiscreteOT(targets, COST)
-        found = solver.fit(mine, chi2=self.chi2, most=MOST)
+        solver.fit(sampler(-2), chi2=self.chi2, most=MOST)
         self.psi.copy_(solver.psi)
-        return found
+        return solver.certify(sampler(-3))
 
     @torch.no_grad()
     def targets_of(self, x: Tensor, targets: Targets, trainer: Any) -> Tensor:

@@ -7,7 +7,6 @@ a batch (arXiv:2302.00482) or from noise to all targets, semi-discrete (arXiv:25
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -49,15 +48,15 @@ class Flow(nn.Module):
         self.coupling = Coupling(config.coupling, data.count, config.chi2)
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))
-        # Plain numbers: a step on a GPU need not wait to learn them. Targets are counted on all ranks together.
-        self.seen, self.count = 0, data.count
+        # Plain numbers: a step on a GPU need not wait to learn them. Targets are those of all ranks, counted in the first step.
+        self.seen, self.count = 0, 0
         self.certified: dict[str, float] = {}
         self._targets: Targets | None = None
 
     @property
     def epoch(self) -> float:
         """How often as many targets have been seen as there are."""
-        return self.seen / self.count
+        return self.seen / max(1, self.count)
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor([self.seen, self.count, *self.certified.values()], dtype=torch.float64)
@@ -109,7 +108,7 @@ class Flow(nn.Module):
             mean, square = (targets.gather(part.mean(dim=1)).mean() for part in (rows, rows.square()))
             self.centre.copy_(mean)
             self.spread.copy_((square - mean**2).sqrt().clamp_min(1e-6))
-        found = self.coupling.begin(targets, partial(self._scaled_noise, generator=trainer.generator(-2, common=True)))
+        found = self.coupling.begin(targets, self._scaled_noise, trainer)
         if found is not None:
             self.certified = dict(zip(CERTIFIED, (found.chi2, float(found.never_hit)), strict=True))
 
