@@ -21,6 +21,14 @@ def check_metrics(plugin: Plugin, method: str, found: Any) -> None:
             raise broken(plugin.entry, f"metric {name} of {method} is {told}, wanted a scalar tensor")
 
 
+def check_held_out(plugin: Plugin, found: Any) -> None:
+    """UserError where ``held_out_step`` returned anything but that, or not the metric that the spec's ``best`` names."""
+    check_metrics(plugin, "held_out_step", found)
+    best = plugin.spec.best
+    if best is not None and best not in found:
+        raise broken(plugin.entry, f"its best is {best!r}, but held_out_step returns {', '.join(found) or 'nothing'}")
+
+
 def check_samples(plugin: Plugin, found: Any, n: int, shape: tuple[int, ...]) -> None:
     """UserError where ``sample`` returned anything but n samples of ``shape``."""
     wanted = (n, *shape)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from pgen.engine.answers import check_metrics
+from pgen.engine.answers import check_held_out
 from pgen.engine.run import Run
-from pgen.plugins.entries import broken
 
 if TYPE_CHECKING:
     from pgen.engine.best_by import BestBy
@@ -49,7 +48,8 @@ class Judge:
         held_out = self._run.held_out
         if held_out is not None:
             model.eval()
-            self._check(model.held_out_step(held_out.read(range(min(4, len(held_out)))).to(self._run.device)))  # type: ignore[operator]
+            few = held_out.read(range(min(4, len(held_out)))).to(self._run.device)
+            check_held_out(self._run.plugin, model.held_out_step(few))  # type: ignore[operator]
             model.train()
 
     @torch.no_grad()
@@ -64,13 +64,7 @@ class Judge:
         for start in range(0, len(held_out), 256):
             indices = range(start, min(start + 256, len(held_out)))
             metrics = model.held_out_step(held_out.read(indices).to(self._run.device))  # type: ignore[operator]
-            self._check(metrics)
+            check_held_out(self._run.plugin, metrics)
             for name, value in metrics.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(indices)
         return {f"held_out_{name}": total / len(held_out) for name, total in sums.items()}
-
-    def _check(self, metrics: Any) -> None:
-        plugin = self._run.plugin
-        check_metrics(plugin, "held_out_step", metrics)
-        if plugin.spec.best is not None and plugin.spec.best not in metrics:
-            raise broken(plugin.entry, f"its best is {plugin.spec.best!r}, but held_out_step returns {', '.join(metrics) or 'nothing'}")

@@ -16,7 +16,7 @@ from pgen.errors import UserError
 T = TypeVar("T")
 
 #: Groups of entry points.
-MODELS, METRICS, SINKS, SOURCES, SCALES = "pgen.models", "pgen.metrics", "pgen.sinks", "pgen.sources", "pgen.scales"
+MODELS, METRICS, SINKS, SOURCES, SCALES = GROUPS = "pgen.models", "pgen.metrics", "pgen.sinks", "pgen.sources", "pgen.scales"
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,10 @@ def names(group: str) -> list[str]:
 
 def strays(name: str) -> str:
     """Who offers ``name`` in a group that pgen does not know, as one that was misspelt; empty where nobody does."""
-    known = (MODELS, METRICS, SINKS, SOURCES, SCALES)
     for point in entry_points(name=name):
-        if point.group.startswith("pgen") and point.group not in known:
-            return (
-                f"{point.dist.name if point.dist else 'a package'} offers it in the group {point.group!r}, wanted one of {', '.join(known)}"
-            )
+        if point.group.startswith("pgen") and point.group not in GROUPS:
+            package = point.dist.name if point.dist else "a package"
+            return f"{package} offers it in the group {point.group!r}, wanted one of {', '.join(GROUPS)}"
     return ""
 
 
@@ -140,7 +138,7 @@ def blamed(error: BaseException) -> UserError | None:
     """The error told as the fault of the plug-in whose code was the last to run before it, by name (where its package offers but one),
     version and line; None where no plug-in but pgen's own took part."""
     packages: dict[str, list[Entry]] = {}
-    for entry in (entry for group in (MODELS, METRICS, SINKS, SOURCES, SCALES) for entry in entries(group)):
+    for entry in (entry for group in GROUPS for entry in entries(group)):
         if entry.distribution != "pgen":
             packages.setdefault(entry.package, []).append(entry)
     found = None
