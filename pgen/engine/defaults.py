@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def train(run: Run) -> Path:
     from pgen.engine.loop import TrainingLoop
 
-    return TrainingLoop(run).run_to_end()
+    try:
+        return TrainingLoop(run).run_to_end()
+    finally:
+        run.folder.release()
 
 
 @hookimpl(trylast=True)

@@ -7,7 +7,7 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pgen.errors import UserError
 from pgen.files import atomic
@@ -20,6 +20,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._claimed: IO[str] | None = None
         self.config = self.path / "config.json"
         self.log = self.path / "log.txt"
         self.metrics = self.path / "metrics.jsonl"
@@ -39,7 +40,7 @@ class RunFolder:
         return folder
 
     def claim(self) -> None:
-        """Be the one process that trains here, until it ends. UserError where there is one already.
+        """Be the one process that trains here, until :meth:`release` or its end. UserError where there is one already.
 
         What a killed process left unfinished is swept away.
         """
@@ -52,6 +53,12 @@ class RunFolder:
             pass  # a file system without locks
         for path in self.path.rglob(".*.tmp*"):
             path.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let others train here, of this process too: the collection of garbage, which would do so as well, comes at no certain time."""
+        if self._claimed is not None:
+            self._claimed.close()
+            self._claimed = None
 
     def write_config(self, values: dict[str, Any]) -> None:
         with atomic(self.config) as temporary:
