@@ -32,6 +32,9 @@ _WAYS_OUT = {
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
+#: Options that only the run knows are left to the command.
+OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
+
 app = typer.Typer(
     help="Train, deploy, sample and evaluate generative models of liquid-argon detector images.",
     invoke_without_command=True,
@@ -40,8 +43,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": lambda name: name.replace("_", "-")},
 )
 app.add_typer(train.app, name="train")
-app.command("deploy")(deploy.deploy)
-app.command("sample")(sample.sample)
+app.command("deploy", context_settings=OPEN)(deploy.deploy)
+app.command("sample", context_settings=OPEN)(sample.sample)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("models")(models.models)
 app.add_typer(data.app, name="data")

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from pgen.cli.console import console, follow, ticking_reporter
+from pgen.errors import UserError, flag
 
 
 def deploy(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of pgen train, as runs/NAME.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write into.", show_default="RUN/deploy")] = None,
     checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
@@ -23,7 +25,11 @@ def deploy(
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
-    """Make files of a trained model: of an auto-encoder codes.pt, on which ewm trains; of a generator generator.pt2, one program."""
+    """Make files of a trained model: of an encoder codes.pt, on which generators train; of a generator generator.pt2, one program.
+
+    A generator may add options, those of its model that concern sampling: the program has them as they are given here.
+    """
+    from pgen.cli.options import more_options
     from pgen.engine.device import choose_device
     from pgen.engine.requests import DeployRequest
     from pgen.engine.run import Run
@@ -31,6 +37,9 @@ def deploy(
     request = DeployRequest(out or run / "deploy", checkpoint, data, data_root, decoder, batch_size, overwrite)
     with ticking_reporter("deploying") as reporter:
         opened = Run.open(run, device=choose_device(device), reporter=reporter)
+        opened.ask(more_options(context.args))
+        if opened.wanted:
+            raise UserError(f"{', '.join(map(flag, opened.wanted))}: the program takes it each time it samples; give it to `pgen sample`.")
         written = opened.hooks().deploy(run=opened, request=request)
     for path in written:
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)
@@ -38,4 +47,5 @@ def deploy(
         if path.name == "codes.pt":
             follow(("train", "ewm", "--targets", path))
         if path.name == "generator.pt2":
-            follow(("sample", path, "-n", 1000, "--out", "samples.h5"))
+            asked = [word for condition in opened.info.conditions for word in (flag(condition.name), condition.example)]
+            follow(("sample", path, *asked, "-n", 1000, "--out", "samples.h5"))

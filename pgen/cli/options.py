@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import tomllib
 from pathlib import Path
 from types import NoneType, UnionType
@@ -53,6 +54,22 @@ def _option_type(name: str, annotation: Any) -> Any:
     raise UserError(
         f"Option {flag(name)} has type {annotation}, which cannot be given on a command line; wanted bool, int, float, str or a Literal."
     )
+
+
+def more_options(words: list[str]) -> dict[str, str]:
+    """``--name value`` and ``--name=value`` that a command does not know itself, by name. UserError for anything else."""
+    found: dict[str, str] = {}
+    left = list(words)
+    while left:
+        name, equals, value = left.pop(0).partition("=")
+        if not re.fullmatch(r"--[A-Za-z]\S*", name):
+            raise UserError(f"{name}: not expected here; wanted --OPTION VALUE.")
+        if not equals:
+            if not left or left[0].startswith("--"):
+                raise UserError(f"{name}: no such option, or one without its value.")
+            value = left.pop(0)
+        found[name[2:].replace("-", "_")] = value
+    return found
 
 
 def read_config(path: Path | None) -> dict[str, Any]:

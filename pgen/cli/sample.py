@@ -12,6 +12,7 @@ from pgen.cli.options import FileFormat
 
 
 def sample(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="RUN|generator.pt2", help="Run folder of pgen train, or generator.pt2 of pgen deploy.")],
     out: Annotated[Path, typer.Option(help="File to write: .h5, .npz, or no suffix for a folder of PNGs.")],
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many images.")] = 100,
@@ -26,21 +27,28 @@ def sample(
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
-    """Generate new images by a trained model, with charge in the unit of its training images."""
+    """Generate new images by a trained model, with charge in the unit of its training images.
+
+    A run may add options: the labels that it was trained with (pgen train --condition type,momentum), as --type proton --momentum 300,
+    and those of its model that concern sampling.
+    """
+    from pgen.cli.options import more_options
     from pgen.engine.device import choose_device
     from pgen.engine.requests import SampleRequest
 
+    more = more_options(context.args)
     request = SampleRequest(n, out, seed, grid, checkpoint, decoder, batch_size, overwrite, format)
     place = choose_device(device)
     with ticking_reporter("sampling") as reporter:
         if source.is_file():
             from pgen.engine.sample import sample_program
 
-            path = sample_program(source, request, place, reporter)
+            path = sample_program(source, request, place, reporter, more)
         else:
             from pgen.engine.run import Run
 
             run = Run.open(source, device=place, reporter=reporter)
+            run.ask(more)
             path = run.hooks().sample(run=run, request=request)
     console.print(f"{n} images: {path}" + (f"\nPicture: {grid}" if grid else ""), markup=False, highlight=False, soft_wrap=True)
     from pgen.cli.first import evaluation

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pgen.data.arrays import headers, load_arrays, load_pt
 from pgen.data.kinds import kind_of
@@ -35,6 +36,7 @@ class Codes:
     ids: list[str]  #: the image each one comes from
     source: Mapping[str, Any] = field(default_factory=dict)  #: name and fingerprint of the images
     encoder: Mapping[str, Any] = field(default_factory=dict)  #: run and weights (sha256 hex) of the encoder; empty where unknown
+    labels: Mapping[str, npt.NDArray] = field(default_factory=dict)  #: of the images, name -> (N,)
     folder: Path | None = None  #: where the file lies that they were read from; not written
 
     def __post_init__(self) -> None:
@@ -55,13 +57,22 @@ class Codes:
         bad = sum(int((~torch.isfinite(tensor)).sum()) for tensor in (self.codes, self.mean, self.std))
         if bad or bool((self.std <= 0).any()):
             raise UserError(f"{name}: {bad} code numbers are NaN or infinite, or a std is not positive; wanted finite codes. Encode again.")
+        if wrong := [label for label, values in self.labels.items() if np.shape(values) != (n,)]:
+            raise UserError(f"{name}: the labels {', '.join(wrong)} are not one for each of the {n} codes. Encode the images again.")
 
     @classmethod
-    def of(cls, codes: Tensor, ids: list[str], source: Mapping[str, Any], encoder: Mapping[str, Any] | None = None) -> Codes:
+    def of(
+        cls,
+        codes: Tensor,
+        ids: list[str],
+        source: Mapping[str, Any],
+        encoder: Mapping[str, Any] | None = None,
+        labels: Mapping[str, npt.NDArray] | None = None,
+    ) -> Codes:
         """Codes with the mean and std of their own columns; a constant column gets std 1."""
         codes = codes.detach().cpu().float()
         std = (codes - codes.mean(0)).square().mean(0).sqrt()
-        return cls(codes, codes.mean(0), std.where(std > 0, std.new_ones(())), ids, source, encoder or {})
+        return cls(codes, codes.mean(0), std.where(std > 0, std.new_ones(())), ids, source, encoder or {}, labels or {})
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -86,6 +97,7 @@ class Codes:
         import torch
 
         values = {k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(self).items() if k in _FIELDS}
+        values["labels"] = {name: _plain_label(label) for name, label in self.labels.items()}
         path = refuse_existing(path, overwrite=overwrite)
         write_through_memory(path, lambda stream: torch.save({"format": FORMAT, **values}, stream))
         return Path(path)
@@ -127,12 +139,21 @@ def load_codes(src: str | Path) -> Codes:
                 raise ValueError(f"its encoder is {encoder!r}, wanted a table with the name of a file")
             if Path(file := encoder.get("file", "x")).name != file:
                 raise ValueError(f"its decoder {file!r} would lie elsewhere, wanted a file beside it")
-            return Codes(**{key: content[key] for key in _FIELDS}, folder=path.parent)
+            # Of an earlier version it has no labels.
+            labels = {str(label): np.asarray(values) for label, values in content.get("labels", {}).items()}
+            return Codes(**{key: content[key] for key in _FIELDS}, labels=labels, folder=path.parent)
     arrays = load_arrays(path, name, kind)
     vectors = [key for key, array in arrays.items() if array.ndim == 2]
     if not vectors:
         raise UserError(f"{name}: found {', '.join(f'{k} {a.shape}' for k, a in arrays.items()) or 'no array'}, {WANTED}.")
     return _plain(arrays[only("key", vectors, "codes" if "codes" in vectors else None, name)], name)
+
+
+def _plain_label(label: npt.NDArray) -> Any:
+    """As torch.load takes it back without pickle: numbers as a tensor, names as a list."""
+    import torch
+
+    return label.tolist() if label.dtype.kind in "US" else torch.from_numpy(np.array(label))
 
 
 def _plain(vectors: Any, name: str) -> Codes:

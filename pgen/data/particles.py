@@ -13,6 +13,21 @@ from pgen.data.planes import only
 #: Labels, and the type of each: of an event's first particle, in the file's own units. Members grow with versions; what is not there is
 #: left out.
 MEMBERS = {"pdg": np.int64, "px": np.float64, "py": np.float64, "pz": np.float64, "energy_init": np.float64, "energy_deposit": np.float64}
+#: What particles are called, by their PDG numbers.
+NAMES = {
+    11: "electron",
+    -11: "positron",
+    13: "muon",
+    -13: "antimuon",
+    22: "photon",
+    111: "pi0",
+    211: "pi+",
+    -211: "pi-",
+    321: "K+",
+    -321: "K-",
+    2112: "neutron",
+    2212: "proton",
+}
 #: How a source says that it wants no labels.
 NONE = "none"
 
@@ -25,7 +40,8 @@ def producer_of(producers: Sequence[str], labels: str | None, name: str) -> str 
 
 
 def join(wanted: npt.NDArray[np.str_], found: npt.NDArray[np.str_], member: Callable[[str], Any | None]) -> Mapping[str, npt.NDArray]:
-    """Labels (N,) of the events ``wanted``: what MEMBERS says, and ``particles``, how many there are. 0 for an event without a particle.
+    """Labels (N,) of the events ``wanted``: what MEMBERS says, ``momentum`` where its parts are there, and ``particles``, how many there
+    are. 0 for an event without a particle.
 
     found: (E,) ids of the events that particles are listed for. member: a name to that member of each event's particles, or None. A member
     with a value that is not finite, as of memory that nobody set, is left out.
@@ -42,4 +58,6 @@ def join(wanted: npt.NDArray[np.str_], found: npt.NDArray[np.str_], member: Call
         first = np.array([values[k][0] if n else 0 for k, n in zip(at, counts, strict=True)], MEMBERS[label])
         if np.isfinite(first).all():
             labels[label] = first
+    if {"px", "py", "pz"} <= labels.keys():
+        labels["momentum"] = np.sqrt(labels["px"] ** 2 + labels["py"] ** 2 + labels["pz"] ** 2)
     return labels

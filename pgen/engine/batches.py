@@ -59,14 +59,21 @@ class Batches:
             samples = data.tensor().to(device)
             self._here = lambda indices: samples[indices.to(device)]
 
-    def stream(self, step: int) -> Generator[tuple[Part, Tensor]]:
-        """The parts of the batches of step, step + 1, ... without end. Close it to end the loader's processes."""
-        order = (part.of(indices) for number, indices in enumerate(self._order(step), step) for part in self._parts(number))
+    def stream(self, step: int) -> Generator[tuple[Part, Tensor, Tensor | None]]:
+        """The parts of the batches of step, step + 1, ... without end, and what is to be told of their labels. Close it to end the loader's
+        processes."""
+        # Twice, since loading runs ahead.
+        order, again = self._rows(step), self._rows(step)
         batches = (self._here(indices) for indices in order) if self._here else self._load(order)
+        told = self._data.condition
         with closing(batches):
             for number in itertools.count(step):
                 for part in self._parts(number):
-                    yield part, augmented(next(batches), self._settings, number, part)
+                    batch = augmented(next(batches), self._settings, number, part)
+                    yield part, batch, None if told is None else told[next(again)].to(self._device)
+
+    def _rows(self, step: int) -> Iterator[Tensor]:
+        return (part.of(indices) for number, indices in enumerate(self._order(step), step) for part in self._parts(number))
 
     def _parts(self, step: int) -> list[Part]:
         begin = step % self.steps_per_epoch * self._settings.batch_size

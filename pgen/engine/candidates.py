@@ -74,8 +74,9 @@ def _of_run(
     to_images = run.to_images(decoder)
 
     def images() -> ImageSet:
-        parts = [part.images for part in drawn(images_of(run, model, to_images), n, seed, run.device, to_images.unit, progress)]
-        return ArrayImages(np.concatenate(parts), name=name, unit=to_images.unit)
+        parts = list(drawn(images_of(run, model, to_images), n, seed, run.device, to_images.unit, progress))
+        labels = {label: np.concatenate([part.labels[label] for part in parts]) for label in parts[0].labels}
+        return ArrayImages(np.concatenate([part.images for part in parts]), name=name, labels=labels, unit=to_images.unit)
 
     config = run.folder.read_config()
     about = {

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from pgen.engine.drawn import Draw, images_of
 from pgen.engine.images import ToImages
 from pgen.engine.run import Run
 from pgen.engine.seeds import generator
@@ -45,13 +46,13 @@ def cost_of(run: Run, model: nn.Module, to_images: ToImages) -> Cost:
     on_gpu = run.device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(run.device)
-    speeds = {}
+    speeds, draw = {}, images_of(run, model, to_images)
     for size in BATCHES:
         noise = generator(0, "cost", size, run.device)
-        _draw(run, model, to_images, size, noise)
+        _draw(draw, size, noise)
         began, batches = time.monotonic(), 0
         while batches == 0 or time.monotonic() - began < SECONDS:
-            _draw(run, model, to_images, size, noise)
+            _draw(draw, size, noise)
             batches += 1
         speeds[str(size)] = round(batches * size / (time.monotonic() - began), 1)
     logged = [line["samples_per_second"] for line in run.folder.read_metrics() if line.get("samples_per_second")]
@@ -66,10 +67,10 @@ def cost_of(run: Run, model: nn.Module, to_images: ToImages) -> Cost:
 
 
 @torch.no_grad()
-def _draw(run: Run, model: nn.Module, to_images: ToImages, size: int, noise: torch.Generator) -> None:
-    to_images(run.draw(model, size, noise))
-    if run.device.type == "cuda":
-        torch.cuda.synchronize(run.device)
+def _draw(draw: Draw, size: int, noise: torch.Generator) -> None:
+    images, _ = draw(size, noise)
+    if images.is_cuda:
+        torch.cuda.synchronize(images.device)
 
 
 def _peak_of_process() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import TypeVar
@@ -17,11 +18,12 @@ from pgen.data.images import ImageSet, in_memory, subset
 from pgen.data.lit import Lit, lit_chunks, lit_counts
 from pgen.data.source import open_images, open_targets
 from pgen.data.transform import Transform
+from pgen.engine.conditions import encode, find_conditions
 from pgen.engine.device import free_memory
 from pgen.engine.ranks import Part
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError, flag
-from pgen.plugins.contract import DataInfo, ModelSpec
+from pgen.plugins.contract import Condition, DataInfo, ModelSpec
 
 Samples = TypeVar("Samples", bound=ImageSet | Codes)
 
@@ -53,6 +55,11 @@ class TrainingData:
             return (codes - torch.tensor(self.info.codes["mean"])) / torch.tensor(self.info.codes["std"])
         assert self.info.transform is not None
         return Transform.from_dict(self.info.transform).forward(torch.from_numpy(self.samples.read(indices)))
+
+    @cached_property
+    def condition(self) -> Tensor | None:
+        """(N, K), on the CPU: what the model is told of all samples' labels; None without ``--condition``."""
+        return encode(self.info.conditions, self.samples.labels) if self.info.conditions else None
 
     def tensor(self, rows: range | None = None) -> Tensor:
         """All of it, or some rows that follow each other."""
@@ -95,6 +102,8 @@ class TrainingData:
 def open_training_data(settings: TrainSettings, spec: ModelSpec, ranks: int = 1) -> TrainingData:
     """Open what the settings name and fit the transform, in one of ``ranks`` processes. UserError where source and model do not fit
     together."""
+    if settings.condition is not None and not spec.conditional:
+        raise UserError(f"--condition {settings.condition}: model {spec.name!r} makes no samples for a label; leave it out.")
     if spec.inputs == "images":
         if settings.targets is not None:
             raise UserError(f"Model {spec.name!r} learns from images; give them with --data instead of --targets {settings.targets}.")
@@ -113,7 +122,7 @@ def open_training_data(settings: TrainSettings, spec: ModelSpec, ranks: int = 1)
     usual = {name: spec.settings.get(name, TrainSettings.model_fields[name].default) for name in idle}
     if given := [f"{flag(name)} {getattr(settings, name)}" for name in idle if getattr(settings, name) != usual[name]]:
         raise UserError(f"{', '.join(given)}: of no effect where {spec.name!r} is fitted to {source}; leave it out.")
-    return _of_codes(targets, source) if isinstance(targets, Codes) else _of_images(targets, settings, ranks)
+    return _of_codes(targets, source, settings) if isinstance(targets, Codes) else _of_images(targets, settings, ranks)
 
 
 def open_held_out(settings: TrainSettings, info: DataInfo, ranks: int = 1) -> TrainingData | None:
@@ -140,7 +149,17 @@ def _kept(samples: Samples, settings: TrainSettings, ranks: int) -> Samples:
 def _of_images(images: ImageSet, settings: TrainSettings, ranks: int) -> TrainingData:
     images = _kept(images, settings, ranks)
     transform = Transform.fit(images, threshold=settings.threshold, clip=settings.clip, scale=settings.scale)
-    info = _info_of_images(images, transform.to_dict())
+    info = DataInfo(
+        kind="images",
+        shape=images.shape,
+        count=len(images),
+        unit=images.unit,
+        name=images.name,
+        fingerprint=images.fingerprint,
+        transform=transform.to_dict(),
+        labels=tuple(images.labels),
+        conditions=_conditions(images, images.name, settings),
+    )
     if settings.window is not None:
         channels, rows, columns = images.shape
         if settings.window[0] > rows or settings.window[1] > columns:
@@ -149,21 +168,21 @@ def _of_images(images: ImageSet, settings: TrainSettings, ranks: int) -> Trainin
     return TrainingData(info, images)
 
 
-def _info_of_images(images: ImageSet, transform: dict | None) -> DataInfo:
-    return DataInfo(
-        kind="images",
-        shape=images.shape,
-        count=len(images),
-        unit=images.unit,
-        name=images.name,
-        fingerprint=images.fingerprint,
-        transform=transform,
-        labels=tuple(images.labels),
-    )
+def _conditions(samples: ImageSet | Codes, source: str, settings: TrainSettings) -> tuple[Condition, ...]:
+    return () if settings.condition is None else find_conditions(settings.condition, samples.labels, source)
 
 
-def _of_codes(codes: Codes, source: str) -> TrainingData:
+def _of_codes(codes: Codes, source: str, settings: TrainSettings) -> TrainingData:
     facts = {"mean": codes.mean.tolist(), "std": codes.std.tolist(), "encoder": codes.encoder, "source": codes.source}
     count, dimension = codes.codes.shape
-    info = DataInfo(kind="codes", shape=(dimension,), count=count, name=source, fingerprint=codes.fingerprint, codes=facts)
+    info = DataInfo(
+        kind="codes",
+        shape=(dimension,),
+        count=count,
+        name=source,
+        fingerprint=codes.fingerprint,
+        codes=facts,
+        labels=tuple(codes.labels),
+        conditions=_conditions(codes, source, settings),
+    )
     return TrainingData(info, codes)

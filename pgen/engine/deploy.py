@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,8 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployReques
     run.save_weights(model.state_dict(), step, paths[1])
     encoder = {"run": str(run.folder.path), "model": run.plugin.spec.name, "weights": digest(paths[1]), "file": paths[1].name}
     source = {"name": images.name, "fingerprint": images.fingerprint}
-    Codes.of(torch.cat(codes), list(map(str, images.ids)), source, encoder).save(paths[0], overwrite=True)
+    labels = {name: values for name, values in images.labels.items() if np.ndim(values) == 1}
+    Codes.of(torch.cat(codes), list(map(str, images.ids)), source, encoder, labels).save(paths[0], overwrite=True)
     save_rows(paths[3], shown, unit=images.unit)
     sizes = list(map(len, codes))
     mse, zero = (float(np.average(values, weights=sizes)) for values in zip(*((r.mse, r.predict_zero_mse) for r in results), strict=True))
@@ -95,5 +97,7 @@ def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest) -> Pat
     path = request.out / PROGRAM
     to_images = run.to_images(request.decoder)
     noise = model.noise(2, generator=torch.Generator().manual_seed(0))  # type: ignore[operator]
-    save_program(path, model, to_images, noise, {"unit": to_images.unit, "run": run.folder.path.name})
+    facts = {"unit": to_images.unit, "run": run.folder.path.name, "conditions": [asdict(each) for each in run.info.conditions]}
+    given = (noise, torch.zeros(2, size)) if (size := run.info.condition_size) else (noise,)
+    save_program(path, model, to_images, given, facts)
     return path

@@ -10,19 +10,30 @@ import torch
 from torch import Tensor, nn
 
 from pgen.data.images import ArrayImages
+from pgen.engine.conditions import Asked, Labels
 from pgen.engine.seeds import generator
 
 if TYPE_CHECKING:
     from pgen.engine.images import ToImages
     from pgen.engine.run import Run
 
-#: How many images, and their randomness, to images in charge units.
-Draw = Callable[[int, torch.Generator], Tensor]
+#: How many images, and their randomness, to images in charge units, and the labels that they were made for.
+Draw = Callable[[int, torch.Generator], tuple[Tensor, Labels]]
 
 
 def images_of(run: Run, model: nn.Module, to_images: ToImages) -> Draw:
     """What the trained model of a run draws, in charge units."""
-    return lambda n, noise: to_images(run.draw(model, n, noise))
+    return told_to(run.asked(), lambda n, noise, condition: to_images(run.draw(model, n, noise, condition)))
+
+
+def told_to(asked: Asked | None, draw: Callable[[int, torch.Generator, Tensor | None], Tensor]) -> Draw:
+    """``draw`` that is told what is ``asked`` of each sample, if anything is."""
+
+    def told(n: int, noise: torch.Generator) -> tuple[Tensor, Labels]:
+        labels, condition = asked.draw(n, noise) if asked else ({}, None)
+        return draw(n, noise, condition), labels
+
+    return told
 
 
 def drawn(
@@ -33,6 +44,6 @@ def drawn(
     for number, start in enumerate(range(0, n, batch_size)):
         size = min(batch_size, n - start)
         with torch.no_grad():
-            images = draw(size, generator(seed, "sample", number, device)).cpu().numpy()
-        yield ArrayImages(images, name="samples", ids=np.arange(start, start + size), unit=unit)
+            images, labels = draw(size, generator(seed, "sample", number, device))
+        yield ArrayImages(images.cpu().numpy(), name="samples", ids=np.arange(start, start + size), labels=labels, unit=unit)
         tick(start + size, n)

@@ -28,6 +28,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.weights = self.path / "model" / "weights.safetensors"
         self.decoder = self.path / "model" / "decoder.safetensors"
+        self.labels = self.path / "model" / "labels.npz"
         self.samples = self.path / "samples"
 
     @classmethod

@@ -24,6 +24,8 @@ from pgen.engine.sinks import opened_sinks
 from pgen.engine.state import TrainState
 from pgen.engine.tracker import Tracker
 
+#: A part of a batch, its samples, and what the model is told of their labels.
+Item = tuple[Part, Tensor, Tensor | None]
 #: Seconds between two progress reports.
 REPORT_EVERY = 0.2
 
@@ -78,12 +80,12 @@ class TrainingLoop:
         self.run.say(self._ending(stopped))
         return self.run.folder.path
 
-    def _do_step(self, batches: Generator[tuple[Part, Tensor]]) -> dict[str, Tensor]:
+    def _do_step(self, batches: Generator[Item]) -> dict[str, Tensor]:
         self.trainer.begin(self.step, self._epoch_now() / self.settings.num_epochs)
         for piece in range(self.settings.accumulate):
             with torch.profiler.record_function("batch"):
-                part, batch = next(batches)
-            self.trainer.begin_part(part, piece, self.settings.accumulate)
+                part, batch, condition = next(batches)
+            self.trainer.begin_part(part, piece, self.settings.accumulate, condition)
             with torch.profiler.record_function("training_step"):
                 metrics = self.state.training_step(batch)
             self.since_log.add(metrics, self.trainer.share)
@@ -91,13 +93,15 @@ class TrainingLoop:
         self.step += 1
         return metrics
 
-    def _stream(self) -> Generator[tuple[Part, Tensor]]:
+    def _stream(self) -> Generator[Item]:
         if self.batches is not None:
             yield from self.batches.stream(self.step)
         targets = self.run.data.targets(self.state.targets, sparse=self.spec.sparse).to(self.run.device)
+        told = self.run.data.condition
+        condition = None if told is None else told.to(self.run.device)
         (part,) = self.ranks.parts(self.settings.batch_size)
         while True:
-            yield part, targets
+            yield part, targets, condition
 
     def _epoch_now(self) -> float:
         """Epochs done. A model that is given all targets counts its own outer iterations."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pgen.engine.augment import augmented
+from pgen.engine.drawn import images_of
 from pgen.engine.ranks import Ranks
 from pgen.engine.run import Run
 from pgen.engine.seeds import generator
@@ -32,7 +33,7 @@ def draw(run: Run, model: nn.Module, step: int) -> None:
     if callable(getattr(model, "sample", None)):
         # The same noise each time, so that the grids show one set of images becoming better.
         noise = generator(run.settings.seed, "grid", device=run.device)
-        images = to_images(run.draw(model, run.settings.sample_size, noise))
+        images, _ = images_of(run, model, to_images)(run.settings.sample_size, noise)
         save_grid(path, images.cpu().numpy(), unit=to_images.unit)
         _show(run, step, path)
     elif callable(getattr(model, "encode", None)):

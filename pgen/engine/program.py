@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
 from pgen.engine.program_check import check_program
 from pgen.errors import UserError, described
 from pgen.files import write_through_memory
+from pgen.plugins.contract import Condition
 
 FORMAT = "pgen-generator-1"
 
@@ -24,20 +26,21 @@ class _Pipeline(nn.Module):
         super().__init__()
         self.generator, self.to_images = generator, to_images
 
-    def forward(self, noise: Tensor) -> Tensor:
-        return self.to_images(self.generator(noise))
+    def forward(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.to_images(self.generator(noise) if condition is None else self.generator(noise, condition))
 
 
-def save_program(path: Path, generator: nn.Module, to_images: nn.Module, noise: Tensor, facts: dict[str, Any]) -> None:
-    """Export ``generator`` and ``to_images``, one after the other, for any number of noise vectors like ``noise`` (n, ...), n at least 2.
+def save_program(path: Path, generator: nn.Module, to_images: nn.Module, given: tuple[Tensor, ...], facts: dict[str, Any]) -> None:
+    """Export ``generator`` and ``to_images``, one after the other, for any number of noise vectors, and conditions, like those ``given``
+    (n, ...), n at least 2.
 
     facts: kept in the file's pgen.json, besides format and noise shape. UserError where torch cannot export them.
     """
-    noise = noise.cpu()
+    given = tuple(each.cpu() for each in given)
     try:
-        program = _export(_Pipeline(generator, to_images).eval().cpu(), noise)
+        program = _export(_Pipeline(generator, to_images).eval().cpu(), given)
         # Once more, of the traced module: what only training needs (potential, encoder, discriminator) stays behind.
-        program = _export(_used_part(program.module()), noise)
+        program = _export(_used_part(program.module()), given)
     except (UserError, MemoryError):
         raise
     except Exception as error:
@@ -54,11 +57,11 @@ def save_program(path: Path, generator: nn.Module, to_images: nn.Module, noise: 
             for key in ("stack_trace", "from_node", "nn_module_stack", "source_fn_stack", "torch_fn"):
                 node.meta.pop(key, None)
     program.graph_module.recompile()
-    about = json.dumps({"format": FORMAT, "noise": list(noise.shape[1:]), **facts})
+    about = json.dumps({"format": FORMAT, "noise": list(given[0].shape[1:]), **facts})
     write_through_memory(path, lambda stream: torch.export.save(program, stream, extra_files={"pgen.json": about}))
 
 
-def load_program(path: Path, device: torch.device) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
+def load_program(path: Path, device: torch.device) -> tuple[Callable[..., Tensor], dict[str, Any]]:
     """The program on ``device``, and its facts. UserError where the file is none of ours."""
     extra = {"pgen.json": ""}
     logging.disable()  # torch logs the traceback of a bad file
@@ -66,6 +69,7 @@ def load_program(path: Path, device: torch.device) -> tuple[Callable[[Tensor], T
         check_program(path)
         program = torch.export.load(path, extra_files=extra)
         facts = json.loads(extra["pgen.json"])
+        conditions_in(facts)
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']!r}, wanted {FORMAT!r}")
     except Exception as error:
@@ -77,8 +81,14 @@ def load_program(path: Path, device: torch.device) -> tuple[Callable[[Tensor], T
     return move_to_device_pass(program, device).module(), facts
 
 
-def _export(module: nn.Module, noise: Tensor) -> torch.export.ExportedProgram:
-    return torch.export.export(module, (noise,), dynamic_shapes=({0: torch.export.Dim("images", min=1)},))
+def conditions_in(facts: dict[str, Any]) -> tuple[Condition, ...]:
+    """The conditions that a program takes besides noise. An earlier version's takes none."""
+    return TypeAdapter(tuple[Condition, ...]).validate_python(facts.get("conditions", ()))
+
+
+def _export(module: nn.Module, given: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    images = {0: torch.export.Dim("images", min=1)}
+    return torch.export.export(module, given, dynamic_shapes=tuple(images for _ in given))
 
 
 def _used_part(module: nn.Module) -> nn.Module:

@@ -22,6 +22,8 @@ _HARMLESS = re.compile(r"[\w.+:-]*")
 _NESTING = re.compile(r'[\w\s\[\]{}",:.]*')
 #: Operations: torch's own mathematics, and arithmetic of sizes.
 _TARGET = re.compile(r"torch\.ops\.aten\.\w+(\.\w+)?|_operator\.(add|mul|sub|floordiv|getitem|ge|le|eq|gt|lt)|")
+#: That noise and conditions are equally many.
+_GUARD = re.compile(r"L\['(noise|condition)'\]\.size\(\)\[0\] == L\['(noise|condition)'\]\.size\(\)\[0\]|")
 #: Pieces of sizes that follow from that of a batch, as torch writes them. No powers, which could take for ever.
 _SIZE = re.compile(r"Symbol|Integer|Mul|Add|FloorDiv|Mod|True|positive|integer|'?[su]\d{1,9}\b'?|\b\d{1,18}\b|(?<!\*)\*(?!\*)|[(),= +-]")
 _LONGEST_SIZE = 500
@@ -60,5 +62,5 @@ def _check_text(value: Any, key: str) -> None:
 def _allowed(value: str, key: str) -> bool:
     if key == "expr_str":
         return len(value) <= _LONGEST_SIZE and not _SIZE.sub("", value)
-    pattern = {"in_spec": _NESTING, "out_spec": _NESTING, "target": _TARGET}.get(key, _HARMLESS)
+    pattern = {"in_spec": _NESTING, "out_spec": _NESTING, "target": _TARGET, "guards_code": _GUARD}.get(key, _HARMLESS)
     return pattern.fullmatch(value) is not None

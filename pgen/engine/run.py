@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 import pgen
@@ -18,6 +20,7 @@ from pgen.data.source import open_images
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine import defaults
 from pgen.engine.answers import check_samples
+from pgen.engine.conditions import Asked, load_labels, save_labels
 from pgen.engine.data import TrainingData, open_held_out, open_training_data
 from pgen.engine.device import choose_device
 from pgen.engine.folder import RunFolder
@@ -28,7 +31,7 @@ from pgen.engine.seeds import derive
 from pgen.engine.settings import TrainSettings
 from pgen.engine.sinks import Sink
 from pgen.engine.weights import load_module, load_state, read_header, save_weights
-from pgen.errors import UserError, described
+from pgen.errors import UserError, described, flag, problems
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
 from pgen.plugins.registry import Plugin
@@ -39,7 +42,8 @@ class Run:
     """One model with its options and its folder. ``data``, ``to_images`` and ``new_model`` are made when first asked for.
 
     ranks: the processes that train it together. profile: whether to look where the time goes. stopped_by: number of the signal that ended
-    training early, or None. sinks: where metrics go besides the run folder.
+    training early, or None. sinks: where metrics go besides the run folder. wanted: what samples are to be
+    of, by condition (:meth:`ask`).
     """
 
     folder: RunFolder
@@ -52,6 +56,7 @@ class Run:
     profile: bool = False
     stopped_by: int | None = None
     sinks: list[Sink] = field(default_factory=list)
+    wanted: Mapping[str, str] = field(default_factory=dict)
 
     def mend_folder(self) -> None:
         """Make the run folder again, should someone have removed it while the run goes on."""
@@ -81,6 +86,8 @@ class Run:
         if (decoder := self.data.decoder()) is not None:
             folder.decoder.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(decoder, folder.decoder)
+        if self.info.conditions:
+            save_labels(folder.labels, self.info.conditions, self.data.samples.labels)
         folder.write_config(self.facts())
 
     def facts(self) -> dict[str, Any]:
@@ -154,7 +161,7 @@ class Run:
         """:meth:`load_model`, and after how many steps the model was so."""
         which, colon, raw = checkpoint.partition(":")
         if which == "best" and not colon:
-            model, header = load_module(self.folder.weights)
+            model, header = load_module(self.folder.weights, {name: getattr(self.config, name) for name in self.config.sampling})
             return model.to(self.device), header.step
         if (which not in ("best", "last") and not which.isdecimal()) or (colon and raw != "raw"):
             has = checkpoints.steps(self.folder)
@@ -173,15 +180,37 @@ class Run:
         """The way from model space to charge units, on the run's device."""
         return to_images_for(self.info, self.folder.decoder, decoder).to(self.device)
 
+    def ask(self, given: Mapping[str, str]) -> None:
+        """Take in what samples are to be of (``type`` to ``proton``), and how they are to be made: the model's options of
+        sampling. UserError for anything else."""
+        conditions = [condition.name for condition in self.info.conditions]
+        if strange := [flag(name) for name in given if name not in (*conditions, *self.config.sampling)]:
+            takes = ", ".join(map(flag, (*conditions, *self.config.sampling))) or "none"
+            raise UserError(f"{', '.join(strange)}: no such option; those that {self.folder.path} adds: {takes}.")
+        options = {name: value for name, value in given.items() if name not in conditions}
+        try:
+            self.config = type(self.config).model_validate({**self.config.model_dump(), **options})
+        except ValidationError as error:
+            raise UserError("; ".join(problems(error)) + ".") from error
+        self.wanted = {name: value for name, value in given.items() if name in conditions}
+
+    def asked(self) -> Asked | None:
+        """What samples are made for; None for a model without conditions."""
+        conditions = self.info.conditions
+        if not conditions:
+            return None
+        return Asked.of(conditions, load_labels(self.folder.labels, conditions), self.wanted, self.reporter.message)
+
     @torch.no_grad()
-    def draw(self, model: nn.Module, n: int, generator: torch.Generator) -> Tensor:
-        """n samples in model space. UserError for a model that cannot sample."""
+    def draw(self, model: nn.Module, n: int, generator: torch.Generator, condition: Tensor | None = None) -> Tensor:
+        """n samples in model space, for ``condition`` (n, K) where the model has conditions. UserError for a model that cannot sample."""
         if not callable(getattr(model, "sample", None)):
             name = self.plugin.spec.name
             raise UserError(
                 f"{self.folder.path} holds {name!r}, which generates nothing; deploy it, then `pgen train ewm --targets codes.pt`."
             )
-        samples = model.sample(n, generator=generator)  # type: ignore[operator]
+        told = {} if condition is None else {"condition": condition}
+        samples = model.sample(n, generator=generator, **told)  # type: ignore[operator]
         check_samples(self.plugin, samples, n, self.info.shape)
         return samples
 

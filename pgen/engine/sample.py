@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,13 @@ from torch import Tensor
 
 from pgen.data.images import ArrayImages
 from pgen.data.write import write_images
-from pgen.engine.drawn import Draw, drawn, images_of
-from pgen.engine.program import load_program
+from pgen.engine.conditions import Asked
+from pgen.engine.drawn import Draw, drawn, images_of, told_to
+from pgen.engine.program import conditions_in, load_program
 from pgen.engine.reporter import Reporter
 from pgen.engine.requests import SampleRequest
 from pgen.engine.run import Run
-from pgen.errors import UserError
+from pgen.errors import UserError, flag
 from pgen.files import refuse_existing
 from pgen.report.figure import check_picture
 from pgen.report.grid import save_grid
@@ -32,18 +33,22 @@ def sample_run(run: Run, request: SampleRequest) -> Path:
     return _write(images_of(run, model, to_images), request, run.device, to_images.unit, run.reporter)
 
 
-def sample_program(path: Path, request: SampleRequest, device: torch.device, reporter: Reporter) -> Path:
-    """Sample from a generator.pt2."""
+def sample_program(path: Path, request: SampleRequest, device: torch.device, reporter: Reporter, given: Mapping[str, str]) -> Path:
+    """Sample from a generator.pt2. given: its conditions."""
     if request.decoder is not None:
         raise UserError(f"--decoder {request.decoder}: {path} has its decoder inside; leave --decoder out.")
     if request.checkpoint != "best":
         raise UserError(f"--checkpoint {request.checkpoint}: {path} holds one state of its model; leave --checkpoint out, or name the run.")
     program, facts = load_program(path, device)
+    conditions = conditions_in(facts)
+    if strange := [flag(name) for name in given if name not in [condition.name for condition in conditions]]:
+        raise UserError(f"{', '.join(strange)}: no such option of {path}; what its model could be told, `pgen deploy` has fixed.")
 
-    def draw(n: int, noise: torch.Generator) -> Tensor:
-        return program(torch.randn(n, *facts["noise"], generator=noise, device=device))
+    def draw(n: int, noise: torch.Generator, condition: Tensor | None) -> Tensor:
+        return program(torch.randn(n, *facts["noise"], generator=noise, device=device), *(() if condition is None else (condition,)))
 
-    return _write(draw, request, device, facts["unit"], reporter)
+    asked = Asked.alone(conditions, given) if conditions else None
+    return _write(told_to(asked, draw), request, device, facts["unit"], reporter)
 
 
 def _write(draw: Draw, request: SampleRequest, device: torch.device, unit: str, reporter: Reporter) -> Path:

@@ -42,6 +42,9 @@ class TrainSettings(BaseModel):
     targets: str | None = Field(
         None, description="In place of --data, for ewm and flow: codes.pt of pgen deploy, a folder of code vectors, or images."
     )
+    condition: str | None = Field(
+        None, description="Labels to make samples for, with commas between, as type,momentum (type: the particle, by its label pdg)."
+    )
     held_out: str | None = Field(
         None, description="Real images kept out of training, by which the best checkpoint (saved state) is chosen."
     )

@@ -20,7 +20,9 @@ class Trainer:
     step: number of the step being done, from 0. seed: of the run. batch_size, shuffle: the user's options of these names; batch_size
     counts all ranks' samples. group: the processes that share out the targets (:class:`pgen.ot.Targets`), None alone. optimizers: as the
     model made them. moved: whether a weight has moved in this step. updated: the
-    optimisers that were given a loss in this part of it. part: what is being done of the batch.
+    optimisers that were given a loss in this part of it. part: what is being done of the batch. condition: (n, K) what there is to know of
+    the labels of its samples, see :class:`pgen.plugins.contract.Condition`; of all targets, on every rank, for a model that is given
+    them; None without ``--condition``.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Trainer:
         self.step, self.moved = 0, False
         self.part, self._number, self._pieces = self.ranks.parts(self.batch_size)[0], 0, 1
         self.updated: set[str] = set()  # optimisers, in this part
+        self.condition: Tensor | None = None
         self.masks: torch.Generator | None = None  # of dropout, see pgen.engine.divided
         for optimizer in optimizers.values():
             for group in optimizer.param_groups:
@@ -49,9 +52,9 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = factor * group["initial_lr"]
 
-    def begin_part(self, part: Part, number: int, pieces: int) -> None:
+    def begin_part(self, part: Part, number: int, pieces: int, condition: Tensor | None = None) -> None:
         """Before the ``number``-th of ``pieces`` parts of a batch that are done here, one after the other."""
-        self.part, self._number, self._pieces = part, number, pieces
+        self.part, self._number, self._pieces, self.condition = part, number, pieces, condition
         self.updated.clear()
         # Seeded anew, so that dropout and the like do not depend on where a run was interrupted.
         reseed(derive(self.seed, self._own("step"), self.step), self.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,11 @@ def check_size(plugin: registry.Plugin, config: ModelConfig, data: DataInfo, dev
         )
 
 
-def load_module(path: Path) -> tuple[nn.Module, WeightsHeader]:
-    """The model in a weights file, in evaluation mode on the CPU, and its header."""
+def load_module(path: Path, sampling: Mapping[str, Any] | None = None) -> tuple[nn.Module, WeightsHeader]:
+    """The model in a weights file, in evaluation mode on the CPU, and its header. sampling: options that stand in place of the file's."""
     header = read_header(path)
     plugin = registry.load(header.model)
-    config = plugin.options(header.config, path)
+    config = plugin.options({**header.config, **(sampling or {})}, path)
     check_size(plugin, config, header.data, torch.device("cpu"))
     model = plugin.model_class()(config, header.data)
     with safe_open(path, framework="pt") as file:

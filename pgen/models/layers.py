@@ -42,6 +42,11 @@ class BatchNorm2d(_LoneSample, nn.BatchNorm2d):
     """Of images (n, C, H, W)."""
 
 
+def beside(values: Tensor, condition: Tensor | None) -> Tensor:
+    """values (n, D) with the columns of condition (n, K) beside them, if there is any."""
+    return values if condition is None else torch.cat([values, condition.to(values.dtype)], dim=1)
+
+
 def mlp(sizes: list[int], *, p: float = 0.0, slope: float = 0.2, normalise: bool = False, last_bias: bool = True) -> nn.Sequential:
     """Linear layers through ``sizes``; between them, normalisation if asked for, LeakyReLU and dropout ``p``; nothing after the last.
 

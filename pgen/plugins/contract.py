@@ -1,9 +1,9 @@
-"""The values that pass between a plug-in and the engine: ModelSpec, ModelConfig, DataInfo; MetricSpec. No torch here."""
+"""The values that pass between a plug-in and the engine: ModelSpec, ModelConfig, DataInfo, Condition; MetricSpec. No torch here."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, TypeAdapter
 
@@ -15,9 +15,11 @@ class ModelConfig(BaseModel):
     """Base of a model's options. Every field becomes an option of ``pgen train NAME``; its description is the help text.
 
     Fields may be bool, int, float, str, a Literal of strings, or one of these ``| None``; bounds come from ``pydantic.Field``.
+    sampling: names of the fields that concern sampling alone, which ``pgen sample`` and ``pgen deploy`` may be given too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    sampling: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class ModelSpec:
     name: the entry point's name. summary: one line for ``pgen models``. config: ``"package.module:ConfigClass"``.
     model: ``"package.module:ModuleClass"``. inputs: ``"images"`` for batches of images, ``"targets"`` for all targets at
     once (images or latent codes). sparse: of all targets at once, whether images that are mostly dark may come as a CSR tensor
-    (N, C * H * W) of their lit pixels. best: the metric whose smallest value on held-out data marks the best checkpoint; the newest is
+    (N, C * H * W) of their lit pixels. conditional: whether samples can be made for a label, as ``--condition`` asks.
+    best: the metric whose smallest value on held-out data marks the best checkpoint; the newest is
     best where this is None, or without held-out data.
     settings: defaults of the engine's options that suit this model better than the engine's own. api: the version of pgen's plug-in API
     that the plug-in was written for.
@@ -39,6 +42,7 @@ class ModelSpec:
     model: str
     inputs: Literal["images", "targets"] = "images"
     sparse: bool = False
+    conditional: bool = False
     best: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     api: int = 1
@@ -60,12 +64,38 @@ class MetricSpec:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """A label that samples are made for.
+
+    name: as ``--condition`` has it. label: the images' label that it is read from. classes: its values, one a column of zeros and a one;
+    none of a number, which is one column, less ``mean`` and over ``std``.
+    """
+
+    name: str
+    label: str
+    classes: tuple[int | str, ...] = ()
+    mean: float = 0.0
+    std: float = 1.0
+
+    @property
+    def size(self) -> int:
+        """Columns of it."""
+        return len(self.classes) or 1
+
+    @property
+    def example(self) -> str:
+        """A value of it, as it may be asked for."""
+        return str(self.classes[0]) if self.classes else f"{self.mean:.4g}"
+
+
+@dataclass(frozen=True)
 class DataInfo:
     """Facts read from the training data, all that a model may know of them.
 
     kind: ``"images"`` or ``"codes"``. shape: (channels, rows, columns), or (dimension,) of a latent code. count: how many.
     transform: the fitted charge transform (``Transform.to_dict``), None for codes. codes: for latent codes their ``mean`` and
     ``std`` (the model sees them standardised) and ``encoder``, the auto-encoder they came from. labels: names of the labels.
+    conditions: those of ``--condition``.
     """
 
     kind: Literal["images", "codes"]
@@ -77,6 +107,7 @@ class DataInfo:
     transform: dict[str, Any] | None = None
     codes: dict[str, Any] | None = None
     labels: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def size(self) -> int:
@@ -85,6 +116,11 @@ class DataInfo:
         for extent in self.shape:
             size *= extent
         return size
+
+    @property
+    def condition_size(self) -> int:
+        """Number of values that stand for the conditions of one sample."""
+        return sum(condition.size for condition in self.conditions)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

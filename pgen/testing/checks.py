@@ -209,7 +209,7 @@ def samples_are_repeatable(subject: Subject) -> None:
     if run.info.kind == "images":
         low, high = float(one.min()), float(one.max())
         assert low > -0.01 and high < 1.01, f"samples lie between {low:.3g} and {high:.3g}, wanted 0 to 1, as the images of a batch"
-    images = images_of(run, model, run.to_images())(5, torch.Generator().manual_seed(7))
+    images, _ = images_of(run, model, run.to_images())(5, torch.Generator().manual_seed(7))
     assert torch.isfinite(images).all() and (images >= 0).all(), "samples in charge units are not finite, or negative"
 
 

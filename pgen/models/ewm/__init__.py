@@ -12,5 +12,6 @@ def pgen_model() -> ModelSpec:
         "pgen.models.ewm.model:Ewm",
         inputs="targets",
         sparse=True,
+        conditional=True,
         settings={"batch_size": 512, "num_epochs": 30, "lr_decay": 0.1},
     )

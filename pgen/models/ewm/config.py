@@ -29,4 +29,7 @@ class EwmConfig(ModelConfig):
     chi2: float = Field(0.05, gt=0, description="Solving: a round ends early when targets are hit this evenly; the less, the more evenly.")
     mem_size: int = Field(65536, ge=1, le=2**31, description="Fitting: pairs of noise and target kept from the solving, the newest.")
     fit_passes: int = Field(4, ge=1, le=10**4, description="Fitting: passes of the generator over the kept pairs.")
+    label_weight: float = Field(
+        10.0, gt=0, description="With --condition: what a difference of labels costs, against one of targets, in solving."
+    )
     tess_var: float = Field(0.0, ge=0, description="Variance of noise added to samples and to targets, in solving and fitting alike.")

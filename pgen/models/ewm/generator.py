@@ -13,11 +13,12 @@ from pgen.plugins.contract import DataInfo
 
 
 def make_generator(config: EwmConfig, data: DataInfo) -> nn.Sequential:
-    """Noise (n, z_dim) to samples of ``data.shape``."""
+    """Noise (n, z_dim), with conditions beside it, to samples of ``data.shape``."""
     if config.arch == "conv":
         return _convolutions(config, data)
     normalised = data.kind == "codes" and config.match_moments
-    layers = mlp([config.z_dim, *[config.n_hidden] * config.n_layers, data.size], p=config.p, last_bias=not normalised)
+    sizes = [config.z_dim + data.condition_size, *[config.n_hidden] * config.n_layers, data.size]
+    layers = mlp(sizes, p=config.p, last_bias=not normalised)
     for layer in layers:
         if isinstance(layer, nn.Linear):
             nn.init.kaiming_normal_(layer.weight, 0.2)
@@ -40,7 +41,8 @@ def _convolutions(config: EwmConfig, data: DataInfo) -> nn.Sequential:
         raise UserError(f"--n-layers {config.n_layers}: images of {rows}×{columns} do not halve that often; pass a smaller --n-layers.")
     widths = [max(8, config.n_hidden >> i) for i in range(config.n_layers)]
     small = (widths[0], rows // step, columns // step)
-    layers: list[nn.Module] = [nn.Linear(config.z_dim, small[0] * small[1] * small[2]), nn.Unflatten(1, small), nn.ReLU()]
+    first = nn.Linear(config.z_dim + data.condition_size, small[0] * small[1] * small[2])
+    layers: list[nn.Module] = [first, nn.Unflatten(1, small), nn.ReLU()]
     for before, after in itertools.pairwise(widths):
         layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), BatchNorm2d(after), nn.ReLU(), nn.Dropout(config.p)]
     return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), nn.Sigmoid())

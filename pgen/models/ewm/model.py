@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from pgen.errors import UserError
 from pgen.models.ewm.config import EwmConfig
 from pgen.models.ewm.generator import make_generator
-from pgen.models.layers import make_optimizer
+from pgen.models.labelled import label_scale, labelled
+from pgen.models.layers import beside, make_optimizer
 from pgen.ot import DualAscent, Targets, certify, pair_cost
 from pgen.plugins.contract import DataInfo
 
@@ -33,6 +34,8 @@ class Ewm(nn.Module):
     """State that must survive: the ascent's, the kept pairs, and plain numbers, which a step on a GPU need not wait for: where in the outer
     iteration it is, and the last certificate.
 
+    With conditions a sample is made for the labels of a random target, and transported with these beside it (:mod:`pgen.models.labelled`).
+
     per_target: state with a row a target, which is shared out to the ranks as the targets are; the rest is the same on all of them.
     """
 
@@ -43,7 +46,7 @@ class Ewm(nn.Module):
 
     def __init__(self, config: EwmConfig, data: DataInfo) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.size = config, data.size
         self.generator = make_generator(config, data)
         self.ascent = DualAscent(data.count, config.cost, rate=config.psi_lr, slow=config.psi_slow)
         # A pair is a target and the noise that was assigned to it. Of a batch's noise its step is kept: it can be drawn again.
@@ -54,6 +57,7 @@ class Ewm(nn.Module):
         self.iteration, self.phase, self.done, self.began = 0, OTS, 0, 0
         self.certified = [math.nan] * len(CERTIFIED)
         self._targets: Targets | None = None  # of the outer iteration at hand
+        self._label_scale = 0.0
         self._order: tuple[int, list[int]] = (-1, [])  # of the pass over the pairs at hand, which has this number
 
     @property
@@ -81,11 +85,11 @@ class Ewm(nn.Module):
     def noise(self, n: int, *, generator: torch.Generator) -> Tensor:
         return torch.randn(n, self.config.z_dim, generator=generator, device=generator.device)
 
-    def forward(self, noise: Tensor) -> Tensor:
-        return self.generator(noise)
+    def forward(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
+        return self.generator(beside(noise, condition))
 
-    def sample(self, n: int, *, generator: torch.Generator, labels: Any = None) -> Tensor:
-        return self(self.noise(n, generator=generator))
+    def sample(self, n: int, *, generator: torch.Generator, condition: Tensor | None = None) -> Tensor:
+        return self(self.noise(n, generator=generator), condition)
 
     def histograms(self) -> dict[str, Tensor]:
         """Hits of each target in the last certificate."""
@@ -95,7 +99,7 @@ class Ewm(nn.Module):
         solving = self.phase == OTS
         if self._targets is None or (solving and not self.done):
             values = self._jittered(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer)
-            self._targets = Targets(values, trainer.group)
+            self._targets = self._labelled(Targets(values, trainer.group), values, trainer)
             if trainer.group and trainer.batch_size > self.config.mem_size:
                 wanted = f"on several ranks wanted --batch-size {trainer.batch_size} or more; begin a run with that"
                 raise trainer.ranks.error(UserError(f"--mem-size {self.config.mem_size}: {wanted}."))
@@ -125,7 +129,8 @@ class Ewm(nn.Module):
         number, size = self._next_pairs(trainer), trainer.batch_size
         x = self._samples(trainer, self.pair_steps[number])
         hits = trainer.mine(self.pair_hit[number * size : (number + 1) * size])
-        loss = pair_cost(x[: len(hits)], targets.rows(hits), self.config.cost).mean()
+        # Labels are as they are, and have no gradient.
+        loss = pair_cost(x[: len(hits), : self.size], targets.rows(hits)[:, : self.size], self.config.cost).mean()
         trainer.update("generator", loss)
         self.done += 1
         if self.done == len(self.pair_steps) * self.config.fit_passes:
@@ -144,12 +149,28 @@ class Ewm(nn.Module):
         return self._order[1][self.done % kept]
 
     def _samples(self, trainer: Any, step: int) -> Tensor:
-        """The generator's answer (n, D) to a batch of noise, a step's, with that step's jitter: the same in solve and fit."""
-        x = self(trainer.drawn(self.noise, step)).flatten(1).float()
+        """The generator's answer (n, D) to a batch of noise, a step's, with that step's jitter and labels: the same in solve and fit."""
+        condition = None if trainer.condition is None else self._asked(trainer, step)
+        x = self(trainer.drawn(self.noise, step), condition).flatten(1).float()
         if self.config.tess_var:
             # The numbers of steps, and of the certificates' batches, do not reach so far.
             x = x + trainer.drawn(partial(self._jitter, like=x), 10**15 + step)
-        return x
+        return x if condition is None else beside(x, condition * self._label_scale)
+
+    def _asked(self, trainer: Any, step: int) -> Tensor:
+        """The conditions (n, K) of a step's samples, those of random targets."""
+        count = len(trainer.condition)
+        draw = lambda n, generator: torch.randint(count, (n,), generator=generator, device=generator.device)  # noqa: E731
+        return trainer.condition[trainer.drawn(draw, 2 * 10**15 + step)]
+
+    def _labelled(self, targets: Targets, values: Tensor, trainer: Any) -> Targets:
+        """The targets with their labels beside them, if there are conditions."""
+        if trainer.condition is None:
+            return targets
+        random = trainer.generator(-1, common=True)
+        self._label_scale = label_scale(targets, trainer.condition, self.config.label_weight, self.config.cost, random)
+        own = trainer.condition[targets.first : targets.first + len(targets)]
+        return Targets(labelled(values, self._label_scale * own), trainer.group)
 
     def _jitter(self, n: int, *, generator: torch.Generator, like: Tensor) -> Tensor:
         return self.config.tess_var**0.5 * torch.randn(n, like.shape[1], generator=generator, device=like.device)

@@ -12,5 +12,6 @@ def pgen_model() -> ModelSpec:
         "pgen.models.flow.model:Flow",
         inputs="targets",
         sparse=True,
+        conditional=True,
         settings={"batch_size": 256, "num_epochs": 300, "lr_decay": 0.01, "ema": 0.999, "warm_up": 100},
     )

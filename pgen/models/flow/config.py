@@ -1,6 +1,6 @@
 """Options of the flow. No torch here."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from pgen.models.options import Optimizer
 
 
 class FlowConfig(ModelConfig):
+    sampling: ClassVar[tuple[str, ...]] = ("solver", "n_steps", "guidance")
+
     coupling: Literal["independent", "minibatch", "semidiscrete"] = Field(
         "semidiscrete",
         description="Which noise goes to which target: any to any (independent), by optimal transport within a batch (minibatch), or "
@@ -23,7 +25,16 @@ class FlowConfig(ModelConfig):
     )
     patch: int = Field(2, ge=1, le=1024, description="Of images: squares of this many pixels a side are the network's pixels.")
     solver: Literal["euler", "heun"] = Field("heun", description="Steps of sampling: euler, or heun, two evaluations of the network each.")
-    n_steps: int = Field(16, ge=1, le=1000, description="Steps from noise to a sample, of this run.")
+    n_steps: int = Field(16, ge=1, le=1000, description="Steps from noise to a sample.")
+    label_weight: float = Field(
+        10.0, gt=0, description="With --condition: what a difference of labels costs in a coupling, against one of targets."
+    )
+    p_drop: float = Field(
+        0.1, ge=0, lt=1, description="With --condition: how often the network is not told of the labels, which --guidance needs."
+    )
+    guidance: float = Field(
+        1.0, ge=0, le=100, description="With --condition: how far samples keep to their labels; above 1 further, at the cost of variety."
+    )
     lr: float = Field(1e-3, gt=0, description="Learning rate.")
     opt: Optimizer = Field("adam", description="Optimiser.")
     beta: float = Field(0.9, ge=0, lt=1, description="Momentum: Adam's beta1, or that of the other optimisers.")

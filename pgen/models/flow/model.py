@@ -7,6 +7,7 @@ a batch (arXiv:2302.00482) or from noise to all targets, semi-discrete (arXiv:25
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 
 from pgen.errors import UserError
 from pgen.models.flow.config import FlowConfig
-from pgen.models.flow.coupling import Coupling
+from pgen.models.flow.coupling import COST, Coupling
 from pgen.models.flow.ode import integrate
 from pgen.models.flow.velocity import make_velocity
-from pgen.models.layers import make_optimizer
+from pgen.models.labelled import label_scale, labelled
+from pgen.models.layers import beside, make_optimizer
 from pgen.ot import Targets
 from pgen.plugins.contract import DataInfo
 
@@ -26,14 +28,15 @@ LOOKED_AT = 1024
 #: What is shown of the coupling's certificate.
 CERTIFIED = ("chi2", "never_hit")
 #: Random numbers of a step that are not those of its noise come from generators of steps that no run reaches.
-TIMES = 10**15
+TIMES, LABELS, DROPPED = 10**15, 3 * 10**15, 4 * 10**15
 
 
 class Flow(nn.Module):
     """sample: noise (n, *shape) to codes, or to images in [0, 1].
 
     Images are shifted and scaled to mean 0 and spread 1 over all pixels, the scale of the noise; codes come so. State besides the network:
-    that scale, the coupling's potential (a row a target) and how good it is, and how many targets have been seen.
+    that scale, the coupling's potential (a row a target) and how good it is, and how many targets have been seen. With conditions noise is
+    given the labels of a random target, and coupled with these beside it (:mod:`pgen.models.labelled`).
     """
 
     per_target = ("coupling.psi",)
@@ -52,6 +55,7 @@ class Flow(nn.Module):
         self.seen, self.count = 0, 0
         self.certified: dict[str, float] = {}
         self._targets: Targets | None = None
+        self._label_scale = 0.0
 
     @property
     def epoch(self) -> float:
@@ -73,47 +77,97 @@ class Flow(nn.Module):
     def noise(self, n: int, *, generator: torch.Generator) -> Tensor:
         return torch.randn(n, *self.data.shape, generator=generator, device=generator.device)
 
-    def forward(self, noise: Tensor) -> Tensor:
-        x = integrate(self.velocity, noise, self.config.n_steps, self.config.solver)
+    def forward(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
+        velocity = self.velocity if condition is None else partial(self._guided, condition)
+        x = integrate(velocity, noise, self.config.n_steps, self.config.solver)
         x = x * self.spread + self.centre
         return x.clamp(0, 1) if self.data.kind == "images" else x
 
-    def sample(self, n: int, *, generator: torch.Generator, labels: Any = None) -> Tensor:
-        return self(self.noise(n, generator=generator))
+    def sample(self, n: int, *, generator: torch.Generator, condition: Tensor | None = None) -> Tensor:
+        return self(self.noise(n, generator=generator), condition)
+
+    def _guided(self, condition: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """The velocity for a condition; with guidance, further from that without (arXiv:2207.12598)."""
+        told = self.velocity(x, t, _known(condition))
+        if self.config.guidance == 1:
+            return told
+        untold = self.velocity(x, t, 0 * _known(condition))
+        return untold + self.config.guidance * (told - untold)
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
         if self._targets is None:
-            self._targets = Targets(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer.group)
-        if self.seen == 0:
-            self._begin(self._targets, trainer)
+            self._prepare(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer)
+        assert self._targets is not None
         x0 = trainer.drawn(self.noise)
-        index = self.coupling.targets_of(x0.flatten(1) * self.spread + self.centre, self._targets, trainer)
-        x1 = (self._targets.rows(index).view_as(x0) - self.centre) / self.spread
+        index = self.coupling.targets_of(self._coupled(x0, self._labels_of(trainer)), self._targets, trainer)
+        x1 = (self._targets.rows(index)[:, : self.data.size].view_as(x0) - self.centre) / self.spread
         t = trainer.drawn(_times, TIMES + trainer.step)
         at = t.view(-1, *[1] * (x0.ndim - 1))
-        loss = (self.velocity((1 - at) * x0 + at * x1, t) - (x1 - x0)).square().mean()
+        loss = (self.velocity((1 - at) * x0 + at * x1, t, self._told(index, trainer)) - (x1 - x0)).square().mean()
         trainer.update("velocity", loss)
         self.seen += trainer.batch_size
         return {"loss": loss, **{name: torch.tensor(value) for name, value in self.certified.items()}}
 
     @torch.no_grad()
-    def _begin(self, targets: Targets, trainer: Any) -> None:
-        """Find the scale of images, and solve for the coupling."""
+    def _prepare(self, values: Tensor, trainer: Any) -> None:
+        """Make the targets ready; in the first step, find the scale of images too, and solve for the coupling."""
         if not trainer.shuffle:
             raise trainer.ranks.error(UserError("--no-shuffle: flow draws its targets at random; leave it out."))
-        self.count = targets.total
+        targets, condition = Targets(values, trainer.group), trainer.condition
+        if self.seen == 0:
+            self._find_scale(targets, trainer)
+        if condition is not None:
+            self._label_scale = label_scale(targets, condition, self.config.label_weight, COST, trainer.generator(-4, common=True))
+            own = condition[targets.first : targets.first + len(targets)]
+            targets = Targets(labelled(values, self._label_scale * own), trainer.group)
+        self._targets = targets
+        if self.seen == 0:
+            self.count = targets.total
+            found = self.coupling.begin(targets, partial(self._noise_beside_labels, condition), trainer)
+            if found is not None:
+                self.certified = dict(zip(CERTIFIED, (found.chi2, float(found.never_hit)), strict=True))
+
+    def _find_scale(self, targets: Targets, trainer: Any) -> None:
         if self.data.kind == "images":
             few = torch.randint(targets.total, (LOOKED_AT,), generator=trainer.generator(-1, common=True), device=trainer.device)
             rows = targets.rows(few[targets.rank :: targets.ranks][: LOOKED_AT // targets.ranks]).double()
             mean, square = (targets.gather(part.mean(dim=1)).mean() for part in (rows, rows.square()))
             self.centre.copy_(mean)
             self.spread.copy_((square - mean**2).sqrt().clamp_min(1e-6))
-        found = self.coupling.begin(targets, self._scaled_noise, trainer)
-        if found is not None:
-            self.certified = dict(zip(CERTIFIED, (found.chi2, float(found.never_hit)), strict=True))
 
-    def _scaled_noise(self, n: int, *, generator: torch.Generator) -> Tensor:
-        return self.noise(n, generator=generator).flatten(1) * self.spread + self.centre
+    def _noise_beside_labels(self, condition: Tensor | None, n: int, *, generator: torch.Generator) -> Tensor:
+        noise = self.noise(n, generator=generator)
+        return self._coupled(noise, None if condition is None else condition[_rows(n, generator=generator, count=len(condition))])
+
+    def _coupled(self, noise: Tensor, condition: Tensor | None) -> Tensor:
+        """(n, D), as the targets are scaled, with labels beside it: what is coupled to them."""
+        return beside(noise.flatten(1) * self.spread + self.centre, None if condition is None else self._label_scale * condition)
+
+    def _labels_of(self, trainer: Any) -> Tensor | None:
+        """Those that the noise of this step is given."""
+        if trainer.condition is None:
+            return None
+        return trainer.condition[trainer.drawn(partial(_rows, count=len(trainer.condition)), LABELS + trainer.step)]
+
+    def _told(self, index: Tensor, trainer: Any) -> Tensor | None:
+        """What the network is told of the targets' labels: of some, by chance, nothing, which guidance needs to know too."""
+        if trainer.condition is None:
+            return None
+        kept = trainer.drawn(_uniform, DROPPED + trainer.step) >= self.config.p_drop
+        return _known(trainer.condition[index]) * kept[:, None]
+
+
+def _known(condition: Tensor) -> Tensor:
+    """With a column that says so; all zeros stand for nothing known."""
+    return torch.cat([condition, torch.ones_like(condition[:, :1])], dim=1)
+
+
+def _rows(n: int, *, generator: torch.Generator, count: int) -> Tensor:
+    return torch.randint(count, (n,), generator=generator, device=generator.device)
+
+
+def _uniform(n: int, *, generator: torch.Generator) -> Tensor:
+    return torch.rand(n, generator=generator, device=generator.device)
 
 
 def _times(n: int, *, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from pgen.errors import UserError
 from pgen.models.flow.config import FlowConfig
+from pgen.models.layers import beside
 from pgen.plugins.contract import DataInfo
 
 #: Frequencies by which a network is told the time.
@@ -18,39 +19,40 @@ GROUPS = 8
 
 
 def make_velocity(config: FlowConfig, data: DataInfo) -> nn.Module:
-    """(x (n, *shape), t (n,)) to the velocity there (n, *shape)."""
+    """(x (n, *shape), t (n,)) to the velocity there (n, *shape); with conditions besides what is known of them (n, K + 1)."""
+    told = data.condition_size + 1 if data.conditions else 0
     if data.kind == "images":
-        return UNet(data.shape, config.n_hidden or 32, config.n_layers or 3, config.patch)
+        return UNet(data.shape, config.n_hidden or 32, config.n_layers or 3, config.patch, told)
     if config.patch != FlowConfig.model_fields["patch"].default:
         raise UserError(f"--patch {config.patch}: the targets are code vectors, which have no pixels; leave it out.")
-    return Perceptron(data.size, config.n_hidden or 512, config.n_layers or 4)
+    return Perceptron(data.size, config.n_hidden or 512, config.n_layers or 4, told)
 
 
 class Clock(nn.Module):
-    """Times (n,) in [0, 1] to features (n, width)."""
+    """Times (n,) in [0, 1], and what is known of a sample (n, told), to features (n, width)."""
 
     frequencies: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, told: int) -> None:
         super().__init__()
         self.register_buffer("frequencies", math.pi * 2 ** torch.linspace(-1, 6, FREQUENCIES), persistent=False)
-        self.layers = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.layers = nn.Sequential(nn.Linear(2 * FREQUENCIES + told, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
 
-    def forward(self, t: Tensor) -> Tensor:
+    def forward(self, t: Tensor, told: Tensor | None) -> Tensor:
         angles = t[:, None] * self.frequencies
-        return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
+        return self.layers(beside(torch.cat([angles.sin(), angles.cos()], dim=1), told))
 
 
 class Perceptron(nn.Module):
-    def __init__(self, size: int, width: int, blocks: int) -> None:
+    def __init__(self, size: int, width: int, blocks: int, told: int = 0) -> None:
         super().__init__()
-        self.clock = Clock(width)
+        self.clock = Clock(width, told)
         self.first = nn.Linear(size, width)
         self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
         self.last = nn.Sequential(nn.LayerNorm(width), zeroed(nn.Linear(width, size)))
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        time, h = self.clock(t), self.first(x)
+    def forward(self, x: Tensor, t: Tensor, told: Tensor | None = None) -> Tensor:
+        time, h = self.clock(t, told), self.first(x)
         for block in self.blocks:
             h = block(h, time)
         return self.last(h)
@@ -72,7 +74,7 @@ class UNet(nn.Module):
     ``patch`` pixels a side become channels first, since most of a detector image is dark and full resolution is dear.
     """
 
-    def __init__(self, shape: tuple[int, ...], width: int, levels: int, patch: int) -> None:
+    def __init__(self, shape: tuple[int, ...], width: int, levels: int, patch: int, told: int = 0) -> None:
         super().__init__()
         channels, rows, columns = shape
         step = patch * 2 ** (levels - 1)
@@ -82,7 +84,7 @@ class UNet(nn.Module):
                 "pass smaller ones, or cut the images by pgen data crop."
             )
         widths = [width * min(2**i, 4) for i in range(levels)]
-        self.clock = Clock(4 * width)
+        self.clock = Clock(4 * width, told)
         self.fold, self.unfold = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
         self.first = nn.Conv2d(channels * patch**2, width, 3, padding=1)
         before = [widths[max(0, i - 1)] for i in range(levels)]
@@ -91,8 +93,8 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(_Convolutions(2 * b, a, 4 * width) for a, b in zip(before, widths, strict=True))
         self.last = nn.Sequential(_norm(width), nn.SiLU(), zeroed(nn.Conv2d(width, channels * patch**2, 3, padding=1)))
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        time, h = self.clock(t), self.first(self.fold(x))
+    def forward(self, x: Tensor, t: Tensor, told: Tensor | None = None) -> Tensor:
+        time, h = self.clock(t, told), self.first(self.fold(x))
         passed = []
         for number, block in enumerate(self.down):
             h = block(F.avg_pool2d(h, 2) if number else h, time)

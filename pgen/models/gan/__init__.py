@@ -10,4 +10,5 @@ def pgen_model() -> ModelSpec:
         "Generative adversarial network of two perceptrons (baseline)",
         "pgen.models.gan.config:GanConfig",
         "pgen.models.gan.model:Gan",
+        conditional=True,
     )
