@@ -42,4 +42,4 @@ def labelled(values: Tensor, labels: Tensor) -> Tensor:
     places[last], charges[last] = size + torch.arange(count, device=values.device), labels.to(values.dtype)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
-        return torch.sparse_csr_tensor(starts, places, charges, (n, size + count))
+        return torch.sparse_csr_tensor(starts, places, charges, (n, size + count), check_invariants=True)

@@ -26,12 +26,13 @@ IMAGES = "simulate:n=96,size=32,seed=3"
 #: Every fourth step a checkpoint, so that many a kill comes while one is being written.
 COMMON = ("--sample-size", 0, "--checkpoint", 4, "--log-every", 4, "--num-epochs", 10**6, "--lr-decay", 0.1, "--ema", 0.9)
 MODELS = {
-    "gan": ("--data", IMAGES, "--n-hidden", 16, "--p", 0.2, "--batch-size", 20),
+    "gan": ("--data", IMAGES, "--condition", "type,momentum", "--n-hidden", 16, "--p", 0.2, "--batch-size", 20),
     "ae": ("--data", IMAGES, "--n-layers", 2, "--depth", 4, "--l-dim", 8, "--batch-size", 20, "--threshold", 10, "--p", 0.2,
            "--held-out", "simulate:n=20,size=32,seed=4"),
     "ewm": ("--targets", "simulate:n=40,size=16,seed=3", "--n-hidden", 16, "--ots-steps", 9, "--batch-size", 32, "--p", 0.2,
             "--tess-var", 0.01),
-    "flow": ("--targets", "simulate:n=40,size=16,seed=3", "--n-hidden", 8, "--n-layers", 2, "--batch-size", 32),
+    "flow": ("--targets", "simulate:n=40,size=16,seed=3", "--n-hidden", 8, "--n-layers", 2, "--batch-size", 32,
+             "--condition", "type,momentum"),
 }  # fmt: skip
 #: Most seconds from the first step to a kill.
 LATEST = 2.0

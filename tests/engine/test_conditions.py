@@ -1,0 +1,178 @@
+"""Labels that samples are made for: found, encoded, asked for and drawn; and how a user asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+
+from pgen.data import open_images
+from pgen.data.codes import load_codes
+from pgen.engine.conditions import Asked, encode, find_conditions, load_labels, save_labels
+from pgen.errors import UserError
+from pgen.plugins.contract import DataInfo
+
+LABELS = {
+    "pdg": np.array([11, 2212, 11, 2212, 22]),
+    "momentum": np.array([100.0, 400.0, 200.0, 600.0, 50.0]),
+    "place": np.array(["east", "west", "west", "west", "east"]),
+    "event": np.arange(5.0),
+    "same": np.ones(5),
+    "vertex": np.zeros((5, 3)),
+    "broken": np.array([1.5, np.nan, 2.5, 3.5, 4.5]),
+}
+CONDITIONS = find_conditions("type,momentum", LABELS, "x.h5")
+
+
+def quiet(text: str) -> None:
+    pytest.fail(text)
+
+
+@given(nps.arrays(np.int64, st.integers(2, 40), elements=st.integers(-3, 3)), st.data())
+@settings(max_examples=50, deadline=None)
+def test_classes_are_one_column_each_and_numbers_are_standardised(classes: np.ndarray, data: st.DataObject) -> None:
+    numbers = data.draw(nps.arrays(np.float64, len(classes), elements=st.floats(-1e6, 1e6)))
+    if len(np.unique(classes)) < 2 or numbers.std() < 1e-3:
+        return
+    labels = {"kind": classes, "size": numbers}
+    conditions = find_conditions("kind,size", labels, "x")
+    told = encode(conditions, labels).double()
+    assert told.shape == (len(classes), len(np.unique(classes)) + 1)
+    assert torch.equal(told[:, :-1].sum(1), torch.ones(len(classes), dtype=torch.float64))
+    assert [conditions[0].classes[i] for i in told[:, :-1].argmax(1)] == classes.tolist()
+    np.testing.assert_allclose(told[:, -1] * numbers.std() + numbers.mean(), numbers, atol=1e-5 * np.abs(numbers).max() + 1e-6)
+
+
+def test_type_is_the_particle_and_all_survives_a_config_file() -> None:
+    kind, momentum = CONDITIONS
+    assert (kind.name, kind.label, kind.classes) == ("type", "pdg", (11, 22, 2212))
+    assert (momentum.label, momentum.mean) == ("momentum", 270.0)
+    (place,) = find_conditions("place", LABELS, "x.h5")
+    info = DataInfo("images", (1, 8, 8), 5, transform={}, conditions=(*CONDITIONS, place))
+    assert DataInfo.from_dict(info.to_dict()) == info and info.condition_size == 3 + 1 + 2
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(UserError) as told:
+        find_conditions("nothing,vertex,same,broken,pdg,type", LABELS, "x.h5")
+    for part in (
+        "nothing is no label",
+        "vertex is (3,) numbers",
+        "same is 1.0 for all",
+        "broken is not finite",
+        "named twice",
+        "of x.h5 are: pdg,",
+    ):
+        assert part in str(told.value)
+
+
+def test_what_is_asked_for_is_drawn_and_the_rest_comes_from_the_training_images() -> None:
+    random = torch.Generator().manual_seed(0)
+    labels, told = Asked.of(CONDITIONS, LABELS, {}, quiet).draw(2000, random)
+    pairs = set(zip(labels["pdg"].tolist(), labels["momentum"].tolist(), strict=True))
+    assert pairs == set(zip(LABELS["pdg"].tolist(), LABELS["momentum"].tolist(), strict=True))
+    assert float(np.mean(labels["pdg"] == 11)) == pytest.approx(0.4, abs=0.05)
+    assert torch.equal(told, encode(CONDITIONS, labels))
+    # Of protons, the momenta of protons.
+    labels, _ = Asked.of(CONDITIONS, LABELS, {"type": "proton"}, quiet).draw(200, random)
+    assert set(labels["pdg"]) == {2212} and set(labels["momentum"]) == {400.0, 600.0}
+    labels, _ = Asked.of(CONDITIONS, LABELS, {"type": "2212", "momentum": "5e2"}, quiet).draw(3, random)
+    assert set(labels["momentum"]) == {500.0}
+
+
+def test_what_was_never_there_is_refused_or_warned_of(tmp_path: Path) -> None:
+    for given_, sentence in (
+        ({"type": "kaon"}, "wanted one of 11, 22, 2212, electron, photon, proton"),
+        ({"momentum": "fast"}, "wanted a number, as 270"),
+        ({"momentum": "nan"}, "wanted a number"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            Asked.of(CONDITIONS, LABELS, given_, quiet)
+    both = find_conditions("type,place", LABELS, "x")
+    with pytest.raises(UserError, match="no training image was of all of these"):
+        Asked.of(both, LABELS, {"type": "photon", "place": "west"}, quiet)
+    said: list[str] = []
+    Asked.of(CONDITIONS, LABELS, {"type": "electron", "momentum": "300"}, said.append)
+    assert len(said) == 1 and "momentum from 100 to 200" in said[0]
+    with pytest.raises(UserError, match="--momentum: not given"):
+        Asked.alone(CONDITIONS, {"type": "proton"})
+
+
+def test_labels_are_kept_and_damage_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "labels.npz"
+    save_labels(path, CONDITIONS, LABELS)
+    kept = load_labels(path, CONDITIONS)
+    assert all(np.array_equal(kept[name], LABELS[name]) for name in ("pdg", "momentum"))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"labels\.npz"):
+        load_labels(path, CONDITIONS)
+    path.unlink()
+    with pytest.raises(UserError, match="is missing"):
+        load_labels(path, CONDITIONS)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a conditional run of two stages, and its deployed generator."""
+    from tests.conftest import SMALL_AE, run_pgen
+
+    root = tmp_path_factory.mktemp("conditional")
+    for arguments in (
+        ("train", "ae", "--data", "simulate:n=60,size=16,seed=3", *SMALL_AE, "--max-steps", 3, "--name", "ae"),
+        ("deploy", "runs/ae"),
+        ("train", "flow", "--targets", "runs/ae/deploy/codes.pt", "--condition", "type,momentum", "--n-hidden", 16, "--max-steps", 40,
+         "--ema", 0, "--name", "flow"),
+        ("deploy", "runs/flow", "--n-steps", 3, "--solver", "euler"),
+    ):  # fmt: skip
+        done = run_pgen(*arguments, cwd=root)
+        assert done.returncode == 0, done.stderr
+    return root
+
+
+def test_labels_travel_with_codes(runs: Path) -> None:
+    images, codes = open_images("simulate:n=60,size=16,seed=3"), load_codes(runs / "runs/ae/deploy/codes.pt")
+    assert all(np.array_equal(codes.labels[name], images.labels[name]) for name in ("pdg", "momentum"))
+
+
+def test_samples_are_asked_for_by_the_command_line(runs: Path, pgen, tmp_path: Path) -> None:
+    for source in ("runs/flow", "runs/flow/deploy/generator.pt2"):
+        pgen("sample", source, "--type", "proton", "--momentum=400", "-n", 7, "--out", tmp_path / "x.h5", "--overwrite", cwd=runs)
+        labels = open_images(str(tmp_path / "x.h5")).labels
+        assert labels["pdg"].tolist() == [2212] * 7 and labels["momentum"].tolist() == [400] * 7
+    pgen("sample", "runs/flow", "-n", 30, "--out", tmp_path / "y.h5", cwd=runs)
+    assert len(set(open_images(str(tmp_path / "y.h5")).labels["pdg"])) > 2
+
+
+def test_options_of_sampling_may_be_chosen_after_training(runs: Path, pgen, tmp_path: Path) -> None:
+    found = {}
+    for name, more in (
+        ("trained", ()),
+        ("same", ("--n-steps", 16)),
+        ("few", ("--n_steps", 3, "--solver", "euler")),
+        ("far", ("--guidance", 3)),
+    ):
+        pgen("sample", "runs/flow", "-n", 6, *more, "--out", tmp_path / f"{name}.npz", cwd=runs)
+        found[name] = np.load(tmp_path / f"{name}.npz")["images"]
+    assert np.array_equal(found["trained"], found["same"])
+    assert not np.array_equal(found["trained"], found["few"]) and not np.array_equal(found["trained"], found["far"])
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (("sample", "runs/flow", "--out", "x.h5", "--seeed", 3), "--seeed: no such option; those that runs/flow adds: --type, --momentum, "),
+    (("sample", "runs/flow", "--out", "x.h5", "--type"), "--type: no such option, or one without its value"),
+    (("sample", "runs/flow", "--out", "x.h5", "more"), "more: not expected here"),
+    (("sample", "runs/flow", "--out", "x.h5", "--n-steps", 0), "--n-steps 0: Input should be greater"),
+    (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--type", "muon"), "--momentum: not given"),
+    (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--guidance", 2), "--guidance: no such option of"),
+    (("deploy", "runs/flow", "--type", "muon", "--overwrite"), "give it to `pgen sample`"),
+    (("train", "ae", "--data", "simulate:n=9", "--condition", "type"), "model 'ae' makes no samples for a label"),
+    (("train", "gan", "--data", "simulate:n=9", "--condition", "kind"), "kind is no label"),
+])  # fmt: skip
+def test_bad_questions_get_a_sentence(arguments: tuple, sentence: str, runs: Path, refuses) -> None:
+    refuses(*arguments, saying=sentence, cwd=runs)
+    assert not (runs / "x.h5").exists()

@@ -1,0 +1,95 @@
+"""Models that are told of labels make samples for them, and their transport keeps to labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pgen.cli.options import validate
+from pgen.data import ArrayImages, write_images
+from pgen.engine.begin import create
+from pgen.engine.drawn import images_of
+from pgen.engine.run import Run
+from pgen.engine.settings import TrainSettings
+from pgen.models.labelled import label_scale, labelled
+from pgen.ot import SemiDiscreteOT, Targets, assign, pair_cost
+from pgen.plugins import registry
+
+
+def test_labels_beside_lit_pixels_are_labels_beside_images() -> None:
+    random = torch.Generator().manual_seed(0)
+    values = torch.randn(30, 12, generator=random) * (torch.rand(30, 12, generator=random) < 0.2)
+    values[3] = 0
+    labels = torch.randn(30, 3, generator=random)
+    labels[5] = 0
+    found = labelled(values.to_sparse_csr(), labels)
+    assert found.layout == torch.sparse_csr
+    assert torch.equal(found.to_dense(), torch.cat([values, labels], 1))
+    for cost in ("l1", "l2", "sqeuclidean"):
+        x = torch.randn(20, 15, generator=random)
+        index, _ = assign(x, Targets(found), torch.zeros(30), cost)
+        assert torch.equal(index, assign(x, Targets(found.to_dense()), torch.zeros(30), cost)[0])
+
+
+@pytest.mark.parametrize("cost", ["l1", "l2", "sqeuclidean"])
+def test_weight_is_what_labels_cost_against_targets(cost: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    values, labels = 3 * torch.randn(500, 6, generator=random), torch.randn(500, 2, generator=random)
+    scale = label_scale(Targets(values), labels, 5.0, cost, random)
+    one, other = torch.randint(500, (2, 20000), generator=random)
+    ratio = pair_cost(scale * labels[one], scale * labels[other], cost).mean() / pair_cost(values[one], values[other], cost).mean()
+    assert float(ratio) == pytest.approx(5, rel=0.1)
+
+
+def test_transport_of_classes_is_one_of_its_own_for_each() -> None:
+    random = torch.Generator().manual_seed(0)
+    values, kind = torch.randn(100, 4, generator=random), torch.arange(100) % 2
+    labels = torch.nn.functional.one_hot(kind).float()
+    scale = label_scale(Targets(values), labels, 10.0, "sqeuclidean", random)
+    solver = SemiDiscreteOT(Targets(labelled(values, scale * labels)), "sqeuclidean")
+
+    def sampler(n: int) -> torch.Tensor:
+        return labelled(torch.randn(n, 4, generator=random), scale * labels[torch.randint(100, (n,), generator=random)])
+
+    assert solver.fit(sampler, chi2=0.1).chi2 < 0.15
+    x = sampler(5000)
+    index, _ = assign(x, solver.targets, solver.psi, "sqeuclidean")
+    assert float((kind[index] == (x[:, 4:] / scale).argmax(1)).float().mean()) > 0.999
+
+
+def toy(path: Path, n: int = 300) -> Path:
+    """Images whose left or right half is lit, as ``side`` says, ``charge`` times 10."""
+    random = np.random.default_rng(0)
+    side, charge = random.integers(2, size=n), random.uniform(2, 10, n)
+    images = np.zeros((n, 1, 8, 8), "f4")
+    for image, right, q in zip(images, side, charge, strict=True):
+        image[0, :, 4 * right : 4 * right + 4] = 10 * q + random.normal(0, 2, (8, 4))
+    return write_images(path, ArrayImages(images, labels={"side": side, "charge": charge}))
+
+
+@pytest.mark.parametrize(("model", "options"), [
+    ("gan", {"batch_size": 50, "num_epochs": 60, "n_hidden": 128, "p": 0.0, "g_lr": 1e-3, "d_lr": 5e-4}),
+    ("ewm", {"batch_size": 256, "num_epochs": 3, "n_hidden": 128}),
+    ("flow", {"batch_size": 32, "num_epochs": 50, "n_hidden": 32, "n_layers": 2, "ema": 0.95, "lr": 3e-3}),
+])  # fmt: skip
+def test_samples_are_of_what_was_asked_for(model: str, options: dict, tmp_path: Path) -> None:
+    plugin = registry.load(model)
+    source = "data" if plugin.spec.inputs == "images" else "targets"
+    given = {source: str(toy(tmp_path / "x.h5")), "condition": "side,charge", "save_root": str(tmp_path), "sample_size": 0, **options}
+    settings, config = validate([(TrainSettings, dict(plugin.spec.settings)), (plugin.config_class(), {})], given)
+    run = create(model, settings, config)  # type: ignore[arg-type]
+    run.hooks().train(run=run)
+    again = Run.open(run.folder.path)
+    for side in (0, 1):
+        found = []
+        for charge in (3, 8):
+            again.ask({"side": str(side), "charge": str(charge)})
+            images, labels = images_of(again, again.load_model(), again.to_images())(100, torch.Generator().manual_seed(0))
+            assert set(labels["side"]) == {side} and set(labels["charge"]) == {charge}
+            halves = images[:, 0].unflatten(2, (2, 4)).mean((1, 3))
+            assert float(halves[:, 1 - side].mean()) < 0.2 * float(halves[:, side].mean())
+            found.append(float(halves[:, side].mean()))
+        assert found == pytest.approx([30, 80], rel=0.2)
