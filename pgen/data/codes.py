@@ -37,6 +37,7 @@ class Codes:
     source: Mapping[str, Any] = field(default_factory=dict)  #: name and fingerprint of the images
     encoder: Mapping[str, Any] = field(default_factory=dict)  #: run and weights (sha256 hex) of the encoder; empty where unknown
     labels: Mapping[str, npt.NDArray] = field(default_factory=dict)  #: of the images, name -> (N,)
+    spread: Tensor | None = None  #: (N, D) float32, standard deviation of each number, where an image is encoded to a distribution
     folder: Path | None = None  #: where the file lies that they were read from; not written
 
     def __post_init__(self) -> None:
@@ -57,6 +58,13 @@ class Codes:
         bad = sum(int((~torch.isfinite(tensor)).sum()) for tensor in (self.codes, self.mean, self.std))
         if bad or bool((self.std <= 0).any()):
             raise UserError(f"{name}: {bad} code numbers are NaN or infinite, or a std is not positive; wanted finite codes. Encode again.")
+        if self.spread is not None and not (
+            isinstance(self.spread, torch.Tensor)
+            and self.spread.dtype == torch.float32
+            and self.spread.shape == (n, dim)
+            and bool((torch.isfinite(self.spread) & (self.spread >= 0)).all())
+        ):
+            raise UserError(f"{name}: its spread is not {n} times {dim} finite float32 numbers, 0 or more. Encode the images again.")
         if wrong := [label for label, values in self.labels.items() if np.shape(values) != (n,)]:
             raise UserError(f"{name}: the labels {', '.join(wrong)} are not one for each of the {n} codes. Encode the images again.")
 
@@ -68,11 +76,12 @@ class Codes:
         source: Mapping[str, Any],
         encoder: Mapping[str, Any] | None = None,
         labels: Mapping[str, npt.NDArray] | None = None,
+        spread: Tensor | None = None,
     ) -> Codes:
         """Codes with the mean and std of their own columns; a constant column gets std 1."""
         codes = codes.detach().cpu().float()
         std = (codes - codes.mean(0)).square().mean(0).sqrt()
-        return cls(codes, codes.mean(0), std.where(std > 0, std.new_ones(())), ids, source, encoder or {}, labels or {})
+        return cls(codes, codes.mean(0), std.where(std > 0, std.new_ones(())), ids, source, encoder or {}, labels or {}, spread)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -89,7 +98,9 @@ class Codes:
     def fingerprint(self) -> str:
         """Hex sha256 of the codes and their shape."""
         digest = hashlib.sha256(repr(tuple(self.codes.shape)).encode())
-        digest.update(self.codes.detach().cpu().contiguous().numpy().tobytes())
+        for tensor in (self.codes, self.spread):
+            if tensor is not None:
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -97,6 +108,7 @@ class Codes:
         import torch
 
         values = {k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(self).items() if k in _FIELDS}
+        values["spread"] = self.spread
         values["labels"] = {name: _plain_label(label) for name, label in self.labels.items()}
         path = refuse_existing(path, overwrite=overwrite)
         write_through_memory(path, lambda stream: torch.save({"format": FORMAT, **values}, stream))
@@ -141,7 +153,7 @@ def load_codes(src: str | Path) -> Codes:
                 raise ValueError(f"its decoder {file!r} would lie elsewhere, wanted a file beside it")
             # Of an earlier version it has no labels.
             labels = {str(label): np.asarray(values) for label, values in content.get("labels", {}).items()}
-            return Codes(**{key: content[key] for key in _FIELDS}, labels=labels, folder=path.parent)
+            return Codes(**{key: content[key] for key in _FIELDS}, labels=labels, spread=content.get("spread"), folder=path.parent)
     arrays = load_arrays(path, name, kind)
     vectors = [key for key, array in arrays.items() if array.ndim == 2]
     if not vectors:

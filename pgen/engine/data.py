@@ -61,6 +61,13 @@ class TrainingData:
         """(N, K), on the CPU: what the model is told of all samples' labels; None without ``--condition``."""
         return encode(self.info.conditions, self.samples.labels) if self.info.conditions else None
 
+    @property
+    def spread(self) -> Tensor | None:
+        """(N, D), on the CPU: how far each code may lie from where ``read`` has it, in the same units. None without such"""
+        if not isinstance(self.samples, Codes) or self.samples.spread is None:
+            return None
+        return self.samples.spread / self.samples.std
+
     def tensor(self, rows: range | None = None) -> Tensor:
         """All of it, or some rows that follow each other."""
         rows = rows or range(len(self))

@@ -58,6 +58,7 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployReques
         refuse_existing(path, overwrite=request.overwrite)
     images = images_for(run, request.data, request.data_root)
     codes: list[Tensor] = []
+    spreads: list[Tensor] = []
     results: list[ReconstructionResult] = []
     shown: dict[str, FloatArray] = {}
 
@@ -68,6 +69,7 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployReques
             labels = {**part.labels, "mse": result.per_image}
             yield ArrayImages(batch.images, name="reconstructions", ids=part.ids, events=part.events, labels=labels, unit=images.unit)
             codes.append(batch.codes)
+            spreads.extend(() if batch.spread is None else (batch.spread,))
             results.append(result)
             shown.setdefault("real", batch.real[:SHOWN])
             shown.setdefault("reconstructed", batch.images[:SHOWN])
@@ -78,7 +80,8 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployReques
     encoder = {"run": str(run.folder.path), "model": run.plugin.spec.name, "weights": digest(paths[1]), "file": paths[1].name}
     source = {"name": images.name, "fingerprint": images.fingerprint}
     labels = {name: values for name, values in images.labels.items() if np.ndim(values) == 1}
-    Codes.of(torch.cat(codes), list(map(str, images.ids)), source, encoder, labels).save(paths[0], overwrite=True)
+    spread = torch.cat(spreads) if spreads else None
+    Codes.of(torch.cat(codes), list(map(str, images.ids)), source, encoder, labels, spread).save(paths[0], overwrite=True)
     save_rows(paths[3], shown, unit=images.unit)
     sizes = list(map(len, codes))
     mse, zero = (float(np.average(values, weights=sizes)) for values in zip(*((r.mse, r.predict_zero_mse) for r in results), strict=True))

@@ -22,6 +22,7 @@ from pgen.engine.run import Run
 from pgen.engine.signals import StopSignal
 from pgen.engine.sinks import opened_sinks
 from pgen.engine.state import TrainState
+from pgen.engine.targets import AllTargets
 from pgen.engine.tracker import Tracker
 
 #: A part of a batch, its samples, and what the model is told of their labels.
@@ -96,12 +97,10 @@ class TrainingLoop:
     def _stream(self) -> Generator[Item]:
         if self.batches is not None:
             yield from self.batches.stream(self.step)
-        targets = self.run.data.targets(self.state.targets, sparse=self.spec.sparse).to(self.run.device)
-        told = self.run.data.condition
-        condition = None if told is None else told.to(self.run.device)
+        every = AllTargets(self.run.data, self.state.targets, self.run.device, self.settings.seed, sparse=self.spec.sparse)
         (part,) = self.ranks.parts(self.settings.batch_size)
-        while True:
-            yield part, targets, condition
+        for targets in every.stream(self._epoch_now):
+            yield part, targets, every.condition
 
     def _epoch_now(self) -> float:
         """Epochs done. A model that is given all targets counts its own outer iterations."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +22,12 @@ from pgen.metrics.reconstruction import ReconstructionResult, reconstruction_err
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """A batch: which images, their codes (n, D) on the CPU, the images as they are and as they come back, (n, C, H, W) in charge units."""
+    """A batch: which images, their codes (n, D) on the CPU, with their spread where an image is encoded to a distribution, the images as
+    they are and as they come back, (n, C, H, W) in charge units."""
 
     indices: range
     codes: Tensor
+    spread: Tensor | None
     real: FloatArray
     images: FloatArray
 
@@ -58,8 +61,13 @@ def reconstruct(run: Run, model: nn.Module, images: ImageSet, batch_size: int = 
     for start in range(0, len(images), batch_size):
         indices = range(start, min(start + batch_size, len(images)))
         real = images.read(indices)
-        codes = model.encode(transform.forward(torch.from_numpy(real).to(run.device)))  # type: ignore[operator]
-        yield Rebuilt(indices, codes.float().cpu(), real, to_images(model.decode(codes)).cpu().numpy())  # type: ignore[operator]
+        codes, spread = _encoded(model, transform.forward(torch.from_numpy(real).to(run.device)))
+        rebuilt = to_images(model.decode(codes)).cpu().numpy()  # type: ignore[operator]
+        yield Rebuilt(indices, codes.float().cpu(), None if spread is None else spread.float().cpu(), real, rebuilt)
+
+
+def _encoded(model: Any, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    return model.encode_distribution(images) if callable(getattr(model, "encode_distribution", None)) else (model.encode(images), None)
 
 
 def reconstruct_checkpoints(

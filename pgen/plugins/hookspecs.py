@@ -64,7 +64,7 @@ def pgen_model() -> ModelSpec:  # type: ignore[empty-body]
                 trainer.update("mean", loss)
                 return {"mse": loss}
 
-            def sample(self, n, *, generator, labels=None):
+            def sample(self, n, *, generator):
                 return self.mean.expand(n, *self.mean.shape)
 
     After ``pip install .`` there is a command ``pgen train mean``.

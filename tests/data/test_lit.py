@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pgen.data import ArrayImages, read_all, subset
 from pgen.data.images import LitImages, in_memory
 from pgen.data.lit import Lit, lit_chunks, read_lit
+from pgen.data.suppress import Suppressed
 from pgen.engine.resident import LitSamples
 
 
@@ -35,6 +36,17 @@ def test_lit_pixels_and_back(pixels: np.ndarray, data: st.DataObject) -> None:
     assert np.array_equal(np.concatenate([part.dense(images.shape) for part in parts]), pixels)
     resident = LitSamples(Lit.of(pixels), images.shape, torch.device("cpu"))
     assert np.array_equal(resident[torch.tensor(order)].numpy(), pixels[order])
+
+
+@given(stacks(), st.floats(0, 3), st.data())
+@settings(max_examples=40, deadline=None)
+def test_suppressed_lit_pixels_are_those_of_the_suppressed_image(pixels: np.ndarray, threshold: float, data: st.DataObject) -> None:
+    images = Suppressed(ArrayImages(pixels), threshold)
+    order = data.draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12))
+    wanted = np.where(pixels > threshold, pixels, 0)
+    assert np.array_equal(images.read(order), wanted[order])
+    assert np.array_equal(read_lit(images, order).dense(images.shape), wanted[order])
+    assert images.fingerprint == ArrayImages(wanted).fingerprint
 
 
 @given(stacks(), st.data())

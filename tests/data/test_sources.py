@@ -16,6 +16,7 @@ from PIL import Image
 
 from pgen.data import Codes, open_images, open_targets, read_all
 from pgen.data.images import ArrayImages
+from pgen.data.lit import read_lit
 from pgen.data.write import write_images
 from pgen.errors import UserError
 
@@ -101,6 +102,16 @@ def test_entries_and_limit(tmp_path: Path) -> None:
     for bad in ("entries=9-2", "entries=2-11", "entries=x", "limit=0", "limit=-1", "limit=x", "limit=1,limit=2", "oops"):
         with pytest.raises(UserError):
             open_images(f"a:b.npy:{bad}", data_root=tmp_path)
+
+
+def test_suppress_takes_faint_pixels_of_any_source(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(12.0).reshape(3, 2, 2))
+    images = open_images("x.npy:suppress=5.5,entries=1-3", data_root=tmp_path)
+    assert read_all(images).ravel().tolist() == [0, 0, 6, 7, 8, 9, 10, 11]
+    assert read_lit(images, [0]).value.tolist() == [6, 7]
+    for bad in ("suppress=x", "suppress=-1", "suppress=nan", "suppress=inf"):
+        with pytest.raises(UserError, match="suppress"):
+            open_images(f"x.npy:{bad}", data_root=tmp_path)
 
 
 def test_png_folder(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Model(torch.nn.Module):
         return torch.randn(n, 3, generator=generator, device=generator.device)
     def forward(self, noise):
         return self.mean + 1e-4 * noise.sum(dim=1)[:, None, None, None]
-    def sample(self, n, *, generator, labels=None):
+    def sample(self, n, *, generator):
         return self(self.noise(n, generator=generator))
 """
 FAULTS = {

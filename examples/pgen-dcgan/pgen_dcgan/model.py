@@ -37,7 +37,7 @@ class Dcgan(nn.Module):
     def forward(self, noise):
         return self.generator(noise)
 
-    def sample(self, n, *, generator, labels=None):
+    def sample(self, n, *, generator):
         return self(self.noise(n, generator=generator))
 
     def training_step(self, batch, trainer):

@@ -24,6 +24,12 @@ class AeConfig(ModelConfig):
     code_noise: float = Field(
         0.15, ge=0, description="Noise on codes in training, in their standard deviations, so that near codes give like images."
     )
+    kl_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Above 0, a variational auto-encoder: an image is a normal distribution of codes, in place of --code-noise, "
+        "whose distance from the standard one counts this much.",
+    )
     p: float = Field(0.0, ge=0, lt=1, description="Dropout before the code: share of values left out at random in training.")
     ae_lr: float = Field(2e-3, gt=0, description="Learning rate.")
     ae_opt: Optimizer = Field("adam", description="Optimiser.")

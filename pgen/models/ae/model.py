@@ -25,7 +25,8 @@ from pgen.plugins.contract import DataInfo
 
 
 class AutoEncoder(nn.Module):
-    """encode: images (n, C, H, W) in [0, 1] to codes (n, l_dim) of about unit variance; decode: the way back."""
+    """encode: images (n, C, H, W) in [0, 1] to codes (n, l_dim) of about unit variance; decode: the way back. With --kl-weight a
+    variational one (arXiv:1312.6114), whose codes have a spread."""
 
     def __init__(self, config: AeConfig, data: DataInfo) -> None:
         super().__init__()
@@ -44,7 +45,15 @@ class AutoEncoder(nn.Module):
         return {"ae": make_optimizer(c.ae_opt, self.parameters(), c.ae_lr, c.beta)}
 
     def encode(self, images: Tensor) -> Tensor:
-        return self.scale(self.encoder(images))
+        return self.encode_distribution(images)[0]
+
+    def encode_distribution(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Codes (n, l_dim), and their spread as far as there is one."""
+        found = self.encoder(images)
+        if not self.config.kl_weight:
+            return self.scale(found), None
+        mean, log_variance = found.chunk(2, dim=1)
+        return mean, (log_variance.clamp(-20, 10) / 2).exp()
 
     def decode(self, codes: Tensor) -> Tensor:
         maps = self.decoder(codes)
@@ -55,7 +64,8 @@ class AutoEncoder(nn.Module):
         return self.transform.forward(charge)
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
-        losses, maps = self._losses(batch, trainer.drawn(partial(self._noise, like=batch)) if self.config.code_noise else None)
+        noisy = self.config.code_noise or self.config.kl_weight
+        losses, maps = self._losses(batch, trainer.drawn(partial(self._noise, like=batch)) if noisy else None)
         trainer.update("ae", losses["loss"])
         if self.config.loss_fn == "charge":
             self._follow_charge(batch, maps, trainer.gathered)
@@ -66,25 +76,33 @@ class AutoEncoder(nn.Module):
         return self._losses(batch)[0]
 
     def _noise(self, n: int, *, generator: torch.Generator, like: Tensor) -> Tensor:
-        return self.config.code_noise * torch.randn(n, self.latent_size, generator=generator, device=like.device)
+        return torch.randn(n, self.latent_size, generator=generator, device=like.device)
 
     def _losses(self, batch: Tensor, noise: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
-        codes = self.encode(batch)
+        codes, spread = self.encode_distribution(batch)
         if noise is not None:
-            codes = codes + noise.to(codes.dtype)
+            codes = codes + (self.config.code_noise if spread is None else spread) * noise.to(codes.dtype)
         maps = self.decoder(codes)
+        losses = self._errors(batch, maps)
+        if spread is not None:
+            # of the normal distribution of each code from the standard one
+            kl = (codes.square() + spread.square() - 1 - 2 * spread.log()).sum() / (2 * len(batch))
+            losses = {"loss": losses.pop("loss") + self.config.kl_weight * kl, **losses, "kl": kl}
+        return losses, maps
+
+    def _errors(self, batch: Tensor, maps: Tensor) -> dict[str, Tensor]:
         n = len(batch)
         if self.config.loss_fn == "mse":
             loss = (torch.sigmoid(maps) - batch).square().sum() / n
-            return {"loss": loss}, maps
+            return {"loss": loss}
         if self.config.loss_fn == "bce":
             loss = F.binary_cross_entropy_with_logits(maps, batch, reduction="sum") / n
-            return {"loss": loss}, maps
+            return {"loss": loss}
         lit, value = maps.chunk(2, dim=1)
         is_lit = (batch > 0).to(maps.dtype)
         where = F.binary_cross_entropy_with_logits(lit, is_lit, reduction="sum") / n
         charge = ((torch.sigmoid(value) - batch).square() * is_lit).sum() / n
-        return {"loss": where + self.config.charge_weight * charge, "lit_loss": where, "charge_loss": charge}, maps
+        return {"loss": where + self.config.charge_weight * charge, "lit_loss": where, "charge_loss": charge}
 
     @torch.no_grad()
     def _follow_charge(self, batch: Tensor, maps: Tensor, gathered: Callable[[Tensor], Tensor]) -> None:

@@ -54,6 +54,7 @@ class Flow(nn.Module):
         # Plain numbers: a step on a GPU need not wait to learn them. Targets are those of all ranks, counted in the first step.
         self.seen, self.count = 0, 0
         self.certified: dict[str, float] = {}
+        self._batch: Tensor | None = None  # of which the targets were made
         self._targets: Targets | None = None
         self._label_scale = 0.0
 
@@ -95,7 +96,8 @@ class Flow(nn.Module):
         return untold + self.config.guidance * (told - untold)
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
-        if self._targets is None:
+        if batch is not self._batch:
+            self._batch = batch
             self._prepare(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer)
         assert self._targets is not None
         x0 = trainer.drawn(self.noise)

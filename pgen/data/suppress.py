@@ -1,0 +1,37 @@
+"""Zero suppression: images without their faint pixels, as a readout would have written them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from pgen.data.images import Described, FloatArray, ImageSet, Indices
+from pgen.data.lit import Lit, read_lit
+
+
+class Suppressed(Described):
+    """The images of ``parent``, in which charge at or below ``threshold`` is 0; still read on demand."""
+
+    def __init__(self, parent: ImageSet, threshold: float) -> None:
+        self.parent, self.threshold = parent, threshold
+        self.name, self.shape, self.unit = parent.name, parent.shape, parent.unit
+        self.ids, self.events = parent.ids, parent.events
+        self.labels: Mapping[str, npt.NDArray] = parent.labels
+        self.geometry = getattr(parent, "geometry", None)
+        self.skipped, self.about = getattr(parent, "skipped", 0), getattr(parent, "about", {})
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    def read(self, indices: Indices) -> FloatArray:
+        pixels = self.parent.read(indices)
+        return np.where(pixels > self.threshold, pixels, np.float32(0))
+
+    def lit(self, indices: Indices) -> Lit:
+        """Their lit pixels."""
+        lit = read_lit(self.parent, indices)
+        kept = lit.value > self.threshold
+        before = np.concatenate([[0], np.cumsum(kept)])
+        return Lit(before[lit.offsets], lit.place[kept], lit.value[kept])

@@ -1,0 +1,78 @@
+"""Codes with a spread, of a variational auto-encoder: kept in codes.pt, drawn anew in each epoch, the same however training is divided."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from pgen.data.codes import Codes, load_codes
+from pgen.engine import checkpoint as checkpoints
+from pgen.engine.data import open_training_data
+from pgen.engine.folder import RunFolder
+from pgen.engine.ranks import Ranks
+from pgen.engine.settings import TrainSettings
+from pgen.engine.targets import AllTargets
+from pgen.errors import UserError
+from pgen.plugins import registry
+from tests.conftest import SMALL_AE, run_pgen
+
+
+@pytest.fixture(scope="module")
+def codes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("vae")
+    for arguments in (
+        ("train", "ae", "--data", "simulate:n=60,size=16,seed=3", *SMALL_AE, "--kl-weight", 1, "--num-epochs", 20, "--name", "vae"),
+        ("deploy", "runs/vae"),
+    ):
+        done = run_pgen(*arguments, cwd=root)
+        assert done.returncode == 0, done.stderr
+    return root / "runs/vae/deploy/codes.pt"
+
+
+def test_a_variational_encoder_gives_normal_codes_with_their_spread(codes: Path) -> None:
+    found = load_codes(codes)
+    assert found.spread is not None and found.spread.shape == found.codes.shape
+    assert float(found.spread.min()) > 0
+    # What the divergence asks for: of all images together, a standard normal distribution.
+    whole = found.codes.square().mean() + found.spread.square().mean()
+    assert float(whole) == pytest.approx(1, abs=0.35)
+    lines = RunFolder(codes.parents[1]).read_metrics()
+    assert lines[-1]["kl"] > 0 and lines[-1]["loss"] < lines[0]["loss"]
+
+
+def test_targets_are_drawn_anew_each_epoch_and_shared_out_alike(codes: Path) -> None:
+    data = open_training_data(TrainSettings(targets=str(codes)), registry.load("ewm").spec)
+    assert data.spread is not None
+
+    def of(part) -> list[torch.Tensor]:
+        epochs = iter([0.0, 0.4, 1.0, 2.5])
+        every = AllTargets(data, part, torch.device("cpu"), 7, sparse=True)
+        return list(islice(every.stream(lambda: next(epochs)), 4))
+
+    first, same, second, third = of(Ranks().parts(60)[0])
+    assert first is same and not torch.equal(first, second) and not torch.equal(second, third)
+    off = (torch.stack([first, second, third]) - data.tensor()) / data.spread
+    assert float(off.mean()) == pytest.approx(0, abs=0.1) and float(off.std()) == pytest.approx(1, abs=0.1)
+    halves = [of(part)[2] for part in Ranks().parts(60, 2)]
+    assert torch.equal(torch.cat(halves), second)
+
+
+@pytest.mark.parametrize("model", ["ewm", "flow"])
+def test_generators_learn_from_them_and_go_on_exactly(model: str, codes: Path, pgen, tmp_path: Path) -> None:
+    more = ("--ots-steps", 4) if model == "ewm" else ()
+    arguments = ("train", model, "--targets", codes, "--n-hidden", 16, "--batch-size", 32, "--sample-size", 0, *more)
+    pgen(*arguments, "--max-steps", 9, "--name", "whole", cwd=tmp_path)
+    pgen(*arguments, "--max-steps", 5, "--name", "broken", cwd=tmp_path)
+    pgen("train", model, "--resume", "runs/broken", "--max-steps", 9, cwd=tmp_path)
+    one, other = (checkpoints.load(RunFolder(tmp_path / "runs" / name)).model for name in ("whole", "broken"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_spread_that_does_not_fit_is_refused() -> None:
+    values = torch.randn(4, 3)
+    for spread in (torch.ones(4, 2), -torch.ones(4, 3), torch.full((4, 3), torch.nan), [1.0]):
+        with pytest.raises(UserError, match="its spread is not"):
+            Codes.of(values, list("abcd"), {}, spread=spread)  # type: ignore[arg-type]
