@@ -24,6 +24,7 @@ class FlowConfig(ModelConfig):
         None, ge=1, le=1000, description="Blocks (codes), or levels, between which rows and columns halve (images). [default: 4, or 3]"
     )
     patch: int = Field(2, ge=1, le=1024, description="Of images: squares of this many pixels a side are the network's pixels.")
+    match_moments: bool = Field(True, description="With codes: hold mean and spread of generated codes at those of the targets.")
     solver: Literal["euler", "heun"] = Field("heun", description="Steps of sampling: euler, or heun, two evaluations of the network each.")
     n_steps: int = Field(16, ge=1, le=1000, description="Steps from noise to a sample.")
     label_weight: float = Field(

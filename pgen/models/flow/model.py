@@ -19,12 +19,14 @@ from pgen.models.flow.coupling import COST, Coupling
 from pgen.models.flow.ode import integrate
 from pgen.models.flow.velocity import make_velocity
 from pgen.models.labelled import label_scale, labelled
-from pgen.models.layers import beside, make_optimizer
+from pgen.models.layers import BatchNorm, beside, make_optimizer
 from pgen.ot import Targets
 from pgen.plugins.contract import DataInfo
 
 #: Targets by which the scale of images is found, on all ranks together.
 LOOKED_AT = 1024
+#: Steps from one look at the moments of samples to the next: a tenth of the work of training, at most.
+MOMENTS_EVERY = 100
 #: What is shown of the coupling's certificate.
 CERTIFIED = ("chi2", "never_hit")
 #: Random numbers of a step that are not those of its noise come from generators of steps that no run reaches.
@@ -49,6 +51,7 @@ class Flow(nn.Module):
         self.config, self.data = config, data
         self.velocity = make_velocity(config, data)
         self.coupling = Coupling(config.coupling, data.count, config.chi2)
+        self.moments = BatchNorm(data.size, affine=False) if data.kind == "codes" else nn.Identity()
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))
         # Plain numbers: a step on a GPU need not wait to learn them. Targets are those of all ranks, counted in the first step.
@@ -79,20 +82,33 @@ class Flow(nn.Module):
         return torch.randn(n, *self.data.shape, generator=generator, device=generator.device)
 
     def forward(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
-        velocity = self.velocity if condition is None else partial(self._guided, condition)
-        x = integrate(velocity, noise, self.config.n_steps, self.config.solver)
-        x = x * self.spread + self.centre
-        return x.clamp(0, 1) if self.data.kind == "images" else x
+        x = self._carried(noise, condition)
+        if self.data.kind == "images":
+            return (x * self.spread + self.centre).clamp(0, 1)
+        return self.moments(x) if self.config.match_moments else x
 
     def sample(self, n: int, *, generator: torch.Generator, condition: Tensor | None = None) -> Tensor:
         return self(self.noise(n, generator=generator), condition)
 
+    def _carried(self, noise: Tensor, condition: Tensor | None) -> Tensor:
+        """Where the flow takes noise."""
+        field = self._field if condition is None else partial(self._guided, condition)
+        return integrate(field, noise, self.config.n_steps, self.config.solver)
+
+    def _field(self, x: Tensor, t: Tensor, told: Tensor | None = None) -> Tensor:
+        """The velocity. The network says what it differs by from that of a normal distribution, which under transport stands still."""
+        velocity = self.velocity(x, t, told)
+        if self.config.coupling != "independent":
+            return velocity
+        at = _beside(t, x)
+        return velocity + (2 * at - 1) / (at.square() + (1 - at).square()) * x
+
     def _guided(self, condition: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """The velocity for a condition; with guidance, further from that without (arXiv:2207.12598)."""
-        told = self.velocity(x, t, _known(condition))
+        told = self._field(x, t, _known(condition))
         if self.config.guidance == 1:
             return told
-        untold = self.velocity(x, t, 0 * _known(condition))
+        untold = self._field(x, t, 0 * _known(condition))
         return untold + self.config.guidance * (told - untold)
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
@@ -104,11 +120,19 @@ class Flow(nn.Module):
         index = self.coupling.targets_of(self._coupled(x0, self._labels_of(trainer)), self._targets, trainer)
         x1 = (self._targets.rows(index)[:, : self.data.size].view_as(x0) - self.centre) / self.spread
         t = trainer.drawn(_times, TIMES + trainer.step)
-        at = t.view(-1, *[1] * (x0.ndim - 1))
-        loss = (self.velocity((1 - at) * x0 + at * x1, t, self._told(index, trainer)) - (x1 - x0)).square().mean()
+        at = _beside(t, x0)
+        loss = (self._field((1 - at) * x0 + at * x1, t, self._told(index, trainer)) - (x1 - x0)).square().mean()
         trainer.update("velocity", loss)
+        if self.data.kind == "codes" and trainer.step % MOMENTS_EVERY == 0:
+            self._follow_moments(x0, None if trainer.condition is None else trainer.condition[index])
         self.seen += trainer.batch_size
         return {"loss": loss, **{name: torch.tensor(value) for name, value in self.certified.items()}}
+
+    @torch.no_grad()
+    def _follow_moments(self, noise: Tensor, condition: Tensor | None) -> None:
+        """Mean and spread of samples, by which they are held at those of the targets. A network too smooth to tell neighbouring targets
+        apart goes to their middle, where there is none, and whose spread is less."""
+        self.moments(self._carried(noise, condition))
 
     @torch.no_grad()
     def _prepare(self, values: Tensor, trainer: Any) -> None:
@@ -157,6 +181,11 @@ class Flow(nn.Module):
             return None
         kept = trainer.drawn(_uniform, DROPPED + trainer.step) >= self.config.p_drop
         return _known(trainer.condition[index]) * kept[:, None]
+
+
+def _beside(t: Tensor, x: Tensor) -> Tensor:
+    """Times (n,) in the number of axes of x (n, ...)."""
+    return t.view(-1, *[1] * (x.ndim - 1))
 
 
 def _known(condition: Tensor) -> Tensor:

@@ -49,7 +49,8 @@ class Perceptron(nn.Module):
         self.clock = Clock(width, told)
         self.first = nn.Linear(size, width)
         self.blocks = nn.ModuleList(_Block(width) for _ in range(blocks))
-        self.last = nn.Sequential(nn.LayerNorm(width), zeroed(nn.Linear(width, size)))
+        # Without normalisation, which would take the length of x away.
+        self.last = zeroed(nn.Linear(width, size))
 
     def forward(self, x: Tensor, t: Tensor, told: Tensor | None = None) -> Tensor:
         time, h = self.clock(t, told), self.first(x)
