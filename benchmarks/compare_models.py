@@ -6,14 +6,16 @@ trains them by the command line, one after the other, evaluates them together, a
 measure) and ../docs/compare_NAME.png (distributions) and ../docs/compare_NAME_images.png (generated images). What FOLDER holds of an
 earlier call is not done again. PYTHON: one that has diffusers besides pgen, as ``PYTHONPATH=... python`` would; see peer_ddpm.py.
 
-Charge at or below 10 ADC is taken for nothing in all images, so that no model is told from real images by a halo that it was not shown. The
-time of the auto-encoder counts for each model that is fitted to its codes. Two flows differ in their coupling alone, and are sampled with
-4, 8 and 32 evaluations of the network besides. Simulated images have labels: there, ewm and flow on codes are made for type and momentum.
+Charge at or below 10 ADC (simulated images have none below 10) is taken for nothing in all of them, so that no model is told from real
+images by a halo that it was not shown. The time of the auto-encoder counts for each model that is fitted to its codes. Two flows differ in
+their coupling alone, and are sampled in 4 and in 8 steps besides. Simulated images have labels: there, models are made for type and
+momentum.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shlex
 import subprocess
@@ -31,30 +33,38 @@ from pgen.report.distributions import save_distributions
 from pgen.report.grid import save_rows
 
 DOCS = Path(__file__).parents[1] / "docs"
-TRAIN, HELD_OUT = "train.h5:suppress=10", "held_out.h5:suppress=10"
-N = 2000
-CODES = "--targets runs/ae/deploy/codes.pt"
-#: Evaluations of the network in a sample, and the options that make so many.
-STEPS = {4: "--solver euler --n-steps 4", 8: "--solver euler --n-steps 8", 32: "--solver heun --n-steps 16"}
+N = 1200
+#: Charge that is taken for nothing.
+FAINT = {"real": 10.0, "simulated": 9.0}
+CONDITION = {"real": "", "simulated": "--condition type,momentum "}
+#: Steps of Euler's in which the two flows are compared.
+FEW = (4, 8)
 
 
-def commands(told: str) -> dict[str, list[str]]:
-    """Of each model, the commands that train it after the auto-encoder. told: the condition of models on codes."""
-    flow = f"train flow {CODES}{told} --n-hidden 256 --num-epochs 450 --ema 0.99"
-    pixels = f"--data {TRAIN} --threshold 10 --scale sqrt"
+def commands(name: str) -> dict[str, list[str]]:
+    """Of each model, the commands that train it; of those on codes, after the auto-encoder."""
+    train, held_out = sources(name)
+    pixels = f"{CONDITION[name]}--threshold {FAINT[name]:g} --scale sqrt"
+    codes = f"--targets runs/ae/deploy/codes.pt {CONDITION[name]}"
+    flow = f"train flow {codes}--n-hidden 256 --num-epochs {400 if name == 'real' else 280} --ema 0.99"
     return {
-        "gan": [f"train gan {pixels} --p 0 --d-lr 0.0005 --g-lr 0.0001 --num-epochs 200 --checkpoint 1000 --name gan"],
-        "ewm-pixels": [f"train ewm {pixels} --num-epochs 14 --name ewm-pixels"],
-        "ewm-codes": [f"train ewm {CODES}{told} --num-epochs 24 --name ewm-codes"],
+        "ae": [
+            f"train ae --data {train} --held-out {held_out} --threshold {FAINT[name]:g} --num-epochs 20 --name ae",
+            "deploy runs/ae",
+        ],
         "flow-independent": [f"{flow} --coupling independent --name flow-independent"],
-        "flow-semidiscrete": [f"{flow} --coupling semidiscrete --chi2 0.03 --name flow-semidiscrete"],
+        "flow-semidiscrete": [f"{flow} --coupling semidiscrete --chi2 0.05 --name flow-semidiscrete"],
+        "ewm-codes": [f"train ewm {codes}--num-epochs {18 if name == 'real' else 12} --name ewm-codes"],
+        "ewm-pixels": [f"train ewm --targets {train} {pixels} --num-epochs 8 --name ewm-pixels"],
+        "gan": [
+            f"train gan --data {train} {pixels} --p 0 --d-lr 0.0005 --g-lr 0.0001 --num-epochs {140 if name == 'real' else 100} --name gan"
+        ],
     }
 
 
-ENCODER = [
-    f"train ae --data {TRAIN} --held-out {HELD_OUT} --threshold 10 --num-epochs 32 --name ae",
-    "deploy runs/ae",
-]
+def sources(name: str) -> tuple[str, str]:
+    """Training and held-out images."""
+    return f"train.h5:suppress={FAINT[name]:g}", f"held_out.h5:suppress={FAINT[name]:g}"
 
 
 def main() -> None:
@@ -90,28 +100,28 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
     def run(command: str) -> None:
         timed(f"pgen {command}", [sys.executable, "-m", "pgen", *shlex.split(command)])
 
-    trained = commands(" --condition type,momentum" if given.name == "simulated" else "")
-    for command in [*ENCODER, *(command for each in trained.values() for command in each)]:
+    trained, (train, held_out) = commands(given.name), sources(given.name)
+    for command in itertools.chain(*trained.values()):
         run(command)
-    for model in trained:
+    models = [model for model in trained if model != "ae"]
+    for model in models:
         run(f"sample runs/{model} -n {N} --out {model}.h5")
-    for model in ("flow-independent", "flow-semidiscrete"):
-        for evaluations, options in STEPS.items():
-            run(f"sample runs/{model} -n {N} {options} --out {model}-{evaluations}.h5")
-    ddpm = f"--train {TRAIN} --threshold 10 --seconds {given.peer_seconds:g} --n {N} --out ddpm.h5"
+    few = [(model, steps) for model in models if model.startswith("flow") for steps in FEW]
+    for model, steps in few:
+        run(f"sample runs/{model} -n {N} --solver euler --n-steps {steps} --out {model}-{steps}.h5")
+    ddpm = f"--train {train} --threshold {FAINT[given.name]:g} --seconds {given.peer_seconds:g} --n {N} --out ddpm.h5"
     timed(f"peer_ddpm.py {ddpm}", [given.peer, str(Path(__file__).with_name("peer_ddpm.py").resolve()), ddpm], shell=True)
 
-    sets = [*trained, "ddpm", *(f"flow-{coupling}-{steps}" for coupling in ("independent", "semidiscrete") for steps in (4, 8))]
+    sets = [*models, "ddpm", *(f"{model}-{steps}" for model, steps in few), "runs/ae/deploy/reconstructions"]
     files = " ".join(f"--generated {model}.h5" for model in sets)
-    run(f"evaluate all {files} --train {TRAIN} --held-out {HELD_OUT} --threshold 10 --out report")
-    run(f"evaluate reconstruction runs/ae --held-out {HELD_OUT}")
+    run(f"evaluate all {files} --train {train} --held-out {held_out} --threshold {FAINT[given.name]:g} --out report")
     results = json.loads((folder / "report" / "results.json").read_text())
-    shown = [model for model in [*trained, "ddpm"] if model != "flow-independent"]
-    pixels = {each: read_all(open_images(str(folder / f"{each}.h5:suppress=10"))) for each in ("train", "held_out", *shown)}
+    shown, faint = [*models, "ddpm"], FAINT[given.name]
+    pixels = {each: read_all(open_images(str(folder / f"{each}.h5:suppress={faint:g}"))) for each in ("train", "held_out", *shown)}
     found = {
-        model: physics(Sets(pixels[model], pixels["train"], pixels["held_out"], threshold=10)).histograms
+        model: physics(Sets(pixels[model], pixels["train"], pixels["held_out"], threshold=faint)).histograms
         for model in shown
-        if (pixels[model] > 10).any()
+        if (pixels[model] > faint).any()
     }
     save_distributions(DOCS / f"compare_{given.name}.png", found)
     rows = {model: pixels[model][:12] for model in ("held_out", *shown)}

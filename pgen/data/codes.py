@@ -36,9 +36,9 @@ class Codes:
     ids: list[str]  #: the image each one comes from
     source: Mapping[str, Any] = field(default_factory=dict)  #: name and fingerprint of the images
     encoder: Mapping[str, Any] = field(default_factory=dict)  #: run and weights (sha256 hex) of the encoder; empty where unknown
+    folder: Path | None = None  #: where the file lies that they were read from; not written
     labels: Mapping[str, npt.NDArray] = field(default_factory=dict)  #: of the images, name -> (N,)
     spread: Tensor | None = None  #: (N, D) float32, standard deviation of each number, where an image is encoded to a distribution
-    folder: Path | None = None  #: where the file lies that they were read from; not written
 
     def __post_init__(self) -> None:
         import torch
@@ -81,7 +81,9 @@ class Codes:
         """Codes with the mean and std of their own columns; a constant column gets std 1."""
         codes = codes.detach().cpu().float()
         std = (codes - codes.mean(0)).square().mean(0).sqrt()
-        return cls(codes, codes.mean(0), std.where(std > 0, std.new_ones(())), ids, source, encoder or {}, labels or {}, spread)
+        return cls(
+            codes, codes.mean(0), std.where(std > 0, std.new_ones(())), ids, source, encoder or {}, labels=labels or {}, spread=spread
+        )
 
     def __len__(self) -> int:
         return len(self.codes)

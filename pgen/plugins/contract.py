@@ -29,11 +29,10 @@ class ModelSpec:
     name: the entry point's name. summary: one line for ``pgen models``. config: ``"package.module:ConfigClass"``.
     model: ``"package.module:ModuleClass"``. inputs: ``"images"`` for batches of images, ``"targets"`` for all targets at
     once (images or latent codes). sparse: of all targets at once, whether images that are mostly dark may come as a CSR tensor
-    (N, C * H * W) of their lit pixels. conditional: whether samples can be made for a label, as ``--condition`` asks.
-    best: the metric whose smallest value on held-out data marks the best checkpoint; the newest is
+    (N, C * H * W) of their lit pixels. best: the metric whose smallest value on held-out data marks the best checkpoint; the newest is
     best where this is None, or without held-out data.
     settings: defaults of the engine's options that suit this model better than the engine's own. api: the version of pgen's plug-in API
-    that the plug-in was written for.
+    that the plug-in was written for. conditional: whether samples can be made for a label, as ``--condition`` asks.
     """
 
     name: str
@@ -42,10 +41,10 @@ class ModelSpec:
     model: str
     inputs: Literal["images", "targets"] = "images"
     sparse: bool = False
-    conditional: bool = False
     best: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     api: int = 1
+    conditional: bool = False
 
 
 @dataclass(frozen=True)

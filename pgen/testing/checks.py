@@ -213,6 +213,14 @@ def samples_are_repeatable(subject: Subject) -> None:
     assert torch.isfinite(images).all() and (images >= 0).all(), "samples in charge units are not finite, or negative"
 
 
+def labels_are_told(subject: Subject) -> None:
+    if not (subject.plugin.spec.conditional and {"pdg", "momentum"} <= set(subject.untrained.info.labels)):
+        raise Skipped("its spec does not say that it is conditional, or the data have no labels pdg and momentum")
+    run = subject.train("conditional", condition="type,momentum", max_steps=subject.steps)
+    images, labels = images_of(run, run.load_model(), run.to_images())(5, torch.Generator().manual_seed(7))
+    assert torch.isfinite(images).all() and len(labels["pdg"]) == 5
+
+
 def samples_are_written(subject: Subject) -> None:
     run = subject.trained
     if not has(run.load_model(), "sample") and not subject.plugin.manager.hook.sample.get_hookimpls():
@@ -281,6 +289,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "training in two goes is training in one": training_goes_on,
     "weights are kept": weights_are_kept,
     "samples: shape, one seed one sample": samples_are_repeatable,
+    "samples are made for labels": labels_are_told,
     "samples are written in charge units": samples_are_written,
     "codes: encode and decode": codes_come_back,
     "deploy": deploys,
