@@ -22,8 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import record
 from pgen.data import open_images, read_all
@@ -55,7 +56,7 @@ def commands(name: str) -> dict[str, list[str]]:
         "flow-independent": [f"{flow} --coupling independent --name flow-independent"],
         "flow-semidiscrete": [f"{flow} --coupling semidiscrete --chi2 0.05 --name flow-semidiscrete"],
         "ewm-codes": [f"train ewm {codes}--num-epochs {18 if name == 'real' else 12} --name ewm-codes"],
-        "ewm-pixels": [f"train ewm --targets {train} {pixels} --num-epochs 8 --name ewm-pixels"],
+        "ewm-pixels": [f"train ewm --targets {train} {pixels} --num-epochs {6 if name == 'real' else 5} --name ewm-pixels"],
         "gan": [
             f"train gan --data {train} {pixels} --p 0 --d-lr 0.0005 --g-lr 0.0001 --num-epochs {140 if name == 'real' else 100} --name gan"
         ],
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True)
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--peer", required=True)
-    parser.add_argument("--peer-seconds", type=float, default=600)
+    parser.add_argument("--peer-seconds", type=float, default=560)
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -112,10 +113,15 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
     ddpm = f"--train {train} --threshold {FAINT[given.name]:g} --seconds {given.peer_seconds:g} --n {N} --out ddpm.h5"
     timed(f"peer_ddpm.py {ddpm}", [given.peer, str(Path(__file__).with_name("peer_ddpm.py").resolve()), ddpm], shell=True)
 
-    sets = [*models, "ddpm", *(f"{model}-{steps}" for model, steps in few), "runs/ae/deploy/reconstructions"]
-    files = " ".join(f"--generated {model}.h5" for model in sets)
-    run(f"evaluate all {files} --train {train} --held-out {held_out} --threshold {FAINT[given.name]:g} --out report")
-    results = json.loads((folder / "report" / "results.json").read_text())
+    real = f"--train {train} --held-out {held_out} --threshold {FAINT[given.name]:g}"
+
+    def judged(metric: str, sets: Iterable[str]) -> dict[str, Any]:
+        files = " ".join(f"--generated {each}.h5" for each in sets)
+        run(f"evaluate {metric} {files} {real} --out report-{metric}")
+        return json.loads((folder / f"report-{metric}" / "results.json").read_text())
+
+    results = judged("all", [*models, "ddpm", "runs/ae/deploy/reconstructions"])
+    in_few_steps = {metric: judged(metric, (f"{model}-{steps}" for model, steps in few))["generated"] for metric in ("physics", "fpd")}
     shown, faint = [*models, "ddpm"], FAINT[given.name]
     pixels = {each: read_all(open_images(str(folder / f"{each}.h5:suppress={faint:g}"))) for each in ("train", "held_out", *shown)}
     found = {
@@ -132,6 +138,7 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
         "ddpm": json.loads((folder / "ddpm.json").read_text()),
         "sets": results["sets"],
         "generated": results["generated"],
+        "in_few_steps": in_few_steps,
     }
     record.write(f"compare_{given.name}", about, "scikit-learn", "scipy")
 

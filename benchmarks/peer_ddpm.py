@@ -3,7 +3,7 @@
     python benchmarks/peer_ddpm.py --train train.h5 --threshold 10 --seconds 600 --n 2000 --out ddpm.h5
 
 Needs diffusers. It is given what pgen's flow is given: square roots of charge, patches of 4 x 4 pixels as channels, Adam with the same
-learning rate along half a cosine, averaged weights; charge at or below --threshold is 0 again in the samples, which 50 steps of DDIM make.
+learning rate along half a cosine, averaged weights; charge at or below --threshold is 0 again in the samples, which 30 steps of DDIM make.
 Writes seconds of training, images seen, parameters and samples a second beside the images, as .json.
 """
 
@@ -22,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pgen.data import ArrayImages, open_images, read_all, write_images
 
-BATCH, STEPS = 64, 50
+BATCH, STEPS = 64, 30
 
 
 def main() -> None:

@@ -100,7 +100,7 @@ class Flow(nn.Module):
         velocity = self.velocity(x, t, told)
         if self.config.coupling != "independent":
             return velocity
-        at = _beside(t, x)
+        at = _spread_out(t, x)
         return velocity + (2 * at - 1) / (at.square() + (1 - at).square()) * x
 
     def _guided(self, condition: Tensor, x: Tensor, t: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class Flow(nn.Module):
         index = self.coupling.targets_of(self._coupled(x0, self._labels_of(trainer)), self._targets, trainer)
         x1 = (self._targets.rows(index)[:, : self.data.size].view_as(x0) - self.centre) / self.spread
         t = trainer.drawn(_times, TIMES + trainer.step)
-        at = _beside(t, x0)
+        at = _spread_out(t, x0)
         loss = (self._field((1 - at) * x0 + at * x1, t, self._told(index, trainer)) - (x1 - x0)).square().mean()
         trainer.update("velocity", loss)
         if self.data.kind == "codes" and trainer.step % MOMENTS_EVERY == 0:
@@ -183,7 +183,7 @@ class Flow(nn.Module):
         return _known(trainer.condition[index]) * kept[:, None]
 
 
-def _beside(t: Tensor, x: Tensor) -> Tensor:
+def _spread_out(t: Tensor, x: Tensor) -> Tensor:
     """Times (n,) in the number of axes of x (n, ...)."""
     return t.view(-1, *[1] * (x.ndim - 1))
 
