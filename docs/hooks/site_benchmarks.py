@@ -142,14 +142,15 @@ def engine_hostile(result: Result) -> str:
     return f"{table}\n\n{result['cases']:,} cases in all, {result['failed']} failures: no code run, no traceback, nothing hung or lost."
 
 
-def compare_models(result: Result) -> str:
+def compare_real(result: Result) -> str:
     models = result["generated"]
-    first = next(iter(models.values()))
+    first = max(models.values(), key=lambda model: len(model["metrics"]))
 
     def cells(metric: str, number: int) -> list[str]:
-        measures = [model["metrics"][metric]["measures"][number] for model in models.values()]
-        floor = _number(measures[0]["floor"])
-        return [floor, *(f"{_number(each['value'])}, {VERDICTS[each['verdict']]}" for each in measures)]
+        found = [model["metrics"].get(metric) for model in models.values()]
+        measures = [each["measures"][number] if each else None for each in found]
+        floor = _number(first["metrics"][metric]["measures"][number]["floor"])
+        return [floor, *(f"{_number(each['value'])}, {VERDICTS[each['verdict']]}" if each else "?" for each in measures)]
 
     rows = [
         (metric, measure["name"], *cells(metric, number))
@@ -158,6 +159,12 @@ def compare_models(result: Result) -> str:
         if measure["headline"] and (metric != "physics" or measure["name"] in ("mean W1", "blank images"))
     ]
     return _table(["metric", "measure", "floor", *models], rows)
+
+
+def closure(result: Result) -> str:
+    measures = next(iter(result["sets"].values()))
+    rows = [(name, *(_number(each["value"]) for each in found.values())) for name, found in result["sets"].items()]
+    return _table(["", *measures], [("real (floor)", *(_number(each["floor"]) for each in measures.values())), *rows])
 
 
 def evaluate_all(result: Result) -> str:
@@ -207,7 +214,7 @@ SHOWN: dict[str, Callable[[Result], str]] = {
     each.__name__: each
     for each in (
         ot_assign, ot_exact, ot_scale, ot_solve, ewm_outer, data_batches, data_scale,
-        engine_step, engine_kills, engine_hostile, evaluate_all, evaluate_oracles, compare_models,
+        engine_step, engine_kills, engine_hostile, evaluate_all, evaluate_oracles, compare_real, closure,
         mnist_wasserstein, two_commands,
     )
 } | {"real_tiles": two_stage, "simulated": two_stage}  # fmt: skip

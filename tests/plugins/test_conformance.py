@@ -88,7 +88,11 @@ DATA = "simulate:n=20,size=8,seed=1"
 
 def test_a_sound_model_passes(offered) -> None:
     found = check_model(offered("sound"), data=DATA)
-    assert {check.name: check.skipped for check in found if check.skipped}.keys() <= {"codes: encode and decode", "samples are made for labels", "a GPU"}
+    assert {check.name: check.skipped for check in found if check.skipped}.keys() <= {
+        "codes: encode and decode",
+        "samples are made for labels",
+        "a GPU",
+    }
 
 
 @pytest.mark.parametrize("fault", FAULTS)

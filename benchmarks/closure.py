@@ -1,0 +1,56 @@
+"""Are samples of what they were asked to be of? Closure and FPD of runs with conditions, of flows with several guidances.
+
+    python benchmarks/closure.py FOLDER
+
+FOLDER: what compare_models.py simulated left: train.h5, held_out.h5, runs of an auto-encoder and of models on its codes, made for type and
+momentum. Writes results/closure.json. The reconstructions of training images say what the auto-encoder alone costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import record
+from compare_models import FAINT, N, sources
+
+RUNS = ("flow-independent", "flow-semidiscrete", "ewm-codes")
+GUIDANCE = (1, 1.5, 2, 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder.resolve()
+    train, held_out = sources("simulated")
+
+    def pgen(*words: object) -> None:
+        subprocess.run([sys.executable, "-m", "pgen", *map(str, words)], check=True, cwd=folder)
+
+    with tempfile.TemporaryDirectory() as name:
+        made = {"reconstructions": folder / "runs/ae/deploy/reconstructions.h5"}
+        for run in RUNS:
+            for guidance in GUIDANCE if run.startswith("flow") else GUIDANCE[:1]:
+                set_name = f"{run}, guidance {guidance:g}" if run.startswith("flow") else run
+                made[set_name] = Path(name) / f"{len(made)}.h5"
+                asked = ("--guidance", guidance) if run.startswith("flow") else ()
+                pgen("sample", f"runs/{run}", "-n", N, *asked, "--out", made[set_name])
+        found = {}
+        for set_name, path in made.items():
+            found[set_name] = {}
+            for metric in ("closure", "fpd"):
+                out = Path(name) / f"{path.stem}-{metric}"
+                real = ("--train", train, "--held-out", held_out, "--threshold", FAINT["simulated"])
+                pgen("evaluate", metric, "--generated", path, *real, "--out", out)
+                (judged,) = json.loads((out / "results.json").read_text())["generated"].values()
+                found[set_name].update({each["name"]: each for each in judged["metrics"][metric]["measures"]})
+    seconds = json.loads((folder / "seconds.json").read_text())
+    record.write("closure", {"what": "closure of simulated particles", "seconds": seconds, "sets": found}, "scikit-learn", "scipy")
+
+
+if __name__ == "__main__":
+    main()
