@@ -57,9 +57,7 @@ def commands(name: str) -> dict[str, list[str]]:
         "flow-semidiscrete": [f"{flow} --coupling semidiscrete --chi2 0.05 --name flow-semidiscrete"],
         "ewm-codes": [f"train ewm {codes}--num-epochs {18 if name == 'real' else 12} --name ewm-codes"],
         "ewm-pixels": [f"train ewm --targets {train} {pixels} --num-epochs {6 if name == 'real' else 5} --name ewm-pixels"],
-        "gan": [
-            f"train gan --data {train} {pixels} --p 0 --d-lr 0.0005 --g-lr 0.0001 --num-epochs {140 if name == 'real' else 100} --name gan"
-        ],
+        "gan": [f"train gan --data {train} {pixels} --p 0 --d-lr 0.0005 --g-lr 0.0001 --num-epochs 60 --name gan"],
     }
 
 

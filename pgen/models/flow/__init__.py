@@ -13,5 +13,5 @@ def pgen_model() -> ModelSpec:
         inputs="targets",
         sparse=True,
         conditional=True,
-        settings={"batch_size": 256, "num_epochs": 300, "lr_decay": 0.01, "ema": 0.999, "warm_up": 100},
+        settings={"batch_size": 256, "num_epochs": 400, "lr_decay": 0.01, "ema": 0.99, "warm_up": 100},
     )

@@ -18,7 +18,7 @@ class FlowConfig(ModelConfig):
     )
     chi2: float = Field(0.2, gt=0, description="With --coupling semidiscrete: how evenly targets are to be hit; the less, the more evenly.")
     n_hidden: int | None = Field(
-        None, ge=1, le=2**16, description="Width: of hidden layers (codes), or channels of the first level (images). [default: 512, or 32]"
+        None, ge=1, le=2**16, description="Width: of hidden layers (codes), or channels of the first level (images). [default: 256, or 32]"
     )
     n_layers: int | None = Field(
         None, ge=1, le=1000, description="Blocks (codes), or levels, between which rows and columns halve (images). [default: 4, or 3]"

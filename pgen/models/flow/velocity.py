@@ -25,7 +25,7 @@ def make_velocity(config: FlowConfig, data: DataInfo) -> nn.Module:
         return UNet(data.shape, config.n_hidden or 32, config.n_layers or 3, config.patch, told)
     if config.patch != FlowConfig.model_fields["patch"].default:
         raise UserError(f"--patch {config.patch}: the targets are code vectors, which have no pixels; leave it out.")
-    return Perceptron(data.size, config.n_hidden or 512, config.n_layers or 4, told)
+    return Perceptron(data.size, config.n_hidden or 256, config.n_layers or 4, told)
 
 
 class Clock(nn.Module):
