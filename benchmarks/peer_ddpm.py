@@ -37,7 +37,10 @@ def main() -> None:
     images = torch.from_numpy(read_all(open_images(given.train)))
     images[images <= given.threshold] = 0
     top = float(images.max())
-    x = 2 * F.pixel_unshuffle((images / top).sqrt(), 4) - 1
+    x = F.pixel_unshuffle((images / top).sqrt(), 4)
+    # To mean 0 and spread 1, as flow does: most pixels are dark, and noise of spread 1 would drown the others.
+    mean, spread = x.mean(), x.std()
+    x = (x - mean) / spread
     side = x.shape[-1]
     model = UNet2DModel(
         sample_size=side,
@@ -52,7 +55,7 @@ def main() -> None:
     )
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    schedule = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2")
+    schedule = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", clip_sample=False)
     began, seen = time.monotonic(), 0
     while (done := (time.monotonic() - began) / given.seconds) < 1:
         for group in optimizer.param_groups:
@@ -74,7 +77,7 @@ def main() -> None:
             y = torch.randn(min(256, given.n - start), *x.shape[1:])
             for t in sampler.timesteps:
                 y = sampler.step(average(y, t).sample, t, y).prev_sample
-            q = top * F.pixel_shuffle((y.clamp(-1, 1) + 1) / 2, 4).square()
+            q = top * F.pixel_shuffle((y * spread + mean).clamp(0, 1), 4).square()
             parts.append(torch.where(q > given.threshold, q, torch.zeros_like(q)))
     sampled = time.monotonic() - began
     write_images(given.out, ArrayImages(torch.cat(parts).numpy()), overwrite=True)
