@@ -27,6 +27,20 @@ def label_scale(targets: Targets, condition: Tensor, weight: float, cost: str, r
     return factor**0.5 if cost == "sqeuclidean" else factor
 
 
+def with_labels(
+    targets: Targets, values: Tensor, condition: Tensor, weight: float, cost: str, random: torch.Generator
+) -> tuple[Targets, float]:
+    """``targets``, made of ``values`` here, with their labels beside them, and the factor of these; condition (N, K) is of all targets."""
+    scale = label_scale(targets, condition, weight, cost, random)
+    own = condition[targets.first : targets.first + len(targets)]
+    return Targets(labelled(values, scale * own), targets.group), scale
+
+
+def random_rows(n: int, *, generator: torch.Generator, rows: Tensor) -> Tensor:
+    """n of ``rows`` (N, K), any as likely: labels of random targets."""
+    return rows[torch.randint(len(rows), (n,), generator=generator, device=generator.device)]
+
+
 def labelled(values: Tensor, labels: Tensor) -> Tensor:
     """values (N, D), dense or CSR, with labels (N, K) as columns beside them."""
     if values.layout != torch.sparse_csr:

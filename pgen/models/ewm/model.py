@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pgen.errors import UserError
 from pgen.models.ewm.config import EwmConfig
 from pgen.models.ewm.generator import make_generator
-from pgen.models.labelled import label_scale, labelled
+from pgen.models.labelled import random_rows, with_labels
 from pgen.models.layers import beside, make_optimizer
 from pgen.ot import DualAscent, Targets, certify, pair_cost
 from pgen.plugins.contract import DataInfo
@@ -99,7 +99,10 @@ class Ewm(nn.Module):
         solving = self.phase == OTS
         if self._targets is None or (solving and not self.done):
             values = self._jittered(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer)
-            self._targets = self._labelled(Targets(values, trainer.group), values, trainer)
+            self._targets = Targets(values, trainer.group)
+            if trainer.condition is not None:
+                weight, random = self.config.label_weight, trainer.generator(-1, common=True)
+                self._targets, self._label_scale = with_labels(self._targets, values, trainer.condition, weight, self.config.cost, random)
             if trainer.group and trainer.batch_size > self.config.mem_size:
                 wanted = f"on several ranks wanted --batch-size {trainer.batch_size} or more; begin a run with that"
                 raise trainer.ranks.error(UserError(f"--mem-size {self.config.mem_size}: {wanted}."))
@@ -150,27 +153,13 @@ class Ewm(nn.Module):
 
     def _samples(self, trainer: Any, step: int) -> Tensor:
         """The generator's answer (n, D) to a batch of noise, a step's, with that step's jitter and labels: the same in solve and fit."""
-        condition = None if trainer.condition is None else self._asked(trainer, step)
+        rows = trainer.condition
+        condition = None if rows is None else trainer.drawn(partial(random_rows, rows=rows), 2 * 10**15 + step)
         x = self(trainer.drawn(self.noise, step), condition).flatten(1).float()
         if self.config.tess_var:
             # The numbers of steps, and of the certificates' batches, do not reach so far.
             x = x + trainer.drawn(partial(self._jitter, like=x), 10**15 + step)
         return x if condition is None else beside(x, condition * self._label_scale)
-
-    def _asked(self, trainer: Any, step: int) -> Tensor:
-        """The conditions (n, K) of a step's samples, those of random targets."""
-        count = len(trainer.condition)
-        draw = lambda n, generator: torch.randint(count, (n,), generator=generator, device=generator.device)  # noqa: E731
-        return trainer.condition[trainer.drawn(draw, 2 * 10**15 + step)]
-
-    def _labelled(self, targets: Targets, values: Tensor, trainer: Any) -> Targets:
-        """The targets with their labels beside them, if there are conditions."""
-        if trainer.condition is None:
-            return targets
-        random = trainer.generator(-1, common=True)
-        self._label_scale = label_scale(targets, trainer.condition, self.config.label_weight, self.config.cost, random)
-        own = trainer.condition[targets.first : targets.first + len(targets)]
-        return Targets(labelled(values, self._label_scale * own), trainer.group)
 
     def _jitter(self, n: int, *, generator: torch.Generator, like: Tensor) -> Tensor:
         return self.config.tess_var**0.5 * torch.randn(n, like.shape[1], generator=generator, device=like.device)

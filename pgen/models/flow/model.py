@@ -18,7 +18,7 @@ from pgen.models.flow.config import FlowConfig
 from pgen.models.flow.coupling import COST, Coupling
 from pgen.models.flow.ode import integrate
 from pgen.models.flow.velocity import make_velocity
-from pgen.models.labelled import label_scale, labelled
+from pgen.models.labelled import random_rows, with_labels
 from pgen.models.layers import BatchNorm, beside, make_optimizer
 from pgen.ot import Targets
 from pgen.plugins.contract import DataInfo
@@ -123,7 +123,7 @@ class Flow(nn.Module):
         at = _spread_out(t, x0)
         loss = (self._field((1 - at) * x0 + at * x1, t, self._told(index, trainer)) - (x1 - x0)).square().mean()
         trainer.update("velocity", loss)
-        if self.data.kind == "codes" and trainer.step % MOMENTS_EVERY == 0:
+        if self.data.kind == "codes" and self.config.match_moments and trainer.step % MOMENTS_EVERY == 0:
             self._follow_moments(x0, None if trainer.condition is None else trainer.condition[index])
         self.seen += trainer.batch_size
         return {"loss": loss, **{name: torch.tensor(value) for name, value in self.certified.items()}}
@@ -143,9 +143,8 @@ class Flow(nn.Module):
         if self.seen == 0:
             self._find_scale(targets, trainer)
         if condition is not None:
-            self._label_scale = label_scale(targets, condition, self.config.label_weight, COST, trainer.generator(-4, common=True))
-            own = condition[targets.first : targets.first + len(targets)]
-            targets = Targets(labelled(values, self._label_scale * own), trainer.group)
+            weight, random = self.config.label_weight, trainer.generator(-4, common=True)
+            targets, self._label_scale = with_labels(targets, values, condition, weight, COST, random)
         self._targets = targets
         if self.seen == 0:
             self.count = targets.total
@@ -163,7 +162,7 @@ class Flow(nn.Module):
 
     def _noise_beside_labels(self, condition: Tensor | None, n: int, *, generator: torch.Generator) -> Tensor:
         noise = self.noise(n, generator=generator)
-        return self._coupled(noise, None if condition is None else condition[_rows(n, generator=generator, count=len(condition))])
+        return self._coupled(noise, None if condition is None else random_rows(n, generator=generator, rows=condition))
 
     def _coupled(self, noise: Tensor, condition: Tensor | None) -> Tensor:
         """(n, D), as the targets are scaled, with labels beside it: what is coupled to them."""
@@ -173,7 +172,7 @@ class Flow(nn.Module):
         """Those that the noise of this step is given."""
         if trainer.condition is None:
             return None
-        return trainer.condition[trainer.drawn(partial(_rows, count=len(trainer.condition)), LABELS + trainer.step)]
+        return trainer.drawn(partial(random_rows, rows=trainer.condition), LABELS + trainer.step)
 
     def _told(self, index: Tensor, trainer: Any) -> Tensor | None:
         """What the network is told of the targets' labels: of some, by chance, nothing, which guidance needs to know too."""
@@ -191,10 +190,6 @@ def _spread_out(t: Tensor, x: Tensor) -> Tensor:
 def _known(condition: Tensor) -> Tensor:
     """With a column that says so; all zeros stand for nothing known."""
     return torch.cat([condition, torch.ones_like(condition[:, :1])], dim=1)
-
-
-def _rows(n: int, *, generator: torch.Generator, count: int) -> Tensor:
-    return torch.randint(count, (n,), generator=generator, device=generator.device)
 
 
 def _uniform(n: int, *, generator: torch.Generator) -> Tensor:
