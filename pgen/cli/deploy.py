@@ -39,7 +39,7 @@ def deploy(
         opened = Run.open(run, device=choose_device(device), reporter=reporter)
         opened.ask(more_options(context.args))
         if opened.wanted:
-            raise UserError(f"{', '.join(map(flag, opened.wanted))}: the program takes it each time it samples; give it to `pgen sample`.")
+            raise UserError(f"{', '.join(map(flag, opened.wanted))}: it is for samples; give it to `pgen sample`.")
         written = opened.hooks().deploy(run=opened, request=request)
     for path in written:
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)

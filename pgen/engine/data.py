@@ -110,7 +110,7 @@ def open_training_data(settings: TrainSettings, spec: ModelSpec, ranks: int = 1)
     """Open what the settings name and fit the transform, in one of ``ranks`` processes. UserError where source and model do not fit
     together."""
     if settings.condition is not None and not spec.conditional:
-        raise UserError(f"--condition {settings.condition}: model {spec.name!r} makes no samples for a label; leave it out.")
+        raise UserError(f"--condition {settings.condition}: model {spec.name!r} takes in no labels; leave it out.")
     if spec.inputs == "images":
         if settings.targets is not None:
             raise UserError(f"Model {spec.name!r} learns from images; give them with --data instead of --targets {settings.targets}.")

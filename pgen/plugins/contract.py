@@ -32,7 +32,8 @@ class ModelSpec:
     (N, C * H * W) of their lit pixels. best: the metric whose smallest value on held-out data marks the best checkpoint; the newest is
     best where this is None, or without held-out data.
     settings: defaults of the engine's options that suit this model better than the engine's own. api: the version of pgen's plug-in API
-    that the plug-in was written for. conditional: whether samples can be made for a label, as ``--condition`` asks.
+    that the plug-in was written for. conditional: whether it takes in labels, as ``--condition`` asks: to make samples
+    for them, or codes that tell them.
     """
 
     name: str

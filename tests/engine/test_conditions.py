@@ -14,8 +14,10 @@ from hypothesis.extra import numpy as nps
 from pgen.data import open_images
 from pgen.data.codes import load_codes
 from pgen.engine.conditions import Asked, encode, find_conditions, load_labels, save_labels
+from pgen.engine.data import open_training_data
+from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError
-from pgen.plugins.contract import DataInfo
+from pgen.plugins.contract import DataInfo, ModelSpec
 
 LABELS = {
     "pdg": np.array([11, 2212, 11, 2212, 22]),
@@ -170,9 +172,14 @@ def test_options_of_sampling_may_be_chosen_after_training(runs: Path, pgen, tmp_
     (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--type", "muon"), "--momentum: not given"),
     (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--guidance", 2), "--guidance: no such option of"),
     (("deploy", "runs/flow", "--type", "muon", "--overwrite"), "give it to `pgen sample`"),
-    (("train", "ae", "--data", "simulate:n=9", "--condition", "type"), "model 'ae' makes no samples for a label"),
     (("train", "gan", "--data", "simulate:n=9", "--condition", "kind"), "kind is no label"),
 ])  # fmt: skip
 def test_bad_questions_get_a_sentence(arguments: tuple, sentence: str, runs: Path, refuses) -> None:
     refuses(*arguments, saying=sentence, cwd=runs)
     assert not (runs / "x.h5").exists()
+
+
+def test_a_model_that_takes_in_no_labels_says_so() -> None:
+    settings = TrainSettings(data="simulate:n=9,size=16", condition="type")
+    with pytest.raises(UserError, match="model 'mine' takes in no labels; leave it out"):
+        open_training_data(settings, ModelSpec("mine", "", "", ""))

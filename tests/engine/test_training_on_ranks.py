@@ -23,7 +23,7 @@ TOLD = ("--condition", "type,momentum")
 # Three batches an epoch, of 19, 19 and 4 images: no multiples of the ranks.
 MODELS = {
     "gan": ("--data", IMAGES, *TOLD, "--n-hidden", 16, "--batch-size", 19, "--max-steps", 10, "--flip", "both"),
-    "ae": ("--data", IMAGES, "--n-layers", 2, "--depth", 4, "--l-dim", 8, "--batch-size", 19, "--p", 0.2, "--threshold", 10,
+    "ae": ("--data", IMAGES, *TOLD, "--n-layers", 2, "--depth", 4, "--l-dim", 8, "--batch-size", 19, "--p", 0.2, "--threshold", 10,
            "--max-steps", 10, "--ema", 0.9, "--max-grad-norm", 1, "--crop", 12),
     "ewm": ("--targets", IMAGES, *TOLD, "--n-hidden", 16, "--ots-steps", 9, "--batch-size", 32, "--p", 0.2, "--max-steps", 30),
     "flow": ("--targets", IMAGES, *TOLD, "--n-hidden", 8, "--n-layers", 2, "--batch-size", 32, "--max-steps", 10),

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from pgen.cli.options import validate
-from pgen.data import ArrayImages, write_images
+from pgen.data import ArrayImages, open_images, write_images
 from pgen.engine.begin import create
+from pgen.engine.conditions import encode
 from pgen.engine.drawn import images_of
 from pgen.engine.run import Run
 from pgen.engine.settings import TrainSettings
@@ -60,14 +61,25 @@ def test_transport_of_classes_is_one_of_its_own_for_each() -> None:
     assert float((kind[index] == (x[:, 4:] / scale).argmax(1)).float().mean()) > 0.999
 
 
-def toy(path: Path, n: int = 300) -> Path:
+def toy(path: Path, n: int = 300, seed: int = 0) -> Path:
     """Images whose left or right half is lit, as ``side`` says, ``charge`` times 10."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     side, charge = random.integers(2, size=n), random.uniform(2, 10, n)
     images = np.zeros((n, 1, 8, 8), "f4")
     for image, right, q in zip(images, side, charge, strict=True):
         image[0, :, 4 * right : 4 * right + 4] = 10 * q + random.normal(0, 2, (8, 4))
     return write_images(path, ArrayImages(images, labels={"side": side, "charge": charge}))
+
+
+def trained(model: str, options: dict, images: Path) -> Run:
+    """A run for side and charge, in the folder of its images, opened anew."""
+    plugin = registry.load(model)
+    source = "data" if plugin.spec.inputs == "images" else "targets"
+    given = {source: str(images), "condition": "side,charge", "save_root": str(images.parent), "sample_size": 0, **options}
+    settings, config = validate([(TrainSettings, dict(plugin.spec.settings)), (plugin.config_class(), {})], given)
+    run = create(model, settings, config)  # type: ignore[arg-type]
+    run.hooks().train(run=run)
+    return Run.open(run.folder.path)
 
 
 @pytest.mark.parametrize(("model", "options"), [
@@ -76,13 +88,7 @@ def toy(path: Path, n: int = 300) -> Path:
     ("flow", {"batch_size": 32, "num_epochs": 50, "n_hidden": 32, "n_layers": 2, "ema": 0.95, "lr": 3e-3}),
 ])  # fmt: skip
 def test_samples_are_of_what_was_asked_for(model: str, options: dict, tmp_path: Path) -> None:
-    plugin = registry.load(model)
-    source = "data" if plugin.spec.inputs == "images" else "targets"
-    given = {source: str(toy(tmp_path / "x.h5")), "condition": "side,charge", "save_root": str(tmp_path), "sample_size": 0, **options}
-    settings, config = validate([(TrainSettings, dict(plugin.spec.settings)), (plugin.config_class(), {})], given)
-    run = create(model, settings, config)  # type: ignore[arg-type]
-    run.hooks().train(run=run)
-    again = Run.open(run.folder.path)
+    again = trained(model, options, toy(tmp_path / "x.h5"))
     for side in (0, 1):
         found = []
         for charge in (3, 8):
@@ -93,3 +99,15 @@ def test_samples_are_of_what_was_asked_for(model: str, options: dict, tmp_path: 
             assert float(halves[:, 1 - side].mean()) < 0.2 * float(halves[:, side].mean())
             found.append(float(halves[:, side].mean()))
         assert found == pytest.approx([30, 80], rel=0.2)
+
+
+@pytest.mark.parametrize("options", [{}, {"kl_weight": 1.0}])
+def test_codes_tell_the_labels_of_images_never_seen(options: dict, tmp_path: Path) -> None:
+    run = trained("ae", {"n_layers": 2, "depth": 4, "l_dim": 6, "num_epochs": 25, **options}, toy(tmp_path / "x.h5"))
+    fresh = open_images(str(toy(tmp_path / "fresh.h5", seed=1)))
+    model = run.load_model()
+    with torch.no_grad():
+        told = model.labels(model.encode(model.transform.forward(torch.from_numpy(fresh.read(range(len(fresh)))))))
+    asked = encode(run.info.conditions, fresh.labels)
+    assert float((told[:, :2].argmax(1) == asked[:, :2].argmax(1)).float().mean()) > 0.98
+    assert float((told[:, 2] - asked[:, 2]).abs().mean()) < 0.2

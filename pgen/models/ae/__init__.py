@@ -11,5 +11,6 @@ def pgen_model() -> ModelSpec:
         "pgen.models.ae.config:AeConfig",
         "pgen.models.ae.model:AutoEncoder",
         best="loss",
+        conditional=True,
         settings={"batch_size": 32, "num_epochs": 32, "scale": "sqrt", "lr_decay": 0.1},
     )

@@ -30,6 +30,9 @@ class AeConfig(ModelConfig):
         description="Above 0, a variational auto-encoder: an image is a normal distribution of codes, in place of --code-noise, "
         "whose distance from the standard one counts this much.",
     )
+    label_weight: float = Field(
+        30.0, gt=0, description="With --condition: what it counts that the labels can be read off a code, against the image."
+    )
     p: float = Field(0.0, ge=0, lt=1, description="Dropout before the code: share of values left out at random in training.")
     ae_lr: float = Field(2e-3, gt=0, description="Learning rate.")
     ae_opt: Optimizer = Field("adam", description="Optimiser.")

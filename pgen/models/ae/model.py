@@ -26,7 +26,11 @@ from pgen.plugins.contract import DataInfo
 
 class AutoEncoder(nn.Module):
     """encode: images (n, C, H, W) in [0, 1] to codes (n, l_dim) of about unit variance; decode: the way back. With --kl-weight a
-    variational one (arXiv:1312.6114), whose codes have a spread."""
+    variational one (arXiv:1312.6114), whose codes have a spread.
+
+    With conditions the labels of an image can be read off its code, by a linear layer: codes keep what tells labels apart, and plainly, so
+    that a generator for conditions finds it.
+    """
 
     def __init__(self, config: AeConfig, data: DataInfo) -> None:
         super().__init__()
@@ -39,6 +43,7 @@ class AutoEncoder(nn.Module):
         # Fixes the scale of codes, which gives the noise on them a meaning.
         self.scale = BatchNorm(config.l_dim, affine=False)
         self.spectrum = ChargeSpectrum()
+        self.labels = nn.Linear(config.l_dim, data.condition_size) if data.conditions else None
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
@@ -65,7 +70,7 @@ class AutoEncoder(nn.Module):
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
         noisy = self.config.code_noise or self.config.kl_weight
-        losses, maps = self._losses(batch, trainer.drawn(partial(self._noise, like=batch)) if noisy else None)
+        losses, maps = self._losses(batch, trainer.drawn(partial(self._noise, like=batch)) if noisy else None, trainer.condition)
         trainer.update("ae", losses["loss"])
         if self.config.loss_fn == "charge":
             self._follow_charge(batch, maps, trainer.gathered)
@@ -78,7 +83,7 @@ class AutoEncoder(nn.Module):
     def _noise(self, n: int, *, generator: torch.Generator, like: Tensor) -> Tensor:
         return torch.randn(n, self.latent_size, generator=generator, device=like.device)
 
-    def _losses(self, batch: Tensor, noise: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
+    def _losses(self, batch: Tensor, noise: Tensor | None = None, condition: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
         codes, spread = self.encode_distribution(batch)
         if noise is not None:
             codes = codes + (self.config.code_noise if spread is None else spread) * noise.to(codes.dtype)
@@ -88,6 +93,9 @@ class AutoEncoder(nn.Module):
             # of the normal distribution of each code from the standard one
             kl = (codes.square() + spread.square() - 1 - 2 * spread.log()).sum() / (2 * len(batch))
             losses = {"loss": losses.pop("loss") + self.config.kl_weight * kl, **losses, "kl": kl}
+        if self.labels is not None and condition is not None:
+            misread = (self.labels(codes) - condition).square().sum() / len(batch)
+            losses = {"loss": losses.pop("loss") + self.config.label_weight * misread, **losses, "label_loss": misread}
         return losses, maps
 
     def _errors(self, batch: Tensor, maps: Tensor) -> dict[str, Tensor]:
