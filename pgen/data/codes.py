@@ -78,9 +78,12 @@ class Codes:
         labels: Mapping[str, npt.NDArray] | None = None,
         spread: Tensor | None = None,
     ) -> Codes:
-        """Codes with the mean and std of their own columns; a constant column gets std 1."""
+        """Codes with the mean and std of their own columns, spread and all; a constant column gets std 1."""
         codes = codes.detach().cpu().float()
-        std = (codes - codes.mean(0)).square().mean(0).sqrt()
+        variance = (codes - codes.mean(0)).square().mean(0)
+        if spread is not None and spread.shape == codes.shape:  # others are refused below
+            variance = variance + spread.square().mean(0)
+        std = variance.sqrt()
         return cls(
             codes, codes.mean(0), std.where(std > 0, std.new_ones(())), ids, source, encoder or {}, labels=labels or {}, spread=spread
         )

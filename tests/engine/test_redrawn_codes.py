@@ -43,6 +43,15 @@ def test_a_variational_encoder_gives_normal_codes_with_their_spread(codes: Path)
     assert lines[-1]["kl"] > 0 and lines[-1]["loss"] < lines[0]["loss"]
 
 
+def test_codes_are_standardised_as_they_are_drawn() -> None:
+    random = torch.Generator().manual_seed(0)
+    codes = torch.randn(4000, 3, generator=random) * torch.tensor([1.0, 0.3, 0.0])
+    spread = torch.tensor([0.0, 0.8, 1.0]).expand(4000, 3)
+    found = Codes.of(codes, [str(i) for i in range(4000)], {}, spread=spread)
+    drawn = codes + spread * torch.randn(4000, 3, generator=random)
+    assert torch.allclose(drawn.std(0), found.std, rtol=0.05)
+
+
 def test_targets_are_drawn_anew_each_epoch_and_shared_out_alike(codes: Path) -> None:
     data = open_training_data(TrainSettings(targets=str(codes)), registry.load("ewm").spec)
     assert data.spread is not None
