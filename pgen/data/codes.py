@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,12 +81,8 @@ class Codes:
         """Codes with the mean and std of their own columns, spread and all; a constant column gets std 1."""
         codes = codes.detach().cpu().float()
         variance = (codes - codes.mean(0)).square().mean(0)
-        if spread is not None and spread.shape == codes.shape:  # others are refused below
-            variance = variance + spread.square().mean(0)
-        std = variance.sqrt()
-        return cls(
-            codes, codes.mean(0), std.where(std > 0, std.new_ones(())), ids, source, encoder or {}, labels=labels or {}, spread=spread
-        )
+        found = cls(codes, codes.mean(0), _root(variance), ids, source, encoder or {}, labels=labels or {}, spread=spread)
+        return found if spread is None else replace(found, std=_root(variance + spread.square().mean(0)))
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -118,6 +114,11 @@ class Codes:
         path = refuse_existing(path, overwrite=overwrite)
         write_through_memory(path, lambda stream: torch.save({"format": FORMAT, **values}, stream))
         return Path(path)
+
+
+def _root(variance: Tensor) -> Tensor:
+    std = variance.sqrt()
+    return std.where(std > 0, std.new_ones(()))
 
 
 _FIELDS = ("codes", "mean", "std", "ids", "source", "encoder")
