@@ -36,7 +36,7 @@ class TrainState:
         self._shared: tuple[str, ...] = tuple(names) if ranks.count > 1 else ()
         self.targets = (ranks if self._shared else Ranks()).parts(run.info.count)[0]
         self.model = run.new_model(replace(run.info, count=self.targets.count) if self._shared else run.info)
-        self.trainer = Trainer(self.model.optimizers(), run.device, settings, ranks)  # type: ignore[operator]
+        self.trainer = Trainer(self.model.optimizers(), run.device, settings, ranks, run.say)  # type: ignore[operator]
         self._average = Average(self.model, settings.ema) if settings.ema else None
         if ranks.count * settings.accumulate > 1:
             see_whole_batches(self.model, self.trainer)

@@ -22,13 +22,19 @@ class Trainer:
     model made them. moved: whether a weight has moved in this step. updated: the
     optimisers that were given a loss in this part of it. part: what is being done of the batch. condition: (n, K) what there is to know of
     the labels of its samples, see :class:`pgen.plugins.contract.Condition`; of all targets, on every rank, for a model that is given
-    them; None without ``--condition``.
+    them; None without ``--condition``. say: tells the user a line, and the log, from the first rank: for a step that takes long.
     """
 
     def __init__(
-        self, optimizers: dict[str, torch.optim.Optimizer], device: torch.device, settings: TrainSettings, ranks: Ranks | None = None
+        self,
+        optimizers: dict[str, torch.optim.Optimizer],
+        device: torch.device,
+        settings: TrainSettings,
+        ranks: Ranks | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self.optimizers, self.device, self.settings = optimizers, device, settings
+        self.say = say or (lambda text: None)
         self.ranks = ranks or Ranks()
         self.seed, self.batch_size, self.shuffle = settings.seed, settings.batch_size, settings.shuffle
         self.group = self.ranks.group

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,10 +29,11 @@ from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo
 
 
-def alone(batch_size: int) -> SimpleNamespace:
+def alone(batch_size: int, say: Callable[[str], None] = lambda text: None) -> SimpleNamespace:
     """Of a Trainer what a coupling asks, on one rank."""
     generator = lambda step, common: torch.Generator().manual_seed(abs(step))  # noqa: E731
-    return SimpleNamespace(step=3, batch_size=batch_size, device="cpu", generator=generator, gathered=lambda x: x, mine=lambda x: x)
+    rows = {"gathered": lambda x: x, "mine": lambda x: x}
+    return SimpleNamespace(step=3, batch_size=batch_size, device="cpu", generator=generator, say=say, **rows)
 
 
 @given(st.integers(0, 2**31), st.integers(2, 30), st.integers(1, 5))
@@ -54,7 +56,9 @@ def test_semidiscrete_coupling_hits_all_targets_evenly_and_costs_less_than_any_o
     costs = {}
     for kind in ("independent", "semidiscrete"):
         coupling = Coupling(kind, 100, 0.05)
-        coupling.begin(targets, lambda n, generator: torch.randn(n, 5, generator=generator), alone(256))
+        said: list[str] = []
+        coupling.begin(targets, lambda n, generator: torch.randn(n, 5, generator=generator), alone(256, said.append))
+        assert (kind == "semidiscrete") == any("chi2" in text and "wanted 0.05" in text for text in said)
         index = coupling.targets_of(x, targets, alone(len(x)))
         hits = torch.bincount(index, minlength=100) / 200
         assert float((hits - 1).square().mean()) < 0.1
