@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 KNOTS = 64
-#: Least weight of a new batch in the running means.
-RATE = 0.02
+#: Least weight of a new batch in the running means: they go back over some twelve of those that are looked at.
+RATE = 0.08
 
 
 class ChargeSpectrum(nn.Module):
