@@ -38,7 +38,7 @@ N = 1200
 #: Charge that is taken for nothing.
 FAINT = {"real": 10.0, "simulated": 9.0}
 CONDITION = {"real": "", "simulated": "--condition type,momentum "}
-#: The brightest simulated pixel is seven times as bright as the brightest real one: on its scale other charges differ by less.
+#: The brightest simulated pixel is eight times as bright as the brightest real one: on its scale other charges differ by less.
 AE = {"real": "", "simulated": f"{CONDITION['simulated']}--charge-weight 1000 "}
 #: Such that each model, with the auto-encoder where it has one, takes about as long as the others: twelve minutes of one core.
 EPOCHS = {
