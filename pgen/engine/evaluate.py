@@ -95,6 +95,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
     if all(candidate.run is None for candidate in every) and (idle := [f"{key} {value}" for key, value in of_runs.items() if value]):
         raise UserError(f"{', '.join(idle)}: of no effect where no run is evaluated; leave it out, or name a run by --generated.")
     several = len(every) > 1
+    known: dict[tuple[str, ...], Any] = {}
     evaluations: list[Evaluation] = []
     galleries: list[Gallery | None] = []
     warnings: list[str] = []
@@ -120,6 +121,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
                 seed=request.seed,
                 device=device,
                 extractor=extractor,
+                known=known,
             )
         except UserError as error:
             if not several:

@@ -7,6 +7,7 @@ physics alone gives the images away.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -47,7 +48,7 @@ def c2st(sets: Sets) -> Finding:
     found, details = [], {}
     features = draw(sets.features, rng, TREES_LIMIT)
     for name, classifier, rows in (("CNN AUC", network, images), ("trees AUC", _trees(seed), features)):
-        measure, p = _two_tests(name, classifier, rows, rng)
+        measure, p = _two_tests(name, classifier, rows, rng, partial(sets.once, f"c2st, {name}, {seed}"))
         found.append(measure)
         details[f"{name}, permutation p"] = p
     settings = {"folds": FOLDS, "epochs": EPOCHS, "CNN limit": CNN_LIMIT, "trees limit": TREES_LIMIT}
@@ -60,10 +61,16 @@ def auc(generated: Floats, real: Floats) -> float:
     return float((ranks.sum() - len(generated) * (len(generated) + 1) / 2) / (len(generated) * len(real)))
 
 
-def _two_tests(name: str, classifier: Classifier, rows: Rows, rng: np.random.Generator) -> tuple[Measure, float]:
+def _two_tests(
+    name: str, classifier: Classifier, rows: Rows, rng: np.random.Generator, once: Callable[..., Floats]
+) -> tuple[Measure, float]:
     n = len(rows.train)
     fold = rng.permutation(np.arange(n) % FOLDS)
-    scores = {key: _out_of_fold(classifier, getattr(rows, key), rows.held_out, fold) for key in ("generated", "train")}
+    judged = partial(_out_of_fold, classifier)
+    scores = {
+        "generated": judged(rows.generated, rows.held_out, fold),
+        "train": once(judged, rows.train, rows.held_out, fold),
+    }
     value, floor = (auc(*scores[key]) for key in ("generated", "train"))
 
     def difference(g: Ints, t: Ints, h: Ints) -> float:
@@ -77,8 +84,8 @@ def _two_tests(name: str, classifier: Classifier, rows: Rows, rng: np.random.Gen
     return Measure(name, value, floor, interval_of(value, above, 0.0, 1.0), n), p
 
 
-def _out_of_fold(classifier: Classifier, generated: npt.NDArray, real: npt.NDArray, fold: npt.NDArray) -> tuple[Floats, Floats]:
-    """Scores (n,) of the images of either set, each by a classifier that learnt from the other folds of both. As ranks within their fold,
+def _out_of_fold(classifier: Classifier, generated: npt.NDArray, real: npt.NDArray, fold: npt.NDArray) -> Floats:
+    """Scores (2, n) of the images of either set, each by a classifier that learnt from the other folds of both. As ranks within their fold,
     since classifiers differ in their scale."""
     found = np.empty((2, len(fold)))
     for k in range(FOLDS):
@@ -86,7 +93,7 @@ def _out_of_fold(classifier: Classifier, generated: npt.NDArray, real: npt.NDArr
         rows, label = np.concatenate([generated[seen], real[seen]]), np.repeat([1, 0], seen.sum())
         score = classifier(rows, label, np.concatenate([generated[judged], real[judged]]))
         found[:, judged] = (stats.rankdata(score) / len(score)).reshape(2, -1)
-    return found[0], found[1]
+    return found
 
 
 def _trees(seed: int) -> Classifier:

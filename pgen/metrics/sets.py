@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +38,7 @@ class Sets:
         seed: of everything random in a metric, see :meth:`rng`.
         device: where what pays on a GPU is computed.
         extractor: from images (n, C, H, W) to features (n, D), in place of pgen's own.
+        known: what has been found of real images alone, for the next generated set beside the same ones, see :meth:`once`.
 
     Raises:
         UserError: fewer than 20 images of a set, images of different shapes, pixels that are NaN or infinite, or all of them blank.
@@ -50,6 +53,7 @@ class Sets:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     extractor: Features | None = None
+    known: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         sets = {name: as_images(getattr(self, name), name.replace("_", "-"), at_least=MINIMUM) for name in Rows._fields}
@@ -65,6 +69,13 @@ class Sets:
     def rng(self, name: str) -> np.random.Generator:
         """The randomness of the metric of that name: the same whichever others run beside it."""
         return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+
+    def once(self, name: str, compute: Callable[..., npt.NDArray], *arrays: npt.NDArray) -> npt.NDArray:
+        """``compute(*arrays)``, of real images alone: found once, however many generated sets are judged beside the same arrays."""
+        key = (name, *(f"{each.shape} {hashlib.sha256(np.ascontiguousarray(each).data).hexdigest()}" for each in arrays))
+        if key not in self.known:
+            self.known[key] = compute(*arrays)
+        return self.known[key]
 
     def rows(self, function: Callable[[FloatArray], npt.NDArray]) -> Rows:
         """``function`` of images (n, C, H, W), which gives (n, ...), applied to all of them, in chunks."""

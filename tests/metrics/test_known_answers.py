@@ -60,6 +60,22 @@ def test_classifiers_cannot_tell_real_images(monkeypatch: pytest.MonkeyPatch) ->
     assert told.count("as real") >= 13
 
 
+def test_real_images_are_told_apart_once_for_all_generated_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c2st, "CNN_LIMIT", 60)
+    monkeypatch.setattr(c2st, "EPOCHS", 1)
+    learn, learnt = c2st._judge_by_network, []
+    monkeypatch.setattr(c2st, "_judge_by_network", lambda *given: learnt.append(1) or learn(*given))
+    first, second = (sets(0, spoil, n=60) for spoil in (blurred, shifted))
+    alone = [asked(each, ["c2st"]) for each in (first, second)]
+    assert len(learnt) == 4 * c2st.FOLDS
+    together = [asked(replace(each, known=first.known), ["c2st"]) for each in (first, second)]
+    assert len(learnt) == 6 * c2st.FOLDS  # of the generated sets alone
+    assert [each.findings for each in together] == [each.findings for each in alone]
+    # Another seed is another floor.
+    asked(replace(second, known=first.known, seed=1), ["c2st"])
+    assert len(learnt) == 8 * c2st.FOLDS
+
+
 def blurred(images: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(images, (0, 0, 0.6, 0.6))
 
