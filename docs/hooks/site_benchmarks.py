@@ -158,7 +158,10 @@ def compare_real(result: Result) -> str:
         for number, measure in enumerate(found["measures"])
         if measure["headline"] and (metric != "physics" or measure["name"] in ("mean W1", "blank images"))
     ]
-    return _table(["metric", "measure", "floor", *models], rows)
+    speeds = {name.removeprefix("runs/"): found["samples_per_second"]["2000"] for name, found in result["cost"].items()}
+    speeds["ddpm"] = result["ddpm"]["samples_per_second"]
+    sampled = ("cost", "images a second", "", *(_number(speeds[model]) if model in speeds else "" for model in models))
+    return _table(["metric", "measure", "floor", *models], [*rows, sampled])
 
 
 def closure(result: Result) -> str:
