@@ -3,7 +3,8 @@
     python benchmarks/closure.py FOLDER
 
 FOLDER: what compare_models.py simulated left: train.h5, held_out.h5, runs of an auto-encoder and of models on its codes, made for type and
-momentum. Writes results/closure.json. The reconstructions of training images say what the auto-encoder alone costs.
+momentum. Writes results/closure.json. The reconstructions of training images say what the auto-encoder alone costs; those of held-out
+images, what it costs on images that it never saw.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "pgen", *map(str, words)], check=True, cwd=folder)
 
     with tempfile.TemporaryDirectory() as name:
+        seen_anew = Path(name) / "held_out"
+        pgen("deploy", "runs/ae", "--data", held_out, "--out", seen_anew)
         made = {"reconstructions": folder / "runs/ae/deploy/reconstructions.h5"}
+        made["reconstructions of held-out images"] = seen_anew / "reconstructions.h5"
         for run in RUNS:
             for guidance in GUIDANCE if run.startswith("flow") else GUIDANCE[:1]:
                 set_name = f"{run}, guidance {guidance:g}" if run.startswith("flow") else run
@@ -43,7 +47,7 @@ def main() -> None:
         for set_name, path in made.items():
             found[set_name] = {}
             for metric in ("closure", "fpd"):
-                out = Path(name) / f"{path.stem}-{metric}"
+                out = Path(name) / f"{len(found)}-{metric}"
                 real = ("--train", train, "--held-out", held_out, "--threshold", FAINT["simulated"])
                 pgen("evaluate", metric, "--generated", path, *real, "--out", out)
                 (judged,) = json.loads((out / "results.json").read_text())["generated"].values()
