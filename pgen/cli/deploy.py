@@ -45,7 +45,8 @@ def deploy(
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)
     for path in written:
         if path.name == "codes.pt":
-            follow(("train", "ewm", "--targets", path))
+            told = ",".join(condition.name for condition in opened.info.conditions)
+            follow(("train", "ewm", "--targets", path, *(("--condition", told) if told else ())))
         if path.name == "generator.pt2":
             asked = [word for condition in opened.info.conditions for word in (flag(condition.name), condition.example)]
             follow(("sample", path, *asked, "-n", 1000, "--out", "samples.h5"))
