@@ -84,8 +84,8 @@ def trained(model: str, options: dict, images: Path) -> Run:
 
 @pytest.mark.parametrize(("model", "options"), [
     ("gan", {"batch_size": 50, "num_epochs": 60, "n_hidden": 128, "p": 0.0, "g_lr": 1e-3, "d_lr": 5e-4}),
-    ("ewm", {"batch_size": 256, "num_epochs": 3, "n_hidden": 128}),
-    ("flow", {"batch_size": 32, "num_epochs": 50, "n_hidden": 32, "n_layers": 2, "ema": 0.95, "lr": 3e-3}),
+    ("ewm", {"batch_size": 256, "num_epochs": 3, "n_hidden": 128, "mem_size": 16384}),
+    ("flow", {"batch_size": 32, "num_epochs": 30, "n_hidden": 32, "n_layers": 2, "ema": 0.95, "lr": 3e-3}),
 ])  # fmt: skip
 def test_samples_are_of_what_was_asked_for(model: str, options: dict, tmp_path: Path) -> None:
     again = trained(model, options, toy(tmp_path / "x.h5"))
