@@ -125,7 +125,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("conditional")
     for arguments in (
-        ("train", "ae", "--data", "simulate:n=60,size=16,seed=3", *SMALL_AE, "--max-steps", 3, "--name", "ae"),
+        ("train", "ae", "--data", "simulate:n=60,size=16,seed=3", *SMALL_AE, "--condition", "type,momentum", "--max-steps", 3,
+         "--name", "ae"),
         ("deploy", "runs/ae"),
         ("train", "flow", "--targets", "runs/ae/deploy/codes.pt", "--condition", "type,momentum", "--n-hidden", 16, "--max-steps", 40,
          "--ema", 0, "--name", "flow"),
@@ -139,6 +140,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_labels_travel_with_codes(runs: Path) -> None:
     images, codes = open_images("simulate:n=60,size=16,seed=3"), load_codes(runs / "runs/ae/deploy/codes.pt")
     assert all(np.array_equal(codes.labels[name], images.labels[name]) for name in ("pdg", "momentum"))
+
+
+def test_what_follows_a_deployed_encoder_names_its_conditions(runs: Path, pgen, tmp_path: Path) -> None:
+    said = pgen("deploy", "runs/ae", "--out", tmp_path, cwd=runs)
+    assert "--condition type,momentum" in said.stderr + said.stdout
 
 
 def test_samples_are_asked_for_by_the_command_line(runs: Path, pgen, tmp_path: Path) -> None:
