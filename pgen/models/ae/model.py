@@ -95,10 +95,10 @@ class AutoEncoder(nn.Module):
         if spread is not None:
             # of the normal distribution of each code from the standard one
             kl = (codes.square() + spread.square() - 1 - 2 * spread.log()).sum() / (2 * len(batch))
-            losses = {"loss": losses.pop("loss") + self.config.kl_weight * kl, **losses, "kl": kl}
+            losses = {**losses, "loss": losses["loss"] + self.config.kl_weight * kl, "kl": kl}
         if self.labels is not None and condition is not None:
             misread = (self.labels(codes) - condition).square().sum() / len(batch)
-            losses = {"loss": losses.pop("loss") + self.config.label_weight * misread, **losses, "label_loss": misread}
+            losses = {**losses, "loss": losses["loss"] + self.config.label_weight * misread, "label_loss": misread}
         return losses, maps
 
     def _errors(self, batch: Tensor, maps: Tensor) -> dict[str, Tensor]:

@@ -40,10 +40,11 @@ class Coupling(nn.Module):
             random = trainer.generator(step, common=True)
             return lambda n: noise(n * targets.ranks, generator=random)[targets.rank * n : (targets.rank + 1) * n]
 
+        solver, most = SemiDiscreteOT(targets, COST), int(MOST * targets.total)
+
         def watch(found: Certificate, spent: int) -> None:
             trainer.say(f"solving the coupling: chi2 {found.chi2:.2g}, wanted {self.chi2:g}, after {spent} of at most {most} samples")
 
-        solver, most = SemiDiscreteOT(targets, COST), int(MOST * targets.total)
         solver.fit(sampler(-2), chi2=self.chi2, most=MOST, watch=watch)
         self.psi.copy_(solver.psi)
         return solver.certify(sampler(-3))
