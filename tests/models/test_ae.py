@@ -1,13 +1,18 @@
-"""The decoder's two promises: as many lit pixels as expected, and the charge spectrum of real images."""
+"""The decoder's two promises, as many lit pixels as expected and the charge spectrum of real images; and the variational loss."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgen.models.ae.model import most_probable
+from pgen import DataInfo
+from pgen.data.transform import Transform
+from pgen.models.ae.config import AeConfig
+from pgen.models.ae.model import AutoEncoder, most_probable
 from pgen.models.ae.spectrum import ChargeSpectrum
 
 
@@ -64,3 +69,20 @@ def test_spectrum_ignores_blank_batches_and_survives_blank_images() -> None:
     real, decoded, lit = bunched(0)
     spectrum.follow(real, lit, decoded, lit)
     assert torch.equal(spectrum(blank, nothing), blank)
+
+
+def test_divergence_is_that_of_the_codes_before_noise() -> None:
+    info = DataInfo("images", (1, 8, 8), 5, transform=Transform(clip=10.0).to_dict())
+    torch.manual_seed(0)
+    model = AutoEncoder(AeConfig(arch="mlp", l_dim=3, kl_weight=0.7), info)
+    images, random = torch.rand(5, 1, 8, 8), torch.Generator().manual_seed(1)
+    trainer = SimpleNamespace(
+        drawn=lambda draw: draw(5, generator=random), update=lambda *_: None, step=1, condition=None, gathered=lambda values: values
+    )
+    losses = model.training_step(images, trainer)
+    mean, spread = model.encode_distribution(images)
+    assert spread is not None
+    encoded, standard = torch.distributions.Normal(mean, spread), torch.distributions.Normal(0.0, 1.0)
+    wanted = torch.distributions.kl_divergence(encoded, standard).sum() / 5
+    torch.testing.assert_close(losses["kl"], wanted)
+    torch.testing.assert_close(losses["loss"], losses["lit_loss"] + 100 * losses["charge_loss"] + 0.7 * wanted)

@@ -87,14 +87,15 @@ class AutoEncoder(nn.Module):
         return torch.randn(n, self.latent_size, generator=generator, device=like.device)
 
     def _losses(self, batch: Tensor, noise: Tensor | None = None, condition: Tensor | None = None) -> tuple[dict[str, Tensor], Tensor]:
-        codes, spread = self.encode_distribution(batch)
+        mean, spread = self.encode_distribution(batch)
+        codes = mean
         if noise is not None:
-            codes = codes + (self.config.code_noise if spread is None else spread) * noise.to(codes.dtype)
+            codes = mean + (self.config.code_noise if spread is None else spread) * noise.to(mean.dtype)
         maps = self.decoder(codes)
         losses = self._errors(batch, maps)
         if spread is not None:
             # of the normal distribution of each code from the standard one
-            kl = (codes.square() + spread.square() - 1 - 2 * spread.log()).sum() / (2 * len(batch))
+            kl = (mean.square() + spread.square() - 1 - 2 * spread.log()).sum() / (2 * len(batch))
             losses = {**losses, "loss": losses["loss"] + self.config.kl_weight * kl, "kl": kl}
         if self.labels is not None and condition is not None:
             misread = (self.labels(codes) - condition).square().sum() / len(batch)
