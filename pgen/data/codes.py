@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ WANTED = "wanted code vectors (N, D): a codes.pt, a folder of target_<i>.npy, or
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """N code vectors of D numbers, in the encoder's own space; ``mean`` and ``std`` (D,) standardise them."""
+    """N code vectors of D numbers, in the encoder's own space; ``mean`` and ``std`` (D,) standardise them, a map's channel by channel."""
 
     codes: Tensor  #: (N, D) float32
     mean: Tensor  #: (D,) float32
@@ -39,6 +40,7 @@ class Codes:
     folder: Path | None = None  #: where the file lies that they were read from; not written
     labels: Mapping[str, npt.NDArray] = field(default_factory=dict)  #: of the images, name -> (N,)
     spread: Tensor | None = None  #: (N, D) float32, standard deviation of each number, where an image is encoded to a distribution
+    shape: tuple[int, ...] = ()  #: how the D numbers lie: (channels, rows, columns) of a map; empty or (D,) of a vector
 
     def __post_init__(self) -> None:
         import torch
@@ -65,6 +67,8 @@ class Codes:
             and bool((torch.isfinite(self.spread) & (self.spread >= 0)).all())
         ):
             raise UserError(f"{name}: its spread is not {n} times {dim} finite float32 numbers, 0 or more. Encode the images again.")
+        if self.shape and prod(self.shape) != dim:
+            raise UserError(f"{name}: is said to hold maps of {self.shape}, found {dim} numbers a code. Encode the images again.")
         if wrong := [label for label, values in self.labels.items() if np.shape(values) != (n,)]:
             raise UserError(f"{name}: the labels {', '.join(wrong)} are not one for each of the {n} codes. Encode the images again.")
 
@@ -77,12 +81,22 @@ class Codes:
         encoder: Mapping[str, Any] | None = None,
         labels: Mapping[str, npt.NDArray] | None = None,
         spread: Tensor | None = None,
+        shape: tuple[int, ...] = (),
     ) -> Codes:
-        """Codes with the mean and std of their own columns, spread and all; a constant column gets std 1."""
+        """Codes with the mean and std of their own columns, or of a map's channels, spread and all; a constant one gets std 1."""
         codes = codes.detach().cpu().float()
-        variance = (codes - codes.mean(0)).square().mean(0)
-        found = cls(codes, codes.mean(0), _root(variance), ids, source, encoder or {}, labels=labels or {}, spread=spread)
-        return found if spread is None else replace(found, std=_root(variance + spread.square().mean(0)))
+        places = prod(shape[1:])
+
+        def along(columns: Tensor) -> Tensor:
+            """The mean of each channel, at all its places."""
+            return columns.unflatten(0, (-1, places)).mean(1).repeat_interleave(places)
+
+        mean, one = codes.mean(0), codes.new_ones(codes.shape[1:])
+        # All parts fit together before moments are made of them.
+        found = cls(codes, mean, one, ids, source, encoder or {}, labels=labels or {}, spread=spread, shape=shape)
+        mean = along(mean)
+        variance = along((codes - mean).square().mean(0) + (0 if spread is None else spread.square().mean(0)))
+        return replace(found, mean=mean, std=variance.sqrt().where(variance > 0, one))
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -109,16 +123,11 @@ class Codes:
         import torch
 
         values = {k: dict(v) if isinstance(v, Mapping) else v for k, v in vars(self).items() if k in _FIELDS}
-        values["spread"] = self.spread
+        values |= {"spread": self.spread, "shape": list(self.shape)}
         values["labels"] = {name: _plain_label(label) for name, label in self.labels.items()}
         path = refuse_existing(path, overwrite=overwrite)
         write_through_memory(path, lambda stream: torch.save({"format": FORMAT, **values}, stream))
         return Path(path)
-
-
-def _root(variance: Tensor) -> Tensor:
-    std = variance.sqrt()
-    return std.where(std > 0, std.new_ones(()))
 
 
 _FIELDS = ("codes", "mean", "std", "ids", "source", "encoder")
@@ -157,9 +166,11 @@ def load_codes(src: str | Path) -> Codes:
                 raise ValueError(f"its encoder is {encoder!r}, wanted a table with the name of a file")
             if Path(file := encoder.get("file", "x")).name != file:
                 raise ValueError(f"its decoder {file!r} would lie elsewhere, wanted a file beside it")
-            # Of an earlier version it has no labels.
+            # Of an earlier version it has no labels and no shape.
+            shape = tuple(int(extent) for extent in content.get("shape", ()))
             labels = {str(label): np.asarray(values) for label, values in content.get("labels", {}).items()}
-            return Codes(**{key: content[key] for key in _FIELDS}, labels=labels, spread=content.get("spread"), folder=path.parent)
+            of_file = {key: content[key] for key in _FIELDS}
+            return Codes(**of_file, labels=labels, spread=content.get("spread"), shape=shape, folder=path.parent)
     arrays = load_arrays(path, name, kind)
     vectors = [key for key, array in arrays.items() if array.ndim == 2]
     if not vectors:

@@ -181,6 +181,7 @@ def _conditions(samples: ImageSet | Codes, source: str, settings: TrainSettings)
 
 def _of_codes(codes: Codes, source: str, settings: TrainSettings) -> TrainingData:
     facts = {"mean": codes.mean.tolist(), "std": codes.std.tolist(), "encoder": codes.encoder, "source": codes.source}
+    facts["shape"] = list(codes.shape)
     count, dimension = codes.codes.shape
     info = DataInfo(
         kind="codes",

@@ -81,7 +81,8 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployReques
     source = {"name": images.name, "fingerprint": images.fingerprint}
     labels = {name: values for name, values in images.labels.items() if np.ndim(values) == 1}
     spread = torch.cat(spreads) if spreads else None
-    Codes.of(torch.cat(codes), list(map(str, images.ids)), source, encoder, labels, spread).save(paths[0], overwrite=True)
+    shape = getattr(model, "code_shape", ())
+    Codes.of(torch.cat(codes), list(map(str, images.ids)), source, encoder, labels, spread, shape).save(paths[0], overwrite=True)
     save_rows(paths[3], shown, unit=images.unit)
     sizes = list(map(len, codes))
     mse, zero = (float(np.average(values, weights=sizes)) for values in zip(*((r.mse, r.predict_zero_mse) for r in results), strict=True))

@@ -3,4 +3,3 @@
 from typing import Literal
 
 Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
-Arch = Literal["mlp", "conv"]

@@ -66,3 +66,17 @@ def test_no_codes(tmp_path: Path) -> None:
         load_codes(tmp_path / "x.pt")
     with pytest.raises(UserError, match=r"no target_<i>\.npy"):
         load_codes(tmp_path)
+
+
+def test_maps_are_standardised_channel_by_channel(tmp_path: Path) -> None:
+    values = torch.randn(50, 2, 3, 4, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 5.0])[:, None, None]
+    values += torch.arange(12.0).view(3, 4)  # places differ
+    codes = Codes.of(values.flatten(1), list(map(str, range(50))), {}, shape=(2, 3, 4))
+    for channel in (0, 1):
+        places = slice(12 * channel, 12 * channel + 12)
+        assert torch.allclose(codes.mean[places], values[:, channel].mean())
+        assert torch.allclose(codes.std[places], values[:, channel].std(correction=0))
+    codes.save(tmp_path / "codes.pt")
+    assert load_codes(tmp_path / "codes.pt").shape == (2, 3, 4)
+    with pytest.raises(UserError, match="said to hold maps"):
+        Codes.of(values.flatten(1), codes.ids, {}, shape=(2, 3, 5))

@@ -78,9 +78,14 @@ def info(kind: str, *shape: int) -> DataInfo:
     return DataInfo(kind, shape, 10)  # type: ignore[arg-type]
 
 
+def maps(*shape: int) -> DataInfo:
+    """Of codes that are maps."""
+    return DataInfo("codes", (math.prod(shape),), 10, codes={"shape": list(shape)})
+
+
 @pytest.mark.parametrize(("data", "options"), [
     (info("codes", 7), {}), (info("images", 1, 16, 24), {}), (info("images", 3, 6, 10), {"patch": 1, "n_layers": 2, "n_hidden": 5}),
-    (info("images", 2, 9, 9), {"patch": 3, "n_layers": 1}),
+    (info("images", 2, 9, 9), {"patch": 3, "n_layers": 1}), (maps(3, 4, 2), {}), (maps(2, 4, 4), {"patch": 2, "n_layers": 1}),
 ])  # fmt: skip
 def test_velocity_has_the_shape_of_its_point_and_depends_on_the_time(data: DataInfo, options: dict[str, int]) -> None:
     torch.manual_seed(0)
@@ -98,6 +103,8 @@ def test_velocity_has_the_shape_of_its_point_and_depends_on_the_time(data: DataI
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match="do not divide by 8"):
         make_velocity(FlowConfig(), info("images", 1, 20, 16))
+    with pytest.raises(UserError, match="5×4, do not divide by 2"):
+        make_velocity(FlowConfig(), maps(3, 5, 4))
     with pytest.raises(UserError, match="have no pixels"):
         make_velocity(FlowConfig(patch=4), info("codes", 7))
 

@@ -5,16 +5,27 @@ from typing import Literal
 from pydantic import Field
 
 from pgen import ModelConfig
-from pgen.models.options import Arch, Optimizer
+from pgen.models.options import Optimizer
 
 
 class AeConfig(ModelConfig):
-    arch: Arch = Field("conv", description="Network: conv (convolutions) or mlp (fully connected).")
-    l_dim: int = Field(40, ge=1, le=2**20, description="Numbers in the code that stands for an image.")
+    arch: Literal["conv", "map", "mlp"] = Field(
+        "conv",
+        description="Network: conv (convolutions, and a code of the whole image), map (convolutions alone: a code is a small map, whose "
+        "places tell of their surroundings) or mlp (fully connected).",
+    )
+    l_dim: int | None = Field(
+        None, ge=1, le=2**20, description="Numbers in the code that stands for an image; in a map at each place. [default: 40, or 4]"
+    )
     depth: int = Field(
         16, ge=1, le=2**16, description="Width: channels of the first convolution, doubled each layer; an mlp is 32 times as wide."
     )
-    n_layers: int = Field(4, ge=1, le=1000, description="Convolutions, each of which halves rows and columns; hidden layers of an mlp.")
+    n_layers: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Convolutions, each of which halves rows and columns; hidden layers of an mlp. [default: 4, or 3 to a map]",
+    )
     loss_fn: Literal["charge", "mse", "bce"] = Field(
         "charge", description="What is made small: charge (which pixels are lit, and how much), or mse, bce (pixel by pixel)."
     )

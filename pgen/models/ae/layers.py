@@ -13,46 +13,54 @@ from pgen.models.layers import BatchNorm2d, mlp
 SLOPE = 0.2
 
 
-def encoder_and_decoder(config: AeConfig, shape: tuple[int, ...], maps: int) -> tuple[nn.Sequential, nn.Sequential]:
-    """Images (n, C, H, W) to codes (n, l_dim), which the model normalises, or of a variational one to their mean and twice the logarithm of
-    their spread, (n, 2 l_dim); and codes to ``maps`` values a pixel, (n, maps, H, W)."""
-    return _convolutions(config, shape, maps) if config.arch == "conv" else _perceptrons(config, shape, maps)
+def encoder_and_decoder(config: AeConfig, shape: tuple[int, ...], maps: int) -> tuple[nn.Sequential, nn.Sequential, tuple[int, ...]]:
+    """The encoder, the decoder and the shape of a code, (D,) or of a map (channels, rows, columns).
+
+    The encoder takes images (n, C, H, W) to codes (n, *shape), which the model normalises, or of a variational one to their mean and twice
+    the logarithm of their spread, with twice the channels; the decoder codes (n, D) to ``maps`` values a pixel, (n, maps, H, W).
+    """
+    return _perceptrons(config, shape, maps) if config.arch == "mlp" else _convolutions(config, shape, maps)
 
 
-def _outputs(config: AeConfig) -> int:
-    return 2 * config.l_dim if config.kl_weight else config.l_dim
-
-
-def _perceptrons(config: AeConfig, shape: tuple[int, ...], maps: int) -> tuple[nn.Sequential, nn.Sequential]:
+def _perceptrons(config: AeConfig, shape: tuple[int, ...], maps: int) -> tuple[nn.Sequential, nn.Sequential, tuple[int, ...]]:
     channels, rows, columns = shape
-    hidden = [32 * config.depth] * config.n_layers
-    sizes, variational = [channels * rows * columns, *hidden, _outputs(config)], config.kl_weight > 0
+    hidden, size = [32 * config.depth] * (config.n_layers or 4), config.l_dim or 40
+    sizes, variational = [channels * rows * columns, *hidden, _found(size, config)], config.kl_weight > 0
     encoder = nn.Sequential(nn.Flatten(), mlp(sizes, p=config.p, slope=SLOPE, last_bias=variational))
-    decoder = nn.Sequential(mlp([config.l_dim, *hidden, maps * rows * columns], slope=SLOPE), nn.Unflatten(1, (maps, rows, columns)))
-    return encoder, decoder
+    decoder = nn.Sequential(mlp([size, *hidden, maps * rows * columns], slope=SLOPE), nn.Unflatten(1, (maps, rows, columns)))
+    return encoder, decoder, (size,)
 
 
-def _convolutions(config: AeConfig, shape: tuple[int, ...], maps: int) -> tuple[nn.Sequential, nn.Sequential]:
+def _convolutions(config: AeConfig, shape: tuple[int, ...], maps: int) -> tuple[nn.Sequential, nn.Sequential, tuple[int, ...]]:
     channels, rows, columns = shape
-    step = 2**config.n_layers
+    halved = config.n_layers or (3 if config.arch == "map" else 4)
+    step = 2**halved
     if rows % step or columns % step:
-        fits = max((n for n in range(1, config.n_layers) if rows % 2**n == 0 and columns % 2**n == 0), default=None)
+        fits = max((n for n in range(1, halved) if rows % 2**n == 0 and columns % 2**n == 0), default=None)
         way = f"pass --n-layers {fits}" if fits else "pass --arch mlp"
-        raise UserError(
-            f"--n-layers {config.n_layers}: images of {rows}×{columns} do not halve {config.n_layers} times; {way}, or crop them."
-        )
-    widths = [config.depth * 2**i for i in range(config.n_layers)]
+        raise UserError(f"--n-layers {halved}: images of {rows}×{columns} do not halve {halved} times; {way}, or crop them.")
+    widths = [config.depth * 2**i for i in range(halved)]
     small = (widths[-1], rows // step, columns // step)
     flat = small[0] * small[1] * small[2]
-
-    def stage(layer: nn.Module, width: int) -> list[nn.Module]:
-        return [layer, BatchNorm2d(width), nn.LeakyReLU(SLOPE)]
-
-    down = [m for a, b in zip([channels, *widths[:-1]], widths, strict=True) for m in stage(nn.Conv2d(a, b, 4, 2, 1, bias=False), b)]
     back = widths[::-1]
-    up = [m for a, b in itertools.pairwise(back) for m in stage(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), b)]
-    encoder = nn.Sequential(*down, nn.Flatten(), nn.Dropout(config.p), nn.Linear(flat, _outputs(config), bias=config.kl_weight > 0))
-    decoder = nn.Sequential(
-        nn.Linear(config.l_dim, flat), nn.LeakyReLU(SLOPE), nn.Unflatten(1, small), *up, nn.ConvTranspose2d(back[-1], maps, 4, 2, 1)
-    )
-    return encoder, decoder
+    down = [m for a, b in zip([channels, *widths[:-1]], widths, strict=True) for m in _stage(nn.Conv2d(a, b, 4, 2, 1, bias=False), b)]
+    up = [m for a, b in itertools.pairwise(back) for m in _stage(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), b)]
+    up.append(nn.ConvTranspose2d(back[-1], maps, 4, 2, 1))
+    drop, variational = nn.Dropout(config.p), config.kl_weight > 0
+    if config.arch == "map":
+        code = (config.l_dim or 4, *small[1:])
+        to_code = [drop, nn.Conv2d(small[0], _found(code[0], config), 3, padding=1, bias=variational)]
+        of_code = [nn.Unflatten(1, code), *_stage(nn.Conv2d(code[0], small[0], 3, padding=1, bias=False), small[0])]
+        return nn.Sequential(*down, *to_code), nn.Sequential(*of_code, *up), code
+    size = config.l_dim or 40
+    to_code = [nn.Flatten(), drop, nn.Linear(flat, _found(size, config), bias=variational)]
+    return nn.Sequential(*down, *to_code), nn.Sequential(nn.Linear(size, flat), nn.LeakyReLU(SLOPE), nn.Unflatten(1, small), *up), (size,)
+
+
+def _found(size: int, config: AeConfig) -> int:
+    """What the encoder finds for a code of that many numbers, or channels."""
+    return 2 * size if config.kl_weight else size
+
+
+def _stage(layer: nn.Module, width: int) -> list[nn.Module]:
+    return [layer, BatchNorm2d(width), nn.LeakyReLU(SLOPE)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from pgen.data.transform import Transform
 from pgen.models.ae.config import AeConfig
 from pgen.models.ae.layers import encoder_and_decoder
 from pgen.models.ae.spectrum import ChargeSpectrum
-from pgen.models.layers import BatchNorm, make_optimizer
+from pgen.models.layers import BatchNorm, BatchNorm2d, make_optimizer
 from pgen.plugins.contract import DataInfo
 
 #: Steps from one look at the spectrum of charges to the next: it takes a fifth of the time of a step.
@@ -28,8 +29,8 @@ FOLLOW_EVERY = 4
 
 
 class AutoEncoder(nn.Module):
-    """encode: images (n, C, H, W) in [0, 1] to codes (n, l_dim) of about unit variance; decode: the way back. With --kl-weight a
-    variational one (arXiv:1312.6114), whose codes have a spread.
+    """encode: images (n, C, H, W) in [0, 1] to codes (n, D) of about unit variance; decode: the way back. With --kl-weight a variational
+    one (arXiv:1312.6114), whose codes have a spread. code_shape: how the D numbers lie, of a map (channels, rows, columns).
 
     With conditions the labels of an image can be read off its code, by a linear layer: codes keep what tells labels apart, and plainly, so
     that a generator for conditions finds it.
@@ -38,15 +39,16 @@ class AutoEncoder(nn.Module):
     def __init__(self, config: AeConfig, data: DataInfo) -> None:
         super().__init__()
         assert data.transform is not None
-        self.config, self.latent_size = config, config.l_dim
+        self.config = config
         self.transform = Transform.from_dict(data.transform)
         channels = data.shape[0]
         maps = 2 * channels if config.loss_fn == "charge" else channels
-        self.encoder, self.decoder = encoder_and_decoder(config, data.shape, maps)
+        self.encoder, self.decoder, self.code_shape = encoder_and_decoder(config, data.shape, maps)
+        self.latent_size = prod(self.code_shape)
         # Fixes the scale of codes, which gives the noise on them a meaning.
-        self.scale = BatchNorm(config.l_dim, affine=False)
+        self.scale = (BatchNorm2d if len(self.code_shape) == 3 else BatchNorm)(self.code_shape[0], affine=False)
         self.spectrum = ChargeSpectrum()
-        self.labels = nn.Linear(config.l_dim, data.condition_size) if data.conditions else None
+        self.labels = nn.Linear(self.latent_size, data.condition_size) if data.conditions else None
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c = self.config
@@ -56,11 +58,11 @@ class AutoEncoder(nn.Module):
         return self.encode_distribution(images)[0]
 
     def encode_distribution(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Codes (n, l_dim), and their spread as far as there is one."""
+        """Codes (n, D), and their spread as far as there is one."""
         found = self.encoder(images)
         if not self.config.kl_weight:
-            return self.scale(found), None
-        mean, log_variance = found.chunk(2, dim=1)
+            return self.scale(found).flatten(1), None
+        mean, log_variance = (part.flatten(1) for part in found.chunk(2, dim=1))
         return mean, (log_variance.clamp(-20, 10) / 2).exp()
 
     def decode(self, codes: Tensor) -> Tensor:

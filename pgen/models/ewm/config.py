@@ -5,14 +5,14 @@ from typing import Literal
 from pydantic import Field
 
 from pgen import ModelConfig
-from pgen.models.options import Arch, Optimizer
+from pgen.models.options import Optimizer
 
 
 class EwmConfig(ModelConfig):
     cost: Literal["l1", "l2", "sqeuclidean"] = Field(
         "sqeuclidean", description="Distance of samples and targets that is made small; sqeuclidean: the square of l2."
     )
-    arch: Arch = Field("mlp", description="Generator: mlp (fully connected), or conv (convolutions, for images alone).")
+    arch: Literal["mlp", "conv"] = Field("mlp", description="Generator: mlp (fully connected), or conv (convolutions, for images alone).")
     z_dim: int = Field(16, ge=1, le=2**20, description="Random numbers that the generator makes one sample of.")
     n_hidden: int = Field(512, ge=1, le=2**20, description="Width of the hidden layers; channels of the first convolution.")
     n_layers: int = Field(3, ge=1, le=1000, description="Hidden layers; of conv: layers, each of which doubles rows and columns.")

@@ -18,12 +18,20 @@ class FlowConfig(ModelConfig):
     )
     chi2: float = Field(0.2, gt=0, description="With --coupling semidiscrete: how evenly targets are to be hit; the less, the more evenly.")
     n_hidden: int | None = Field(
-        None, ge=1, le=2**16, description="Width: of hidden layers (codes), or channels of the first level (images). [default: 256, or 32]"
+        None,
+        ge=1,
+        le=2**16,
+        description="Width: of hidden layers (codes), or channels of the first level (images, maps). [default: 256, 32, 64]",
     )
     n_layers: int | None = Field(
-        None, ge=1, le=1000, description="Blocks (codes), or levels, between which rows and columns halve (images). [default: 4, or 3]"
+        None,
+        ge=1,
+        le=1000,
+        description="Blocks (codes), or levels, between which rows and columns halve (images, maps). [default: 4, 3, 2]",
     )
-    patch: int = Field(2, ge=1, le=1024, description="Of images: squares of this many pixels a side are the network's pixels.")
+    patch: int | None = Field(
+        None, ge=1, le=1024, description="Squares of this many pixels a side are the network's pixels (images, maps). [default: 2, 1]"
+    )
     match_moments: bool = Field(True, description="With codes: hold mean and spread of generated codes at those of the targets.")
     solver: Literal["euler", "heun"] = Field("heun", description="Steps of sampling: euler, or heun, two evaluations of the network each.")
     n_steps: int = Field(16, ge=1, le=1000, description="Steps from noise to a sample.")

@@ -1,4 +1,5 @@
-"""Networks for the velocity of a flow: of codes (n, D) a residual perceptron, of images (n, C, H, W) a compact U-Net."""
+"""Networks for the velocity of a flow: of codes (n, D) a residual perceptron, of images (n, C, H, W), and of codes that are maps, a compact
+U-Net."""
 
 from __future__ import annotations
 
@@ -22,8 +23,11 @@ def make_velocity(config: FlowConfig, data: DataInfo) -> nn.Module:
     """(x (n, *shape), t (n,)) to the velocity there (n, *shape); with conditions besides what is known of them (n, K + 1)."""
     told = data.condition_size + 1 if data.conditions else 0
     if data.kind == "images":
-        return UNet(data.shape, config.n_hidden or 32, config.n_layers or 3, config.patch, told)
-    if config.patch != FlowConfig.model_fields["patch"].default:
+        return UNet(data.shape, config.n_hidden or 32, config.n_layers or 3, config.patch or 2, told)
+    shape = tuple((data.codes or {}).get("shape", ()))
+    if len(shape) == 3:
+        return OfMaps(shape, UNet(shape, config.n_hidden or 64, config.n_layers or 2, config.patch or 1, told))
+    if config.patch is not None:
         raise UserError(f"--patch {config.patch}: the targets are code vectors, which have no pixels; leave it out.")
     return Perceptron(data.size, config.n_hidden or 256, config.n_layers or 4, told)
 
@@ -81,7 +85,7 @@ class UNet(nn.Module):
         step = patch * 2 ** (levels - 1)
         if rows % step or columns % step:
             raise UserError(
-                f"--patch {patch} and --n-layers {levels}: images of {rows}×{columns} do not divide by {step}; "
+                f"--patch {patch} and --n-layers {levels}: rows and columns, {rows}×{columns}, do not divide by {step}; "
                 "pass smaller ones, or cut the images by pgen data crop."
             )
         widths = [width * min(2**i, 4) for i in range(levels)]
@@ -106,6 +110,17 @@ class UNet(nn.Module):
             if number:
                 h = F.interpolate(h, scale_factor=2.0)
         return self.unfold(self.last(h))
+
+
+class OfMaps(nn.Module):
+    """A network of maps (n, *shape), for the codes (n, D) that they are kept as."""
+
+    def __init__(self, shape: tuple[int, ...], network: nn.Module) -> None:
+        super().__init__()
+        self.shape, self.network = shape, network
+
+    def forward(self, x: Tensor, t: Tensor, told: Tensor | None = None) -> Tensor:
+        return self.network(x.unflatten(1, self.shape), t, told).flatten(1)
 
 
 class _Convolutions(nn.Module):

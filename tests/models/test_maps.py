@@ -1,0 +1,52 @@
+"""Codes that are small maps of an image: local, kept flat, known as maps to who learns them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pgen import DataInfo
+from pgen.data import load_codes, open_images, read_all
+from pgen.data.transform import Transform
+from pgen.models.ae.config import AeConfig
+from pgen.models.ae.model import AutoEncoder
+
+AE = ("--arch", "map", "--n-layers", 2, "--depth", 4, "--l-dim", 3, "--batch-size", 16, "--threshold", 10, "--num-epochs", 2)
+
+
+@pytest.mark.parametrize("kl_weight", [0.0, 1.0])
+def test_a_place_tells_of_its_surroundings_alone(kl_weight: float) -> None:
+    info = DataInfo("images", (1, 64, 32), 5, transform=Transform(clip=10.0).to_dict())
+    torch.manual_seed(0)
+    model = AutoEncoder(AeConfig(arch="map", kl_weight=kl_weight, depth=4), info).eval()
+    assert (model.code_shape, model.latent_size) == ((4, 8, 4), 128)
+    images = torch.rand(3, 1, 64, 32)
+    other = images.clone()
+    other[:, :, :8] = 0
+    with torch.no_grad():
+        one, two = (model.encode(each).unflatten(1, model.code_shape) for each in (images, other))
+        assert model.decode(one.flatten(1)).shape == images.shape
+    assert not torch.allclose(one[:, :, 0], two[:, :, 0])
+    assert torch.equal(one[:, :, 5:], two[:, :, 5:])
+
+
+@pytest.mark.parametrize("model", ["flow", "ewm"])
+def test_generators_learn_maps(model: str, pgen, tmp_path: Path) -> None:
+    pgen("train", "ae", "--data", "simulate:n=40,size=16,seed=3", *AE, "--name", "ae", cwd=tmp_path)
+    pgen("deploy", "runs/ae", cwd=tmp_path)
+    codes = load_codes(tmp_path / "runs/ae/deploy/codes.pt")
+    assert codes.shape == (3, 4, 4) and codes.codes.shape == (40, 48)
+    more = {"flow": ("--n-hidden", 8), "ewm": ("--n-hidden", 16, "--ots-steps", 4)}[model]
+    pgen("train", model, "--targets", "runs/ae/deploy/codes.pt", *more, "--max-steps", 3, "--batch-size", 16, "--name", "new", cwd=tmp_path)
+    pgen("sample", "runs/new", "-n", 5, "--out", "new.h5", cwd=tmp_path)
+    assert read_all(open_images(str(tmp_path / "new.h5"))).shape == (5, 1, 16, 16)
+    kinds = {type(part).__name__ for part in torch.nn.Module.modules(run_of(tmp_path / "runs/new"))}
+    assert ("UNet" in kinds) == (model == "flow")
+
+
+def run_of(folder: Path) -> torch.nn.Module:
+    from pgen.engine.run import Run
+
+    return Run.open(str(folder), device=torch.device("cpu")).load_model()
