@@ -21,7 +21,7 @@ class FlowConfig(ModelConfig):
         None,
         ge=1,
         le=2**16,
-        description="Width: of hidden layers (codes), or channels of the first level (images, maps). [default: 256, 32, 64]",
+        description="Width: of hidden layers (codes), or channels of the first level (images, maps). [default: 256, 32, 48]",
     )
     n_layers: int | None = Field(
         None,

@@ -26,7 +26,7 @@ def make_velocity(config: FlowConfig, data: DataInfo) -> nn.Module:
         return UNet(data.shape, config.n_hidden or 32, config.n_layers or 3, config.patch or 2, told)
     shape = tuple((data.codes or {}).get("shape", ()))
     if len(shape) == 3:
-        return OfMaps(shape, UNet(shape, config.n_hidden or 64, config.n_layers or 2, config.patch or 1, told))
+        return OfMaps(shape, UNet(shape, config.n_hidden or 48, config.n_layers or 2, config.patch or 1, told))
     if config.patch is not None:
         raise UserError(f"--patch {config.patch}: the targets are code vectors, which have no pixels; leave it out.")
     return Perceptron(data.size, config.n_hidden or 256, config.n_layers or 4, told)
@@ -92,6 +92,8 @@ class UNet(nn.Module):
         self.clock = Clock(4 * width, told)
         self.fold, self.unfold = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
         self.first = nn.Conv2d(channels * patch**2, width, 3, padding=1)
+        # Convolutions do not know where they are, and what is likely differs from place to place.
+        self.places = nn.Parameter(torch.zeros(width, rows // patch, columns // patch))
         before = [widths[max(0, i - 1)] for i in range(levels)]
         self.down = nn.ModuleList(_Convolutions(a, b, 4 * width) for a, b in zip(before, widths, strict=True))
         self.middle = _Convolutions(widths[-1], widths[-1], 4 * width)
@@ -99,7 +101,7 @@ class UNet(nn.Module):
         self.last = nn.Sequential(_norm(width), nn.SiLU(), zeroed(nn.Conv2d(width, channels * patch**2, 3, padding=1)))
 
     def forward(self, x: Tensor, t: Tensor, told: Tensor | None = None) -> Tensor:
-        time, h = self.clock(t, told), self.first(self.fold(x))
+        time, h = self.clock(t, told), self.first(self.fold(x)) + self.places
         passed = []
         for number, block in enumerate(self.down):
             h = block(F.avg_pool2d(h, 2) if number else h, time)
