@@ -2,8 +2,8 @@
 
     python benchmarks/closure.py FOLDER
 
-FOLDER: what compare_models.py simulated left: train.h5, held_out.h5, runs of an auto-encoder and of models on its codes, made for type and
-momentum. Writes results/closure.json. The reconstructions of training images say what the auto-encoder alone costs; those of held-out
+FOLDER: what compare_models.py simulated left: train.h5, held_out.h5, runs of the auto-encoders and of models on their codes, made for type
+and momentum. Writes results/closure.json. The reconstructions of training images say what an auto-encoder alone costs; those of held-out
 images, what it costs on images that it never saw.
 """
 
@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 import record
-from compare_models import FAINT, N, sources
+from compare_models import ENCODERS, FAINT, N, sources
 
 RUNS = ("flow-independent", "flow-semidiscrete", "ewm-codes")
 GUIDANCE = (1, 1.5, 2, 3)
@@ -33,10 +33,11 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "pgen", *map(str, words)], check=True, cwd=folder)
 
     with tempfile.TemporaryDirectory() as name:
-        seen_anew = Path(name) / "held_out"
-        pgen("deploy", "runs/ae", "--data", held_out, "--out", seen_anew)
-        made = {"reconstructions": folder / "runs/ae/deploy/reconstructions.h5"}
-        made["reconstructions of held-out images"] = seen_anew / "reconstructions.h5"
+        made = {}
+        for encoder in ENCODERS:
+            pgen("deploy", f"runs/{encoder}", "--data", held_out, "--out", Path(name) / encoder)
+            made[f"reconstructions, {encoder}"] = folder / f"runs/{encoder}/deploy/reconstructions.h5"
+            made[f"reconstructions of held-out images, {encoder}"] = Path(name) / encoder / "reconstructions.h5"
         for run in RUNS:
             for guidance in GUIDANCE if run.startswith("flow") else GUIDANCE[:1]:
                 set_name = f"{run}, guidance {guidance:g}" if run.startswith("flow") else run

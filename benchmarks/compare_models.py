@@ -100,9 +100,13 @@ def main() -> None:
 def compare(folder: Path, given: argparse.Namespace) -> None:
     kept = folder / "seconds.json"
     seconds: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
-    for link, target in (("train.h5", given.train), ("held_out.h5", given.held_out)):
-        if not (folder / link).exists():
-            (folder / link).symlink_to(target.resolve())
+
+    def link(name: str, target: Path) -> None:
+        if not (folder / name).exists():
+            (folder / name).symlink_to(target.resolve())
+
+    link("train.h5", given.train)
+    link("held_out.h5", given.held_out)
 
     def timed(line: str, words: Sequence[str], shell: bool = False) -> None:
         if line not in seconds:
@@ -134,7 +138,9 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
         run(f"evaluate {metric} {files} {real} --out report-{metric}")
         return json.loads((folder / f"report-{metric}" / "results.json").read_text())
 
-    results = judged("all", [*models, "ddpm", *(f"runs/{encoder}/deploy/reconstructions" for encoder in ENCODERS)])
+    for encoder in ENCODERS:
+        link(f"reconstructed-{encoder}.h5", folder / f"runs/{encoder}/deploy/reconstructions.h5")
+    results = judged("all", [*models, "ddpm", *(f"reconstructed-{encoder}" for encoder in ENCODERS)])
     run(f"evaluate cost {' '.join(f'runs/{model}' for model in models)} --out cost")
     in_few_steps = {metric: judged(metric, (f"{model}-{steps}" for model, steps in few))["generated"] for metric in ("physics", "fpd")}
     shown, faint = [*models, "ddpm"], FAINT[given.name]
