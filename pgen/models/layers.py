@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgen.plugins.contract import DataInfo
+
 _OPTIMIZERS = {
     # Fused: all parameters in one operation, which small models gain from most, on the CPU too. There is no fused RMSprop.
     "adam": lambda params, lr, beta: torch.optim.Adam(params, lr=lr, betas=(beta, 0.999), fused=True),
@@ -40,6 +42,13 @@ class BatchNorm(_LoneSample, nn.BatchNorm1d):
 
 class BatchNorm2d(_LoneSample, nn.BatchNorm2d):
     """Of images (n, C, H, W)."""
+
+
+def standardised(data: DataInfo) -> nn.Module:
+    """Normalises codes (n, D) as their targets are standardised: each number, or of maps each channel."""
+    if shape := data.map_shape:
+        return nn.Sequential(nn.Unflatten(1, shape), BatchNorm2d(shape[0], affine=False), nn.Flatten())
+    return BatchNorm(data.size, affine=False)
 
 
 def beside(values: Tensor, condition: Tensor | None) -> Tensor:

@@ -110,6 +110,12 @@ class DataInfo:
     conditions: tuple[Condition, ...] = ()
 
     @property
+    def map_shape(self) -> tuple[int, ...]:
+        """Of codes that are maps (channels, rows, columns), how the numbers of one lie, each channel standardised; else ()."""
+        shape = tuple((self.codes or {}).get("shape", ()))
+        return shape if len(shape) == 3 else ()
+
+    @property
     def size(self) -> int:
         """Number of values in one sample."""
         size = 1

@@ -8,7 +8,7 @@ from torch import nn
 
 from pgen.errors import UserError
 from pgen.models.ewm.config import EwmConfig
-from pgen.models.layers import BatchNorm, BatchNorm2d, mlp
+from pgen.models.layers import BatchNorm2d, mlp, standardised
 from pgen.plugins.contract import DataInfo
 
 
@@ -18,7 +18,8 @@ def make_generator(config: EwmConfig, data: DataInfo) -> nn.Sequential:
         return _convolutions(config, data)
     normalised = data.kind == "codes" and config.match_moments
     sizes = [config.z_dim + data.condition_size, *[config.n_hidden] * config.n_layers, data.size]
-    layers = mlp(sizes, p=config.p, last_bias=not normalised)
+    # Normalisation of each number takes a bias away; that of a map's channel does not.
+    layers = mlp(sizes, p=config.p, last_bias=not normalised or bool(data.map_shape))
     for layer in layers:
         if isinstance(layer, nn.Linear):
             nn.init.kaiming_normal_(layer.weight, 0.2)
@@ -28,7 +29,7 @@ def make_generator(config: EwmConfig, data: DataInfo) -> nn.Sequential:
         return nn.Sequential(layers, nn.Sigmoid(), nn.Unflatten(1, data.shape))
     if normalised:
         # A least-squares fit to scattered targets shrinks towards their mean; this holds the scale.
-        return nn.Sequential(layers, BatchNorm(data.size, affine=False))
+        return nn.Sequential(layers, standardised(data))
     return nn.Sequential(layers)
 
 

@@ -19,7 +19,7 @@ from pgen.models.flow.coupling import COST, Coupling
 from pgen.models.flow.ode import integrate
 from pgen.models.flow.velocity import make_velocity
 from pgen.models.labelled import random_rows, with_labels
-from pgen.models.layers import BatchNorm, beside, make_optimizer
+from pgen.models.layers import beside, make_optimizer, standardised
 from pgen.ot import Targets
 from pgen.plugins.contract import DataInfo
 
@@ -51,7 +51,7 @@ class Flow(nn.Module):
         self.config, self.data = config, data
         self.velocity = make_velocity(config, data)
         self.coupling = Coupling(config.coupling, data.count, config.chi2)
-        self.moments = BatchNorm(data.size, affine=False) if data.kind == "codes" else nn.Identity()
+        self.moments = standardised(data) if data.kind == "codes" else nn.Identity()
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))
         # Plain numbers: a step on a GPU need not wait to learn them. Targets are those of all ranks, counted in the first step.

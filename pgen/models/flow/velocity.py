@@ -24,8 +24,7 @@ def make_velocity(config: FlowConfig, data: DataInfo) -> nn.Module:
     told = data.condition_size + 1 if data.conditions else 0
     if data.kind == "images":
         return UNet(data.shape, config.n_hidden or 32, config.n_layers or 3, config.patch or 2, told)
-    shape = tuple((data.codes or {}).get("shape", ()))
-    if len(shape) == 3:
+    if shape := data.map_shape:
         return OfMaps(shape, UNet(shape, config.n_hidden or 48, config.n_layers or 2, config.patch or 1, told))
     if config.patch is not None:
         raise UserError(f"--patch {config.patch}: the targets are code vectors, which have no pixels; leave it out.")
