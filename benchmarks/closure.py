@@ -19,7 +19,7 @@ from pathlib import Path
 import record
 from compare_models import ENCODERS, FAINT, N, sources
 
-RUNS = ("flow-independent", "flow-semidiscrete", "ewm-codes")
+RUNS = ("flow-semidiscrete", "ewm-codes")
 GUIDANCE = (1, 1.5, 2, 3)
 
 
