@@ -45,10 +45,10 @@ MAPS = "--arch map --code-noise 0.4 "
 #: Such that each model, with the auto-encoder where it has one, takes about as long as the others: twelve minutes of one core.
 EPOCHS = {
     "real": {
-        "ae": 20, "maps": 12, "flow-independent": 65, "flow-semidiscrete": 65, "ewm-codes": 20, "ewm-maps": 20, "ewm-pixels": 5, "gan": 140,
+        "ae": 20, "maps": 12, "flow-independent": 65, "flow-semidiscrete": 65, "ewm-codes": 20, "ewm-maps": 12, "ewm-pixels": 5, "gan": 140,
     },
     "simulated": {
-        "ae": 20, "maps": 15, "flow-independent": 60, "flow-semidiscrete": 60, "ewm-codes": 12, "ewm-maps": 12, "ewm-pixels": 4, "gan": 90,
+        "ae": 20, "maps": 15, "flow-independent": 60, "flow-semidiscrete": 60, "ewm-codes": 12, "ewm-maps": 8, "ewm-pixels": 4, "gan": 90,
     },
 }  # fmt: skip
 #: Auto-encoders: of vectors, which ewm does better with, and of maps, which flow does.
