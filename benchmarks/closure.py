@@ -20,7 +20,7 @@ import record
 from compare_models import ENCODERS, FAINT, N, sources
 
 RUNS = ("flow-semidiscrete", "ewm-codes")
-GUIDANCE = (1, 1.5, 2, 3)
+GUIDANCE = (1, 2)
 
 
 def main() -> None:
