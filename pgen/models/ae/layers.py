@@ -45,16 +45,20 @@ def _convolutions(config: AeConfig, shape: tuple[int, ...], maps: int) -> tuple[
     back = widths[::-1]
     down = [m for a, b in zip([channels, *widths[:-1]], widths, strict=True) for m in _stage(nn.Conv2d(a, b, 4, 2, 1, bias=False), b)]
     up = [m for a, b in itertools.pairwise(back) for m in _stage(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), b)]
-    up.append(nn.ConvTranspose2d(back[-1], maps, 4, 2, 1))
     drop, variational = nn.Dropout(config.p), config.kl_weight > 0
+
+    def decoder(*first: nn.Module) -> nn.Sequential:
+        return nn.Sequential(*first, *up, nn.ConvTranspose2d(back[-1], maps, 4, 2, 1))
+
     if config.arch == "map":
         code = (config.l_dim or 4, *small[1:])
         to_code = [drop, nn.Conv2d(small[0], _found(code[0], config), 3, padding=1, bias=variational)]
         of_code = [nn.Unflatten(1, code), *_stage(nn.Conv2d(code[0], small[0], 3, padding=1, bias=False), small[0])]
-        return nn.Sequential(*down, *to_code), nn.Sequential(*of_code, *up), code
+        return nn.Sequential(*down, *to_code), decoder(*of_code), code
     size = config.l_dim or 40
     to_code = [nn.Flatten(), drop, nn.Linear(flat, _found(size, config), bias=variational)]
-    return nn.Sequential(*down, *to_code), nn.Sequential(nn.Linear(size, flat), nn.LeakyReLU(SLOPE), nn.Unflatten(1, small), *up), (size,)
+    of_code = [nn.Linear(size, flat), nn.LeakyReLU(SLOPE), nn.Unflatten(1, small)]
+    return nn.Sequential(*down, *to_code), decoder(*of_code), (size,)
 
 
 def _found(size: int, config: AeConfig) -> int:
