@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pgen.plugins.contract import DataInfo
-
 _OPTIMIZERS = {
     # Fused: all parameters in one operation, which small models gain from most, on the CPU too. There is no fused RMSprop.
     "adam": lambda params, lr, beta: torch.optim.Adam(params, lr=lr, betas=(beta, 0.999), fused=True),
@@ -44,11 +42,11 @@ class BatchNorm2d(_LoneSample, nn.BatchNorm2d):
     """Of images (n, C, H, W)."""
 
 
-def standardised(data: DataInfo) -> nn.Module:
-    """Normalises codes (n, D) as their targets are standardised: each number, or of maps each channel."""
-    if shape := data.map_shape:
+def standardised(shape: tuple[int, ...]) -> nn.Module:
+    """Normalises codes (n, D) as they are standardised: each number of vectors (D,), each channel of maps (channels, rows, columns)."""
+    if len(shape) == 3:
         return nn.Sequential(nn.Unflatten(1, shape), BatchNorm2d(shape[0], affine=False), nn.Flatten())
-    return BatchNorm(data.size, affine=False)
+    return BatchNorm(shape[0], affine=False)
 
 
 def beside(values: Tensor, condition: Tensor | None) -> Tensor:

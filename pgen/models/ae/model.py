@@ -21,7 +21,7 @@ from pgen.data.transform import Transform
 from pgen.models.ae.config import AeConfig
 from pgen.models.ae.layers import encoder_and_decoder
 from pgen.models.ae.spectrum import ChargeSpectrum
-from pgen.models.layers import BatchNorm, BatchNorm2d, make_optimizer
+from pgen.models.layers import make_optimizer, standardised
 from pgen.plugins.contract import DataInfo
 
 #: Steps from one look at the spectrum of charges to the next: it takes a fifth of the time of a step.
@@ -46,7 +46,7 @@ class AutoEncoder(nn.Module):
         self.encoder, self.decoder, self.code_shape = encoder_and_decoder(config, data.shape, maps)
         self.latent_size = prod(self.code_shape)
         # Fixes the scale of codes, which gives the noise on them a meaning.
-        self.scale = (BatchNorm2d if len(self.code_shape) == 3 else BatchNorm)(self.code_shape[0], affine=False)
+        self.scale = standardised(self.code_shape)
         self.spectrum = ChargeSpectrum()
         self.labels = nn.Linear(self.latent_size, data.condition_size) if data.conditions else None
 
@@ -61,7 +61,7 @@ class AutoEncoder(nn.Module):
         """Codes (n, D), and their spread as far as there is one."""
         found = self.encoder(images)
         if not self.config.kl_weight:
-            return self.scale(found).flatten(1), None
+            return self.scale(found.flatten(1)), None
         mean, log_variance = (part.flatten(1) for part in found.chunk(2, dim=1))
         return mean, (log_variance.clamp(-20, 10) / 2).exp()
 

@@ -29,7 +29,7 @@ def make_generator(config: EwmConfig, data: DataInfo) -> nn.Sequential:
         return nn.Sequential(layers, nn.Sigmoid(), nn.Unflatten(1, data.shape))
     if normalised:
         # A least-squares fit to scattered targets shrinks towards their mean; this holds the scale.
-        return nn.Sequential(layers, standardised(data))
+        return nn.Sequential(layers, standardised(data.map_shape or data.shape))
     return nn.Sequential(layers)
 
 

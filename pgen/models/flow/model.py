@@ -51,7 +51,7 @@ class Flow(nn.Module):
         self.config, self.data = config, data
         self.velocity = make_velocity(config, data)
         self.coupling = Coupling(config.coupling, data.count, config.chi2)
-        self.moments = standardised(data) if data.kind == "codes" else nn.Identity()
+        self.moments = standardised(data.map_shape or data.shape) if data.kind == "codes" else nn.Identity()
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))
         # Plain numbers: a step on a GPU need not wait to learn them. Targets are those of all ranks, counted in the first step.
