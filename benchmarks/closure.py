@@ -1,60 +1,65 @@
-"""Are samples of what they were asked to be of? Closure and FPD of runs with conditions, of flows with several guidances.
+"""Are samples of what they were asked to be of? Closure and FPD of a flow on codes that are maps, made for type and momentum.
 
-    python benchmarks/closure.py FOLDER
+    python benchmarks/closure.py [--folder FOLDER]
 
-FOLDER: what compare_models.py simulated left: train.h5, held_out.h5, runs of the auto-encoders and of models on their codes, made for type
-and momentum. Writes results/closure.json. The reconstructions of training images say what an auto-encoder alone costs; those of held-out
-images, what it costs on images that it never saw.
+simulates particles, trains an auto-encoder and a flow on its codes (two hours of a core) and writes results/closure.json: of samples with
+several guidances, of held-out images that went through the auto-encoder, which say what that alone costs, and of real held-out ones, the
+floor. What FOLDER holds of an earlier call is not done again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import record
-from compare_models import ENCODERS, FAINT, N, sources
+from kept import Kept
 
-RUNS = ("flow-semidiscrete", "ewm-codes")
-GUIDANCE = (1, 2)
+PARTICLES, HELD_OUT = 42_000, 2_000
+#: Simulated images have no charge below 10 ADC.
+FAINT = 9
+REAL = f"--train particles/train.h5 --held-out particles/held_out.h5 --threshold {FAINT}"
+COMMANDS = (
+    f"data simulate -n {PARTICLES} --size 64 --seed 2 --out particles.h5",
+    f"data split particles.h5 --held-out {HELD_OUT} --out particles",
+    f"train ae --data particles/train.h5 --held-out particles/held_out.h5 --threshold {FAINT} --condition type,momentum "
+    "--arch map --code-noise 0.4 --charge-weight 1000 --num-epochs 12 --name ae",
+    "deploy runs/ae",
+    "deploy runs/ae --data particles/held_out.h5 --out held_out",
+    "train flow --targets runs/ae/deploy/codes.pt --condition type,momentum "
+    "--n-hidden 64 --batch-size 64 --lr 0.003 --ema 0.999 --num-epochs 46 --name flow",
+)
+GUIDANCE = (1, 1.5, 2)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder.resolve()
-    train, held_out = sources("simulated")
-
-    def pgen(*words: object) -> None:
-        subprocess.run([sys.executable, "-m", "pgen", *map(str, words)], check=True, cwd=folder)
-
+    parser.add_argument("--folder", type=Path)
     with tempfile.TemporaryDirectory() as name:
-        made = {}
-        for encoder in ENCODERS:
-            pgen("deploy", f"runs/{encoder}", "--data", held_out, "--out", Path(name) / encoder)
-            made[f"reconstructions, {encoder}"] = folder / f"runs/{encoder}/deploy/reconstructions.h5"
-            made[f"reconstructions of held-out images, {encoder}"] = Path(name) / encoder / "reconstructions.h5"
-        for run in RUNS:
-            for guidance in GUIDANCE if run.startswith("flow") else GUIDANCE[:1]:
-                set_name = f"{run}, guidance {guidance:g}" if run.startswith("flow") else run
-                made[set_name] = Path(name) / f"{len(made)}.h5"
-                asked = ("--guidance", guidance) if run.startswith("flow") else ()
-                pgen("sample", f"runs/{run}", "-n", N, *asked, "--out", made[set_name])
-        found = {}
-        for set_name, path in made.items():
-            found[set_name] = {}
-            for metric in ("closure", "fpd"):
-                out = Path(name) / f"{len(found)}-{metric}"
-                real = ("--train", train, "--held-out", held_out, "--threshold", FAINT["simulated"])
-                pgen("evaluate", metric, "--generated", path, *real, "--out", out)
-                (judged,) = json.loads((out / "results.json").read_text())["generated"].values()
-                found[set_name].update({each["name"]: each for each in judged["metrics"][metric]["measures"]})
-    seconds = json.loads((folder / "seconds.json").read_text())
-    record.write("closure", {"what": "closure of simulated particles", "seconds": seconds, "sets": found}, "scikit-learn", "scipy")
+        kept = Kept(parser.parse_args().folder or Path(name))
+        for command in COMMANDS:
+            kept.pgen(command)
+        for guidance in GUIDANCE:
+            kept.pgen(f"sample runs/flow -n {HELD_OUT} --guidance {guidance:g} --out guidance-{guidance:g}.h5")
+        images = {"reconstructions of held-out images": "held_out/reconstructions.h5"}
+        images |= {f"flow, guidance {guidance:g}": f"guidance-{guidance:g}.h5" for guidance in GUIDANCE}
+        record.write(
+            "closure", {"what": "closure of simulated particles", "seconds": kept.seconds, "sets": judged(kept, images)}, "scikit-learn"
+        )
+
+
+def judged(kept: Kept, images: dict[str, str]) -> dict[str, dict[str, object]]:
+    """Of each set of images, name -> file, its measures."""
+    generated = " ".join(f"--generated {path}" for path in images.values())
+    found: dict[str, dict[str, object]] = {name: {} for name in images}
+    for metric in ("closure", "fpd"):
+        kept.pgen(f"evaluate {metric} {generated} {REAL} --out {metric}")
+        results = json.loads((kept.folder / metric / "results.json").read_text())["generated"]
+        for name, each in zip(found, results.values(), strict=True):
+            found[name] |= {measure["name"]: measure for measure in each["metrics"][metric]["measures"]}
+    return found
 
 
 if __name__ == "__main__":

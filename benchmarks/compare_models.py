@@ -18,15 +18,13 @@ import argparse
 import itertools
 import json
 import shlex
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import record
+from kept import Kept
 from pgen.data import open_images, read_all
 from pgen.metrics.physics import physics
 from pgen.metrics.sets import Sets
@@ -92,14 +90,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = given.folder or Path(name)
-        folder.mkdir(exist_ok=True)
-        compare(folder, given)
+        compare(given.folder or Path(name), given)
 
 
 def compare(folder: Path, given: argparse.Namespace) -> None:
-    kept = folder / "seconds.json"
-    seconds: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
+    kept = Kept(folder)
+    run = kept.pgen
 
     def link(name: str, target: Path) -> None:
         if not (folder / name).exists():
@@ -107,17 +103,6 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
 
     link("train.h5", given.train)
     link("held_out.h5", given.held_out)
-
-    def timed(line: str, words: Sequence[str], shell: bool = False) -> None:
-        if line not in seconds:
-            began = time.monotonic()
-            subprocess.run(" ".join(words) if shell else words, check=True, cwd=folder, shell=shell)
-            seconds[line] = round(time.monotonic() - began, 1)
-            kept.write_text(json.dumps(seconds))
-            print(line, seconds[line], flush=True)
-
-    def run(command: str) -> None:
-        timed(f"pgen {command}", [sys.executable, "-m", "pgen", *shlex.split(command)])
 
     trained, (train, held_out) = commands(given.name), sources(given.name)
     for command in itertools.chain(*trained.values()):
@@ -129,7 +114,8 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
     for model, steps in few:
         run(f"sample runs/{model} -n {N} --solver euler --n-steps {steps} --out {model}-{steps}.h5")
     ddpm = f"--train {train} --threshold {FAINT[given.name]:g} --seconds {given.peer_seconds:g} --n {N} --out ddpm.h5"
-    timed(f"peer_ddpm.py {ddpm}", [given.peer, str(Path(__file__).with_name("peer_ddpm.py").resolve()), ddpm], shell=True)
+    peer = [*shlex.split(given.peer), str(Path(__file__).with_name("peer_ddpm.py").resolve())]
+    kept.timed(f"peer_ddpm.py {ddpm}", [*peer, *shlex.split(ddpm)])
 
     real = f"--train {train} --held-out {held_out} --threshold {FAINT[given.name]:g}"
 
@@ -155,7 +141,7 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
     save_rows(DOCS / f"compare_{given.name}_images.png", rows, vmax=100)
     about = {
         "what": f"models on {given.name} images",
-        "seconds": seconds,
+        "seconds": kept.seconds,
         "ddpm": json.loads((folder / "ddpm.json").read_text()),
         "sets": results["sets"],
         "generated": results["generated"],
