@@ -30,6 +30,7 @@ def deploy(
     A generator may add options, those of its model that concern sampling: the program has them as they are given here.
     """
     from pgen.cli.options import more_options
+    from pgen.data import load_codes
     from pgen.engine.device import choose_device
     from pgen.engine.requests import DeployRequest
     from pgen.engine.run import Run
@@ -46,7 +47,9 @@ def deploy(
     for path in written:
         if path.name == "codes.pt":
             told = ",".join(condition.name for condition in opened.info.conditions)
-            follow(("train", "ewm", "--targets", path, *(("--condition", told) if told else ())))
+            # flow's network knows which places of a map are neighbours
+            model = "flow" if load_codes(path).shape else "ewm"
+            follow(("train", model, "--targets", path, *(("--condition", told) if told else ())))
         if path.name == "generator.pt2":
             asked = [word for condition in opened.info.conditions for word in (flag(condition.name), condition.example)]
             follow(("sample", path, *asked, "-n", 1000, "--out", "samples.h5"))

@@ -8,16 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from pgen.cli.options import validate
 from pgen.data import ArrayImages, open_images, write_images
-from pgen.engine.begin import create
 from pgen.engine.conditions import encode
 from pgen.engine.drawn import images_of
-from pgen.engine.run import Run
-from pgen.engine.settings import TrainSettings
 from pgen.models.labelled import label_scale, labelled
 from pgen.ot import SemiDiscreteOT, Targets, assign, pair_cost
-from pgen.plugins import registry
+from tests.models.trained import trained
 
 
 def test_labels_beside_lit_pixels_are_labels_beside_images() -> None:
@@ -71,24 +67,13 @@ def toy(path: Path, n: int = 300, seed: int = 0) -> Path:
     return write_images(path, ArrayImages(images, labels={"side": side, "charge": charge}))
 
 
-def trained(model: str, options: dict, images: Path) -> Run:
-    """A run for side and charge, in the folder of its images, opened anew."""
-    plugin = registry.load(model)
-    source = "data" if plugin.spec.inputs == "images" else "targets"
-    given = {source: str(images), "condition": "side,charge", "save_root": str(images.parent), "sample_size": 0, **options}
-    settings, config = validate([(TrainSettings, dict(plugin.spec.settings)), (plugin.config_class(), {})], given)
-    run = create(model, settings, config)  # type: ignore[arg-type]
-    run.hooks().train(run=run)
-    return Run.open(run.folder.path)
-
-
 @pytest.mark.parametrize(("model", "options"), [
     ("gan", {"batch_size": 50, "num_epochs": 60, "n_hidden": 128, "p": 0.0, "g_lr": 1e-3, "d_lr": 5e-4}),
     ("ewm", {"batch_size": 256, "num_epochs": 3, "n_hidden": 128, "mem_size": 16384}),
     ("flow", {"batch_size": 32, "num_epochs": 30, "n_hidden": 32, "n_layers": 2, "ema": 0.95, "lr": 3e-3}),
 ])  # fmt: skip
 def test_samples_are_of_what_was_asked_for(model: str, options: dict, tmp_path: Path) -> None:
-    again = trained(model, options, toy(tmp_path / "x.h5"))
+    again = trained(model, toy(tmp_path / "x.h5"), tmp_path, condition="side,charge", **options)
     for side in (0, 1):
         found = []
         for charge in (3, 8):
@@ -103,7 +88,8 @@ def test_samples_are_of_what_was_asked_for(model: str, options: dict, tmp_path: 
 
 @pytest.mark.parametrize("options", [{}, {"kl_weight": 1.0}])
 def test_codes_tell_the_labels_of_images_never_seen(options: dict, tmp_path: Path) -> None:
-    run = trained("ae", {"n_layers": 2, "depth": 4, "l_dim": 6, "num_epochs": 25, **options}, toy(tmp_path / "x.h5"))
+    small = {"n_layers": 2, "depth": 4, "l_dim": 6, "num_epochs": 25}
+    run = trained("ae", toy(tmp_path / "x.h5"), tmp_path, condition="side,charge", **small, **options)
     fresh = open_images(str(toy(tmp_path / "fresh.h5", seed=1)))
     model = run.load_model()
     with torch.no_grad():

@@ -15,18 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pgen.cli.options import validate
-from pgen.engine.begin import create
 from pgen.engine.run import Run
-from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError
 from pgen.models.flow.config import FlowConfig
 from pgen.models.flow.coupling import Coupling
 from pgen.models.flow.ode import integrate
 from pgen.models.flow.velocity import make_velocity
 from pgen.ot import Targets, pair_cost
-from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo
+from tests.models.trained import trained
+
+IMAGES = "simulate:n=30,size=16,seed=1,threshold=10"
 
 
 def alone(batch_size: int, say: Callable[[str], None] = lambda text: None) -> SimpleNamespace:
@@ -109,15 +108,6 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         make_velocity(FlowConfig(patch=4), info("codes", 7))
 
 
-def train(targets: object, root: Path, steps: int, **options: object) -> Run:
-    plugin = registry.load("flow")
-    given = {"targets": str(targets), "max_steps": steps, "save_root": str(root), "sample_size": 0, "n_hidden": 32, **options}
-    made, config = validate([(TrainSettings, dict(plugin.spec.settings)), (plugin.config_class(), {})], given)
-    run = create("flow", made, config)  # type: ignore[arg-type]
-    run.hooks().train(run=run)
-    return run
-
-
 def drawn(run: Run, steps: int) -> Tensor:
     model = run.load_model()
     model.config = model.config.model_copy(update={"n_steps": steps, "solver": "euler"})
@@ -131,7 +121,9 @@ def test_two_clusters_are_learnt_and_transport_needs_fewer_steps(tmp_path: Path)
     np.save(tmp_path / "codes.npy", np.stack([sides + 0.1 * random.standard_normal(400), random.standard_normal(400)], 1).astype("f4"))
     between = {}
     for coupling in ("independent", "semidiscrete"):
-        run = train(tmp_path / "codes.npy", tmp_path, 400, coupling=coupling, batch_size=128, num_epochs=128)
+        run = trained(
+            "flow", tmp_path / "codes.npy", tmp_path, max_steps=400, n_hidden=32, coupling=coupling, batch_size=128, num_epochs=128
+        )
         far, near = drawn(run, 32), drawn(run, 2)
         assert 0.4 < float((far[:, 0] > 0).float().mean()) < 0.6
         assert float(far[:, 1].std()) == pytest.approx(1, abs=0.15)
@@ -141,7 +133,7 @@ def test_two_clusters_are_learnt_and_transport_needs_fewer_steps(tmp_path: Path)
 
 
 def test_images_come_back_in_the_range_of_the_model(tmp_path: Path) -> None:
-    run = train("simulate:n=30,size=16,seed=1,threshold=10", tmp_path, 3, batch_size=8)
+    run = trained("flow", IMAGES, tmp_path, max_steps=3, n_hidden=32, batch_size=8)
     model = run.load_model()
     with torch.no_grad():
         images = model.sample(5, generator=torch.Generator().manual_seed(0))  # type: ignore[operator]
@@ -151,7 +143,7 @@ def test_images_come_back_in_the_range_of_the_model(tmp_path: Path) -> None:
 
 
 def test_it_is_deployed_as_one_program(tmp_path: Path, pgen) -> None:
-    run = train("simulate:n=30,size=16,seed=1,threshold=10", tmp_path, 2, batch_size=8, n_steps=3)
+    run = trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32, batch_size=8, n_steps=3)
     pgen("deploy", run.folder.path)
     for what, out in ((run.folder.path, "a.npz"), (run.folder.path / "deploy/generator.pt2", "b.npz")):
         pgen("sample", what, "-n", 4, "--out", out, cwd=tmp_path)
@@ -161,4 +153,4 @@ def test_it_is_deployed_as_one_program(tmp_path: Path, pgen) -> None:
 
 def test_an_order_of_targets_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--no-shuffle"):
-        train("simulate:n=30,size=16,seed=1", tmp_path, 2, shuffle=False)
+        trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32, shuffle=False)

@@ -8,16 +8,13 @@ import pytest
 import torch
 
 from pgen import DataInfo
-from pgen.cli.options import validate
 from pgen.data import Codes, load_codes, open_images, read_all
 from pgen.data.transform import Transform
-from pgen.engine.begin import create
 from pgen.engine.run import Run
-from pgen.engine.settings import TrainSettings
 from pgen.models.ae.config import AeConfig
 from pgen.models.ae.model import AutoEncoder
 from pgen.models.flow.velocity import UNet
-from pgen.plugins import registry
+from tests.models.trained import trained
 
 AE = ("--arch", "map", "--n-layers", 2, "--depth", 4, "--l-dim", 3, "--batch-size", 16, "--threshold", 10, "--num-epochs", 2)
 
@@ -41,7 +38,7 @@ def test_a_place_tells_of_its_surroundings_alone(kl_weight: float) -> None:
 @pytest.mark.parametrize("model", ["flow", "ewm"])
 def test_generators_learn_maps(model: str, pgen, tmp_path: Path) -> None:
     pgen("train", "ae", "--data", "simulate:n=40,size=16,seed=3", *AE, "--name", "ae", cwd=tmp_path)
-    pgen("deploy", "runs/ae", cwd=tmp_path)
+    assert "train flow --targets" in " ".join(pgen("deploy", "runs/ae", cwd=tmp_path).stdout.split())
     codes = load_codes(tmp_path / "runs/ae/deploy/codes.pt")
     assert codes.shape == (3, 4, 4) and codes.codes.shape == (40, 48)
     more = {"flow": ("--n-hidden", 8), "ewm": ("--n-hidden", 16, "--ots-steps", 4)}[model]
@@ -59,12 +56,8 @@ def test_moments_are_held_channel_by_channel(model: str, steps: int, tmp_path: P
     rim = torch.tensor([0.01, 1.0, 1.0, 0.01])
     values = torch.randn(400, 2, 4, 4, generator=random) * rim + torch.tensor([0.0, 3.0])[:, None, None]
     Codes.of(values.flatten(1), list(map(str, range(400))), {}, shape=(2, 4, 4)).save(tmp_path / "codes.pt")
-    plugin = registry.load(model)
-    options = {"n_hidden": 32, "batch_size": 64, "lr": 3e-3} if model == "flow" else {"n_hidden": 32, "g_lr": 3e-3}
-    given = {"targets": str(tmp_path / "codes.pt"), "max_steps": steps, "save_root": str(tmp_path), "sample_size": 0, **options}
-    made, config = validate([(TrainSettings, dict(plugin.spec.settings)), (plugin.config_class(), {})], given)
-    run = create(model, made, config)  # type: ignore[arg-type]
-    run.hooks().train(run=run)
+    options: dict[str, object] = {"batch_size": 64, "lr": 3e-3} if model == "flow" else {"g_lr": 3e-3}
+    run = trained(model, tmp_path / "codes.pt", tmp_path, max_steps=steps, n_hidden=32, **options)
     with torch.no_grad():
         found = run.load_model().sample(500, generator=torch.Generator().manual_seed(1)).unflatten(1, (2, 4, 4))  # type: ignore[operator]
     # As standardised: each channel as a whole has spread 1.
