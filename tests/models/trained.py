@@ -1,0 +1,26 @@
+"""A small run of a built-in model, trained in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pgen.cli.options import validate
+from pgen.engine.begin import create
+from pgen.engine.run import Run
+from pgen.engine.settings import TrainSettings
+from pgen.plugins import registry
+
+
+def trained(model: str, source: Path | str, root: Path, **options: object) -> Run:
+    """The run, opened anew, of ``model`` with ``options``, in ``root``; on images, or on targets where it wants such."""
+    plugin = registry.load(model)
+    given = {
+        "data" if plugin.spec.inputs == "images" else "targets": str(source),
+        "save_root": str(root),
+        "sample_size": 0,
+        **options,
+    }
+    settings, config = validate([(TrainSettings, dict(plugin.spec.settings)), (plugin.config_class(), {})], given)
+    run = create(model, settings, config)  # type: ignore[arg-type]
+    run.hooks().train(run=run)
+    return Run.open(run.folder.path)
