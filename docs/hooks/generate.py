@@ -16,13 +16,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 import site_api
 import site_benchmarks
 import site_commands
+import site_comparison
 import site_equations
 
 ROOT = Path(__file__).parents[2]
 #: Where benchmarks draw; pages name these pictures as they lie in the repository.
 DRAWN = "benchmarks/results"
 
-PARTS = {**site_commands.PARTS, **site_api.PARTS, **site_benchmarks.PARTS}
+PARTS = {**site_commands.PARTS, **site_api.PARTS, **site_benchmarks.PARTS, **site_comparison.PARTS}
 _PART = re.compile(r"^<!-- generated: (.+?) -->$", re.MULTILINE)
 #: What a browser would fetch by itself from elsewhere.
 _FETCHED = re.compile(r"<(?:script|img|iframe|source)[^>]*\ssrc=[\"']?(?:https?:)?//|<link[^>]*\shref=[\"']?(?:https?:)?//[^>]*>")

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parents[2] / "benchmarks/results"
-VERDICTS = {"as real": "as real", "worse": "worse", "beyond": "beyond real", "unknown": "?"}
 
 Result = dict[str, Any]
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+def as_table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     head = list(head)
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join("" if cell is None else str(cell) for cell in line) + " |" for line in lines)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
     """Three significant digits."""
     if value is None:
         return ""
@@ -28,15 +28,15 @@ def _number(value: float | None) -> str:
 
 def ot_assign(result: Result) -> str:
     peers = list(dict.fromkeys(name for row in result["results"] for name in row["milliseconds"] if name != "pgen.ot"))
-    return _table(
+    return as_table(
         ["samples × targets × dimension", "lit", "cost", "pgen.ot", *peers],
         (
             (
                 f"{row['case']}",
                 f"{row['lit']:.0%}",
                 row["cost"],
-                f"{_number(row['milliseconds']['pgen.ot'])} ms",
-                *(_number(row["times_slower_than_pgen.ot"].get(peer)) for peer in peers),
+                f"{number(row['milliseconds']['pgen.ot'])} ms",
+                *(number(row["times_slower_than_pgen.ot"].get(peer)) for peer in peers),
             )
             for row in result["results"]
         ),
@@ -45,15 +45,15 @@ def ot_assign(result: Result) -> str:
 
 def ot_exact(result: Result) -> str:
     rows = ((row["kernel"], row["cost"], f"{row['assignments']:,}", row["wrong"]) for row in result["results"])
-    return _table(["kernel", "cost", "assignments", "wrong"], rows)
+    return as_table(["kernel", "cost", "assignments", "wrong"], rows)
 
 
 def ot_scale(result: Result) -> str:
     costs = list(result["results"][0]["microseconds_a_sample"])
-    return _table(
+    return as_table(
         ["targets", *(f"{cost}, µs a sample" for cost in costs), "memory beyond targets, MiB"],
         (
-            (f"{row['targets']:,}", *(_number(row["microseconds_a_sample"][cost]) for cost in costs), row["mebibytes_beyond_targets"])
+            (f"{row['targets']:,}", *(number(row["microseconds_a_sample"][cost]) for cost in costs), row["mebibytes_beyond_targets"])
             for row in result["results"]
         ),
     )
@@ -63,18 +63,16 @@ def ot_solve(result: Result) -> str:
     peers = [name for name in result["results"][0]["best"] if name != "pgen.ot"]
 
     def told(best: Result, cap: float) -> str:
-        return (
-            f"> {cap:g} s" if best["seconds"] is None else f"{_number(best['seconds'])} s ({_number(best['times_as_long_as_pgen.ot'])} ×)"
-        )
+        return f"> {cap:g} s" if best["seconds"] is None else f"{number(best['seconds'])} s ({number(best['times_as_long_as_pgen.ot'])} ×)"
 
-    return _table(
+    return as_table(
         ["problem", "cost", "goal, χ²", "pgen.ot", *peers],
         (
             (
                 f"{row['problem']}, {row['targets'][0]:,} × {row['targets'][1]}",
                 row["cost"],
                 row["goal"],
-                f"{_number(row['best']['pgen.ot']['seconds'])} s",
+                f"{number(row['best']['pgen.ot']['seconds'])} s",
                 *(told(row["best"][peer], row["cap"]) for peer in peers),
             )
             for row in result["results"]
@@ -84,35 +82,35 @@ def ot_solve(result: Result) -> str:
 
 def ewm_outer(result: Result) -> str:
     loops = {"authors' loop": result["authors"], "pgen": result["pgen"]}
-    table = _table(
+    table = as_table(
         ["", "steps", "solve", "fit", "χ² of the frozen potential", "transport cost after"],
         (
-            (name, f"{row['steps']:,}", f"{_number(row['ots_seconds'])} s", f"{_number(row['fit_seconds'])} s",
-             _number(row["chi2"]), _number(row["transport_cost_after"]))
+            (name, f"{row['steps']:,}", f"{number(row['ots_seconds'])} s", f"{number(row['fit_seconds'])} s",
+             number(row["chi2"]), number(row["transport_cost_after"]))
             for name, row in loops.items()
         ),
     )  # fmt: skip
-    before = _number(result["transport_cost_before"])
-    return f"{table}\n\n{_number(result['times_faster'])} times as fast, from the same generator, of transport cost {before}."
+    before = number(result["transport_cost_before"])
+    return f"{table}\n\n{number(result['times_faster'])} times as fast, from the same generator, of transport cost {before}."
 
 
 def data_batches(result: Result) -> str:
-    table = _table(
+    table = as_table(
         ["way", "images/s, first epoch", "later epochs", "memory, MiB"],
-        ((row["way"], _number(row["first_epoch"]), _number(row["later"]), _number(row["peak_mib"])) for row in result["ways"]),
+        ((row["way"], number(row["first_epoch"]), number(row["later"]), number(row["peak_mib"])) for row in result["ways"]),
     )
-    first, later = (_number(result["times_faster"][key]) for key in ("first_epoch", "later"))
+    first, later = (number(result["times_faster"][key]) for key in ("first_epoch", "later"))
     return f"{table}\n\nThe store against the best peer ({result['best_peer']}): {later} × in later epochs, {first} × in the first."
 
 
 def data_scale(result: Result) -> str:
     rows = ((f"`{row['command']}`", f"{row['seconds']} s", f"{row['peak_gib']:.2f} GiB") for row in result["commands"])
     sizes = f"{result['dense_gib']:.0f} GiB dense, {result['store_gib']:.2f} GiB as a store"
-    return f"{_table(['command', 'time', 'memory'], rows)}\n\n{result['images']:,} images of {result['size']}²: {sizes}."
+    return f"{as_table(['command', 'time', 'memory'], rows)}\n\n{result['images']:,} images of {result['size']}²: {sizes}."
 
 
 def engine_step(result: Result) -> str:
-    return _table(
+    return as_table(
         ["", "pgen, ms a step", "torch loop by hand", "more"],
         (
             (name, f"{row['pgen'] * 1000:.1f}", f"{row['by hand'] * 1000:.1f}", f"{row['overhead']:.1%}")
@@ -128,7 +126,7 @@ def engine_kills(result: Result) -> str:
         ("newest checkpoint torn as well", result["torn_after_the_kill"]),
         ("checkpoints unreadable, or unlike those of an undisturbed run", result["unreadable_or_unequal"]),
     ]
-    return _table(["", ""], rows)
+    return as_table(["", ""], rows)
 
 
 def engine_hostile(result: Result) -> str:
@@ -138,43 +136,21 @@ def engine_hostile(result: Result) -> str:
         total[0] += count
         total[1] += result["refused"].get(kind, 0)
     rows = [(kind, *total) for kind, total in totals.items()]
-    table = _table(["what was damaged, or made to do harm", "cases", "refused with a sentence"], rows)
+    table = as_table(["what was damaged, or made to do harm", "cases", "refused with a sentence"], rows)
     return f"{table}\n\n{result['cases']:,} cases in all, {result['failed']} failures: no code run, no traceback, nothing hung or lost."
-
-
-def compare_real(result: Result) -> str:
-    models = result["generated"]
-    first = max(models.values(), key=lambda model: len(model["metrics"]))
-
-    def cells(metric: str, number: int) -> list[str]:
-        found = [model["metrics"].get(metric) for model in models.values()]
-        measures = [each["measures"][number] if each else None for each in found]
-        floor = _number(first["metrics"][metric]["measures"][number]["floor"])
-        return [floor, *(f"{_number(each['value'])}, {VERDICTS[each['verdict']]}" if each else "?" for each in measures)]
-
-    rows = [
-        (metric, measure["name"], *cells(metric, number))
-        for metric, found in first["metrics"].items()
-        for number, measure in enumerate(found["measures"])
-        if measure["headline"] and (metric != "physics" or measure["name"] in ("mean W1", "blank images"))
-    ]
-    speeds = {name.removeprefix("runs/"): found["samples_per_second"]["2000"] for name, found in result["cost"].items()}
-    speeds["ddpm"] = result["ddpm"]["samples_per_second"]
-    sampled = ("cost", "images a second", "", *(_number(speeds[model]) if model in speeds else "" for model in models))
-    return _table(["metric", "measure", "floor", *models], [*rows, sampled])
 
 
 def closure(result: Result) -> str:
     measures = next(iter(result["sets"].values()))
-    rows = [(name, *(_number(each["value"]) for each in found.values())) for name, found in result["sets"].items()]
-    return _table(["", *measures], [("real (floor)", *(_number(each["floor"]) for each in measures.values())), *rows])
+    rows = [(name, *(number(each["value"]) for each in found.values())) for name, found in result["sets"].items()]
+    return as_table(["", *measures], [("real (floor)", *(number(each["floor"]) for each in measures.values())), *rows])
 
 
 def evaluate_all(result: Result) -> str:
     (command,) = result["all"] if isinstance(result["all"], list) else [result["all"]]
     seconds = result["seconds_by_metric"]
-    faster = ", ".join(f"{_number(times)} times as fast as {name}" for name, times in result["neighbours"]["times_faster"].items())
-    table = _table(seconds, [[f"{_number(value)} s" for value in seconds.values()]])
+    faster = ", ".join(f"{number(times)} times as fast as {name}" for name, times in result["neighbours"]["times_faster"].items())
+    table = as_table(seconds, [[f"{number(value)} s" for value in seconds.values()]])
     what = (
         f"{result['generated']:,} generated, {result['train']:,} training and {result['held_out']:,} held-out images of {result['size']}²"
     )
@@ -189,13 +165,13 @@ def two_stage(result: Result) -> str:
         for each in result["statistics"].values()
     )  # fmt: skip
     head = ["images", "number", "charge [ADC]", "of held-out", "occupancy", "of held-out", "blank"]
-    solved = f"χ² {_number(result['ewm_chi2'])}, {result['ewm_never_hit']:.0f} codes never hit"
-    return f"{_table(head, rows)}\n\nHeld-out MSE {_number(result['held_out_mse_over_predict_zero'])} of that of blank images; {solved}."
+    solved = f"χ² {number(result['ewm_chi2'])}, {result['ewm_never_hit']:.0f} codes never hit"
+    return f"{as_table(head, rows)}\n\nHeld-out MSE {number(result['held_out_mse_over_predict_zero'])} of that of blank images; {solved}."
 
 
 def mnist_wasserstein(result: Result) -> str:
-    rows = [(f"`{model}`", _number(ratio * result["floor"]), _number(ratio)) for model, ratio in result["ratio_to_floor"].items()]
-    table = _table(["", "exact W1", "over the floor"], [*rows, ("real training images (floor)", _number(result["floor"]), 1)])
+    rows = [(f"`{model}`", number(ratio * result["floor"]), number(ratio)) for model, ratio in result["ratio_to_floor"].items()]
+    table = as_table(["", "exact W1", "over the floor"], [*rows, ("real training images (floor)", number(result["floor"]), 1)])
     return f"{table}\n\n{result['images']:,} images, {result['seconds']:.0f} s of training each, {result['compared']:,} compared."
 
 
@@ -204,20 +180,20 @@ def evaluate_oracles(result: Result) -> str:
     for case, found in result["cases"].items():
         for metric, each in found.items():
             at_n = each.get("pgen at N")
-            pgen, jetnet = (f"{_number(each[v])} ± {_number(each[e])}" for v, e in (("pgen", "spread"), ("jetnet", "jetnet error")))
-            rows.append((case, metric, pgen, _number(at_n), jetnet))
-    return _table(["case", "metric", "pgen", "pgen, at N", "jetnet"], rows)
+            pgen, jetnet = (f"{number(each[v])} ± {number(each[e])}" for v, e in (("pgen", "spread"), ("jetnet", "jetnet error")))
+            rows.append((case, metric, pgen, number(at_n), jetnet))
+    return as_table(["case", "metric", "pgen", "pgen, at N", "jetnet"], rows)
 
 
 def two_commands(result: Result) -> str:
-    return _table(["command", "time"], ((f"`{command}`", f"{seconds} s") for command, seconds in result["seconds"].items()))
+    return as_table(["command", "time"], ((f"`{command}`", f"{seconds} s") for command, seconds in result["seconds"].items()))
 
 
 SHOWN: dict[str, Callable[[Result], str]] = {
     each.__name__: each
     for each in (
         ot_assign, ot_exact, ot_scale, ot_solve, ewm_outer, data_batches, data_scale,
-        engine_step, engine_kills, engine_hostile, evaluate_all, evaluate_oracles, compare_real, closure,
+        engine_step, engine_kills, engine_hostile, evaluate_all, evaluate_oracles, closure,
         mnist_wasserstein, two_commands,
     )
 } | {"real_tiles": two_stage, "simulated": two_stage}  # fmt: skip
@@ -232,21 +208,23 @@ def presets() -> str:
         result = json.loads(path.read_text())
         for model, figures in result["figures"].items():
             physics = figures.get("physics")
-            told = f"{_number(physics['value'])}, floor {_number(physics['floor'])}" if physics else None
-            mse = _number(figures.get("held_out_mse_over_blank"))
+            told = f"{number(physics['value'])}, floor {number(physics['floor'])}" if physics else None
+            mse = number(figures.get("held_out_mse_over_blank"))
             shared = "" if result["times"].endswith("alone") else " *"
-            seconds = f"{_number(result['training_seconds'][model])} s{shared}"
+            seconds = f"{number(result['training_seconds'][model])} s{shared}"
             rows.append((f"`{path.stem}`", f"`{model}`", result["images"].partition(":")[0], seconds, told, mse))
-    table = _table(("preset", "model", "images", "training", "physics, mean W1", "held-out MSE / blank"), rows)
+    table = as_table(("preset", "model", "images", "training", "physics, mean W1", "held-out MSE / blank"), rows)
     return f"{table}\n\n\\* on a machine that other work shared, which makes the time too long."
 
 
-def _part(name: str) -> Callable[[], str]:
-    def part() -> str:
-        result = json.loads((RESULTS / f"{name}.json").read_text())
-        return f"{SHOWN[name](result)}\n\n{_about(name, result)}"
+def read(name: str) -> Result:
+    return json.loads((RESULTS / f"{name}.json").read_text())
 
-    return part
+
+def part(name: str, show: Callable[[Result], str]) -> str:
+    """What ``show`` makes of a result, with where and when it was measured."""
+    result = read(name)
+    return f"{show(result)}\n\n{_about(name, result)}"
 
 
 def _about(name: str, result: Result) -> str:
@@ -257,4 +235,4 @@ def _about(name: str, result: Result) -> str:
     return f"<small>`benchmarks/results/{name}.json`, {result['date']}. {where}; {versions}.</small>"
 
 
-PARTS = {"presets": presets, **{f"benchmark {name}": _part(name) for name in SHOWN}}
+PARTS = {"presets": presets, **{f"benchmark {name}": partial(part, name, show) for name, show in SHOWN.items()}}
