@@ -46,7 +46,7 @@ EPOCHS = {
         "ae": 20, "maps": 12, "flow-independent": 65, "flow-semidiscrete": 65, "ewm-codes": 20, "ewm-maps": 12, "ewm-pixels": 5, "gan": 140,
     },
     "simulated": {
-        "ae": 20, "maps": 15, "flow-independent": 60, "flow-semidiscrete": 60, "ewm-codes": 12, "ewm-maps": 8, "ewm-pixels": 4, "gan": 90,
+        "ae": 20, "maps": 15, "flow-independent": 60, "flow-semidiscrete": 60, "ewm-codes": 28, "ewm-maps": 20, "ewm-pixels": 7, "gan": 90,
     },
 }  # fmt: skip
 #: Auto-encoders: of vectors, which ewm does better with, and of maps, which flow does.

@@ -20,6 +20,7 @@ from pgen.errors import UserError
 from pgen.models.flow.config import FlowConfig
 from pgen.models.flow.coupling import Coupling
 from pgen.models.flow.ode import integrate
+from pgen.models.flow.sde import integrate_with_noise
 from pgen.models.flow.velocity import make_velocity
 from pgen.ot import Targets, pair_cost
 from pgen.plugins.contract import DataInfo
@@ -71,6 +72,34 @@ def test_error_of_a_step_is_of_its_order(solver: str, order: int) -> None:
     x = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
     errors = [float((integrate(lambda x, t: t[:, None] * x, x, n, solver) - x * math.exp(0.5)).abs().max()) for n in (16, 32)]
     assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.15)
+
+
+@pytest.mark.parametrize("spread", [0.2, 3.0])
+def test_fresh_noise_keeps_to_the_distribution_of_the_flow(spread: float) -> None:
+    """From normal noise to a normal distribution of another mean and spread, whose velocity is known."""
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        t = t[:, None]
+        variance = (1 - t).square() + (t * spread).square()
+        return 2 + (t * spread**2 - (1 - t)) / variance * (x - 2 * t)
+
+    noise = torch.randn(4000, 64, 2, generator=torch.Generator().manual_seed(0))
+    found = integrate_with_noise(velocity, noise)
+    assert found.mean(0).tolist() == pytest.approx([2, 2], abs=0.1 * spread)
+    assert found.std(0).tolist() == pytest.approx([spread, spread], rel=0.1)
+    assert float(torch.corrcoef(torch.stack([found[:, 0], noise[:, 0, 0]]))[0, 1]) < 0.2  # forgotten
+
+
+def test_fresh_noise_mends_what_a_wrong_velocity_does() -> None:
+    """A velocity that is right but for a push early on."""
+
+    def velocity(x: Tensor, t: Tensor) -> Tensor:
+        t = t[:, None]
+        return (2 * t - 1) / ((1 - t).square() + t.square()) * x + 4 * (t < 0.5)
+
+    noise = torch.randn(2000, 64, 1, generator=torch.Generator().manual_seed(0))
+    off = float(integrate(velocity, noise[:, 0], 64, "heun").mean())
+    assert abs(float(integrate_with_noise(velocity, noise).mean())) < 0.5 * abs(off)
 
 
 def info(kind: str, *shape: int) -> DataInfo:
@@ -142,13 +171,21 @@ def test_images_come_back_in_the_range_of_the_model(tmp_path: Path) -> None:
     assert run.folder.read_metrics()[-1]["chi2"] < 0.3
 
 
-def test_it_is_deployed_as_one_program(tmp_path: Path, pgen) -> None:
-    run = trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32, batch_size=8, n_steps=3)
+@pytest.mark.parametrize("more", [{}, {"solver": "sde", "coupling": "independent"}])
+def test_it_is_deployed_as_one_program(more: dict[str, str], tmp_path: Path, pgen) -> None:
+    run = trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32, batch_size=8, n_steps=3, **more)
     pgen("deploy", run.folder.path)
     for what, out in ((run.folder.path, "a.npz"), (run.folder.path / "deploy/generator.pt2", "b.npz")):
         pgen("sample", what, "-n", 4, "--out", out, cwd=tmp_path)
     a, b = (np.load(tmp_path / name)["images"] for name in ("a.npz", "b.npz"))
     np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+def test_fresh_noise_asks_for_independent_noise(tmp_path: Path, refuses) -> None:
+    with pytest.raises(UserError, match="--solver sde"):
+        trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32, solver="sde")
+    run = trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32)
+    refuses("sample", run.folder.path, "-n", 2, "--solver", "sde", "--out", tmp_path / "x.h5", saying="--coupling independent")
 
 
 def test_an_order_of_targets_is_refused(tmp_path: Path) -> None:

@@ -33,8 +33,12 @@ class FlowConfig(ModelConfig):
         None, ge=1, le=1024, description="Squares of this many pixels a side are the network's pixels (images, maps). [default: 2, 1]"
     )
     match_moments: bool = Field(True, description="With codes: hold mean and spread of generated codes at those of the targets.")
-    solver: Literal["euler", "heun"] = Field("heun", description="Steps of sampling: euler, or heun, two evaluations of the network each.")
-    n_steps: int = Field(16, ge=1, le=1000, description="Steps from noise to a sample.")
+    solver: Literal["euler", "heun", "sde"] = Field(
+        "heun",
+        description="Steps of sampling: euler, or heun, two evaluations of the network each, or sde, with fresh noise in each, which mends "
+        "what earlier ones got wrong and takes --coupling independent.",
+    )
+    n_steps: int | None = Field(None, ge=1, le=1000, description="Steps from noise to a sample. [default: 16, or 64 of sde]")
     label_weight: float = Field(
         10.0, gt=0, description="With --condition: what a difference of labels costs in a coupling, against one of targets."
     )

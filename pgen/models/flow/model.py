@@ -17,6 +17,7 @@ from pgen.errors import UserError
 from pgen.models.flow.config import FlowConfig
 from pgen.models.flow.coupling import COST, Coupling
 from pgen.models.flow.ode import integrate
+from pgen.models.flow.sde import integrate_with_noise
 from pgen.models.flow.velocity import make_velocity
 from pgen.models.labelled import random_rows, with_labels
 from pgen.models.layers import beside, make_optimizer, standardised
@@ -25,7 +26,7 @@ from pgen.plugins.contract import DataInfo
 
 #: Targets by which the scale of images is found, on all ranks together.
 LOOKED_AT = 1024
-#: Steps from one look at the moments of samples to the next: a tenth of the work of training, at most.
+#: Steps from one look at the moments of samples to the next: a tenth of the work of training, a fifth with sde.
 MOMENTS_EVERY = 100
 #: What is shown of the coupling's certificate.
 CERTIFIED = ("chi2", "never_hit")
@@ -34,7 +35,7 @@ TIMES, LABELS, DROPPED = 10**15, 3 * 10**15, 4 * 10**15
 
 
 class Flow(nn.Module):
-    """sample: noise (n, *shape) to codes, or to images in [0, 1].
+    """sample: noise (n, *shape), or with the solver sde (n, steps, *shape), to codes, or to images in [0, 1].
 
     Images are shifted and scaled to mean 0 and spread 1 over all pixels, the scale of the noise; codes come so. State besides the network:
     that scale, the coupling's potential (a row a target) and how good it is, and how many targets have been seen. With conditions noise is
@@ -48,6 +49,11 @@ class Flow(nn.Module):
 
     def __init__(self, config: FlowConfig, data: DataInfo) -> None:
         super().__init__()
+        if config.solver == "sde" and config.coupling != "independent":
+            raise UserError(
+                f"--solver sde: it is for noise that goes to any target, found --coupling {config.coupling}; "
+                "train with --coupling independent, or sample with --solver heun."
+            )
         self.config, self.data = config, data
         self.velocity = make_velocity(config, data)
         self.coupling = Coupling(config.coupling, data.count, config.chi2)
@@ -78,7 +84,18 @@ class Flow(nn.Module):
         c = self.config
         return {"velocity": make_optimizer(c.opt, self.velocity.parameters(), c.lr, c.beta)}
 
+    @property
+    def steps(self) -> int:
+        return self.config.n_steps or (64 if self.config.solver == "sde" else 16)
+
     def noise(self, n: int, *, generator: torch.Generator) -> Tensor:
+        """All that a sample needs: where it begins, and for ``sde`` what is added on the way."""
+        if self.config.solver != "sde":
+            return self.beginning(n, generator=generator)
+        return torch.randn(n, self.steps, *self.data.shape, generator=generator, device=generator.device)
+
+    def beginning(self, n: int, *, generator: torch.Generator) -> Tensor:
+        """Noise (n, *shape), where paths to targets begin."""
         return torch.randn(n, *self.data.shape, generator=generator, device=generator.device)
 
     def forward(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -93,7 +110,9 @@ class Flow(nn.Module):
     def _carried(self, noise: Tensor, condition: Tensor | None) -> Tensor:
         """Where the flow takes noise."""
         field = self._field if condition is None else partial(self._guided, condition)
-        return integrate(field, noise, self.config.n_steps, self.config.solver)
+        if self.config.solver == "sde":
+            return integrate_with_noise(field, noise)
+        return integrate(field, noise, self.steps, self.config.solver)
 
     def _field(self, x: Tensor, t: Tensor, told: Tensor | None = None) -> Tensor:
         """The velocity. The network says what it differs by from that of a normal distribution, which under transport stands still."""
@@ -116,7 +135,7 @@ class Flow(nn.Module):
             self._batch = batch
             self._prepare(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer)
         assert self._targets is not None
-        x0 = trainer.drawn(self.noise)
+        x0 = trainer.drawn(self.beginning)
         index = self.coupling.targets_of(self._coupled(x0, self._labels_of(trainer)), self._targets, trainer)
         x1 = (self._targets.rows(index)[:, : self.data.size].view_as(x0) - self.centre) / self.spread
         t = trainer.drawn(_times, TIMES + trainer.step)
@@ -124,7 +143,7 @@ class Flow(nn.Module):
         loss = (self._field((1 - at) * x0 + at * x1, t, self._told(index, trainer)) - (x1 - x0)).square().mean()
         trainer.update("velocity", loss)
         if self.data.kind == "codes" and self.config.match_moments and trainer.step % MOMENTS_EVERY == 0:
-            self._follow_moments(x0, None if trainer.condition is None else trainer.condition[index])
+            self._follow_moments(trainer.drawn(self.noise), None if trainer.condition is None else trainer.condition[index])
         self.seen += trainer.batch_size
         return {"loss": loss, **{name: torch.tensor(value) for name, value in self.certified.items()}}
 
@@ -161,7 +180,7 @@ class Flow(nn.Module):
             self.spread.copy_((square - mean**2).sqrt().clamp_min(1e-6))
 
     def _noise_beside_labels(self, condition: Tensor | None, n: int, *, generator: torch.Generator) -> Tensor:
-        noise = self.noise(n, generator=generator)
+        noise = self.beginning(n, generator=generator)
         return self._coupled(noise, None if condition is None else random_rows(n, generator=generator, rows=condition))
 
     def _coupled(self, noise: Tensor, condition: Tensor | None) -> Tensor:
