@@ -8,8 +8,8 @@ earlier call is not done again. PYTHON: one that has diffusers besides pgen, as 
 
 Charge at or below 10 ADC (simulated images have none below 10) is taken for nothing in all of them, so that no model is told from real
 images by a halo that it was not shown. The time of the auto-encoder counts for each model that is fitted to its codes. Two flows differ in
-their coupling alone, and are sampled in 4 and in 8 steps besides. Simulated images have labels: there, models are made for type and
-momentum.
+their coupling alone, and are sampled in 4 and in 8 steps besides, the independent one with fresh noise in each step, too. Simulated images
+have labels: there, models are made for type and momentum.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ EPOCHS = {
 }  # fmt: skip
 #: Auto-encoders: of vectors, which ewm does better with, and of maps, which flow does.
 ENCODERS = ("ae", "maps")
+#: What is sampled in another way besides: its name, the run and how.
+OTHERWISE = {"flow-sde": ("flow-independent", "--solver sde")}
 #: Steps of Euler's in which the two flows are compared.
 FEW = (4, 8)
 
@@ -110,6 +112,8 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
     models = [model for model in trained if model not in ENCODERS]
     for model in models:
         run(f"sample runs/{model} -n {N} --out {model}.h5")
+    for name, (model, how) in OTHERWISE.items():
+        run(f"sample runs/{model} -n {N} {how} --out {name}.h5")
     few = [(model, steps) for model in models if model.startswith("flow") for steps in FEW]
     for model, steps in few:
         run(f"sample runs/{model} -n {N} --solver euler --n-steps {steps} --out {model}-{steps}.h5")
@@ -124,12 +128,13 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
         run(f"evaluate {metric} {files} {real} --out report-{metric}")
         return json.loads((folder / f"report-{metric}" / "results.json").read_text())
 
+    shown = [*OTHERWISE, *models, "ddpm"]
     for encoder in ENCODERS:
         link(f"reconstructed-{encoder}.h5", folder / f"runs/{encoder}/deploy/reconstructions.h5")
-    results = judged("all", [*models, "ddpm", *(f"reconstructed-{encoder}" for encoder in ENCODERS)])
+    results = judged("all", [*shown, *(f"reconstructed-{encoder}" for encoder in ENCODERS)])
     run(f"evaluate cost {' '.join(f'runs/{model}' for model in models)} --out cost")
     in_few_steps = {metric: judged(metric, (f"{model}-{steps}" for model, steps in few))["generated"] for metric in ("physics", "fpd")}
-    shown, faint = [*models, "ddpm"], FAINT[given.name]
+    faint = FAINT[given.name]
     pixels = {each: read_all(open_images(str(folder / f"{each}.h5:suppress={faint:g}"))) for each in ("train", "held_out", *shown)}
     found = {
         model: physics(Sets(pixels[model], pixels["train"], pixels["held_out"], threshold=faint)).histograms
