@@ -3,8 +3,8 @@
     python benchmarks/closure.py [--folder FOLDER]
 
 simulates particles, trains an auto-encoder and a flow on its codes (three quarters of an hour of a core) and writes results/closure.json:
-of samples with several solvers and guidances, of held-out images that went through the auto-encoder, which say what that alone costs, and of
-real held-out ones, the floor. What FOLDER holds of an earlier call is not done again.
+of samples with several solvers and guidances, of held-out images that went through the auto-encoder, which say what that alone costs, and
+of real held-out ones, the floor. What FOLDER holds of an earlier call is not done again.
 """
 
 from __future__ import annotations
