@@ -35,7 +35,8 @@ COMMANDS = (
 SAMPLED = {
     "flow": "",
     "flow, sde": "--solver sde",
-    "flow, sde, guidance 1.5": "--solver sde --guidance 1.5",
+    "flow, sde, 128 steps": "--solver sde --n-steps 128",
+    "flow, sde, 128 steps, guidance 1.5": "--solver sde --n-steps 128 --guidance 1.5",
     "flow, sde, guidance 2": "--solver sde --guidance 2",
 }
 
