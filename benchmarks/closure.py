@@ -34,10 +34,8 @@ COMMANDS = (
 #: How the flow is sampled.
 SAMPLED = {
     "flow": "",
-    "flow, sde": "--solver sde",
-    "flow, sde, 128 steps": "--solver sde --n-steps 128",
-    "flow, sde, 128 steps, guidance 1.5": "--solver sde --n-steps 128 --guidance 1.5",
-    "flow, sde, guidance 2": "--solver sde --guidance 2",
+    "flow, sde": "--solver sde --n-steps 64",
+    "flow, sde, guidance 2": "--solver sde --n-steps 64 --guidance 2",
 }
 
 

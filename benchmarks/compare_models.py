@@ -52,7 +52,7 @@ EPOCHS = {
 #: Auto-encoders: of vectors, which ewm does better with, and of maps, which flow does.
 ENCODERS = ("ae", "maps")
 #: What is sampled in another way besides: its name, the run and how.
-OTHERWISE = {"flow-sde": ("flow-independent", "--solver sde")}
+OTHERWISE = {"flow-sde": ("flow-independent", "--solver sde --n-steps 128")}
 #: Steps of Euler's in which the two flows are compared.
 FEW = (4, 8)
 
