@@ -2,9 +2,9 @@
 
     python benchmarks/closure.py [--folder FOLDER]
 
-simulates particles, trains an auto-encoder and a flow on its codes (three quarters of an hour of a core) and writes results/closure.json:
-of samples with several solvers and guidances, of held-out images that went through the auto-encoder, which say what that alone costs, and
-of real held-out ones, the floor. What FOLDER holds of an earlier call is not done again.
+simulates particles, trains an auto-encoder and a flow on its codes (three quarters of an hour of a core) and writes results/closure.json
+and ../docs/closure_images.png: of samples with several solvers and guidances, of held-out images that went through the auto-encoder, which
+say what that alone costs, and of real held-out ones, the floor. What FOLDER holds of an earlier call is not done again.
 """
 
 from __future__ import annotations
@@ -14,8 +14,14 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 import record
 from kept import Kept
+from pgen.data import open_images
+from pgen.report.grid import save_rows
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 PARTICLES, HELD_OUT = 42_000, 2_000
 #: Simulated images have no charge below 10 ADC.
@@ -50,6 +56,7 @@ def main() -> None:
         for number, (name, how) in enumerate(SAMPLED.items()):
             images[name] = f"sampled-{number}.h5"
             kept.pgen(" ".join(f"sample runs/flow -n {HELD_OUT} {how} --out {images[name]}".split()))
+        draw(kept, images)
         record.write(
             "closure", {"what": "closure of simulated particles", "seconds": kept.seconds, "sets": judged(kept, images)}, "scikit-learn"
         )
@@ -65,6 +72,16 @@ def judged(kept: Kept, images: dict[str, str]) -> dict[str, dict[str, object]]:
         for name, each in zip(found, results.values(), strict=True):
             found[name] |= {measure["name"]: measure for measure in each["metrics"][metric]["measures"]}
     return found
+
+
+def draw(kept: Kept, images: dict[str, str]) -> None:
+    """Three images of each particle, of each set."""
+    rows = {}
+    for name, path in {"real held-out images": "particles/held_out.h5", **images}.items():
+        found = open_images(str(kept.folder / path))
+        pdg = found.labels["pdg"]
+        rows[name] = np.concatenate([found.read(np.flatnonzero(pdg == value)[:3]) for value in np.unique(pdg)])
+    save_rows(DOCS / "closure_images.png", rows, vmax=100)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ def as_table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three significant digits."""
+    """Three significant digits, or all of a whole number that can be read."""
     if value is None:
         return ""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def ot_assign(result: Result) -> str:
