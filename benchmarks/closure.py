@@ -10,7 +10,6 @@ say what that alone costs, and of real held-out ones, the floor. What FOLDER hol
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
@@ -64,11 +63,9 @@ def main() -> None:
 
 def judged(kept: Kept, images: dict[str, str]) -> dict[str, dict[str, object]]:
     """Of each set of images, name -> file, its measures."""
-    generated = " ".join(f"--generated {path}" for path in images.values())
     found: dict[str, dict[str, object]] = {name: {} for name in images}
     for metric in ("closure", "fpd"):
-        kept.pgen(f"evaluate {metric} {generated} {REAL} --out {metric}")
-        results = json.loads((kept.folder / metric / "results.json").read_text())["generated"]
+        results = kept.evaluated(metric, images.values(), REAL, metric)["generated"]
         for name, each in zip(found, results.values(), strict=True):
             found[name] |= {measure["name"]: measure for measure in each["metrics"][metric]["measures"]}
     return found

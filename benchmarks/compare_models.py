@@ -124,9 +124,7 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
     real = f"--train {train} --held-out {held_out} --threshold {FAINT[given.name]:g}"
 
     def judged(metric: str, sets: Iterable[str]) -> dict[str, Any]:
-        files = " ".join(f"--generated {each}.h5" for each in sets)
-        run(f"evaluate {metric} {files} {real} --out report-{metric}")
-        return json.loads((folder / f"report-{metric}" / "results.json").read_text())
+        return kept.evaluated(metric, (f"{each}.h5" for each in sets), real, f"report-{metric}")
 
     shown = [*OTHERWISE, *models, "ddpm"]
     for encoder in ENCODERS:

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import record
+from kept import Kept
 from pgen.cli.presets import FOLDER, tables
 
 CROP = "--size 64 --threshold 10 --min-occupancy 0.01"
@@ -90,18 +88,12 @@ def main() -> None:
     before = json.loads(path.read_text()) if given.models and path.exists() else {}
     if changed := [each for each, old in before.get("options", {}).items() if each not in models and old != options.get(each)]:
         parser.error(f"the options of {', '.join(changed)} have changed since; measure all models")
-    seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        kept = Kept(folder)
+        run = kept.pgen
         if given.data:
             (folder / job["link"]).symlink_to(given.data.resolve())
-
-        def run(command: str) -> float:
-            began = time.monotonic()
-            subprocess.run([sys.executable, "-m", "pgen", *command.split()], check=True, cwd=folder)
-            seconds[f"pgen {command}"] = round(time.monotonic() - began, 1)
-            print(command, seconds[f"pgen {command}"], flush=True)
-            return seconds[f"pgen {command}"]
 
         for command in job["before"]:
             run(command)
@@ -119,7 +111,7 @@ def main() -> None:
         "options": options,
         "training_seconds": trained,
         "figures": found,
-        "commands_and_seconds": seconds,
+        "commands_and_seconds": kept.seconds,
     }
     for key in ("training_seconds", "figures", "commands_and_seconds"):
         result[key] = before.get(key, {}) | result[key]

@@ -11,32 +11,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import record
+from kept import Kept
 from pgen.data import open_images, read_all
 from pgen.metrics.images import compare_statistics
 from pgen.metrics.reconstruction import reconstruction_error
 from pgen.report.grid import save_grid, save_rows
 
 HERE = Path(__file__).parent
-
-
-class Clocked:
-    """Runs pgen commands in a folder and keeps their lines and wall times."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.log = folder, {}
-
-    def __call__(self, *arguments: object) -> None:
-        words = [str(word) for word in arguments]
-        began = time.monotonic()
-        subprocess.run([sys.executable, "-m", "pgen", *words], check=True, cwd=self.folder)
-        self.log["pgen " + " ".join(words)] = round(time.monotonic() - began, 1)
 
 
 def main() -> None:
@@ -55,15 +40,16 @@ def main() -> None:
         for link, target in (("train.h5", given.train), ("held_out.h5", given.held_out)):
             (folder / link).symlink_to(target.resolve())
         data = {key: read_all(open_images(str(folder / f"{key}.h5"))) for key in ("train", "held_out")}
-        run = Clocked(folder)
-        seed = ("--seed", given.seed)
-        run("train", "ae", "--data", "train.h5", "--held-out", "held_out.h5", "--threshold", f"{given.threshold:g}", "--name", "ae", *seed)
-        run("deploy", "runs/ae")
-        run("deploy", "runs/ae", "--data", "held_out.h5", "--out", "unseen")
-        run("train", "ewm", "--targets", "runs/ae/deploy/codes.pt", "--name", "ewm", *seed)
-        run("sample", "runs/ewm", "-n", len(data["train"]), "--out", "samples.h5")
-        run("evaluate", "hamming", "--generated", "samples.h5", "--train", "train.h5", "--held-out", "held_out.h5",
-            "--threshold", f"{given.lit:g}")  # fmt: skip
+        kept = Kept(folder)
+        for command in (
+            f"train ae --data train.h5 --held-out held_out.h5 --threshold {given.threshold:g} --name ae --seed {given.seed}",
+            "deploy runs/ae",
+            "deploy runs/ae --data held_out.h5 --out unseen",
+            f"train ewm --targets runs/ae/deploy/codes.pt --name ewm --seed {given.seed}",
+            f"sample runs/ewm -n {len(data['train'])} --out samples.h5",
+            f"evaluate hamming --generated samples.h5 --train train.h5 --held-out held_out.h5 --threshold {given.lit:g}",
+        ):
+            kept.pgen(command)
         reconstructed = read_all(open_images(str(folder / "unseen/reconstructions.h5")))
         generated = read_all(open_images(str(folder / "samples.h5")))
         hamming = json.loads((folder / "evaluation/hamming.json").read_text())
@@ -76,7 +62,7 @@ def main() -> None:
         "what": "two-stage generation; charge of all pixels, occupancy of pixels above `lit`; ratios to held-out",
         "lit": given.lit,
         "seed": given.seed,
-        "commands_and_seconds": run.log,
+        "commands_and_seconds": kept.seconds,
         "held_out_mse": error.mse,
         "held_out_mse_over_predict_zero": error.mse / error.predict_zero_mse,
         "statistics": statistics,
