@@ -18,6 +18,7 @@ from pgen.models.flow.config import FlowConfig
 from pgen.models.flow.coupling import COST, Coupling
 from pgen.models.flow.ode import integrate
 from pgen.models.flow.sde import integrate_with_noise
+from pgen.models.flow.times import Times
 from pgen.models.flow.velocity import make_velocity
 from pgen.models.labelled import random_rows, with_labels
 from pgen.models.layers import beside, make_optimizer, standardised
@@ -57,6 +58,7 @@ class Flow(nn.Module):
         self.config, self.data = config, data
         self.velocity = make_velocity(config, data)
         self.coupling = Coupling(config.coupling, data.count, config.chi2)
+        self.times = Times.of(config.coupling, data.count, data.size)
         self.moments = standardised(data.map_shape or data.shape) if data.kind == "codes" else nn.Identity()
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))
@@ -110,9 +112,10 @@ class Flow(nn.Module):
     def _carried(self, noise: Tensor, condition: Tensor | None) -> Tensor:
         """Where the flow takes noise."""
         field = self._field if condition is None else partial(self._guided, condition)
+        times = self.times.of_steps(self.steps)
         if self.config.solver == "sde":
-            return integrate_with_noise(field, noise)
-        return integrate(field, noise, self.steps, self.config.solver)
+            return integrate_with_noise(field, noise, times)
+        return integrate(field, noise, times, self.config.solver)
 
     def _field(self, x: Tensor, t: Tensor, told: Tensor | None = None) -> Tensor:
         """The velocity. The network says what it differs by from that of a normal distribution, which under transport stands still."""
@@ -138,7 +141,7 @@ class Flow(nn.Module):
         x0 = trainer.drawn(self.beginning)
         index = self.coupling.targets_of(self._coupled(x0, self._labels_of(trainer)), self._targets, trainer)
         x1 = (self._targets.rows(index)[:, : self.data.size].view_as(x0) - self.centre) / self.spread
-        t = trainer.drawn(_times, TIMES + trainer.step)
+        t = self.times(trainer.drawn(_evenly, TIMES + trainer.step))
         at = _spread_out(t, x0)
         loss = (self._field((1 - at) * x0 + at * x1, t, self._told(index, trainer)) - (x1 - x0)).square().mean()
         trainer.update("velocity", loss)
@@ -215,7 +218,7 @@ def _uniform(n: int, *, generator: torch.Generator) -> Tensor:
     return torch.rand(n, generator=generator, device=generator.device)
 
 
-def _times(n: int, *, generator: torch.Generator) -> Tensor:
+def _evenly(n: int, *, generator: torch.Generator) -> Tensor:
     # One in each of n equal intervals, in random order: less noise than n independent ones.
     order = torch.randperm(n, generator=generator, device=generator.device)
     return (order + torch.rand(n, generator=generator, device=generator.device)) / n

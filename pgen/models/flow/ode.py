@@ -1,21 +1,21 @@
-"""Integration of dx/dt = v(x, t) from t = 0 to 1 in equal steps.
+"""Integration of dx/dt = v(x, t).
 
 Few lines of our own: an adaptive solver's number of steps depends on the data, which an exported program cannot follow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 
-def integrate(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: int, solver: str) -> Tensor:
-    """x (n, ...) at t = 1, of x at t = 0. ``euler``: first order, an evaluation a step; ``heun``: second order, two."""
-    h = 1 / steps
-    for k in range(steps):
-        v = velocity(x, x.new_full(x.shape[:1], k * h))  # (a length would fix the number of samples in an exported program)
+def integrate(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, times: Sequence[float], solver: str) -> Tensor:
+    """x (n, ...) at the last of times, of x at the first. ``euler``: first order, an evaluation a step; ``heun``: second order, two."""
+    for t, end in itertools.pairwise(times):
+        h, v = end - t, velocity(x, x.new_full(x.shape[:1], t))  # (a length would fix the number of samples in an exported program)
         if solver == "heun":
-            v = (v + velocity(x + h * v, x.new_full(x.shape[:1], (k + 1) * h))) / 2
+            v = (v + velocity(x + h * v, x.new_full(x.shape[:1], end))) / 2
         x = x + h * v
     return x

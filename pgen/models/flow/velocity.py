@@ -127,14 +127,15 @@ class OfMaps(nn.Module):
 class _Convolutions(nn.Module):
     def __init__(self, before: int, after: int, time: int) -> None:
         super().__init__()
-        self.first = nn.Sequential(_norm(before), nn.SiLU(), nn.Conv2d(before, after, 3, padding=1))
-        self.time = nn.Linear(time, after)
-        self.second = nn.Sequential(_norm(after), nn.SiLU(), zeroed(nn.Conv2d(after, after, 3, padding=1)))
+        self.first = nn.Sequential(_norm(before), nn.SiLU(), nn.Conv2d(before, after, 3, padding=1), _norm(after))
+        # Scale and shift of each channel, after the normalisation, which would take them away (arXiv:2105.05233).
+        self.time = zeroed(nn.Linear(time, 2 * after))
+        self.second = nn.Sequential(nn.SiLU(), zeroed(nn.Conv2d(after, after, 3, padding=1)))
         self.skip = nn.Identity() if before == after else nn.Conv2d(before, after, 1)
 
     def forward(self, h: Tensor, time: Tensor) -> Tensor:
-        inner = self.first(h) + self.time(time)[:, :, None, None]
-        return self.skip(h) + self.second(inner)
+        scale, shift = self.time(time)[:, :, None, None].chunk(2, dim=1)
+        return self.skip(h) + self.second((1 + scale) * self.first(h) + shift)
 
 
 def _norm(width: int) -> nn.Module:

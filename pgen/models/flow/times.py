@@ -1,0 +1,39 @@
+"""When a flow is looked at between noise and targets: at the times that matter, in training and in sampling.
+
+By transport paths are nearly straight, and no time matters more than another. Where noise goes to any target, which one is decided while
+noise still outweighs the target by far, if it has many numbers: D numbers with noise of s times their spread tell (1 + 1 / s^2)^(D/2)
+targets apart (Shannon 1948). So half of the times are before noise outweighs targets by that s, and half are after: even times are shifted,
+as those of arXiv:2403.03206 are for large images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import expm1, log
+from typing import TypeVar
+
+from torch import Tensor
+
+T = TypeVar("T", float, Tensor)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Times t in [0, 1] of noise and targets mixed as (1 - t) to t. shift: s above; 1 leaves times even."""
+
+    shift: float = 1.0
+
+    @classmethod
+    def of(cls, coupling: str, count: int, size: int) -> Times:
+        """Of a coupling to ``count`` targets of ``size`` numbers."""
+        if coupling != "independent":
+            return cls()
+        return cls(max(1.0, expm1(2 * log(max(2, count)) / size) ** -0.5))
+
+    def __call__(self, even: T) -> T:
+        """Times of numbers that lie evenly in [0, 1]."""
+        return even / (even + self.shift * (1 - even))
+
+    def of_steps(self, steps: int) -> list[float]:
+        """Where so many steps begin and end."""
+        return [self(k / steps) for k in range(steps + 1)]
