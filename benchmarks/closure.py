@@ -2,7 +2,7 @@
 
     python benchmarks/closure.py [--folder FOLDER]
 
-simulates particles, trains an auto-encoder and a flow on its codes (three quarters of an hour of a core) and writes results/closure.json
+simulates particles, trains an auto-encoder and a flow on its codes (an hour and a half of a core) and writes results/closure.json
 and ../docs/closure_images.png: of samples with several solvers and guidances, of held-out images that went through the auto-encoder, which
 say what that alone costs, and of real held-out ones, the floor. What FOLDER holds of an earlier call is not done again.
 """
@@ -34,13 +34,14 @@ COMMANDS = (
     "deploy runs/ae",
     "deploy runs/ae --data particles/held_out.h5 --out held_out",
     "train flow --targets runs/ae/deploy/codes.pt --condition type,momentum "
-    "--coupling independent --batch-size 64 --lr 0.003 --ema 0.999 --num-epochs 24 --name flow",
+    "--coupling independent --batch-size 64 --lr 0.003 --ema 0.999 --num-epochs 50 --name flow",
 )
 #: How the flow is sampled.
 SAMPLED = {
     "flow": "",
     "flow, sde": "--solver sde --n-steps 64",
-    "flow, sde, guidance 2": "--solver sde --n-steps 64 --guidance 2",
+    "flow, sde, guidance 2": "--solver sde --n-steps 128 --guidance 2",
+    "flow, sde, 256 steps, guidance 2": "--solver sde --n-steps 256 --guidance 2",
 }
 
 

@@ -58,7 +58,7 @@ class Flow(nn.Module):
         self.config, self.data = config, data
         self.velocity = make_velocity(config, data)
         self.coupling = Coupling(config.coupling, data.count, config.chi2)
-        self.times = Times.of(config.coupling, data.count, data.size)
+        self.times = Times.of(data.count, data.size)
         self.moments = standardised(data.map_shape or data.shape) if data.kind == "codes" else nn.Identity()
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))

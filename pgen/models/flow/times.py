@@ -1,9 +1,8 @@
 """When a flow is looked at between noise and targets: at the times that matter, in training and in sampling.
 
-By transport paths are nearly straight, and no time matters more than another. Where noise goes to any target, which one is decided while
-noise still outweighs the target by far, if it has many numbers: D numbers with noise of s times their spread tell (1 + 1 / s^2)^(D/2)
-targets apart (Shannon 1948). So half of the times are before noise outweighs targets by that s, and half are after: even times are shifted,
-as those of arXiv:2403.03206 are for large images.
+Which target noise goes to is decided while it still outweighs targets by far, if these have many numbers: D numbers with noise of s times
+their spread tell (1 + 1 / s^2)^(D/2) targets apart (Shannon 1948). So half of the times are before noise outweighs targets by the s at
+which these are all targets, and half are after: even times are shifted, as those of arXiv:2403.03206 are for large images.
 """
 
 from __future__ import annotations
@@ -24,10 +23,8 @@ class Times:
     shift: float = 1.0
 
     @classmethod
-    def of(cls, coupling: str, count: int, size: int) -> Times:
-        """Of a coupling to ``count`` targets of ``size`` numbers."""
-        if coupling != "independent":
-            return cls()
+    def of(cls, count: int, size: int) -> Times:
+        """Of a flow to ``count`` targets of ``size`` numbers."""
         return cls(max(1.0, expm1(2 * log(max(2, count)) / size) ** -0.5))
 
     def __call__(self, even: T) -> T:
