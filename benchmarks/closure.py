@@ -39,8 +39,8 @@ COMMANDS = (
 #: How the flow is sampled.
 SAMPLED = {
     "flow": "",
-    "flow, sde": "--solver sde --n-steps 64",
-    "flow, sde, guidance 2": "--solver sde --n-steps 128 --guidance 2",
+    "flow, sde, 64 steps": "--solver sde --n-steps 64",
+    "flow, sde, 128 steps, guidance 2": "--solver sde --n-steps 128 --guidance 2",
     "flow, sde, 256 steps, guidance 2": "--solver sde --n-steps 256 --guidance 2",
 }
 
