@@ -1,8 +1,8 @@
 """When a flow is looked at between noise and targets: at the times that matter, in training and in sampling.
 
 Which target noise goes to is decided while it still outweighs targets by far, if these have many numbers: D numbers with noise of s times
-their spread tell (1 + 1 / s^2)^(D/2) targets apart (Shannon 1948). So half of the times are before noise outweighs targets by the s at
-which these are all targets, and half are after: even times are shifted, as those of arXiv:2403.03206 are for large images.
+their spread tell (1 + 1 / s^2)^(D/2) targets apart (Shannon 1948). So in half of the times noise outweighs targets by more than the s at
+which these are all targets, in half by less: even times are shifted, as those of arXiv:2403.03206 are for large images.
 """
 
 from __future__ import annotations
