@@ -58,7 +58,6 @@ class Flow(nn.Module):
         self.config, self.data = config, data
         self.velocity = make_velocity(config, data)
         self.coupling = Coupling(config.coupling, data.count, config.chi2)
-        self.times = Times.of(data.count, data.size)
         self.moments = standardised(data.map_shape or data.shape) if data.kind == "codes" else nn.Identity()
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))
@@ -68,6 +67,10 @@ class Flow(nn.Module):
         self._batch: Tensor | None = None  # of which the targets were made
         self._targets: Targets | None = None
         self._label_scale = 0.0
+
+    @property
+    def times(self) -> Times:
+        return Times.of(self.count, self.data.size)
 
     @property
     def epoch(self) -> float:
