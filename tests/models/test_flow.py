@@ -21,12 +21,14 @@ from pgen.models.flow.config import FlowConfig
 from pgen.models.flow.coupling import Coupling
 from pgen.models.flow.ode import integrate
 from pgen.models.flow.sde import integrate_with_noise
+from pgen.models.flow.times import Times
 from pgen.models.flow.velocity import make_velocity
 from pgen.ot import Targets, pair_cost
 from pgen.plugins.contract import DataInfo
 from tests.models.trained import trained
 
 IMAGES = "simulate:n=30,size=16,seed=1,threshold=10"
+EVEN = Times()
 
 
 def alone(batch_size: int, say: Callable[[str], None] = lambda text: None) -> SimpleNamespace:
@@ -66,16 +68,13 @@ def test_semidiscrete_coupling_hits_all_targets_evenly_and_costs_less_than_any_o
     assert costs["semidiscrete"] < 0.6 * costs["independent"]
 
 
-def even(steps: int) -> list[float]:
-    """Times from 0 to 1."""
-    return [k / steps for k in range(steps + 1)]
-
-
 @pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
 def test_error_of_a_step_is_of_its_order(solver: str, order: int) -> None:
     """dx/dt = t x, whose answer is x exp(1/2)."""
     x = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
-    errors = [float((integrate(lambda x, t: t[:, None] * x, x, even(n), solver) - x * math.exp(0.5)).abs().max()) for n in (16, 32)]
+    errors = [
+        float((integrate(lambda x, t: t[:, None] * x, x, EVEN.of_steps(n), solver) - x * math.exp(0.5)).abs().max()) for n in (16, 32)
+    ]
     assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.15)
 
 
@@ -89,7 +88,7 @@ def test_fresh_noise_keeps_to_the_distribution_of_the_flow(spread: float) -> Non
         return 2 + (t * spread**2 - (1 - t)) / variance * (x - 2 * t)
 
     noise = torch.randn(4000, 64, 2, generator=torch.Generator().manual_seed(0))
-    found = integrate_with_noise(velocity, noise, even(64))
+    found = integrate_with_noise(velocity, noise, EVEN.of_steps(64))
     assert found.mean(0).tolist() == pytest.approx([2, 2], abs=0.1 * spread)
     assert found.std(0).tolist() == pytest.approx([spread, spread], rel=0.1)
     assert float(torch.corrcoef(torch.stack([found[:, 0], noise[:, 0, 0]]))[0, 1]) < 0.2  # forgotten
@@ -103,8 +102,8 @@ def test_fresh_noise_mends_what_a_wrong_velocity_does() -> None:
         return (2 * t - 1) / ((1 - t).square() + t.square()) * x + 4 * (t < 0.5)
 
     noise = torch.randn(2000, 64, 1, generator=torch.Generator().manual_seed(0))
-    off = float(integrate(velocity, noise[:, 0], even(64), "heun").mean())
-    assert abs(float(integrate_with_noise(velocity, noise, even(64)).mean())) < 0.5 * abs(off)
+    off = float(integrate(velocity, noise[:, 0], EVEN.of_steps(64), "heun").mean())
+    assert abs(float(integrate_with_noise(velocity, noise, EVEN.of_steps(64)).mean())) < 0.5 * abs(off)
 
 
 def info(kind: str, *shape: int) -> DataInfo:
