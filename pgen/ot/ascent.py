@@ -35,6 +35,7 @@ class DualAscent(nn.Module):
     momentum: Tensor
     square: Tensor
     tail: Tensor
+    schedule: Tensor
 
     def __init__(
         self,
@@ -58,8 +59,9 @@ class DualAscent(nn.Module):
         self.register_buffer("weights", torch.ones(count) if weights is None else weights.detach().clone())
         for name in ("psi", "average", "momentum", "square", "tail"):
             self.register_buffer(name, torch.zeros(count, dtype=self.weights.dtype))
-        # Plain numbers: a step on a GPU need not wait to learn them.
+        # Plain numbers: a step on a GPU need not wait to learn them. What they are to the step at hand, it reads in its own memory.
         self.steps, self.unit, self.batch = 0, 0.0, 0
+        self.register_buffer("schedule", torch.zeros(6, dtype=self.weights.dtype), persistent=False)
 
     @torch.no_grad()
     def begin(self, x: Tensor, targets: Targets) -> None:
@@ -83,42 +85,47 @@ class DualAscent(nn.Module):
     @torch.no_grad()
     def step(self, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         """One step on x (B, D); index and value (B,) of the hard assignment it saw."""
-        mass, samples, t = self.mass(targets), len(x) * targets.ranks, self.steps
+        self.count(targets)
+        return self.move(x, targets)
+
+    def count(self, targets: Targets) -> None:
+        """Count a step, and write down for :meth:`move` what depends on its number."""
+        t = self.steps
+        pace = self.rate * self.unit / (1 + t / self.slow)
+        if self.method == "sgd":
+            pace *= (targets.total * self.batch) ** 0.5
+        # Both moments are corrected for their bias, as Adam's are (arXiv:1412.6980).
+        pace, spread = pace / (1 - self.decay ** (t + 1)), 1 / (1 - 0.99 ** (t + 1))
+        begun = 1 << t.bit_length() >> 1
+        newest = {"polynomial": 3 / (t + 3), "ema": 0.01, "tail": 1 / (t - begun // 2 + 1)}[self.averaging]
+        width = self.epsilon * self.unit / (1 + t / self.slow) ** (1 / 3)
+        numbers = torch.tensor([pace, spread, t == begun, 1 / (t - begun + 1), newest, width], dtype=self.schedule.dtype)
+        self.schedule.copy_(numbers, non_blocking=True)
+        self.steps += 1
+
+    @torch.no_grad()
+    def move(self, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """:meth:`step` once it has been counted: the same work on the same memory each time, as :class:`pgen.ot.replay.Replayed` needs."""
+        pace, spread, restart, newest_of_tail, newest, width = self.schedule
+        mass = self.mass(targets)
         index, value = assign(x, targets, self.psi, self.cost)
         if self.epsilon:
-            width = self.epsilon * self.unit / (1 + t / self.slow) ** (1 / 3)
             frequency = soft_frequency(x, targets, self.psi, self.cost, mass, width)
         else:
-            frequency = targets.hits(index) / samples
-        self._ascend((mass - frequency).to(self.psi.dtype), targets)
-        return index, value
-
-    def _ascend(self, gradient: Tensor, targets: Targets) -> None:
-        t = self.steps
-        rate = self.rate * self.unit / (1 + t / self.slow)
-        # Bias-corrected, as Adam's moments are (arXiv:1412.6980).
+            frequency = targets.hits(index) / (len(x) * targets.ranks)
+        gradient = (mass - frequency).to(self.psi.dtype)
         self.momentum.lerp_(gradient, 1 - self.decay)
-        direction = self.momentum / (1 - self.decay ** (t + 1))
         if self.method == "adam":
             self.square.lerp_(gradient.square(), 0.01)
-            self.psi += rate * direction / ((self.square / (1 - 0.99 ** (t + 1))).sqrt() + 1e-12)
+            self.psi += pace * self.momentum / ((spread * self.square).sqrt() + 1e-12)
         else:
-            self.psi += rate * (targets.total * self.batch) ** 0.5 * direction
+            self.psi += pace * self.momentum
         self.psi -= (targets.sum(self.psi.double().sum()) / targets.total).to(self.psi.dtype)
-        self.steps += 1
-        self._average(t)
-
-    def _average(self, t: int) -> None:
-        if self.averaging == "polynomial":
-            self.average.lerp_(self.psi, 3 / (t + 3))
-        elif self.averaging == "ema":
-            self.average.lerp_(self.psi, 0.01)
-        else:
-            begun = 1 << t.bit_length() >> 1
-            if t == begun:
-                self.average.copy_(self.tail)
-            self.tail.lerp_(self.psi, 1 / (t - begun + 1))
-            self.average.lerp_(self.psi, 1 / (t - begun // 2 + 1))
+        if self.averaging == "tail":
+            self.average.lerp_(self.tail, restart)
+            self.tail.lerp_(self.psi, newest_of_tail)
+        self.average.lerp_(self.psi, newest)
+        return index, value
 
     def mass(self, targets: Targets) -> Tensor:
         """(N,) masses of the targets here, of which those of all ranks sum to one; float64."""

@@ -13,7 +13,7 @@ BLOCK = 2**22
 
 
 @torch.no_grad()
-def soft_frequency(x: Tensor, targets: Targets, psi: Tensor, cost: str, weights: Tensor, epsilon: float) -> Tensor:
+def soft_frequency(x: Tensor, targets: Targets, psi: Tensor, cost: str, weights: Tensor, epsilon: float | Tensor) -> Tensor:
     """(N,) mean share of each target here in the samples x (B, D) of all ranks: b_j exp((psi_j - c(x, y_j)) / epsilon), normalised.
 
     From the gradient of the entropic semi-dual (arXiv:1605.08527); the frequency of hard hits, as ``epsilon`` tends to 0.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pgen.ot.ascent import DualAscent
 from pgen.ot.assign import assign
 from pgen.ot.certificate import NORMAL, Certificate, certify
+from pgen.ot.replay import replayed
 from pgen.ot.sinkhorn import GROWTH, Sinkhorn
 from pgen.ot.targets import Targets
 
@@ -84,19 +85,22 @@ class SemiDiscreteOT(nn.Module):
         chi2: float = 0.05,
         most: float = 1000.0,
         watch: Callable[[Certificate, int], None] | None = None,
+        replay: bool = False,
     ) -> Certificate:
         """Solve until a certificate on fresh samples has at most ``chi2``, or ``most`` samples a target are spent; the last certificate.
 
         sampler: n to n fresh samples (n, D) on the targets' device; on each rank its own. watch: is told each certificate and the samples
-        spent so far.
+        spent so far. replay: on a GPU that holds all targets, record a step of ascent, the sampler in it, and replay it
+        (:mod:`pgen.ot.replay`); the sampler may then draw random numbers only of torch's own generator of the GPU.
         """
         count, ranks = self.targets.total, self.targets.ranks
         batch = max(1, self.batch_size // ranks)
         self.begin(sampler(batch))
+        step = self._steps(sampler, batch, replay)
         spent, due, before = 0, float(FIRST_LOOK), math.inf
         while True:
             while spent < due * count:
-                self.step(sampler(batch))
+                step()
                 spent += batch * ranks
             if self._lists:
                 self._lists.solve()
@@ -106,6 +110,7 @@ class SemiDiscreteOT(nn.Module):
             done, stalled = found.chi2 <= chi2 or spent >= most * count, found.chi2 > STALLED * before
             if stalled and not self._lists:
                 batch *= 2
+                step = self._steps(sampler, batch, replay)
             if done or stalled:
                 self._leave_lists(batch)
             if done:
@@ -113,6 +118,23 @@ class SemiDiscreteOT(nn.Module):
             before = found.chi2
             latest = GROWTH if self._lists else LATEST
             due = min(most, spent / count * min(latest, max(SOONEST, found.chi2 / chi2)))
+
+    def _steps(self, sampler: Sampler, batch: int, replay: bool) -> Callable[[], None]:
+        """What takes in one batch of samples after the other."""
+
+        def move() -> None:
+            self.ascent.move(sampler(batch), self.targets)
+
+        ascend = replayed(move, self.targets) if replay else move
+
+        def step() -> None:
+            if self._lists:
+                self.step(sampler(batch))
+            else:
+                self.ascent.count(self.targets)
+                ascend()
+
+        return step
 
     def certify(self, sampler: Sampler, samples: int | None = None, *, bound: bool = False) -> Certificate:
         """Certificate of the averaged potential on ``samples`` fresh ones, eight a target if not given; see :func:`certify`."""

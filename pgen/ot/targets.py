@@ -62,7 +62,9 @@ class Targets:
     def hits(self, index: Tensor) -> Tensor:
         """(N,) how often each target here is among the ``index`` (B,) of all ranks."""
         mine = self.gather(index) - self.first
-        return torch.bincount(mine[(mine >= 0) & (mine < len(self))], minlength=len(self)).to(self.device)
+        # One place more, for the targets of others: a GPU would have to be waited for if it were to count what it leaves out.
+        at = torch.where((mine >= 0) & (mine < len(self)), mine, len(self))
+        return at.new_zeros(len(self) + 1).index_add_(0, at, torch.ones_like(at))[:-1].to(self.device)
 
     def rows(self, index: Tensor) -> Tensor:
         """(n, D), dense, of targets by their number among all; where they are shared out, every rank asks for equally many."""

@@ -27,6 +27,9 @@ class EwmConfig(ModelConfig):
     )
     ots_steps: int = Field(150, ge=3, le=10**7, description="Solving: most steps of a round.")
     chi2: float = Field(0.05, gt=0, description="Solving: a round ends early when targets are hit this evenly; the less, the more evenly.")
+    replay: bool = Field(
+        True, description="Solving on one GPU: record the work of a step as a CUDA graph and replay it, which saves launching its kernels."
+    )
     mem_size: int = Field(65536, ge=1, le=2**31, description="Fitting: pairs of noise and target kept from the solving, the newest.")
     fit_passes: int = Field(4, ge=1, le=10**4, description="Fitting: passes of the generator over the kept pairs.")
     label_weight: float = Field(

@@ -7,6 +7,7 @@ the potential psi by stochastic ascent of the dual; FIT moves the generator towa
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from pgen.models.ewm.generator import make_generator
 from pgen.models.labelled import random_rows, with_labels
 from pgen.models.layers import beside, make_optimizer
 from pgen.ot import DualAscent, Targets, certify, pair_cost
+from pgen.ot.replay import replayed
 from pgen.plugins.contract import DataInfo
 
 OTS, FIT = 0, 1
@@ -57,6 +59,7 @@ class Ewm(nn.Module):
         self.iteration, self.phase, self.done, self.began = 0, OTS, 0, 0
         self.certified = [math.nan] * len(CERTIFIED)
         self._targets: Targets | None = None  # of the outer iteration at hand
+        self._move: Callable[..., tuple[Tensor, Tensor]]  # a step of its solve
         self._label_scale = 0.0
         self._order: tuple[int, list[int]] = (-1, [])  # of the pass over the pairs at hand, which has this number
 
@@ -106,17 +109,20 @@ class Ewm(nn.Module):
             if trainer.group and trainer.batch_size > self.config.mem_size:
                 wanted = f"on several ranks wanted --batch-size {trainer.batch_size} or more; begin a run with that"
                 raise trainer.ranks.error(UserError(f"--mem-size {self.config.mem_size}: {wanted}."))
+            move = partial(self._ascend, self._targets)
+            self._move = replayed(move, self._targets) if self.config.replay else move
         return self._solve_step(self._targets, trainer) if solving else self._fit_step(self._targets, trainer)
 
     def _solve_step(self, targets: Targets, trainer: Any) -> dict[str, Tensor]:
         done, total = self.done, self.config.ots_steps
         # The generator stands still during a solve, dropout and running statistics too.
         self.generator.eval()
-        with torch.no_grad():
-            x = self._samples(trainer, trainer.step)
+        drawn = self._drawn(trainer, trainer.step)
         if done == 0:
-            self.ascent.begin(x, targets)
-        index, value = self.ascent.step(x, targets)
+            with torch.no_grad():
+                self.ascent.begin(self._made(**drawn), targets)
+        self.ascent.count(targets)
+        index, value = self._move(**drawn)
         if done >= total // 3:
             self._keep(trainer.gathered(index), trainer.step, done)
         self.done += 1
@@ -127,10 +133,14 @@ class Ewm(nn.Module):
         # psi has no mean, so this is the dual.
         return {"wasserstein": value.mean(), **self._certified()}
 
+    @torch.no_grad()
+    def _ascend(self, targets: Targets, **drawn: Tensor) -> tuple[Tensor, Tensor]:
+        return self.ascent.move(self._made(**drawn), targets)
+
     def _fit_step(self, targets: Targets, trainer: Any) -> dict[str, Tensor]:
         self.generator.train()
         number, size = self._next_pairs(trainer), trainer.batch_size
-        x = self._samples(trainer, self.pair_steps[number])
+        x = self._made(**self._drawn(trainer, self.pair_steps[number]))
         hits = trainer.mine(self.pair_hit[number * size : (number + 1) * size])
         # Labels are as they are, and have no gradient.
         loss = pair_cost(x[: len(hits), : self.size], targets.rows(hits)[:, : self.size], self.config.cost).mean()
@@ -151,18 +161,24 @@ class Ewm(nn.Module):
             self._order = number, order.tolist()
         return self._order[1][self.done % kept]
 
-    def _samples(self, trainer: Any, step: int) -> Tensor:
-        """The generator's answer (n, D) to a batch of noise, a step's, with that step's jitter and labels: the same in solve and fit."""
-        rows = trainer.condition
-        condition = None if rows is None else trainer.drawn(partial(random_rows, rows=rows), 2 * 10**15 + step)
-        x = self(trainer.drawn(self.noise, step), condition).flatten(1).float()
+    def _drawn(self, trainer: Any, step: int) -> dict[str, Tensor]:
+        """All that is random about a batch of samples, a step's: the same in solve and fit."""
+        drawn = {"noise": trainer.drawn(self.noise, step)}
+        # The numbers of steps, and of the certificates' batches, do not reach so far.
         if self.config.tess_var:
-            # The numbers of steps, and of the certificates' batches, do not reach so far.
-            x = x + trainer.drawn(partial(self._jitter, like=x), 10**15 + step)
+            drawn["jitter"] = trainer.drawn(self._jitter, 10**15 + step)
+        if trainer.condition is not None:
+            drawn["condition"] = trainer.drawn(partial(random_rows, rows=trainer.condition), 2 * 10**15 + step)
+        return drawn
+
+    def _made(self, noise: Tensor, jitter: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
+        """The generator's answer (n, D) to what was drawn, with labels beside it."""
+        x = self(noise, condition).flatten(1).float()
+        x = x if jitter is None else x + jitter
         return x if condition is None else beside(x, condition * self._label_scale)
 
-    def _jitter(self, n: int, *, generator: torch.Generator, like: Tensor) -> Tensor:
-        return self.config.tess_var**0.5 * torch.randn(n, like.shape[1], generator=generator, device=like.device)
+    def _jitter(self, n: int, *, generator: torch.Generator) -> Tensor:
+        return self.config.tess_var**0.5 * torch.randn(n, self.size, generator=generator, device=generator.device)
 
     def _jittered(self, targets: Tensor, trainer: Any) -> Tensor:
         """Targets with the noise of this outer iteration, which lights every pixel; each rank draws its own."""
@@ -189,7 +205,7 @@ class Ewm(nn.Module):
     def _check(self, targets: Targets, trainer: Any, *, last: bool) -> None:
         """Certify the averaged psi on fresh noise; if it is good enough, or time is up, go on to FIT from it."""
         batches = -(-SAMPLES_A_TARGET * targets.total // trainer.batch_size)
-        fresh = (self._samples(trainer, -(10**9) - trainer.step * 1000 - k) for k in range(batches))
+        fresh = (self._made(**self._drawn(trainer, -(10**9) - trainer.step * 1000 - k)) for k in range(batches))
         found = certify(fresh, targets, self.ascent.average, self.config.cost)
         self.hits.copy_(found.hits)
         self.certified = [found.chi2, found.chi2_interval, float(found.never_hit), found.dual]
