@@ -6,21 +6,25 @@
 Each takes turns, twenty times, timed by CUDA events; the median counts. Of the limit: dense l1, two FP32 instructions a coordinate
 (multiprocessors x 128 lanes x clock / 2); sqeuclidean, two TF32 operations a coordinate on tensor cores (multiprocessors x 1024 x clock, as
 sm_90 has, on other cards read it with care); sparse l1, bytes of lit pixels and of the samples' numbers met at them, from memory at its
-rated speed. Then 10^6 assignments a kernel are compared with double precision by brute force. KeOps and FAISS are left out where they are
-not installed. Writes results/ot_cuda.json. Not yet run on a card; see docs/results.md.
+rated speed. Then 10^6 assignments a kernel are compared with double precision by brute force, and a step of ascent, from noise to
+potential, is launched kernel by kernel and replayed as one graph. KeOps and FAISS are left out where they are not installed. Writes
+results/ot_cuda.json. Not yet run on a card; see docs/results.md.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import pairwise
 
 import torch
 
 import record
-from pgen.ot import COSTS, Targets, assign
+from pgen.ot import COSTS, DualAscent, Targets, assign
+from pgen.ot.replay import WARM_UP, Replayed
 
 ROUNDS = 20
 CASES = {  # B, N, D, share of lit pixels
@@ -28,6 +32,7 @@ CASES = {  # B, N, D, share of lit pixels
     "codes 4096 x 100,000 x 64": (4096, 100_000, 64, 1.0),
     "2 % lit, 256 x 50,000 x 4,096": (256, 50_000, 4_096, 0.02),
 }
+STEPS = 200
 Method = Callable[[], torch.Tensor]
 
 
@@ -118,12 +123,43 @@ def wrong(cost: str, lit: float) -> int:
     return errors
 
 
+def steps() -> dict[str, float]:
+    """Milliseconds of a step that makes 512 samples of noise, assigns them to 4,000 codes of 64 numbers and moves the potential."""
+    sizes = (16, 512, 512, 512, 64)
+    layers = [layer for pair in pairwise(sizes) for layer in (torch.nn.Linear(*pair), torch.nn.ReLU())]
+    generator, targets = torch.nn.Sequential(*layers[:-1]).cuda(), Targets(torch.randn(4000, 64, device="cuda"))
+
+    @torch.no_grad()
+    def samples() -> torch.Tensor:
+        return generator(torch.randn(512, 16, device="cuda"))
+
+    found = {}
+    for name, made in (("launched", lambda move: move), ("replayed", Replayed)):
+        ascent = DualAscent(4000, "sqeuclidean").cuda()
+        ascent.begin(samples(), targets)
+        move = made(lambda ascent=ascent: ascent.move(samples(), targets))
+        for step in range(-WARM_UP - 1, STEPS):
+            if step == 0:
+                torch.cuda.synchronize()
+                began = time.perf_counter()
+            ascent.plan(targets)
+            move()
+        torch.cuda.synchronize()
+        found[name] = 1e3 * (time.perf_counter() - began) / STEPS
+    return found
+
+
 def main() -> None:
     if not torch.cuda.is_available():
         raise SystemExit("No GPU is here; run this on a machine that has one.")
     results = [compare(name, cost) for name in CASES for cost in ("l1", "sqeuclidean")]
     exact = {f"{cost}, {'sparse' if lit < 1 else 'dense'}": wrong(cost, lit) for cost in COSTS for lit in (1.0, 0.02)}
-    about = {"what": "argmin over targets of cost - potential on a GPU", "results": results, "wrong_of_a_million": exact}
+    about = {
+        "what": "argmin over targets of cost - potential on a GPU",
+        "results": results,
+        "wrong_of_a_million": exact,
+        "milliseconds_a_step": steps(),
+    }
     print(json.dumps(about, indent=1))
     record.write("ot_cuda", about, "triton")
 

@@ -85,11 +85,11 @@ class DualAscent(nn.Module):
     @torch.no_grad()
     def step(self, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
         """One step on x (B, D); index and value (B,) of the hard assignment it saw."""
-        self.count(targets)
+        self.plan(targets)
         return self.move(x, targets)
 
-    def count(self, targets: Targets) -> None:
-        """Count a step, and write down for :meth:`move` what depends on its number."""
+    def plan(self, targets: Targets) -> None:
+        """The first half of :meth:`step`, the host's: count it, and write down what depends on its number."""
         t = self.steps
         pace = self.rate * self.unit / (1 + t / self.slow)
         if self.method == "sgd":
@@ -105,7 +105,7 @@ class DualAscent(nn.Module):
 
     @torch.no_grad()
     def move(self, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
-        """:meth:`step` once it has been counted: the same work on the same memory each time, as :class:`pgen.ot.replay.Replayed` needs."""
+        """The second half, the device's: the same work on the same memory each time, as :class:`pgen.ot.replay.Replayed` needs."""
         pace, spread, restart, newest_of_tail, newest, width = self.schedule
         mass = self.mass(targets)
         index, value = assign(x, targets, self.psi, self.cost)

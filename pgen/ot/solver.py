@@ -131,7 +131,7 @@ class SemiDiscreteOT(nn.Module):
             if self._lists:
                 self.step(sampler(batch))
             else:
-                self.ascent.count(self.targets)
+                self.ascent.plan(self.targets)
                 ascend()
 
         return step

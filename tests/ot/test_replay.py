@@ -66,7 +66,7 @@ def assert_the_same_replayed(batches: torch.Tensor, y: torch.Tensor, cost: str, 
             ascent.unit, ascent.batch = 1.0, batches.shape[1]
         for x in batches:
             index, value = plain.step(x, targets)
-            other.count(targets)
+            other.plan(targets)
             other_index, other_value = move(x=x)
             assert torch.equal(index, other_index) and torch.equal(value, other_value)
         for name, state in plain.state_dict().items():

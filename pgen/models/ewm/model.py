@@ -121,7 +121,7 @@ class Ewm(nn.Module):
         if done == 0:
             with torch.no_grad():
                 self.ascent.begin(self._made(**drawn), targets)
-        self.ascent.count(targets)
+        self.ascent.plan(targets)
         index, value = self._move(**drawn)
         if done >= total // 3:
             self._keep(trainer.gathered(index), trainer.step, done)
