@@ -1,13 +1,18 @@
 """Assignment on the CPU: kernels of Numba, shared out to as many threads as torch uses.
 
 Every kernel is first called on nothing: Numba compiles or loads a function when it is first called, and two threads must not do so at once.
+torch's own threads wait for more work at the end of what they did, at full speed; what stands between two calls of these kernels is
+therefore better shared out to the same threads (:func:`by_rows`).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +26,11 @@ from pgen.ot.targets import Targets
 KINDS = {"l1": L1, "l2": L2, "sqeuclidean": SQEUCLIDEAN}
 #: Products that a thread holds at a time, for dense l2 and sqeuclidean.
 BLOCK = 2**18
-#: From this dimension on, l2 and sqeuclidean are faster in register tiles than on matrix products.
+#: From this dimension on, l2 and sqeuclidean are faster in register tiles than on matrix products, if they ever are on this machine.
 WIDE = 128
 #: Samples that pass together through sparse targets: x stays in a core's cache.
 LANES = 64
+_COMPILING = Lock()
 
 
 def assign_cpu(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Tensor, Tensor]:
@@ -36,7 +42,7 @@ def assign_cpu(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Ten
     if targets.sparse:
         columns = np.ascontiguousarray(problem.x.T)
         nearest = _split_targets(lambda found, first, last: kernels.sparse(problem, found, columns, first, last), problem)
-    elif cost == "l1" or x.shape[1] >= WIDE:
+    elif cost == "l1" or (x.shape[1] >= WIDE and _tiles_are_faster()):
         nearest = _split_targets(lambda found, first, last: kernels.dense(problem, found, first, last), problem)
     else:
         nearest = _by_products(problem, x.detach(), targets.dense)
@@ -48,7 +54,7 @@ def costs_cpu(x: Tensor, targets: Targets, cost: str, first: int, last: int) -> 
     if targets.sparse and len(x) > LANES:
         return torch.cat([costs_cpu(part, targets, cost, first, last) for part in x.split(LANES)])
     problem = _problem(x.detach().contiguous().numpy(), targets, np.zeros(len(targets), np.float32), cost)
-    bounds = np.linspace(first, last, min(_threads(), last - first) + 1).astype(int).tolist()
+    bounds = np.linspace(first, last, min(threads(), last - first) + 1).astype(int).tolist()
     if targets.sparse:
         columns = np.ascontiguousarray(problem.x.T)
         out = np.empty((last - first, len(x)), np.float32)
@@ -56,11 +62,17 @@ def costs_cpu(x: Tensor, targets: Targets, cost: str, first: int, last: int) -> 
     else:
         out = np.empty((len(x), last - first), np.float32)
         kernel = lambda a, b: kernels.dense_l1(problem, out, first, a, b)  # noqa: E731
-    kernel(0, 0)
-    list(_pool(_threads()).map(kernel, bounds[:-1], bounds[1:]))
+    with _COMPILING:
+        kernel(0, 0)
+    _share_out(kernel, bounds)
     if targets.sparse:
         out = np.maximum(out, 0).T
     return torch.from_numpy(np.sqrt(out) if cost == "l2" else out)
+
+
+def by_rows(work: Callable[[Tensor], Any], x: Tensor, height: int) -> list[Any]:
+    """What ``work`` returns for each ``height`` rows of x, in their order, by threads that have one of torch's each."""
+    return list(_pool(threads()).map(work, x.split(height)))
 
 
 def _problem(x: NDArray[np.float32], targets: Targets, psi: NDArray[np.float32], cost: str) -> Problem:
@@ -81,7 +93,7 @@ def _problem(x: NDArray[np.float32], targets: Targets, psi: NDArray[np.float32],
 
 def _split_targets(kernel: Callable[[Candidates, int, int], None], problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     """Each thread takes its share of the targets; the smallest value of all wins, the first of equal ones."""
-    bounds = np.linspace(0, len(problem.psi), min(_threads(), len(problem.psi)) + 1).astype(int).tolist()
+    bounds = np.linspace(0, len(problem.psi), min(threads(), len(problem.psi)) + 1).astype(int).tolist()
 
     def part(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         found = no_candidates(len(problem.x))
@@ -90,7 +102,7 @@ def _split_targets(kernel: Callable[[Candidates, int, int], None], problem: Prob
 
     kernel(no_candidates(0), 0, 0)
     decide_all(problem, no_candidates(0))
-    indices, values = map(np.stack, zip(*_pool(_threads()).map(part, bounds[:-1], bounds[1:]), strict=True))
+    indices, values = map(np.stack, zip(*_share_out(part, bounds), strict=True))
     winner, samples = values.argmin(axis=0), np.arange(len(problem.x))
     return indices[winner, samples], values[winner, samples]
 
@@ -98,7 +110,7 @@ def _split_targets(kernel: Callable[[Candidates, int, int], None], problem: Prob
 def _by_products(problem: Problem, x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Each thread takes its share of the samples, in matrix products that stay in its cache."""
     found = no_candidates(len(x))
-    rows = np.linspace(0, len(x), min(_threads(), len(x)) + 1).astype(int).tolist()
+    rows = np.linspace(0, len(x), min(threads(), len(x)) + 1).astype(int).tolist()
 
     def part(first_row: int, last_row: int) -> None:
         mine = x[first_row:last_row]
@@ -110,11 +122,42 @@ def _by_products(problem: Problem, x: Tensor, y: Tensor) -> tuple[np.ndarray, np
             kernels.products(problem, found, products.numpy(), first_row, first)
 
     kernels.products(problem, no_candidates(0), np.empty((0, 0), np.float32), 0, 0)
-    list(_pool(_threads()).map(part, rows[:-1], rows[1:]))
+    _share_out(part, rows)
     return decide_all(problem, found)
 
 
-def _threads() -> int:
+@cache
+def _tiles_are_faster() -> bool:
+    """Whether register tiles beat the matrix products of torch here, which are better on some processors than on others: measured once, on
+    2^24 terms and one thread, in about 20 ms. The answer of an assignment does not depend on it."""
+    random = torch.Generator().manual_seed(0)
+    x, y = (torch.rand(rows, 2 * WIDE, generator=random) for rows in (64, 1024))
+    problem = _problem(x.numpy(), Targets(y), np.zeros(len(y), np.float32), "sqeuclidean")
+    ways = (
+        lambda: kernels.dense(problem, no_candidates(len(x)), 0, len(y)),
+        lambda: kernels.products(problem, no_candidates(len(x)), torch.mm(x, y.T).numpy(), 0, 0),
+    )
+
+    def seconds(way: Callable[[], None]) -> float:
+        began = time.perf_counter()
+        way()
+        return time.perf_counter() - began
+
+    for way in ways:
+        way()
+    # In a thread that has one of torch's.
+    [(tiles, products)] = _pool(threads()).map(lambda _: [min(seconds(way) for _ in range(5)) for way in ways], [None])
+    return tiles < products
+
+
+def _share_out(part: Callable[[int, int], Any], bounds: list[int]) -> list[Any]:
+    """What ``part`` returns for each two neighbours of ``bounds``; one part needs no other thread, and may be the work of one itself."""
+    if len(bounds) == 2:
+        return [part(*bounds)]
+    return list(_pool(threads()).map(part, bounds[:-1], bounds[1:]))
+
+
+def threads() -> int:
     return torch.get_num_threads()
 
 

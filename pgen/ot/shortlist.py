@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pgen.ot.costs import cost_matrix
 from pgen.ot.targets import Targets
 
-#: Costs held at a time.
-BLOCK = 2**22
+#: Costs held at a time, on the CPU by each thread.
+BLOCK, BLOCK_CPU = 2**22, 2**20
+#: Samples that are compared with a target while it is at hand, at least; on the CPU that is fewer.
+ROWS, ROWS_CPU = 256, 64
 
 
 @torch.no_grad()
 def shortlist(x: Tensor, targets: Targets, psi: Tensor, cost: str, length: int) -> tuple[Tensor, Tensor]:
     """(index, cost), each (B, min(length, N)): of every sample x (B, D) the targets of least c - psi, in no order, and their costs c, to
     the rounding of x's precision. psi: (N,). Memory beyond the answer is bounded, whatever B and N."""
-    height = min(len(x), max(256, BLOCK // len(targets)))
-    parts = [_shortlist(rows, targets, psi.to(x.device), cost, length) for rows in x.split(height)]
+    psi = psi.to(x.device)
+    if x.device.type == "cpu":
+        from pgen.ot.cpu import by_rows
+
+        height = max(ROWS_CPU, BLOCK_CPU // len(targets))
+        parts = by_rows(lambda rows: _shortlist(rows, targets, psi, cost, length, BLOCK_CPU), x, height)
+    else:
+        parts = [_shortlist(rows, targets, psi, cost, length, BLOCK) for rows in x.split(max(ROWS, BLOCK // len(targets)))]
     index, found = zip(*parts, strict=True)
     return torch.cat(index), torch.cat(found)
 
 
-def _shortlist(x: Tensor, targets: Targets, psi: Tensor, cost: str, length: int) -> tuple[Tensor, Tensor]:
-    width = max(length, BLOCK // len(x))
+def _shortlist(x: Tensor, targets: Targets, psi: Tensor, cost: str, length: int, room: int) -> tuple[Tensor, Tensor]:
+    width = max(length, room // max(1, len(x)))
     value = torch.empty(len(x), 0, device=x.device, dtype=x.dtype)
     index = torch.empty(len(x), 0, device=x.device, dtype=torch.long)
     for first in range(0, len(targets), width):
         last = min(first + width, len(targets))
         block = _costs(x, targets, cost, first, last).sub_(psi[first:last])
-        least, where = block.topk(min(length, last - first), largest=False, sorted=False)
+        least, where = _least(block, min(length, last - first))
         value, index = torch.cat([value, least], 1), torch.cat([index, where + first], 1)
         if value.shape[1] > length:
-            value, kept = value.topk(length, largest=False, sorted=False)
+            value, kept = _least(value, length)
             index = index.gather(1, kept)
     return index, value + psi[index]
+
+
+def _least(value: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """The ``length`` least of each row, and where they stand."""
+    if value.device.type == "cpu":
+        # Several times as fast as topk.
+        where = torch.from_numpy(np.argpartition(value.numpy(), length - 1, axis=1)[:, :length])
+        return value.gather(1, where), where
+    return value.topk(length, largest=False, sorted=False)
 
 
 def _costs(x: Tensor, targets: Targets, cost: str, first: int, last: int) -> Tensor:

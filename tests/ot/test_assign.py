@@ -17,12 +17,15 @@ from tests.ot.problems import Problem, assert_exact, brute_force, dense_and_spar
 
 
 @pytest.mark.parametrize("cost", COSTS)
-@given(problems())
+@given(problems(), st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_assignment_is_that_of_double_precision(cost: str, problem: Problem) -> None:
+def test_assignment_is_that_of_double_precision(cost: str, problem: Problem, tiles: bool) -> None:
     x, y, psi = problem
-    for targets in dense_and_sparse(y):
-        assert_exact(assign(x, targets, psi, cost), brute_force(x, y, psi, cost))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pgen.ot.cpu.WIDE", 1)
+        patch.setattr("pgen.ot.cpu._tiles_are_faster", lambda: tiles)
+        for targets in dense_and_sparse(y):
+            assert_exact(assign(x, targets, psi, cost), brute_force(x, y, psi, cost))
 
 
 @pytest.mark.parametrize("cost", COSTS)
@@ -119,10 +122,12 @@ class Pool:
         assert compiled() == before
         return results
 
-cpu._pool = lambda threads: Pool()
-for size, lit in ((8, 1), (200, 1), (200, 0.01)):
-    for cost in COSTS:
-        assign(torch.rand(3, size), torch.rand(50, size) * (torch.rand(50, size) < lit), torch.zeros(50), cost)
+cpu._pool, measured = lambda threads: Pool(), cpu._tiles_are_faster
+for faster in (lambda: True, lambda: False, measured):
+    cpu._tiles_are_faster = faster
+    for size, lit in ((8, 1), (200, 1), (200, 0.01)):
+        for cost in COSTS:
+            assign(torch.rand(3, size), torch.rand(50, size) * (torch.rand(50, size) < lit), torch.zeros(50), cost)
 assert all(compiled())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -23,7 +23,8 @@ def test_shortlists_are_the_nearest_targets(problem: Problem, cost: str, length:
     for targets in dense_and_sparse(y):
         with pytest.MonkeyPatch.context() as patch:
             if block:
-                patch.setattr("pgen.ot.shortlist.BLOCK", block)
+                patch.setattr("pgen.ot.shortlist.BLOCK_CPU", block)
+                patch.setattr("pgen.ot.shortlist.ROWS_CPU", 9)
             index, found = shortlist(x, targets, psi, cost, length)
         assert index.shape == found.shape == (len(x), min(length, len(y)))
         assert all(len(set(row)) == len(row) for row in index.tolist())
