@@ -30,6 +30,8 @@ BLOCK = 2**18
 WIDE = 128
 #: Samples that pass together through sparse targets: x stays in a core's cache.
 LANES = 64
+#: Samples a thread that make it worth while to bring all dense targets from memory to each of them.
+MANY = 128
 _COMPILING = Lock()
 
 
@@ -41,9 +43,10 @@ def assign_cpu(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Ten
     problem = _problem(x.detach().contiguous().numpy(), targets, psi.detach().contiguous().numpy(), cost)
     if targets.sparse:
         columns = np.ascontiguousarray(problem.x.T)
-        nearest = _split_targets(lambda found, first, last: kernels.sparse(problem, found, columns, first, last), problem)
+        nearest = _split_targets(lambda part, found, first, last: kernels.sparse(part, found, columns, first, last), problem)
     elif cost == "l1" or (x.shape[1] >= WIDE and _tiles_are_faster()):
-        nearest = _split_targets(lambda found, first, last: kernels.dense(problem, found, first, last), problem)
+        split = _split_samples if len(x) >= MANY * threads() else _split_targets
+        nearest = split(kernels.dense, problem)
     else:
         nearest = _by_products(problem, x.detach(), targets.dense)
     return torch.from_numpy(nearest[0]), torch.from_numpy(nearest[1])
@@ -91,16 +94,36 @@ def _problem(x: NDArray[np.float32], targets: Targets, psi: NDArray[np.float32],
     return Problem(KINDS[cost], x, x_norms, dense, starts, pixels, charges, norms, psi, relative, 2 * relative * norms)
 
 
-def _split_targets(kernel: Callable[[Candidates, int, int], None], problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+Kernel = Callable[[Problem, Candidates, int, int], None]
+
+
+def _split_samples(kernel: Kernel, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Each thread takes its share of the samples: it then meets fewer targets that may be their nearest than if it had a part of these."""
+    bounds = np.linspace(0, len(problem.x), threads() + 1).astype(int).tolist()
+
+    def part(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        mine = problem._replace(x=problem.x[first:last], x_norms=problem.x_norms[first:last])
+        return _nearest(kernel, mine, 0, len(problem.psi))
+
+    _nearest(kernel, problem._replace(x=problem.x[:0], x_norms=problem.x_norms[:0]), 0, 0)
+    indices, values = zip(*_share_out(part, bounds), strict=True)
+    return np.concatenate(indices), np.concatenate(values)
+
+
+def _nearest(kernel: Kernel, problem: Problem, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+    found = no_candidates(len(problem.x))
+    kernel(problem, found, first, last)
+    return decide_all(problem, found)
+
+
+def _split_targets(kernel: Kernel, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     """Each thread takes its share of the targets; the smallest value of all wins, the first of equal ones."""
     bounds = np.linspace(0, len(problem.psi), min(threads(), len(problem.psi)) + 1).astype(int).tolist()
 
     def part(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        found = no_candidates(len(problem.x))
-        kernel(found, first, last)
-        return decide_all(problem, found)
+        return _nearest(kernel, problem, first, last)
 
-    kernel(no_candidates(0), 0, 0)
+    kernel(problem, no_candidates(0), 0, 0)
     decide_all(problem, no_candidates(0))
     indices, values = map(np.stack, zip(*_share_out(part, bounds), strict=True))
     winner, samples = values.argmin(axis=0), np.arange(len(problem.x))

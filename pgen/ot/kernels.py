@@ -215,6 +215,15 @@ def _hits(kind, costs, slack, psi, first, count, best, x_slack):
     return hits
 
 
+@njit(cache=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})
+def _column_hits(kind, costs, norms, norm, relative, psi, best):
+    """The same for one target and all samples."""
+    hits = np.int32(0)
+    for b in range(len(costs)):
+        hits += np.int32(_hit(kind, costs[b] - TWO * relative * (norms[b] + norm), psi, best[b]))
+    return hits
+
+
 @njit(inline="always")
 def _hit(kind, low, psi, best):
     """Whether a cost (l2: a square) of at least ``low`` may, less psi, be at most ``best``."""
@@ -236,10 +245,11 @@ def sparse(problem, found, columns, first, last):
     for j in range(first, last):
         _sparse_costs(problem, costs, columns, norms, j)
         relative = np.float32(problem.starts[j + 1] - problem.starts[j] + 8) * EPS
-        for b in range(samples):
-            error = relative * (norms[b] + problem.norms[j])
-            if _hit(problem.kind, costs[b] - TWO * error, problem.psi[j], found.best[b]):
-                offer(problem, found, b, j, costs[b], error)
+        if _column_hits(problem.kind, costs, norms, problem.norms[j], relative, problem.psi[j], found.best):
+            for b in range(samples):
+                error = relative * (norms[b] + problem.norms[j])
+                if _hit(problem.kind, costs[b] - TWO * error, problem.psi[j], found.best[b]):
+                    offer(problem, found, b, j, costs[b], error)
 
 
 @njit(cache=True, nogil=True)
@@ -263,18 +273,31 @@ def _sparse_costs(problem, costs, columns, norms, j):
 
 @njit(cache=True, fastmath=True)
 def _add_l1(costs, columns, pixels, charges, begin, end):
-    for q in range(begin, end):
-        charge, pixel = charges[q], pixels[q]
+    """Two pixels at a time, so that a cost is loaded and stored half as often."""
+    for q in range(begin, end - 1, 2):
+        charge0, charge1 = charges[q], charges[q + 1]
+        column0, column1 = columns[pixels[q]], columns[pixels[q + 1]]
         for b in range(len(costs)):
-            costs[b] += abs(columns[pixel, b] - charge) - abs(columns[pixel, b])
+            costs[b] += (abs(column0[b] - charge0) - abs(column0[b])) + (abs(column1[b] - charge1) - abs(column1[b]))
+    if (end - begin) % 2:
+        charge, column = charges[end - 1], columns[pixels[end - 1]]
+        for b in range(len(costs)):
+            costs[b] += abs(column[b] - charge) - abs(column[b])
 
 
 @njit(cache=True, fastmath=True)
 def _subtract_products(costs, columns, pixels, charges, begin, end):
-    for q in range(begin, end):
-        twice, pixel = TWO * charges[q], pixels[q]
+    """Four pixels at a time, likewise."""
+    whole = begin + (end - begin) // 4 * 4
+    for q in range(begin, whole, 4):
+        twice0, twice1, twice2, twice3 = TWO * charges[q], TWO * charges[q + 1], TWO * charges[q + 2], TWO * charges[q + 3]
+        column0, column1, column2, column3 = columns[pixels[q]], columns[pixels[q + 1]], columns[pixels[q + 2]], columns[pixels[q + 3]]
         for b in range(len(costs)):
-            costs[b] -= columns[pixel, b] * twice
+            costs[b] -= (column0[b] * twice0 + column1[b] * twice1) + (column2[b] * twice2 + column3[b] * twice3)
+    for q in range(whole, end):
+        twice, column = TWO * charges[q], columns[pixels[q]]
+        for b in range(len(costs)):
+            costs[b] -= column[b] * twice
 
 
 @njit(inline="always")
