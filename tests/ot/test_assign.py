@@ -17,11 +17,12 @@ from tests.ot.problems import Problem, assert_exact, brute_force, dense_and_spar
 
 
 @pytest.mark.parametrize("cost", COSTS)
-@given(problems(), st.booleans())
+@given(problems(), st.booleans(), st.sampled_from([1, 128]))
 @settings(max_examples=60, deadline=None)
-def test_assignment_is_that_of_double_precision(cost: str, problem: Problem, tiles: bool) -> None:
+def test_assignment_is_that_of_double_precision(cost: str, problem: Problem, tiles: bool, many: int) -> None:
     x, y, psi = problem
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pgen.ot.cpu.MANY", many)
         patch.setattr("pgen.ot.cpu.WIDE", 1)
         patch.setattr("pgen.ot.cpu._tiles_are_faster", lambda: tiles)
         for targets in dense_and_sparse(y):
@@ -42,7 +43,9 @@ def test_reference_agrees(cost: str, problem: Problem) -> None:
 
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("lit", [1.0, 0.05])
-def test_the_lowest_of_equal_targets_wins_whatever_the_threads(cost: str, lit: float) -> None:
+@pytest.mark.parametrize("many", [1, 128])
+def test_the_lowest_of_equal_targets_wins_whatever_the_threads(cost: str, lit: float, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgen.ot.cpu.MANY", many)
     random = torch.Generator().manual_seed(0)
     y = torch.rand(40, 30, generator=random) * (torch.rand(40, 30, generator=random) < lit)
     x, many = torch.rand(9, 30, generator=random), y.repeat(25, 1)
@@ -123,8 +126,8 @@ class Pool:
         return results
 
 cpu._pool, measured = lambda threads: Pool(), cpu._tiles_are_faster
-for faster in (lambda: True, lambda: False, measured):
-    cpu._tiles_are_faster = faster
+for faster, many in ((lambda: True, 128), (lambda: True, 1), (lambda: False, 1), (measured, 1)):
+    cpu._tiles_are_faster, cpu.MANY = faster, many
     for size, lit in ((8, 1), (200, 1), (200, 0.01)):
         for cost in COSTS:
             assign(torch.rand(3, size), torch.rand(50, size) * (torch.rand(50, size) < lit), torch.zeros(50), cost)
