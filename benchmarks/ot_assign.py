@@ -5,8 +5,7 @@
 
 FILE: a set of real 64 x 64 tiles, as `pgen data crop` writes it; thresholded at 10 and joined by their mirror images. Writes
 results/ot_assign.json. Every method runs once to warm up (and to compile), then all take turns, five times if they are not slow, each
-after a pause, since the threads of the method before linger, and twice in a row, of which the second counts; the median counts. FAISS and
-KeOps get the potential as one more coordinate or term; what can be prepared once (indices, norms, the sparse form) is not timed.
+four times in a row, of which the last counts, since the threads of the method before linger; the median counts. FAISS and KeOps get the potential as one more coordinate or term; what can be prepared once (indices, norms, the sparse form) is not timed.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from pgen.ot import Targets, assign
 ROUNDS = 5
 #: Seconds after which a method has had its turns.
 LONGEST = 5.0
-#: A method quicker than this runs twice a turn, after a pause of QUIET seconds.
-SHORT, QUIET = 0.5, 0.5
+#: A method quicker than this runs four times a turn, and the last counts.
+SHORT = 0.5
 Method = Callable[[], object]
 
 
@@ -96,8 +95,8 @@ def compare(name: str, x: torch.Tensor, y: torch.Tensor, psi: torch.Tensor, cost
         for key, method in every.items():
             if sum(times[key]) < LONGEST:
                 if times[key][:1] < [SHORT]:
-                    time.sleep(QUIET)  # so that the threads of the one before have gone to sleep
-                    method()
+                    for _ in range(3):  # so that the threads of the one before have gone to sleep, and its own each to a core
+                        method()
                 began = time.perf_counter()
                 method()
                 times[key].append(time.perf_counter() - began)
