@@ -5,7 +5,8 @@
 
 FILE: a set of real 64 x 64 tiles, as `pgen data crop` writes it; thresholded at 10 and joined by their mirror images. Writes
 results/ot_assign.json. Every method runs once to warm up (and to compile), then all take turns, five times if they are not slow, each
-four times in a row, of which the last counts, since the threads of the method before linger; the median counts. FAISS and KeOps get the potential as one more coordinate or term; what can be prepared once (indices, norms, the sparse form) is not timed.
+four times in a row, of which the last counts, since the threads of the method before linger; the median counts. FAISS and KeOps get the
+potential as one more coordinate or term; what can be prepared once (indices, norms, the sparse form) is not timed.
 """
 
 from __future__ import annotations

@@ -44,11 +44,10 @@ def assign_cpu(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Ten
     if targets.sparse:
         columns = np.ascontiguousarray(problem.x.T)
         nearest = _split_targets(lambda part, found, first, last: kernels.sparse(part, found, columns, first, last), problem)
-    elif cost == "l1" or (x.shape[1] >= WIDE and _tiles_are_faster()):
-        split = _split_samples if len(x) >= MANY * threads() else _split_targets
-        nearest = split(kernels.dense, problem)
     else:
-        nearest = _by_products(problem, x.detach(), targets.dense)
+        tiles = cost == "l1" or (x.shape[1] >= WIDE and _tiles_are_faster())
+        split = _split_samples if len(x) >= MANY * threads() else _split_targets
+        nearest = split(kernels.dense if tiles else _products, problem)
     return torch.from_numpy(nearest[0]), torch.from_numpy(nearest[1])
 
 
@@ -130,23 +129,15 @@ def _split_targets(kernel: Kernel, problem: Problem) -> tuple[np.ndarray, np.nda
     return indices[winner, samples], values[winner, samples]
 
 
-def _by_products(problem: Problem, x: Tensor, y: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Each thread takes its share of the samples, in matrix products that stay in its cache."""
-    found = no_candidates(len(x))
-    rows = np.linspace(0, len(x), min(threads(), len(x)) + 1).astype(int).tolist()
-
-    def part(first_row: int, last_row: int) -> None:
-        mine = x[first_row:last_row]
-        width = max(64, BLOCK // len(mine))
-        room = torch.empty(len(mine) * min(width, len(y)))
-        for first in range(0, len(y), width):
-            block = y[first : first + width]
-            products = torch.mm(mine, block.T, out=room[: len(mine) * len(block)].view(len(mine), len(block)))
-            kernels.products(problem, found, products.numpy(), first_row, first)
-
-    kernels.products(problem, no_candidates(0), np.empty((0, 0), np.float32), 0, 0)
-    _share_out(part, rows)
-    return decide_all(problem, found)
+def _products(problem: Problem, found: Candidates, first: int, last: int) -> None:
+    """As :func:`pgen.ot.kernels.dense`, for l2 and sqeuclidean: by matrix products of torch that stay in a core's cache."""
+    x, y = torch.from_numpy(problem.x), torch.from_numpy(problem.dense)
+    width = max(64, BLOCK // max(1, len(x)))
+    room = torch.empty(len(x) * min(width, last - first))
+    for start in range(first, max(last, first + 1), width):
+        block = y[start : min(start + width, last)]
+        products = torch.mm(x, block.T, out=room[: len(x) * len(block)].view(len(x), len(block)))
+        kernels.products(problem, found, products.numpy(), start)
 
 
 @cache
@@ -156,18 +147,15 @@ def _tiles_are_faster() -> bool:
     random = torch.Generator().manual_seed(0)
     x, y = (torch.rand(rows, 2 * WIDE, generator=random) for rows in (64, 1024))
     problem = _problem(x.numpy(), Targets(y), np.zeros(len(y), np.float32), "sqeuclidean")
-    ways = (
-        lambda: kernels.dense(problem, no_candidates(len(x)), 0, len(y)),
-        lambda: kernels.products(problem, no_candidates(len(x)), torch.mm(x, y.T).numpy(), 0, 0),
-    )
+    ways = (kernels.dense, _products)
 
-    def seconds(way: Callable[[], None]) -> float:
+    def seconds(way: Kernel) -> float:
         began = time.perf_counter()
-        way()
+        way(problem, no_candidates(len(x)), 0, len(y))
         return time.perf_counter() - began
 
-    kernels.dense(problem, no_candidates(0), 0, 0)
-    kernels.products(problem, no_candidates(0), np.empty((0, 0), np.float32), 0, 0)
+    for way in ways:
+        way(problem, no_candidates(len(x)), 0, 0)
     # In a thread that has one of torch's: others of these would be in the way.
     [rounds] = _pool(threads()).map(lambda _: [[seconds(way) for way in ways] for _ in range(9)], [None])
     tiles, products = map(min, zip(*rounds, strict=True))

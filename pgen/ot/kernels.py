@@ -174,15 +174,15 @@ def _tile_products(costs, at, x, y, i0, i1, i2, i3, j0, j1, j2, j3):
 
 
 @njit(cache=True, nogil=True)
-def products(problem, found, block, first_row, first):
-    """l2 and sqeuclidean to dense targets, from a ``block`` of products of samples from ``first_row`` on with targets from ``first`` on."""
+def products(problem, found, block, first):
+    """l2 and sqeuclidean to dense targets, from a ``block`` of products of all samples with targets from ``first`` on."""
     x_norms, norms = problem.x_norms, problem.norms
     costs = np.empty(RUN, np.float32)
     for row in range(len(block)):
         for start in range(0, block.shape[1], RUN):
             count = min(RUN, block.shape[1] - start)
-            _squares(costs, block[row, start : start + count], x_norms[first_row + row], norms, first + start, count)
-            _scan(problem, found, first_row + row, costs, first + start, count)
+            _squares(costs, block[row, start : start + count], x_norms[row], norms, first + start, count)
+            _scan(problem, found, row, costs, first + start, count)
 
 
 @njit(cache=True, fastmath=True)

@@ -19,7 +19,7 @@ ROWS, ROWS_CPU = 256, 64
 def shortlist(x: Tensor, targets: Targets, psi: Tensor, cost: str, length: int) -> tuple[Tensor, Tensor]:
     """(index, cost), each (B, min(length, N)): of every sample x (B, D) the targets of least c - psi, in no order, and their costs c, to
     the rounding of x's precision. psi: (N,). Memory beyond the answer is bounded, whatever B and N."""
-    psi = psi.to(x.device)
+    x, psi = x.detach(), psi.detach().to(x.device)
     if x.device.type == "cpu":
         from pgen.ot.cpu import by_rows
 
