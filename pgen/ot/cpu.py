@@ -32,6 +32,7 @@ WIDE = 128
 LANES = 64
 #: Samples a thread that make it worth while to bring all dense targets from memory to each of them.
 MANY = 128
+Kernel = Callable[[Problem, Candidates, int, int], None]
 _COMPILING = Lock()
 
 
@@ -40,12 +41,12 @@ def assign_cpu(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Ten
     if targets.sparse and len(x) > LANES:
         index, value = zip(*(assign_cpu(part, targets, psi, cost) for part in x.split(LANES)), strict=True)
         return torch.cat(index), torch.cat(value)
-    problem = _problem(x.detach().contiguous().numpy(), targets, psi.detach().contiguous().numpy(), cost)
+    tiles = cost == "l1" or (x.shape[1] >= WIDE and _tiles_are_faster())
+    problem = _problem(x.detach().contiguous().numpy(), targets, psi.detach().contiguous().numpy(), cost, tiles)
     if targets.sparse:
         columns = np.ascontiguousarray(problem.x.T)
         nearest = _split_targets(lambda part, found, first, last: kernels.sparse(part, found, columns, first, last), problem)
     else:
-        tiles = cost == "l1" or (x.shape[1] >= WIDE and _tiles_are_faster())
         split = _split_samples if len(x) >= MANY * threads() else _split_targets
         nearest = split(kernels.dense if tiles else _products, problem)
     return torch.from_numpy(nearest[0]), torch.from_numpy(nearest[1])
@@ -77,7 +78,7 @@ def by_rows(work: Callable[[Tensor], Any], x: Tensor, height: int) -> list[Any]:
     return list(_pool(threads()).map(work, x.split(height)))
 
 
-def _problem(x: NDArray[np.float32], targets: Targets, psi: NDArray[np.float32], cost: str) -> Problem:
+def _problem(x: NDArray[np.float32], targets: Targets, psi: NDArray[np.float32], cost: str, tiles: bool = True) -> Problem:
     # In numpy, whose threads do not linger after a sum as torch's do, to compete with ours.
     wide = x.astype(np.float64)
     x_norms = (np.abs(wide) if cost == "l1" else np.square(wide)).sum(axis=1)
@@ -88,12 +89,9 @@ def _problem(x: NDArray[np.float32], targets: Targets, psi: NDArray[np.float32],
         dense = targets.dense.numpy()
         starts, pixels, charges = np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32)
     norms = targets.norms(cost).numpy()
-    # A vector register sums every 16th term.
-    relative = np.float32(x.shape[1] // 16 + 8) * kernels.EPS
+    # In tiles a vector register sums every 8th term or fewer, a matrix product may sum all of them; each sum is off by half an EPS.
+    relative = np.float32(x.shape[1] // (16 if tiles else 2) + 8) * kernels.EPS
     return Problem(KINDS[cost], x, x_norms, dense, starts, pixels, charges, norms, psi, relative, 2 * relative * norms)
-
-
-Kernel = Callable[[Problem, Candidates, int, int], None]
 
 
 def _split_samples(kernel: Kernel, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
