@@ -125,9 +125,9 @@ class Pool:
         assert compiled() == before
         return results
 
-cpu._pool, measured = lambda threads: Pool(), cpu._tiles_are_faster
-for faster, many in ((lambda: True, 128), (lambda: True, 1), (lambda: False, 1), (measured, 1)):
-    cpu._tiles_are_faster, cpu.MANY = faster, many
+cpu._pool = lambda threads: Pool()
+for tiles, cpu.MANY in ((True, 128), (True, 1), (False, 1)):
+    cpu._tiles_are_faster = lambda: tiles
     for size, lit in ((8, 1), (200, 1), (200, 0.01)):
         for cost in COSTS:
             assign(torch.rand(3, size), torch.rand(50, size) * (torch.rand(50, size) < lit), torch.zeros(50), cost)
