@@ -45,19 +45,21 @@ def assign_cpu(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Ten
     problem = _problem(x.detach().contiguous().numpy(), targets, psi.detach().contiguous().numpy(), cost, tiles)
     if targets.sparse:
         columns = np.ascontiguousarray(problem.x.T)
-        nearest = _split_targets(lambda part, found, first, last: kernels.sparse(part, found, columns, first, last), problem)
+        kernel = lambda part, found, first, last: kernels.sparse(part, found, columns, first, last)  # noqa: E731
     else:
-        split = _split_samples if len(x) >= MANY * threads() else _split_targets
-        nearest = split(kernels.dense if tiles else _products, problem)
+        kernel = kernels.dense if tiles else _products
+    _nearest(kernel, _rows(problem, 0, 0), 0, 0)
+    split = _split_samples if not targets.sparse and len(x) >= MANY * _threads() else _split_targets
+    nearest = split(kernel, problem)
     return torch.from_numpy(nearest[0]), torch.from_numpy(nearest[1])
 
 
 def costs_cpu(x: Tensor, targets: Targets, cost: str, first: int, last: int) -> Tensor:
-    """(B, last - first) costs of float32 x (B, D) and targets ``first`` to ``last``; l1, or any cost to sparse targets."""
+    """(B, last - first) costs of float32 x (B, D) and targets ``first`` to ``last``; l1, or any cost to sparse targets. In the calling
+    thread alone."""
     if targets.sparse and len(x) > LANES:
         return torch.cat([costs_cpu(part, targets, cost, first, last) for part in x.split(LANES)])
     problem = _problem(x.detach().contiguous().numpy(), targets, np.zeros(len(targets), np.float32), cost)
-    bounds = np.linspace(first, last, min(threads(), last - first) + 1).astype(int).tolist()
     if targets.sparse:
         columns = np.ascontiguousarray(problem.x.T)
         out = np.empty((last - first, len(x)), np.float32)
@@ -67,7 +69,7 @@ def costs_cpu(x: Tensor, targets: Targets, cost: str, first: int, last: int) -> 
         kernel = lambda a, b: kernels.dense_l1(problem, out, first, a, b)  # noqa: E731
     with _COMPILING:
         kernel(0, 0)
-    _share_out(kernel, bounds)
+    kernel(first, last)
     if targets.sparse:
         out = np.maximum(out, 0).T
     return torch.from_numpy(np.sqrt(out) if cost == "l2" else out)
@@ -75,7 +77,7 @@ def costs_cpu(x: Tensor, targets: Targets, cost: str, first: int, last: int) -> 
 
 def by_rows(work: Callable[[Tensor], Any], x: Tensor, height: int) -> list[Any]:
     """What ``work`` returns for each ``height`` rows of x, in their order, by threads that have one of torch's each."""
-    return list(_pool(threads()).map(work, x.split(height)))
+    return list(_pool(_threads()).map(work, x.split(height)))
 
 
 def _problem(x: NDArray[np.float32], targets: Targets, psi: NDArray[np.float32], cost: str, tiles: bool = True) -> Problem:
@@ -96,15 +98,16 @@ def _problem(x: NDArray[np.float32], targets: Targets, psi: NDArray[np.float32],
 
 def _split_samples(kernel: Kernel, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     """Each thread takes its share of the samples: it then meets fewer targets that may be their nearest than if it had a part of these."""
-    bounds = np.linspace(0, len(problem.x), threads() + 1).astype(int).tolist()
 
     def part(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        mine = problem._replace(x=problem.x[first:last], x_norms=problem.x_norms[first:last])
-        return _nearest(kernel, mine, 0, len(problem.psi))
+        return _nearest(kernel, _rows(problem, first, last), 0, len(problem.psi))
 
-    _nearest(kernel, problem._replace(x=problem.x[:0], x_norms=problem.x_norms[:0]), 0, 0)
-    indices, values = zip(*_share_out(part, bounds), strict=True)
+    indices, values = zip(*_share_out(part, len(problem.x)), strict=True)
     return np.concatenate(indices), np.concatenate(values)
+
+
+def _rows(problem: Problem, first: int, last: int) -> Problem:
+    return problem._replace(x=problem.x[first:last], x_norms=problem.x_norms[first:last])
 
 
 def _nearest(kernel: Kernel, problem: Problem, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,14 +118,11 @@ def _nearest(kernel: Kernel, problem: Problem, first: int, last: int) -> tuple[n
 
 def _split_targets(kernel: Kernel, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     """Each thread takes its share of the targets; the smallest value of all wins, the first of equal ones."""
-    bounds = np.linspace(0, len(problem.psi), min(threads(), len(problem.psi)) + 1).astype(int).tolist()
 
     def part(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         return _nearest(kernel, problem, first, last)
 
-    kernel(problem, no_candidates(0), 0, 0)
-    decide_all(problem, no_candidates(0))
-    indices, values = map(np.stack, zip(*_share_out(part, bounds), strict=True))
+    indices, values = map(np.stack, zip(*_share_out(part, len(problem.psi)), strict=True))
     winner, samples = values.argmin(axis=0), np.arange(len(problem.x))
     return indices[winner, samples], values[winner, samples]
 
@@ -145,14 +145,13 @@ def _tiles_are_faster() -> bool:
     return torch.backends.mkl.is_available() and get_host_cpu_name().startswith("znver")
 
 
-def _share_out(part: Callable[[int, int], Any], bounds: list[int]) -> list[Any]:
-    """What ``part`` returns for each two neighbours of ``bounds``; one part needs no other thread, and may be the work of one itself."""
-    if len(bounds) == 2:
-        return [part(*bounds)]
-    return list(_pool(threads()).map(part, bounds[:-1], bounds[1:]))
+def _share_out(part: Callable[[int, int], Any], count: int) -> list[Any]:
+    """What ``part`` returns for the first and last of each thread's share of ``count``."""
+    bounds = np.linspace(0, count, min(_threads(), count) + 1).astype(int).tolist()
+    return list(_pool(_threads()).map(part, bounds[:-1], bounds[1:]))
 
 
-def threads() -> int:
+def _threads() -> int:
     return torch.get_num_threads()
 
 

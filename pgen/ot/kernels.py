@@ -25,6 +25,8 @@ ROOM = 16
 CACHE = 2**18
 #: Costs that are looked at together.
 RUN = 256
+#: Of fast mathematics what leaves NaN and infinity as they are.
+COUNTING = {"nsz", "arcp", "contract", "afn", "reassoc"}
 #: Numba makes double precision of an integer times a single one.
 ONE, TWO = np.float32(1), np.float32(2)
 
@@ -205,7 +207,7 @@ def _scan(problem, found, row, costs, first, count):
                 offer(problem, found, row, first + b, costs[b], relative * (norm + problem.norms[first + b]))
 
 
-@njit(cache=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})
+@njit(cache=True, fastmath=COUNTING)
 def _hits(kind, costs, slack, psi, first, count, best, x_slack):
     """How many of a run of targets may have a value of at most ``best``. Counting fits vector registers, finding the least does not."""
     hits = np.int32(0)
@@ -215,7 +217,7 @@ def _hits(kind, costs, slack, psi, first, count, best, x_slack):
     return hits
 
 
-@njit(cache=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})
+@njit(cache=True, fastmath=COUNTING)
 def _column_hits(kind, costs, norms, norm, relative, psi, best):
     """The same for one target and all samples."""
     hits = np.int32(0)

@@ -20,13 +20,19 @@ def shortlist(x: Tensor, targets: Targets, psi: Tensor, cost: str, length: int) 
     """(index, cost), each (B, min(length, N)): of every sample x (B, D) the targets of least c - psi, in no order, and their costs c, to
     the rounding of x's precision. psi: (N,). Memory beyond the answer is bounded, whatever B and N."""
     x, psi = x.detach(), psi.detach().to(x.device)
-    if x.device.type == "cpu":
+    on_cpu = x.device.type == "cpu"
+    fewest, room = (ROWS_CPU, BLOCK_CPU) if on_cpu else (ROWS, BLOCK)
+    height = max(fewest, room // len(targets))
+
+    def work(rows: Tensor) -> tuple[Tensor, Tensor]:
+        return _shortlist(rows, targets, psi, cost, length, room)
+
+    if on_cpu:
         from pgen.ot.cpu import by_rows
 
-        height = max(ROWS_CPU, BLOCK_CPU // len(targets))
-        parts = by_rows(lambda rows: _shortlist(rows, targets, psi, cost, length, BLOCK_CPU), x, height)
+        parts = by_rows(work, x, height)
     else:
-        parts = [_shortlist(rows, targets, psi, cost, length, BLOCK) for rows in x.split(max(ROWS, BLOCK // len(targets)))]
+        parts = list(map(work, x.split(height)))
     index, found = zip(*parts, strict=True)
     return torch.cat(index), torch.cat(found)
 

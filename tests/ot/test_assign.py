@@ -43,9 +43,9 @@ def test_reference_agrees(cost: str, problem: Problem) -> None:
 
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("lit", [1.0, 0.05])
-@pytest.mark.parametrize("many", [1, 128])
-def test_the_lowest_of_equal_targets_wins_whatever_the_threads(cost: str, lit: float, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgen.ot.cpu.MANY", many)
+@pytest.mark.parametrize("shared", [1, 128])
+def test_the_lowest_of_equal_targets_wins_whatever_the_threads(cost: str, lit: float, shared: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgen.ot.cpu.MANY", shared)
     random = torch.Generator().manual_seed(0)
     y = torch.rand(40, 30, generator=random) * (torch.rand(40, 30, generator=random) < lit)
     x, many = torch.rand(9, 30, generator=random), y.repeat(25, 1)
