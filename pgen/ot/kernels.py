@@ -4,6 +4,9 @@ Exact answers come from single precision as follows. A kernel knows how far its 
 (cost - psi) may be the smallest. Few are, and those are decided in double precision; of equal values the lowest index wins. So the answer
 depends neither on the order of summation, nor on the number of threads, nor on the kernel.
 
+Costs that are handed out themselves have no such protection. Numba may make of a function that calls others something else where those
+come from its cache, so nothing there is left to its choice: :func:`dense_l1` calls none, :func:`sparse_costs` adds in a fixed order.
+
 Each kernel leaves in ``found`` the candidates among targets ``first`` to ``last``. None holds the interpreter lock, so threads can share
 the work. All stand in one file, since Numba compiles a kernel anew only when the file it stands in has changed.
 """
@@ -69,10 +72,9 @@ def no_candidates(samples: int) -> Candidates:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=True)
 def dense(problem, found, first, last):
     """Any cost to dense targets, four samples by four targets at a time, so that each number is loaded once for four terms."""
-    x_norms, norms = problem.x_norms, problem.norms
     samples, size = problem.x.shape
     chunk = _chunk(size)
     costs = np.empty((4, chunk + 3), np.float32)
@@ -80,13 +82,10 @@ def dense(problem, found, first, last):
         stop = min(start + chunk, last)
         for i in range(0, samples, 4):
             _tiles(problem, costs, i, start, stop)
-            for a in range(min(4, samples - i)):
-                if problem.kind != L1:
-                    _squares(costs[a], costs[a], x_norms[i + a], norms, start, stop - start)
-                _scan(problem, found, i + a, costs[a], start, stop - start)
+            _scan_tiles(problem, found, costs, i, start, stop - start)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=True)
 def dense_l1(problem, out, origin, first, last):
     """l1 to dense targets ``first`` to ``last``, into the columns of ``out`` (B, …) from ``first - origin`` on."""
     samples, size = problem.x.shape
@@ -119,7 +118,7 @@ def _tiles(problem, costs, i, start, stop):
             _tile_products(costs, j - start, x, y, i, i1, i2, i3, j, j1, j2, j3)
 
 
-@njit(cache=True, fastmath=True)
+@njit(inline="always")
 def _tile_l1(costs, at, x, y, i0, i1, i2, i3, j0, j1, j2, j3):
     s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = np.float32(0)
     for k in range(x.shape[1]):
@@ -147,7 +146,7 @@ def _tile_l1(costs, at, x, y, i0, i1, i2, i3, j0, j1, j2, j3):
     costs[3, at], costs[3, at + 1], costs[3, at + 2], costs[3, at + 3] = s30, s31, s32, s33
 
 
-@njit(cache=True, fastmath=True)
+@njit(inline="always")
 def _tile_products(costs, at, x, y, i0, i1, i2, i3, j0, j1, j2, j3):
     s00 = s01 = s02 = s03 = s10 = s11 = s12 = s13 = s20 = s21 = s22 = s23 = s30 = s31 = s32 = s33 = np.float32(0)
     for k in range(x.shape[1]):
@@ -173,6 +172,14 @@ def _tile_products(costs, at, x, y, i0, i1, i2, i3, j0, j1, j2, j3):
     costs[1, at], costs[1, at + 1], costs[1, at + 2], costs[1, at + 3] = s10, s11, s12, s13
     costs[2, at], costs[2, at + 1], costs[2, at + 2], costs[2, at + 3] = s20, s21, s22, s23
     costs[3, at], costs[3, at + 1], costs[3, at + 2], costs[3, at + 3] = s30, s31, s32, s33
+
+
+@njit(cache=True)
+def _scan_tiles(problem, found, costs, i, first, count):
+    for a in range(min(4, len(problem.x) - i)):
+        if problem.kind != L1:
+            _squares(costs[a], costs[a], problem.x_norms[i + a], problem.norms, first, count)
+        _scan(problem, found, i + a, costs[a], first, count)
 
 
 @njit(cache=True, nogil=True)
@@ -273,7 +280,7 @@ def _sparse_costs(problem, costs, columns, norms, j):
         _subtract_products(costs, columns, problem.pixels, problem.charges, begin, end)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True)
 def _add_l1(costs, columns, pixels, charges, begin, end):
     """Two pixels at a time, so that a cost is loaded and stored half as often."""
     for q in range(begin, end - 1, 2):
@@ -287,7 +294,7 @@ def _add_l1(costs, columns, pixels, charges, begin, end):
             costs[b] += abs(column[b] - charge) - abs(column[b])
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath={"contract"})
 def _subtract_products(costs, columns, pixels, charges, begin, end):
     """Four pixels at a time, likewise."""
     whole = begin + (end - begin) // 4 * 4
@@ -295,7 +302,7 @@ def _subtract_products(costs, columns, pixels, charges, begin, end):
         twice0, twice1, twice2, twice3 = TWO * charges[q], TWO * charges[q + 1], TWO * charges[q + 2], TWO * charges[q + 3]
         column0, column1, column2, column3 = columns[pixels[q]], columns[pixels[q + 1]], columns[pixels[q + 2]], columns[pixels[q + 3]]
         for b in range(len(costs)):
-            costs[b] -= (column0[b] * twice0 + column1[b] * twice1) + (column2[b] * twice2 + column3[b] * twice3)
+            costs[b] = costs[b] - column0[b] * twice0 - column1[b] * twice1 - column2[b] * twice2 - column3[b] * twice3
     for q in range(whole, end):
         twice, column = TWO * charges[q], columns[pixels[q]]
         for b in range(len(costs)):

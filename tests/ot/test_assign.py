@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,6 +137,28 @@ assert all(compiled())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_costs_do_not_depend_on_whether_their_kernels_come_from_a_cache(tmp_path: Path) -> None:
+    """The first run on a machine, for which Numba compiles them, is to give the same bytes as the second."""
+    code = """
+import hashlib, torch
+from pgen.ot import COSTS, Targets
+from pgen.ot.cpu import costs_cpu
+
+random = torch.Generator().manual_seed(0)
+for size in (7, 64, 259):
+    x, y = torch.randn(77, size, generator=random), torch.randn(43, size, generator=random)
+    lit = Targets((y * (y > 0.5)).to_sparse_csr())
+    for targets, costs in ((Targets(y), COSTS[:1]), (lit, COSTS)):
+        for cost in costs:
+            print(size, targets.sparse, cost, hashlib.sha256(costs_cpu(x, targets, cost, 3, 40).numpy().tobytes()).hexdigest())
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment) for _ in range(2)]
+    assert runs[0].stdout == runs[1].stdout
+    assert runs[0].stdout.count("\n") == 12
+    assert list(tmp_path.rglob("*.nbc"))
 
 
 def test_what_does_not_fit_is_refused() -> None:
