@@ -1,17 +1,21 @@
 """A million random assignments by each kernel of pgen.ot against double precision: how many differ?
 
-    python benchmarks/ot_exact.py [--assignments 1000000] [--triton]
+    python benchmarks/ot_exact.py [--assignments 1000000]
+    python benchmarks/ot_exact.py --triton --assignments 333334
 
 Half of the problems are smooth, half of few integers, so that many values tie. An answer is wrong where its value in double precision is
-above the least by more than a few of double precision's own roundings. Writes results/ot_exact.json; with --triton, for the kernels of the
-GPU in Triton's interpreter, which is slow and so gets smaller problems, results/ot_exact_triton.json. On a GPU, ot_cuda.py does the same.
+above the least by more than a few of double precision's own roundings. Writes results/ot_exact.json: so many assignments by each kernel with
+each cost. With --triton, for the kernels of the GPU in Triton's interpreter, results/ot_exact_triton.json: slow (a million by either, a
+third with each cost, take an hour and a half on two cores), and so problems are smaller. On a GPU, ot_cuda.py does the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from multiprocessing import get_context
 
 import torch
 
@@ -25,7 +29,7 @@ KERNELS = {
     "wide matrix products": (400, 300, 1.0),
     "sparse": (160, 300, 0.03),
 }
-KERNELS_TRITON = {"dense": (12, 140, 1.0), "sparse": (60, 40, 0.05)}
+KERNELS_TRITON = {"Triton, dense": (12, 140, 1.0), "Triton, sparse": (60, 40, 0.05)}
 SAMPLES = 500
 Assign = Callable[[torch.Tensor, Targets, torch.Tensor, str], tuple[torch.Tensor, torch.Tensor]]
 
@@ -40,22 +44,52 @@ def problem(number: int, size: int, count: int, lit: float) -> tuple[torch.Tenso
     return x, y, psi
 
 
-def wrong(assign: Assign, cost: str, x: torch.Tensor, y: torch.Tensor, psi: torch.Tensor) -> int:
-    index, _ = assign(x, Targets(y), psi, cost)
+def by_kernel(kernel: str) -> Assign:
+    if kernel in KERNELS_TRITON:
+        return interpreted()
+    cpu._tiles_are_faster = lambda: kernel == "register tiles"  # whatever is faster on this processor
+    return assign
+
+
+@cache
+def interpreted() -> Assign:
+    """Kernels of the GPU in Triton's interpreter. That would put its operations in the place of the language's at each call of a function,
+    and take twice as long."""
+    os.environ["TRITON_INTERPRET"] = "1"
+    from triton.runtime import interpreter
+
+    from pgen.ot.cuda import assign_cuda
+
+    put, done = interpreter._patch_lang, set()
+
+    def put_once(function: Callable[..., object]) -> object:
+        if function.__module__ not in done:
+            done.add(function.__module__)
+            put(function)
+        return interpreter._LangPatchScope()  # of nothing to put back
+
+    interpreter._patch_lang = put_once
+    return assign_cuda
+
+
+def wrong(kernel: str, cost: str, number: int) -> int:
+    x, y, psi = problem(number, *{**KERNELS, **KERNELS_TRITON}[kernel])
+    index, _ = by_kernel(kernel)(x, Targets(y), psi, cost)
     distances = torch.cdist(x.double(), y.double(), p=1 if cost == "l1" else 2, compute_mode="donot_use_mm_for_euclid_dist")
     values = (distances.square() if cost == "sqeuclidean" else distances) - psi.double()
     chosen = values.gather(1, index[:, None])[:, 0]
     return int((chosen > values.min(1).values + 1e-13 * values.abs().max()).sum())
 
 
-def results(assign: Assign, kernels: dict[str, tuple[int, int, float]], assignments: int) -> Iterator[dict[str, object]]:
+def results(
+    kernels: dict[str, tuple[int, int, float]], assignments: int, each: Callable[..., Iterable[int]] = map
+) -> Iterator[dict[str, object]]:
     problems = -(-assignments // SAMPLES)
-    for name, (size, count, lit) in kernels.items():
+    for name, (size, count, _) in kernels.items():
         for cost in COSTS:
             if "products" in name and cost == "l1":
                 continue  # l1 has none: it always goes through register tiles
-            cpu._tiles_are_faster = lambda name=name: name == "register tiles"  # whatever is faster on this processor
-            found = sum(wrong(assign, cost, *problem(number, size, count, lit)) for number in range(problems))
+            found = sum(each(partial(wrong, name, cost), range(problems)))
             row = {"kernel": name, "cost": cost, "targets": count, "dimension": size, "assignments": problems * SAMPLES, "wrong": found}
             print(row, flush=True)
             yield row
@@ -68,13 +102,11 @@ def main() -> None:
     given = parser.parse_args()
     what = "assignments that differ from double precision, ties apart"
     if given.triton:
-        os.environ["TRITON_INTERPRET"] = "1"
-        from pgen.ot.cuda import assign_cuda
-
-        rows = list(results(assign_cuda, KERNELS_TRITON, given.assignments))
+        with get_context("spawn").Pool(torch.get_num_threads(), torch.set_num_threads, (1,)) as processes:
+            rows = list(results(KERNELS_TRITON, given.assignments, processes.imap_unordered))
         record.write("ot_exact_triton", {"what": f"{what}, in Triton's interpreter", "results": rows}, "triton")
     else:
-        record.write("ot_exact", {"what": what, "results": list(results(assign, KERNELS, given.assignments))}, "numba")
+        record.write("ot_exact", {"what": what, "results": list(results(KERNELS, given.assignments))}, "numba")
 
 
 if __name__ == "__main__":
