@@ -4,8 +4,8 @@
     python benchmarks/ot_exact.py --triton --assignments 333334
 
 Half of the problems are smooth, half of few integers, so that many values tie. An answer is wrong where its value in double precision is
-above the least by more than a few of double precision's own roundings. Writes results/ot_exact.json: so many assignments by each kernel with
-each cost. With --triton, for the kernels of the GPU in Triton's interpreter, results/ot_exact_triton.json: slow (a million by either, a
+above the least by more than a few of double precision's own roundings. Writes results/ot_exact.json: so many assignments by each kernel and
+cost. With --triton, for the kernels of the GPU in Triton's interpreter, results/ot_exact_triton.json: slow (a million by either, a
 third with each cost, take an hour and a half on two cores), and so problems are smaller. On a GPU, ot_cuda.py does the same.
 """
 
