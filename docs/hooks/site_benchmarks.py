@@ -196,7 +196,7 @@ SHOWN: dict[str, Callable[[Result], str]] = {
         engine_step, engine_kills, engine_hostile, evaluate_all, evaluate_oracles, closure,
         mnist_wasserstein, two_commands,
     )
-} | {"real_tiles": two_stage, "simulated": two_stage}  # fmt: skip
+} | {"real_tiles": two_stage, "simulated": two_stage, "ot_exact_triton": ot_exact}  # fmt: skip
 
 
 def presets() -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pgen.ot.assign import assign
+from pgen.ot.costs import check_cost
 from pgen.ot.soft import soft_frequency
 from pgen.ot.start import first_potential
 from pgen.ot.targets import Targets
@@ -23,10 +24,11 @@ class DualAscent(nn.Module):
     sqrt(N B) for ``sgd``, B being the solve's first batch: the noise of the hits then moves a potential by one rate, whatever N and B, and
     by less in larger batches. psi stays free of mean, which changes no assignment. ``state_dict`` resumes bit for bit.
 
-    count: targets here, N. cost: l1, l2 or sqeuclidean. weights: (N,) masses b of the targets, uniform if not given, normalised over all
-    ranks. averaging: of psi over a solve: ``polynomial`` (weights grow as t², arXiv:1212.1824), ``tail`` (the last half to three quarters
-    of the steps), ``ema`` (0.99). epsilon: entropic smoothing of step t by epsilon / (1 + t / slow)^(1/3) units (after Genans et al.,
-    "Decreasing Entropic Regularization Averaged Gradient", NeurIPS 2025); 0 assigns hard, which is what the fast kernels do.
+    count: targets here, N. cost: l1, l2 or sqeuclidean. weights: (N,) masses b of the targets, 0 or more, uniform if not given, normalised
+    over all ranks; the potential has their type, which is to be that of the targets. averaging: of psi over a solve: ``polynomial``
+    (weights grow as t², arXiv:1212.1824), ``tail`` (the last half to three quarters of the steps), ``ema`` (0.99). epsilon: entropic
+    smoothing of step t by epsilon / (1 + t / slow)^(1/3) units (after Genans et al., "Decreasing Entropic Regularization Averaged
+    Gradient", NeurIPS 2025); 0 assigns hard, which is what the fast kernels do. ValueError for an option out of its range.
     """
 
     psi: Tensor
@@ -54,9 +56,15 @@ class DualAscent(nn.Module):
         for name, value, known in (("method", method, Method), ("averaging", averaging, Averaging)):
             if value not in get_args(known):
                 raise ValueError(f"{name} {value!r}: wanted one of {', '.join(get_args(known))}")
+        check_cost(cost)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum {momentum}: wanted 0 or more, and less than 1")
+        weights = torch.ones(count) if weights is None else torch.as_tensor(weights).detach().clone()
+        if weights.shape != (count,) or not bool((weights.isfinite() & (weights >= 0)).all()):
+            raise ValueError(f"weights of shape {tuple(weights.shape)}, the least {weights.min():g}: wanted ({count},), finite, 0 or more")
         self.cost, self.method, self.rate, self.slow = cost, method, rate, slow
         self.decay, self.averaging, self.epsilon = momentum, averaging, epsilon
-        self.register_buffer("weights", torch.ones(count) if weights is None else weights.detach().clone())
+        self.register_buffer("weights", weights if weights.is_floating_point() else weights.float())
         for name in ("psi", "average", "momentum", "square", "tail"):
             self.register_buffer(name, torch.zeros(count, dtype=self.weights.dtype))
         # Plain numbers: a step on a GPU need not wait to learn them. What they are to the step at hand, it reads in its own memory.
@@ -65,7 +73,10 @@ class DualAscent(nn.Module):
 
     @torch.no_grad()
     def begin(self, x: Tensor, targets: Targets) -> None:
-        """Begin a solve for samples like x (B, D): from the average of the last one or from the mean cost, whichever has more dual."""
+        """Begin a solve for samples like x (B, D), two or more: from the average of the last one or from the mean cost, whichever has more
+        dual."""
+        if len(x) * targets.ranks < 2:
+            raise ValueError("found one sample to begin a solve with, wanted two or more: the unit of its steps is how they differ")
         mass = self.mass(targets)
         psi, unit = first_potential(x, targets, self.cost, mass, self.average)
         self.unit = unit
@@ -77,10 +88,10 @@ class DualAscent(nn.Module):
 
     @torch.no_grad()
     def go_on(self, psi: Tensor, steps: int, unit: float) -> None:
-        """Go on as if ``steps`` steps had led to psi (N,) as their average, in steps of another unit if that is smaller."""
+        """Go on as if ``steps`` steps had led to psi (N,) as their average, in steps of another unit if that is smaller, and not none."""
         self.psi.copy_(psi)
         self.average.copy_(psi)
-        self.steps, self.unit = steps, min(unit, self.unit)
+        self.steps, self.unit = steps, min(unit or self.unit, self.unit)
 
     @torch.no_grad()
     def step(self, x: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
@@ -90,6 +101,8 @@ class DualAscent(nn.Module):
 
     def plan(self, targets: Targets) -> None:
         """The first half of :meth:`step`, the host's: count it, and write down what depends on its number."""
+        if not self.batch:
+            raise RuntimeError("no solve has begun: call begin first, with samples like those of the steps")
         t = self.steps
         pace = self.rate * self.unit / (1 + t / self.slow)
         if self.method == "sgd":

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from pgen.ot.costs import COSTS
+from pgen.ot.costs import check_cost
 from pgen.ot.reference import assign_reference
 from pgen.ot.shared import assign_shared
 from pgen.ot.stream import assign_streamed
@@ -21,23 +21,26 @@ def assign(x: Tensor, targets: Tensor | Targets, psi: Tensor, cost: str = "l1") 
     Of targets shared out to ranks, psi holds the part that belongs to those here, x may differ from rank to rank but is as long on all,
     and the index counts the targets of all ranks.
 
-    arXiv:1906.03471, Algorithm 1, with the sign convention of max D = W. Of equal values the lowest index wins. In single precision the
-    answer is that of double precision, whatever the number of threads (on a GPU: where Triton is installed); in others it is exact to
-    rounding. Memory beyond the targets is bounded, whatever B and N. Targets may be too many for x's device: leave them on the host, and
-    they pass by in blocks, faster from pinned memory; psi may be on either. Give :class:`Targets` where the same ones are used again: what
-    a tensor is found to be (dense or sparse, its norms) is then kept.
+    arXiv:1906.03471, Algorithm 1, with the sign convention of max D = W. Of equal values the lowest index wins; what is not a number never
+    does, and where nothing else is, the index is 0 and the value NaN. Single precision is decided in double, whatever the number of threads
+    (on a GPU: where Triton is installed), as far as squares do not overflow: values are to be below 10^18 / sqrt(D). Sparse targets are
+    told apart to double precision's rounding of |x|, or |x|² and |y|². Double precision is exact to the rounding of :func:`cost_matrix`.
+    Memory beyond the targets is bounded, whatever B and N. Targets may be too many for x's device: leave them on the host, and they pass by
+    in blocks, faster from pinned memory; psi may be on either. Give :class:`Targets` where the same ones are used again: what a tensor is
+    found to be (dense or sparse, its norms) is then kept.
 
     Raises:
-        ValueError: unknown cost, or shapes that do not fit.
+        ValueError: unknown cost, or shapes or types that do not fit.
     """
     if not isinstance(targets, Targets):
         targets = Targets(targets)
     count, size = targets.shape
-    if cost not in COSTS:
-        raise ValueError(f"cost {cost!r}: wanted one of {', '.join(COSTS)}")
+    check_cost(cost)
     if x.ndim != 2 or x.shape[1] != size or psi.shape != (count,):
         found = f"x {tuple(x.shape)} and psi {tuple(psi.shape)}"
         raise ValueError(f"found {found}, wanted (B, {size}) and ({count},) for targets {targets.shape}")
+    if not x.dtype == psi.dtype == targets.dtype:
+        raise ValueError(f"found x of {x.dtype}, psi of {psi.dtype} and targets of {targets.dtype}, wanted one type of all")
     if not len(x):
         return torch.zeros(0, dtype=torch.long, device=x.device), torch.zeros(0, device=x.device, dtype=x.dtype)
     psi = psi.to(x.device)
@@ -52,7 +55,7 @@ def _on_any_device(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple
 def nearest(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Tensor, Tensor]:
     """The same of what fits and is on one device, by whichever code is made for it; the value as precise as that code knows it."""
     # Not at the top: Numba takes half a second to import, and Triton is not everywhere.
-    if x.dtype == psi.dtype == targets.dtype == torch.float32:
+    if x.dtype == torch.float32:
         if x.device.type == "cpu":
             from pgen.ot.cpu import assign_cpu
 

@@ -22,9 +22,9 @@ class Certificate:
     """Of B samples, with p_j the chance of a hit and b_j the mass of target j:
 
     chi2: unbiased estimate of Σ p_j² / b_j - 1; 0 is perfect, benefits end near 0.05 (arXiv:2509.25519). tv: Σ |n_j / B - b_j| / 2.
-    never_hit: targets without a hit. evenness: the least of n_j / b_j over the largest. dual: E[min c - psi] + Σ b psi, at most the
-    transport cost W. primal: cost of a plan that gives every target its mass; at least W but for sampling noise (nan if not asked for).
-    chi2_interval, dual_interval, primal_interval: half widths at 95 %. hits: (N,) n_j. samples: B.
+    never_hit: targets without a hit. evenness: the least of n_j / b_j, of targets with a mass, over the largest. dual: E[min c - psi] + Σ b
+    psi, at most the transport cost W. primal: cost of a plan that gives every target its mass; at least W but for sampling noise (nan if
+    not asked for). chi2_interval, dual_interval, primal_interval: half widths at 95 %. hits: (N,) n_j. samples: B.
     """
 
     chi2: float
@@ -57,16 +57,22 @@ def certify(
 ) -> Certificate:
     """Certificate of psi (N,) on all batches of samples (B_k, D), at least three in all. weights: (N,) masses of the targets, uniform if
     not given. bound: find ``primal`` too, for which the samples that are too many for their target are kept. Where targets are shared out
-    to ranks, each gives its own batches, equally many and long, and all get the same certificate, but for ``hits`` of the targets here."""
+    to ranks, each gives its own batches, equally many and long, and all get the same certificate, but for ``hits`` of the targets here.
+    ValueError for fewer samples, or for a bound with targets shared out."""
     targets = targets if isinstance(targets, Targets) else Targets(targets)
+    if bound and targets.group is not None:
+        raise ValueError("bound=True: wanted targets that are all in one process, found them shared out to ranks")
     mass = torch.ones(len(targets), device=psi.device) if weights is None else weights
     mass = mass.double() / targets.sum(mass.double().sum())
     parts = [(x if bound else None, *assign(x, targets, psi, cost)) for x in batches]
+    if sum(len(part[1]) for part in parts) * targets.ranks < 3:
+        raise ValueError("found fewer than three samples to certify a potential on, wanted three or more, better thousands")
     index, value = torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts])
     hits, value = targets.hits(index), targets.gather(value).double()
     samples = len(value)
     chi2, chi2_interval = _chi2(hits.double(), mass, samples, targets)
-    ratio = targets.gather(torch.stack([(hits / mass).min(), -(hits / mass).max()])[None])
+    evenly = torch.where(mass > 0, hits / mass, torch.nan)
+    ratio = targets.gather(torch.stack([evenly.nan_to_num(torch.inf).min(), -evenly.nan_to_num(0).max()])[None])
     primal, primal_interval = math.nan, math.nan
     if bound:
         paid = balanced_cost(torch.cat([part[0] for part in parts]), index, targets, psi, cost, mass)  # type: ignore[misc]

@@ -8,8 +8,15 @@ from torch import Tensor
 COSTS = ("l1", "l2", "sqeuclidean")
 
 
+def check_cost(cost: str) -> None:
+    """ValueError for one that is not among COSTS."""
+    if cost not in COSTS:
+        raise ValueError(f"cost {cost!r}: wanted one of {', '.join(COSTS)}")
+
+
 def cost_matrix(x: Tensor, y: Tensor, cost: str) -> Tensor:
     """c(x_i, y_j), (B, N), for x (B, D) and y (N, D)."""
+    check_cost(cost)
     # Autocast would round the product, and with it change which target is nearest.
     with torch.autocast(x.device.type, enabled=False):
         if cost == "l1":
@@ -21,6 +28,7 @@ def cost_matrix(x: Tensor, y: Tensor, cost: str) -> Tensor:
 
 def pair_cost(x: Tensor, y: Tensor, cost: str) -> Tensor:
     """c(x_i, y_i), (B,), differentiable in x (B, D)."""
+    check_cost(cost)
     difference = (x - y).flatten(1)
     if cost == "l1":
         return difference.abs().sum(1)

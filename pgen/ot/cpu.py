@@ -7,10 +7,11 @@ therefore better shared out to the same threads (:func:`by_rows`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from threading import Lock
+from threading import Barrier, Lock
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ KINDS = {"l1": L1, "l2": L2, "sqeuclidean": SQEUCLIDEAN}
 BLOCK = 2**18
 #: From this dimension on, l2 and sqeuclidean are faster in register tiles than on matrix products, where they ever are.
 WIDE = 128
-#: Samples that pass together through sparse targets: x stays in a core's cache.
-LANES = 64
+#: Samples that pass together through sparse targets: x stays in a core's cache. And numbers of those that pass through dense ones.
+LANES, ROOM = 64, 2**22
 #: Samples a thread that make it worth while to bring all dense targets from memory to each of them.
 MANY = 128
 Kernel = Callable[[Problem, Candidates, int, int], None]
@@ -38,8 +39,9 @@ _COMPILING = Lock()
 
 def assign_cpu(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Tensor, Tensor]:
     """(index, value), each (B,), value in double precision, for float32 x (B, D) and psi (N,). Exact; the lowest of equal ones wins."""
-    if targets.sparse and len(x) > LANES:
-        index, value = zip(*(assign_cpu(part, targets, psi, cost) for part in x.split(LANES)), strict=True)
+    most = LANES if targets.sparse else max(MANY * _threads(), ROOM // x.shape[1])
+    if len(x) > most:
+        index, value = zip(*(assign_cpu(part, targets, psi, cost) for part in x.split(most)), strict=True)
         return torch.cat(index), torch.cat(value)
     tiles = targets.sparse or cost == "l1" or (x.shape[1] >= WIDE and _tiles_are_faster())
     problem = _problem(x.detach().contiguous().numpy(), targets, psi.detach().contiguous().numpy(), cost, tiles)
@@ -48,7 +50,8 @@ def assign_cpu(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Ten
         kernel = lambda part, found, first, last: kernels.sparse(part, found, columns, first, last)  # noqa: E731
     else:
         kernel = kernels.dense if tiles else _products
-    _nearest(kernel, _rows(problem, 0, 0), 0, 0)
+    with _COMPILING:
+        _nearest(kernel, _rows(problem, 0, 0), 0, 0)
     split = _split_samples if not targets.sparse and len(x) >= MANY * _threads() else _split_targets
     nearest = split(kernel, problem)
     return torch.from_numpy(nearest[0]), torch.from_numpy(nearest[1])
@@ -123,7 +126,8 @@ def _split_targets(kernel: Kernel, problem: Problem) -> tuple[np.ndarray, np.nda
         return _nearest(kernel, problem, first, last)
 
     indices, values = map(np.stack, zip(*_share_out(part, len(problem.psi)), strict=True))
-    winner, samples = values.argmin(axis=0), np.arange(len(problem.x))
+    # A share whose targets are all out of reach, as by a psi of minus infinity, has NaN.
+    winner, samples = np.where(np.isnan(values), np.inf, values).argmin(axis=0), np.arange(len(problem.x))
     return indices[winner, samples], values[winner, samples]
 
 
@@ -157,5 +161,18 @@ def _threads() -> int:
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    # One thread of torch's own in each of ours.
-    return ThreadPoolExecutor(threads, thread_name_prefix="pgen-ot", initializer=lambda: torch.set_num_threads(1))
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="pgen-ot", initializer=_alone)
+    everyone = Barrier(threads)
+    list(pool.map(lambda _: everyone.wait(), range(threads)))  # all have begun
+    torch.set_num_threads(threads)
+    return pool
+
+
+def _alone() -> None:
+    """One thread of torch's own in each of ours. torch takes that for what every thread begun later wants, too, until told otherwise."""
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # or it would be read again
+
+
+# Threads do not live on in a child, such as a worker that loads data.
+os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -29,7 +29,9 @@ CACHE = 2**18
 #: Costs that are looked at together.
 RUN = 256
 #: Of fast mathematics what leaves NaN and infinity as they are.
-COUNTING = {"nsz", "arcp", "contract", "afn", "reassoc"}
+FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
+#: Added to norms where errors are reckoned: for what is too small for single precision, and lost.
+FLOOR = np.float32(2.0**-80)
 #: Numba makes double precision of an integer times a single one.
 ONE, TWO = np.float32(1), np.float32(2)
 
@@ -72,7 +74,7 @@ def no_candidates(samples: int) -> Candidates:
     )
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def dense(problem, found, first, last):
     """Any cost to dense targets, four samples by four targets at a time, so that each number is loaded once for four terms."""
     samples, size = problem.x.shape
@@ -85,7 +87,7 @@ def dense(problem, found, first, last):
             _scan_tiles(problem, found, costs, i, start, stop - start)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def dense_l1(problem, out, origin, first, last):
     """l1 to dense targets ``first`` to ``last``, into the columns of ``out`` (B, …) from ``first - origin`` on."""
     samples, size = problem.x.shape
@@ -194,7 +196,7 @@ def products(problem, found, block, first):
             _scan(problem, found, row, costs, first + start, count)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=FAST)
 def _squares(costs, block, x_norm, norms, first, count):
     """Products x·y to |x - y|², in place where ``costs`` and ``block`` are one."""
     # Sliced, since Numba takes a sum of indices for one that may be negative, which keeps the loop from vector registers.
@@ -206,7 +208,7 @@ def _squares(costs, block, x_norm, norms, first, count):
 @njit(inline="always")
 def _scan(problem, found, row, costs, first, count):
     """Offer those of a sample's ``costs`` (l2: squared) of targets ``first`` to ``first + count`` that may be the smallest."""
-    norm, relative = np.float32(problem.x_norms[row]), problem.relative
+    norm, relative = np.float32(problem.x_norms[row]) + FLOOR, problem.relative
     kind, slack, psi, x_slack = problem.kind, problem.slack, problem.psi, TWO * relative * norm
     if _hits(kind, costs, slack, psi, first, count, found.best[row], x_slack):
         for b in range(count):
@@ -214,7 +216,7 @@ def _scan(problem, found, row, costs, first, count):
                 offer(problem, found, row, first + b, costs[b], relative * (norm + problem.norms[first + b]))
 
 
-@njit(cache=True, fastmath=COUNTING)
+@njit(cache=True, fastmath=FAST)
 def _hits(kind, costs, slack, psi, first, count, best, x_slack):
     """How many of a run of targets may have a value of at most ``best``. Counting fits vector registers, finding the least does not."""
     hits = np.int32(0)
@@ -224,7 +226,7 @@ def _hits(kind, costs, slack, psi, first, count, best, x_slack):
     return hits
 
 
-@njit(cache=True, fastmath=COUNTING)
+@njit(cache=True, fastmath=FAST)
 def _column_hits(kind, costs, norms, norm, relative, psi, best):
     """The same for one target and all samples."""
     hits = np.int32(0)
@@ -253,10 +255,10 @@ def sparse(problem, found, columns, first, last):
     costs = np.empty(samples, np.float32)
     for j in range(first, last):
         _sparse_costs(problem, costs, columns, norms, j)
-        relative = np.float32(problem.starts[j + 1] - problem.starts[j] + 8) * EPS
-        if _column_hits(problem.kind, costs, norms, problem.norms[j], relative, problem.psi[j], found.best):
+        relative, norm = np.float32(problem.starts[j + 1] - problem.starts[j] + 8) * EPS, problem.norms[j] + FLOOR
+        if _column_hits(problem.kind, costs, norms, norm, relative, problem.psi[j], found.best):
             for b in range(samples):
-                error = relative * (norms[b] + problem.norms[j])
+                error = relative * (norms[b] + norm)
                 if _hit(problem.kind, costs[b] - TWO * error, problem.psi[j], found.best[b]):
                     offer(problem, found, b, j, costs[b], error)
 

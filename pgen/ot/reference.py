@@ -1,4 +1,4 @@
-"""The assignment in plain torch, on any device and in any precision: what every kernel is tested against."""
+"""The assignment in plain torch, on any device: what double precision takes, and a GPU without Triton."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def assign_reference(x: Tensor, targets: Tensor, psi: Tensor, cost: str) -> tupl
     width = max(1, BLOCK // max(1, len(x)))
     for start in range(0, len(targets), width):
         stop = start + width
-        value, where = (cost_matrix(x, targets[start:stop], cost) - psi[start:stop]).min(dim=1)
+        value, where = (cost_matrix(x, targets[start:stop], cost) - psi[start:stop]).nan_to_num_(torch.inf, torch.inf, -torch.inf).min(1)
         better = value < best
         best = torch.where(better, value, best)
         index = torch.where(better, where + start, index)
-    return index, best
+    # No value at all: x or psi is NaN.
+    return index, torch.where(best.isinf(), torch.nan, best)

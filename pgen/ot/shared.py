@@ -22,7 +22,7 @@ def assign_shared(
     begin = len(x) * dist.get_rank(targets.group)
     mine = slice(begin, begin + len(x))
     # Of equal values the first rank's wins, which holds the lower numbers.
-    winner = values[:, mine].argmin(0, keepdim=True)
+    winner = values[:, mine].nan_to_num(torch.inf).argmin(0, keepdim=True)
     return indices[:, mine].gather(0, winner)[0], values[:, mine].gather(0, winner)[0]
 
 

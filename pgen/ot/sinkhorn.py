@@ -31,15 +31,15 @@ class Sinkhorn:
     shares have less noise than hard hits, so chi2 on fresh samples is near 0.6 N / M after M of them, where stochastic ascent needs three
     times as many; but the smoothing leaves a bias, so that ascent must take over in the end.
 
-    margin: mean difference between the values of a sample's nearest target and its second. psi: (N,) the potential to start from, and the
-    one found last. It rises by no more than the lists reach between two sets of lists, since a target beyond their reach would seem to be
-    wanted by no sample. Of targets shared out to ranks, ``mass`` and ``psi`` belong to those here; every rank takes in its own samples,
-    equally many.
+    margin: mean difference between the values of a sample's nearest target and its second. psi: (N,) the potential to start from, in whose
+    memory the one found last is written. It rises by no more than the lists reach between two sets of lists, since a target beyond their
+    reach would seem to be wanted by no sample. Of targets shared out to ranks, ``mass`` and ``psi`` belong to those here; every rank takes
+    in its own samples, equally many.
     """
 
     def __init__(self, targets: Targets, cost: str, psi: Tensor, mass: Tensor, length: int) -> None:
         self.targets, self.cost, self.length = targets, cost, min(length, targets.total)
-        self.psi, self.mass = psi.clone(), mass
+        self.psi, self.mass = psi, mass
         self.seen, self.margin, self._due = 0, 0.0, FIRST * targets.total
         self._lists: list[tuple[Tensor, Tensor]] = []
         self._waiting: list[Tensor] = []
@@ -100,7 +100,7 @@ class Sinkhorn:
                 break
             psi -= width * ((frequency + TINY) / (self.mass + TINY)).log()
             psi = torch.minimum(psi, highest)
-        self.psi = (psi - self.targets.sum(psi.sum()) / self.targets.total).to(self.psi.dtype)
+        self.psi.copy_(psi - self.targets.sum(psi.sum()) / self.targets.total)
 
     def _frequency(self, psi: Tensor, width: float) -> Tensor:
         """(N,) mean share of each target here in the samples."""

@@ -38,24 +38,31 @@ class SemiDiscreteOT(nn.Module):
     takes few of them; stochastic ascent (:class:`DualAscent`), which needs no memory, goes on from there.
 
     targets: (N, D), a tensor, dense or CSR, or :class:`Targets`. cost: l1, l2 or sqeuclidean. batch_size: samples a step, on all ranks
-    together, at first. shortlist: targets kept of each of the first samples; 0 begins with ascent. weights, method, rate, slow, momentum,
-    averaging, epsilon: see :class:`DualAscent`. ``state_dict`` holds the solve and the targets' hash, and loads only beside the same
-    targets; a later :meth:`fit` starts from it.
+    together, at first; two or more. shortlist: targets kept of each of the first samples, two or more; 0 begins with ascent. weights,
+    method, rate, slow, momentum, averaging, epsilon: see :class:`DualAscent`. ``state_dict`` holds the potential found so far and the
+    targets' hash, and loads only beside the same targets; a later :meth:`fit` starts from it. ValueError for an option out of its range.
+
+    No potential tells equal targets apart: all samples go to the first of them, and chi2 ends near 2 m / N where N targets hold m pairs.
+    Give each once, with a weight.
 
     Example: see :mod:`pgen.ot`.
     """
 
     def __init__(self, targets: Tensor | Targets, cost: str = "l1", *, batch_size: int = 256, shortlist: int = 64, **options: Any) -> None:
         super().__init__()
+        if batch_size < 2:
+            raise ValueError(f"batch_size {batch_size}: wanted 2 or more")
+        if shortlist < 0 or shortlist == 1:
+            raise ValueError(f"shortlist {shortlist}: wanted 2 or more, or 0 for none")
         self.targets = targets if isinstance(targets, Targets) else Targets(targets)
         self.batch_size, self.shortlist = batch_size, shortlist
-        self.ascent = DualAscent(len(self.targets), cost, **options).to(self.targets.device)
+        self.ascent = DualAscent(len(self.targets), cost, **options).to(self.targets.device, self.targets.dtype)
         self._lists: Sinkhorn | None = None
 
     @property
     def psi(self) -> Tensor:
         """(N,) the potential found so far."""
-        return self._lists.psi if self._lists else self.ascent.average
+        return self.ascent.average
 
     def begin(self, x: Tensor) -> None:
         """Begin a solve for samples like x (B, D), from the potential of the last one if that is better than none."""
@@ -90,15 +97,22 @@ class SemiDiscreteOT(nn.Module):
     ) -> Certificate:
         """Solve until a certificate on fresh samples has at most ``chi2``, or ``most`` samples a target are spent; the last certificate.
 
-        sampler: n to n fresh samples (n, D) on the targets' device; on each rank its own. watch: is told each certificate and the samples
-        spent so far. replay: on a GPU that holds all targets, record a step of ascent, the sampler in it, and replay it
-        (:mod:`pgen.ot.replay`); the sampler may then draw random numbers only of torch's own generator of the GPU.
+        sampler: n to n fresh samples (n, D) on the targets' device; on each rank its own. n grows where ascent comes no further. most: but
+        for the samples of certificates. watch: is told each certificate and the samples spent so far. replay: on a GPU that holds all
+        targets, record a step of ascent, the sampler in it, and replay it (:mod:`pgen.ot.replay`); the sampler may then draw random numbers
+        only of torch's own generator of the GPU.
+
+        Raises:
+            ValueError: an option out of its range, samples of another shape, or that are not numbers.
         """
+        if chi2 <= 0 or most <= 0:
+            raise ValueError(f"chi2 {chi2}, most {most}: wanted both above 0")
         count, ranks = self.targets.total, self.targets.ranks
         batch = max(1, self.batch_size // ranks)
+        sampler = self._checked(sampler)
         self.begin(sampler(batch))
         step = self._steps(sampler, batch, replay)
-        spent, due, before = 0, float(FIRST_LOOK), math.inf
+        spent, due, before = 0, min(FIRST_LOOK, most), math.inf
         while True:
             while spent < due * count:
                 step()
@@ -106,6 +120,8 @@ class SemiDiscreteOT(nn.Module):
             if self._lists:
                 self._lists.solve()
             found = self.certify(sampler, min(spent, self._look(chi2)))
+            if math.isnan(found.dual):
+                raise ValueError("the targets' values are not numbers: found NaN among the samples or the targets, wanted none")
             if watch:
                 watch(found, spent)
             done, stalled = found.chi2 <= chi2 or spent >= most * count, found.chi2 > STALLED * before
@@ -139,9 +155,9 @@ class SemiDiscreteOT(nn.Module):
 
     def certify(self, sampler: Sampler, samples: int | None = None, *, bound: bool = False) -> Certificate:
         """Certificate of the averaged potential on ``samples`` fresh ones, eight a target if not given; see :func:`certify`."""
-        share, block = max(2, -(-(samples or 8 * self.targets.total) // self.targets.ranks)), max(1, 4096 // self.targets.ranks)
+        share, block = max(3, -(-(samples or 8 * self.targets.total) // self.targets.ranks)), max(1, 4096 // self.targets.ranks)
         sizes = [min(block, share - start) for start in range(0, share, block)]
-        return certify(map(sampler, sizes), self.targets, self.psi, self.ascent.cost, self.ascent.weights, bound=bound)
+        return certify(map(self._checked(sampler), sizes), self.targets, self.psi, self.ascent.cost, self.ascent.weights, bound=bound)
 
     def pairs(
         self, noise: Sampler, generator: Callable[[Tensor], Tensor] | None = None, *, batch_size: int = 256
@@ -154,6 +170,17 @@ class SemiDiscreteOT(nn.Module):
                 x = generator(z) if generator else z
             index, _ = assign(x, self.targets, self.psi, self.ascent.cost)
             yield z, self.targets.rows(index)
+
+    def _checked(self, sampler: Sampler) -> Sampler:
+        """``sampler``, and ValueError where it gives anything else than was asked for."""
+
+        def checked(n: int) -> Tensor:
+            x, wanted = sampler(n), (n, self.targets.shape[1])
+            if x.shape != wanted or x.dtype != self.targets.dtype:
+                raise ValueError(f"the sampler gave {tuple(x.shape)} of {x.dtype}, wanted {wanted} of {self.targets.dtype}")
+            return x
+
+        return checked
 
     def _look(self, goal: float) -> int:
         """Samples under which the interval of a chi2 at its goal is about a quarter of it to either side."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -53,5 +55,6 @@ def first_potential(x: Tensor, targets: Targets, cost: str, weights: Tensor, giv
     duals = []
     for psi in candidates:
         _, value = assign(x, targets, psi, cost)
-        duals.append(float(targets.gather(value).double().mean() + targets.sum((psi.double() * weights).sum())))
+        dual = float(targets.gather(value).double().mean() + targets.sum((psi.double() * weights).sum()))
+        duals.append(-math.inf if math.isnan(dual) else dual)
     return candidates[max(range(len(duals)), key=duals.__getitem__)], unit

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pgen.ot.costs import COSTS
+from pgen.ot.costs import check_cost
 from pgen.ot.shared import rows_shared
 
 #: Targets with less than this share of pixels lit are faster as sparse ones.
@@ -19,17 +19,23 @@ SPARSE_BELOW = 0.1
 class Targets:
     """N targets of D values, dense or sparse, whichever their occupancy makes faster.
 
-    values: (N, D), a strided or a CSR tensor. group: processes of torch.distributed that share the targets out; each gives its own
-    ``values``, and those of all ranks in turn are the targets. sparse: whether assignments use the lit pixels alone. first, total: the
-    number of the first target here, and how many all ranks hold.
-    rank, ranks: this process among those of the group. ValueError for another layout or number of axes, or no target.
+    values: (N, D), a strided or a CSR tensor in single or double precision, which is kept and must not change. group: processes of
+    torch.distributed that share the targets out; each gives its own ``values``, and those of all ranks in turn are the targets. sparse:
+    whether assignments use the lit pixels alone. first, total: the number of the first target here, and how many all ranks hold. rank,
+    ranks: this process among those of the group. ValueError for another type, layout or number of axes, or nothing in one of them.
     """
 
     def __init__(self, values: Tensor, group: dist.ProcessGroup | None = None) -> None:
-        if values.ndim != 2 or not len(values) or values.layout not in (torch.strided, torch.sparse_csr):
-            raise ValueError(
-                f"found targets of shape {tuple(values.shape)} and layout {values.layout}, wanted (N, D), N at least 1, strided or CSR"
-            )
+        if not isinstance(values, Tensor):
+            raise ValueError(f"found targets of type {type(values).__name__}, wanted a tensor of torch")
+        if (
+            values.ndim != 2
+            or 0 in values.shape
+            or values.layout not in (torch.strided, torch.sparse_csr)
+            or values.dtype not in (torch.float32, torch.float64)
+        ):
+            found = f"shape {tuple(values.shape)}, {values.dtype} and layout {values.layout}"
+            raise ValueError(f"found targets of {found}, wanted (N, D), at least (1, 1), float32 or float64, strided or CSR")
         self.shape: tuple[int, int] = tuple(values.shape)  # type: ignore[assignment]
         self.device, self.dtype, self.group = values.device, values.dtype, group
         self._given: Tensor | None = values.detach()
@@ -137,8 +143,7 @@ class Targets:
 
     def norms(self, cost: str) -> Tensor:
         """(N,) sums of |y| for l1, of y² for the other costs."""
-        if cost not in COSTS:
-            raise ValueError(f"cost {cost!r}: wanted one of {', '.join(COSTS)}")
+        check_cost(cost)
         return self._absolute if cost == "l1" else self._squared
 
     @cached_property

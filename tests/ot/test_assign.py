@@ -84,6 +84,42 @@ def test_nearly_equal_targets_are_told_apart() -> None:
         assert assign(x, y.flip(0), torch.zeros(400), cost)[0].tolist() == [399, 399, 399]
 
 
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("many", [1, 128])
+@pytest.mark.parametrize("tiles", [True, False])
+def test_what_cannot_be_nearest_is_not(cost: str, many: int, tiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it hide what can, whether it has a share of the targets to itself or one of them."""
+    for name, value in (("MANY", many), ("WIDE", 1), ("_tiles_are_faster", lambda: tiles)):
+        monkeypatch.setattr(f"pgen.ot.cpu.{name}", value)
+    random = torch.Generator().manual_seed(0)
+    x, y = torch.rand(9, 30, generator=random), torch.rand(50, 30, generator=random)
+    y = y * (y > 0.5)
+    for psi_of, value in ((slice(25, 50), -torch.inf), (slice(0, 25), -torch.inf), (slice(7, 8), torch.nan), (slice(49, 50), torch.nan)):
+        psi = torch.zeros(50)
+        psi[psi_of] = value
+        for broken in (None, 0, 30, 49):
+            targets = y.clone()
+            if broken is not None:
+                targets[broken, 3] = torch.nan
+            values = brute_force(x, targets, psi, cost).nan_to_num(torch.inf, torch.inf)
+            for each in dense_and_sparse(targets):
+                index, found = assign(x, each, psi, cost)
+                assert index.tolist() == values.argmin(1).tolist(), (psi_of, broken, each.sparse)
+                torch.testing.assert_close(found.double(), values.min(1).values, rtol=1e-6, atol=1e-6)
+            index, _ = assign(x.double(), targets.double(), psi.double(), cost)
+            assert index.tolist() == values.argmin(1).tolist(), (psi_of, broken)
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_the_smallest_numbers_are_told_apart(cost: str) -> None:
+    """Their squares are none in single precision."""
+    random = torch.Generator().manual_seed(0)
+    x, y = (1e-22 * torch.rand(n, 24, generator=random) for n in (20, 60))
+    for targets in dense_and_sparse(y * (torch.rand(60, 24, generator=random) < 0.3)):
+        values = brute_force(x, targets.dense, torch.zeros(60), cost)
+        assert assign(x, targets, torch.zeros(60), cost)[0].tolist() == values.argmin(1).tolist()
+
+
 def test_not_a_number_is_told_in_the_value() -> None:
     y = torch.rand(20, 4)
     for cost in COSTS:
@@ -161,11 +197,41 @@ for size in (7, 64, 259):
     assert list(tmp_path.rglob("*.nbc"))
 
 
+def test_threads_are_left_as_they_were() -> None:
+    """torch's number of threads in those that the caller begins later; and ours in a child, where they do not live on."""
+    code = """
+import os, threading
+import torch
+torch.set_num_threads(2)
+from pgen.ot import assign
+problem = torch.rand(3, 8), torch.rand(50, 8), torch.zeros(50)
+index, _ = assign(*problem)
+found = []
+thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+thread.start()
+thread.join()
+assert found == [torch.get_num_threads()] == [2], found
+child = os.fork()
+if not child:
+    os._exit(0 if torch.equal(assign(*problem)[0], index) else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_does_not_fit_is_refused() -> None:
     x, y, psi = torch.rand(2, 3), torch.rand(4, 3), torch.zeros(4)
-    for arguments in ((x, y, psi, "l3"), (x[:, :2], y, psi, "l1"), (x, y, psi[:3], "l1"), (x, y[:0], psi[:0], "l1"), (x, y[0], psi, "l1")):
+    for arguments in (
+        (x, y, psi, "l3"), (x[:, :2], y, psi, "l1"), (x, y, psi[:3], "l1"), (x, y[:0], psi[:0], "l1"), (x, y[0], psi, "l1"),
+        (x, y, psi.double(), "l1"), (x.double(), y, psi, "l1"), (x.half(), y.half(), psi.half(), "l1"), (x, y.numpy(), psi, "l1"),
+        (x[:, :0], y[:, :0], psi, "l1"),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="wanted"):
             assign(*arguments)
+    for function in (cost_matrix, pair_cost):
+        with pytest.raises(ValueError, match="wanted one of l1"):
+            function(x, x, "L1")
     index, value = assign(x[:0], y, psi, "l1")
     assert index.shape == value.shape == (0,)
 

@@ -38,6 +38,14 @@ def main(folder, cost, lit, shortlist):
     certificate += [found.dual, found.dual_interval, found.samples]
     index, value = assign(noise(50 // ranks), mine, solver.psi, cost)
     parts = {"psi": solver.psi, "index": index, "value": value, "hits": found.hits, "certificate": torch.tensor(certificate)}
+    # The second rank holds nothing that can be nearest.
+    only_first = torch.where(torch.arange(mine.first, mine.first + len(mine)) < 80, solver.psi, -torch.inf)
+    parts["of_first"], _ = assign(noise(50 // ranks), mine, only_first, cost)
+    if group:
+        try:
+            solver.certify(noise, 2000, bound=True)
+        except ValueError as error:
+            assert "in one process" in str(error)
     torch.save(parts | {"shape": mine.shape}, f"{folder}/{ranks}-{rank}.pt")
 
 for arguments in map(str.split, open(sys.argv[1])):
@@ -72,8 +80,9 @@ def test_two_ranks_give_the_potential_of_one(case: tuple, solved: Path) -> None:
     one, *two = (torch.load(folder / name, weights_only=True) for name in ("1-0.pt", "2-0.pt", "2-1.pt"))
     # Of numbers of several digits, in single precision.
     scale = float(one["psi"].abs().max().clamp_min(1))
-    for name in ("psi", "index", "value", "hits"):
+    for name in ("psi", "index", "value", "hits", "of_first"):
         torch.testing.assert_close(torch.cat([part[name] for part in two]), one[name], rtol=0, atol=1e-6 * scale)
+    assert bool((one["of_first"] < 80).all())
     assert [part["shape"] for part in two] == [(80, 20), (71, 20)]
     for part in two:
         torch.testing.assert_close(part["certificate"], one["certificate"], rtol=1e-5, atol=1e-6)

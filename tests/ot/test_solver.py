@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgen.ot import COSTS, DualAscent, SemiDiscreteOT, Targets, certify, cost_matrix
+from pgen.ot import COSTS, SemiDiscreteOT, Targets, certify, cost_matrix
 from pgen.ot.balance import balanced_cost
 from pgen.ot.soft import soft_frequency
 from pgen.ot.start import mean_cost
@@ -167,6 +167,9 @@ def test_certificate_of_unequal_masses() -> None:
     found = certify([y[torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])]], y, torch.zeros(3), "l1", b, bound=True)
     assert found.tv == 0 and found.evenness == 1 and found.never_hit == 0
     assert found.dual == found.primal == found.gap == 0
+    # One without mass that is never hit is as it should be.
+    found = certify([y[torch.tensor([0, 1])].repeat(4, 1)], y, torch.zeros(3), "l1", torch.tensor([0.5, 0.5, 0]))
+    assert found.evenness == 1
 
 
 def test_soft_assignment_by_brute_force_and_its_limit() -> None:
@@ -178,7 +181,64 @@ def test_soft_assignment_by_brute_force_and_its_limit() -> None:
     torch.testing.assert_close(soft_frequency(x, Targets(y), psi, "l1", b, 1e-4), hard, rtol=1e-3, atol=1e-3)
 
 
-def test_ascent_knows_its_options() -> None:
-    for wrong in ({"method": "newton"}, {"averaging": "mode"}):
-        with pytest.raises(ValueError, match="wanted one of"):
-            DualAscent(3, **wrong)
+@pytest.mark.parametrize(
+    "options",
+    [{"method": "newton"}, {"averaging": "mode"}, {"cost": "L1"}, {"momentum": 1.0}, {"batch_size": 1}, {"shortlist": 1}, {"shortlist": -3},
+     {"weights": torch.ones(3)}, {"weights": torch.full((100,), -1.0)}, {"weights": torch.full((100,), math.nan)}],
+    ids=str,
+)  # fmt: skip
+def test_options_out_of_their_range_are_refused(options: dict) -> None:
+    with pytest.raises(ValueError, match="wanted"):
+        SemiDiscreteOT(targets(), **options)
+
+
+def test_what_cannot_be_solved_is_refused() -> None:
+    solver = SemiDiscreteOT(targets(), shortlist=0)
+    with pytest.raises(RuntimeError, match="call begin"):
+        solver.step(normal()(8))
+    with pytest.raises(ValueError, match="two or more"):
+        solver.begin(normal()(1))
+    for goal in ({"chi2": 0.0}, {"most": 0.0}):
+        with pytest.raises(ValueError, match="above 0"):
+            solver.fit(normal(), **goal)
+    for sampler in (lambda n: normal()(10), normal(size=5), lambda n: normal()(n).double()):
+        for ask in (solver.fit, solver.certify):
+            with pytest.raises(ValueError, match="the sampler gave"):
+                ask(sampler)
+    with pytest.raises(ValueError, match="three"):
+        certify([normal()(2)], targets(), torch.zeros(100), "l1")
+    assert solver.certify(normal(), 1).samples == 3
+
+
+def test_a_sample_that_is_no_number_is_told_and_does_no_lasting_harm() -> None:
+    solver, clean = SemiDiscreteOT(targets()), normal(1.5)
+
+    def once_broken(n: int) -> torch.Tensor:
+        x = clean(n)
+        x[0, 0] = torch.nan
+        return x
+
+    with pytest.raises(ValueError, match="NaN among the samples"):
+        solver.fit(once_broken)
+    assert solver.fit(clean, chi2=0.1).chi2 <= 0.1
+
+
+@pytest.mark.parametrize("weights", [torch.arange(1, 101), torch.arange(1.0, 101, dtype=torch.float64)])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_the_potential_has_the_type_of_its_targets(weights: torch.Tensor, precision: torch.dtype) -> None:
+    solver, sampler = SemiDiscreteOT(targets().to(precision), weights=weights), normal(1.5)
+    assert solver.fit(lambda n: sampler(n).to(precision), chi2=0.1).chi2 <= 0.1
+    assert solver.psi.dtype == precision
+
+
+def test_state_has_what_shortlists_found() -> None:
+    solver, sampler = SemiDiscreteOT(targets()), normal(1.5)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        solver.fit(sampler, watch=stop)
+    other = SemiDiscreteOT(targets())
+    other.load_state_dict(solver.state_dict())
+    assert other.psi.abs().max() > 0 and torch.equal(other.psi, solver.psi)
