@@ -63,6 +63,13 @@ def need_space(path: str | os.PathLike[str], size: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
+def folder_of(out: Path) -> Path:
+    """``out``, or a UserError where no folder can be made there."""
+    if above := next((each for each in (out, *out.parents) if os.path.lexists(each) and not each.is_dir()), None):
+        raise UserError(f"--out {out}: {'' if above == out else f'{above} '}is a file, wanted a folder; choose another place.")
+    return out
+
+
 def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     """``path``, or a UserError where something lies there already and ``overwrite`` was not asked for, or no file can be made there."""
     target = Path(path)

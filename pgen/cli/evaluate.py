@@ -67,12 +67,13 @@ def hamming(
 
     from pgen.data import open_images, read_all
     from pgen.engine.device import choose_device
-    from pgen.files import atomic
+    from pgen.files import atomic, folder_of
     from pgen.metrics.hamming import hamming as compare
     from pgen.metrics.images import compare_statistics
     from pgen.report.grid import save_pairs
     from pgen.report.hamming_plot import save_hamming
 
+    folder_of(out)
     place = choose_device(device)
     sources = {"held-out": held_out, "train": train, "generated": generated}
     sets = {name: open_images(source, data_root=data_root) for name, source in sources.items()}
@@ -105,6 +106,8 @@ def hamming(
         **result.to_dict(),
         "statistics": {key: [one.to_dict() for one in row] for key, row in statistics.items()},
     }
+    if (out / "hamming.json").exists():
+        (out / "pairs.png").unlink(missing_ok=True)  # of the earlier evaluation, which this one replaces
     with atomic(out / "hamming.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n")
     save_hamming(out / "hamming.png", result)
@@ -157,8 +160,9 @@ def cost(
     from pgen.engine.cost import cost_of
     from pgen.engine.device import choose_device
     from pgen.engine.run import Run
-    from pgen.files import atomic
+    from pgen.files import atomic, folder_of
 
+    folder_of(out)
     place, found = choose_device(device), {}
     for run in runs:
         opened = Run.open(run, device=place)
@@ -194,11 +198,12 @@ def reconstruction(
     from pgen.engine.device import choose_device
     from pgen.engine.reconstruct import reconstruct_checkpoints
     from pgen.engine.run import Run
-    from pgen.files import atomic
+    from pgen.files import atomic, folder_of
     from pgen.metrics.images import ratio
     from pgen.metrics.reconstruction import smallest_gap
     from pgen.report.curves import save_reconstruction_curve
 
+    folder_of(out)
     opened = Run.open(run, device=choose_device(device))
     with progress_bar("reconstructing") as tick:
         results = reconstruct_checkpoints(opened, data, held_out, data_root, tick)

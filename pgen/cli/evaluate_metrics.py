@@ -45,8 +45,9 @@ def metric_command(name: str, summary: str) -> Any:
         seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
     ) -> None:
         from pgen.engine.device import choose_device
-        from pgen.engine.evaluate import EvaluateRequest, folder_of, run_evaluation
+        from pgen.engine.evaluate import EvaluateRequest, run_evaluation
         from pgen.errors import UserError
+        from pgen.files import folder_of
 
         if fail_if_copy_rate is not None and name not in (ALL, "memorisation"):
             raise UserError(f"--fail-if-copy-rate {fail_if_copy_rate:g}: {name} does not look for copies; ask memorisation, or all.")
@@ -108,10 +109,12 @@ def _show(evaluation: Evaluation) -> None:
 
 
 def _judge_copies(evaluations: Sequence[Evaluation], limit: float) -> None:
-    """Exit code 1 where both distances find more copies than ``limit``."""
+    """Exit code 1 where both distances find more copies than ``limit``, or nothing could be judged."""
     for evaluation in evaluations:
         if "memorisation" not in evaluation.findings:
-            continue
+            told = f"{evaluation.name}: not judged, so copies may be among the images. {evaluation.skipped.get('memorisation', '')}"
+            errors.print(told, style="red", markup=False, highlight=False, soft_wrap=True)
+            raise typer.Exit(1)
         rates = [found.value for found in evaluation.findings["memorisation"].measures if found.name.startswith("copy rate")]
         if min(rates) > limit:
             told = f"{evaluation.name}: {min(rates):.2%} of the images are copies, more than {limit:.2%}."

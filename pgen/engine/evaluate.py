@@ -7,7 +7,6 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from pgen.data.source import open_images
 from pgen.engine.candidates import Candidate, candidates
 from pgen.engine.folder import RunFolder
 from pgen.errors import UserError
-from pgen.metrics.sets import Features, Sets
+from pgen.metrics.sets import Features, Sets, usable
 from pgen.metrics.suite import Evaluation, chosen, evaluate, warnings_of
 from pgen.report.evaluation import SHOWN, Gallery, Report
 
@@ -60,7 +59,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
         for name, source in (("train", request.train), ("held-out", request.held_out))
     }
     _fitting(real["held-out"], real["train"], "--held-out", "the training images")
-    pixels = {name: read_all(images) for name, images in real.items()}
+    pixels = {name: usable(read_all(images), name, request.threshold, images.unit) for name, images in real.items()}
     about: dict[str, Any] = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
@@ -165,15 +164,9 @@ def _extractor(target: str | None) -> Features | None:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:
         raise UserError(
-            f"--features {target}: does not import ({type(error).__name__}: {error}); wanted package.module:function."
+            f"--features {target}: does not import ({type(error).__name__}: {error}); wanted package.module:function, installed or in a "
+            "folder that PYTHONPATH names, as PYTHONPATH=. does this one."
         ) from error
     if not colon or not callable(found):
         raise UserError(f"--features {target}: is no function; wanted package.module:function.")
     return found
-
-
-def folder_of(out: Path) -> Path:
-    """``out``, or a UserError where it is a file."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out}: is a file, wanted a folder for the report; choose another name.")
-    return out

@@ -39,7 +39,9 @@ def c2st(sets: Sets) -> Finding:
     floor is that of train against held-out images, by classifiers of their own."""
     rng = sets.rng("c2st")
     images = draw(Rows(sets.generated, sets.train, sets.held_out), rng, CNN_LIMIT)
-    bright = float(np.quantile(images.train[images.train > sets.threshold], 0.99))
+    lit = images.train[images.train > sets.threshold]
+    # Those drawn may all be blank.
+    bright = float(np.quantile(lit if lit.size else sets.train[sets.train > sets.threshold], 0.99))
     seed = int(rng.integers(2**31))
 
     def network(rows: npt.NDArray, generated: npt.NDArray, judged: npt.NDArray) -> Floats:

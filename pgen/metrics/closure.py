@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,9 @@ def closure(sets: Sets) -> Finding:
     measures: list[Measure] = []
     kinds: dict[str, Any] = {}
     for name, rows in labels.items():
-        as_class = rows.train.dtype.kind in "US" or len(np.unique(rows.train)) <= CLASSES
-        trees = _learnt(sets.features.train, rows.train, as_class, seed)
-        generated, held_out = ((trees.predict(getattr(sets.features, key)), getattr(rows, key)) for key in ("generated", "held_out"))
+        as_class = _is_class(rows.train)
+        predict = _learnt(sets.features.train, rows.train, as_class, seed)
+        generated, held_out = ((predict(getattr(sets.features, key)), getattr(rows, key)) for key in ("generated", "held_out"))
         kinds[name] = "class" if as_class else "number"
         if as_class:
             right = [(estimate == truth).astype(float) for estimate, truth in (generated, held_out)]
@@ -50,15 +50,38 @@ def _labels(sets: Sets) -> dict[str, Rows]:
     of_sets: Mapping[str, Mapping[str, npt.NDArray]] = sets.labels
     shared = set.intersection(*(set(of_sets.get(name, {})) for name in Rows._fields))
     found = {name: Rows(*(np.asarray(of_sets[each][name]) for each in Rows._fields)) for name in sorted(shared)}
-    usable = {name: rows for name, rows in found.items() if rows.train.ndim == 1 and len(np.unique(rows.train)) > 1}
+    usable = {name: rows for name, rows in found.items() if rows.train.ndim == 1 and _differs(rows.train)}
+    for name, rows in usable.items():
+        for of_set, values in rows._asdict().items():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                missing, of_set = np.count_nonzero(~np.isfinite(values)), of_set.replace("_", "-")
+                raise UserError(
+                    f"closure: label {name} of {of_set} images has {missing} values that are not finite; leave these images out."
+                )
     if not usable:
         told = "; ".join(f"{name.replace('_', '-')}: {', '.join(of_sets.get(name, {})) or 'none'}" for name in Rows._fields)
         raise UserError(f"closure needs a label that generated, train and held-out images all have, and that differs; found {told}.")
     return usable
 
 
-def _learnt(features: npt.NDArray, label: npt.NDArray, as_class: bool, seed: int) -> Any:
+def _is_class(label: npt.NDArray) -> bool:
+    return label.dtype.kind in "US" or len(np.unique(label)) <= CLASSES
+
+
+def _differs(label: npt.NDArray) -> bool:
+    """Whether there is something to learn: two numbers, or two classes of several images."""
+    counts = np.unique(label, return_counts=True)[1]
+    return int((counts > 1).sum() if _is_class(label) else len(counts)) > 1
+
+
+def _learnt(features: npt.NDArray, label: npt.NDArray, as_class: bool, seed: int) -> Callable[[npt.NDArray], npt.NDArray]:
+    """From features (n, D) to the label that boosted trees take them to have."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    trees = (HistGradientBoostingClassifier if as_class else HistGradientBoostingRegressor)(random_state=seed)
-    return trees.fit(features, label)
+    if not as_class:
+        return HistGradientBoostingRegressor(random_state=seed).fit(features, label).predict
+    # By their numbers, since classes may be numbers that are not whole. Of many images some are held back, of each class one at least.
+    classes, number, count = np.unique(label, return_inverse=True, return_counts=True)
+    often = count[number] > 1
+    trees = HistGradientBoostingClassifier(random_state=seed).fit(features[often], number[often])
+    return lambda rows: classes[trees.predict(rows)]

@@ -26,9 +26,10 @@ def memorisation(sets: Sets) -> Finding:
     histograms: list[Histogram] = []
     for name, found in at.distances.items():
         near = Rows(*(found.nearest[f"{key}_to_train"].values for key in Rows._fields))
-        top = max(each.max() for each in near)
+        top = max(near.train.max(), near.held_out.max())
         edges = np.linspace(0, 1, BINS + 1) if name == "jaccard" else -0.5 + np.arange(BINS + 1) * max(1, np.ceil((top + 1) / BINS))
-        counts = Rows(*(np.histogram(each, edges)[0] for each in near))
+        # The last bin has no end.
+        counts = Rows(*(np.histogram(each.clip(max=edges[-1]), edges)[0] for each in near))
         histograms.append(Histogram(f"nearest in train, {name.capitalize()}", "pixels" if name == "hamming" else "", edges, counts))
         memory, n = found.memorisation, result.compared
         measures.append(_share(f"copy rate, {name.capitalize()}", memory.copy_rate, memory.null_rate, n, "low"))

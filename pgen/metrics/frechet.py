@@ -29,7 +29,9 @@ def fpd(sets: Sets) -> Finding:
 
     at_n = measure("FPD at N", frechet, sets.features, rng)
     at_infinity = measure("FPD", endless, sets.features, rng, rounds=FPD_ROUNDS, lowest=-np.inf)
-    return Finding("fpd", (at_infinity, at_n), {"parts": PARTS, "features": sets.features.train.shape[1]})
+    parts = parts_of(at_n.n, sets.features.train.shape[1])
+    notes = () if parts > 1 else (f"FPD: {at_n.n} images of a set are too few to extrapolate to infinitely many; it is FPD at N.",)
+    return Finding("fpd", (at_infinity, at_n), {"parts": parts, "features": sets.features.train.shape[1]}, notes=notes)
 
 
 def kpd(sets: Sets) -> Finding:
@@ -61,11 +63,16 @@ def extrapolated(a: Floats, b: Floats, rng: np.random.Generator) -> float:
     """:func:`frechet` of infinitely many images: its bias goes as 1 / n, so the means over 1, 2, 3, ... disjoint parts of the sets are
     fitted by a line in the number of parts, and read off at 0."""
     a, b = rng.permutation(a), rng.permutation(b)
-    most = max(1, min(PARTS, min(len(a), len(b)) // (a.shape[1] + 2)))
+    most = parts_of(min(len(a), len(b)), a.shape[1])
     numbers = np.arange(1, most + 1)
     # All images are in some part, so that outliers count the same for every number of parts.
     values = [np.mean(list(map(frechet, np.array_split(a, k), np.array_split(b, k)))) for k in numbers]
     return float(np.polyfit(numbers, values, 1)[1]) if most > 1 else float(values[0])
+
+
+def parts_of(n: int, size: int) -> int:
+    """Into how many parts sets of n rows of ``size`` features can be divided: each has more rows than features."""
+    return max(1, min(PARTS, n // (size + 2)))
 
 
 def mmd(kernel: Floats, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> float:

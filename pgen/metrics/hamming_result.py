@@ -143,6 +143,8 @@ def verdict(
         f"{result.memorisation.copy_rate_matched:.1%} by {name.capitalize()} (Z {result.memorisation.copy_z:+.1f})"
         for name, result in distances.items()
     )
+    if all(np.isnan(result.memorisation.copy_z) for result in distances.values()):
+        rates = "Every generated image has fewer lit pixels than all held-out ones, so none can be compared with those as bright"
     if all(says.values()):
         return True, f"{at}: copying. {rates}."
     if blank_rate["generated"] > 0.5:

@@ -177,13 +177,16 @@ def stratified(generated: npt.NDArray, held_out: npt.NDArray, strata: tuple[Ints
 
 
 def occupancy_bins(generated: Ints, held_out: Ints) -> tuple[Ints, Ints]:
-    """Strata of like lit count: up to 20 bins, of 100 held-out images or more so that each has a 1 % quantile; out of their range, -1."""
+    """Strata of like lit count: up to 20 bins, of 100 held-out images or more so that each has a 1 % quantile.
+
+    Images brighter than all held-out ones are compared with the brightest of those: the more pixels, the more may differ, so one that is as
+    close as hardly any of these is a copy all the more. Dimmer ones lie close to everything, and are not compared: -1.
+    """
     count = int(np.clip(len(held_out) // 100, 1, 20))
     edges = np.unique(np.quantile(held_out, np.linspace(0, 1, count + 1)))
 
     def bins(lit: Ints) -> Ints:
-        inside = (lit >= edges[0]) & (lit <= edges[-1])
-        return np.where(inside, np.searchsorted(edges[1:-1], lit, side="right"), -1)
+        return np.where(lit >= edges[0], np.searchsorted(edges[1:-1], lit, side="right"), -1)
 
     return bins(generated), bins(held_out)
 

@@ -22,6 +22,7 @@ def physics(sets: Sets) -> Finding:
     measures: list[Measure] = []
     histograms: list[Histogram] = []
     means: dict[str, dict[str, float | None]] = {}
+    per_image: dict[str, npt.NDArray] = {}
     rng = sets.rng("physics")
 
     def add(name: str, unit: str, rows: Rows, distances: Mapping[str, Distance], edges: Floats, counts: Rows) -> None:
@@ -37,6 +38,7 @@ def physics(sets: Sets) -> Finding:
             edges = _edges(rows)
             add(prefix + name, unit, rows, _of_values(rows.held_out, edges), edges, Rows(*(_counts(each, edges) for each in rows)))
             means[prefix + name] = {key: _mean(values) for key, values in rows._asdict().items()}
+            per_image[prefix + name] = rows.generated
         spectrum, edges = _spectrum(sets, channel)
         add(
             f"{prefix}pixel charge",
@@ -62,7 +64,7 @@ def physics(sets: Sets) -> Finding:
         {"threshold": sets.threshold, "bins": BINS},
         {"mean": means},
         histograms=tuple(histograms),
-        per_image={name: found.generated[:, 0, k] for k, name in enumerate(QUANTITIES)},
+        per_image=per_image,
     )
 
 
@@ -78,7 +80,7 @@ def _of_values(held_out: Floats, edges: Floats) -> dict[str, Distance]:
 
 def _of_counts(held_out: npt.NDArray, edges: Floats) -> dict[str, Distance]:
     """Distances of what histograms (n, B) of n images count together."""
-    scale, widths = _spread(held_out.sum(0), edges), np.diff(edges)
+    scale, widths = _spread(held_out.sum(0), edges) or 1.0, np.diff(edges)
     return {
         "W1": lambda a, b: float((np.abs(_cdf(a) - _cdf(b)) * widths).sum()) / scale,
         "KS": lambda a, b: float(np.abs(_cdf(a) - _cdf(b)).max()),
@@ -162,4 +164,4 @@ def _spread(counts: npt.NDArray, edges: Floats) -> float:
     """The standard deviation of what a histogram counts."""
     middle = (edges[1:] + edges[:-1]) / 2
     mean = np.average(middle, weights=counts) if counts.sum() else 0.0
-    return float(np.sqrt(np.average((middle - mean) ** 2, weights=counts))) if counts.sum() > 1 else 1.0
+    return float(np.sqrt(np.average((middle - mean) ** 2, weights=counts))) if counts.sum() else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -56,15 +57,10 @@ class Sets:
     known: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sets = {name: as_images(getattr(self, name), name.replace("_", "-"), at_least=MINIMUM) for name in Rows._fields}
+        sets = {name: usable(getattr(self, name), name.replace("_", "-"), self.threshold, self.unit) for name in Rows._fields}
         same_shape(**sets)
         for name, images in sets.items():
             object.__setattr__(self, name, images)
-            if not any((part > self.threshold).any() for part in _chunks(images)):
-                raise UserError(
-                    f"{name.replace('_', '-')}: all {len(images)} images are blank, no pixel is above {self.threshold:g} {self.unit}; "
-                    "lower --threshold or give other images."
-                )
 
     def rng(self, name: str) -> np.random.Generator:
         """The randomness of the metric of that name: the same whichever others run beside it."""
@@ -94,8 +90,20 @@ class Sets:
             found = Rows(*map(features_of, self.quantities))
         else:
             found = self.rows(lambda images: _checked(self.extractor, images))
-        mean, spread = np.nanmean(found.train, 0), np.nanstd(found.train, 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a feature that no image has, as of a blank plane
+            mean, spread = np.nanmean(found.train, 0), np.nanstd(found.train, 0)
         return Rows(*(np.nan_to_num((each - mean) / np.where(spread > 0, spread, 1)) for each in found))
+
+
+def usable(images: FloatArray, name: str, threshold: float, unit: str) -> FloatArray:
+    """``images`` (N, C, H, W); UserError where they are too few, not finite, or all blank."""
+    images = as_images(images, name, at_least=MINIMUM)
+    if not any((part > threshold).any() for part in _chunks(images)):
+        raise UserError(
+            f"{name}: all {len(images)} images are blank, no pixel is above {threshold:g} {unit}; lower --threshold or give other images."
+        )
+    return images
 
 
 def _chunks(images: FloatArray) -> list[FloatArray]:
@@ -104,8 +112,11 @@ def _chunks(images: FloatArray) -> list[FloatArray]:
 
 def _checked(extractor: Features | None, images: FloatArray) -> npt.NDArray:
     assert extractor is not None
-    found = np.asarray(extractor(images), dtype=np.float64)
-    if found.ndim != 2 or len(found) != len(images) or not np.isfinite(found).all():
+    try:
+        found = np.asarray(extractor(images), dtype=np.float64)
+    except Exception as error:
+        raise UserError(f"--features: the function failed on {len(images)} images ({type(error).__name__}: {error}); mend it.") from error
+    if found.ndim != 2 or len(found) != len(images) or not found.size or not np.isfinite(found).all():
         raise UserError(
             f"--features: found {found.shape} values for {len(images)} images, wanted finite ones, ({len(images)}, D); mend the function."
         )

@@ -36,10 +36,11 @@ def save_distributions(path: str | os.PathLike[str], histograms: Mapping[str, Se
         with np.errstate(divide="ignore", invalid="ignore"):
             band = np.where(held_out > 0, error / held_out, np.nan)
             below.stairs(1 + band, real.edges, baseline=1 - band, fill=True, color="0.85")
-            for number, found in enumerate(histograms.values()):
-                shares, _ = _shares(found[k].counts.generated)
-                above.stairs(shares, real.edges, color=f"C{number}", lw=1.3, label=list(histograms)[number])
-                below.stairs(np.clip(shares / np.where(held_out > 0, held_out, np.nan), 0, RATIO), real.edges, color=f"C{number}", lw=1.1)
+            for number, (name, found) in enumerate(histograms.items()):
+                # Bins go by the real images that a set was compared with: of sets of unequal size, others were drawn.
+                shares, beside = (_shares(getattr(found[k].counts, key))[0] for key in ("generated", "held_out"))
+                above.stairs(shares, found[k].edges, color=f"C{number}", lw=1.3, label=name)
+                below.stairs(np.clip(shares / np.where(beside > 0, beside, np.nan), 0, RATIO), found[k].edges, color=f"C{number}", lw=1.1)
         above.set_title(real.name + (f" [{real.unit}]" if real.unit else ""), fontsize=9, loc="left")
         above.tick_params(labelbottom=False, labelsize=7)
         above.set_ylim(bottom=0)

@@ -130,17 +130,19 @@ class Report:
         return html
 
     def _side_by_side(self) -> str:
-        measures = {
-            (metric, m.name): m for each in self.evaluations for metric, f in each.findings.items() for m in f.measures if m.headline
-        }
+        measures = dict.fromkeys(
+            (metric, m.name) for each in self.evaluations for metric, f in each.findings.items() for m in f.measures if m.headline
+        )
         rows: list[list[page.Cell]] = []
-        for (metric, name), any_of in measures.items():
-            row: list[page.Cell] = [name, f"{any_of.floor:.4g}"]
+        for metric, name in measures:
+            row: list[page.Cell] = [name]
             for each in self.evaluations:
                 found = next((m for m in each.findings[metric].measures if m.name == name), None) if metric in each.findings else None
-                row.append((f"{found.value:.4g} {MARKS[found.verdict]}", found.value, found.verdict.replace(" ", "-")) if found else "")
+                told = f"{found.value:.4g} {MARKS[found.verdict]} ({found.floor:.4g})" if found else ""
+                row.append((told, found.value, found.verdict.replace(" ", "-")) if found else "")
             rows.append(row)
-        return page.table(("measure", "floor", *(each.name for each in self.evaluations)), rows)
+        note = page.paragraph("In brackets the floor, which depends on how many images a set has.", "soft")
+        return note + page.table(("measure", *(each.name for each in self.evaluations)), rows)
 
     def _cost(self) -> str:
         costs = {each.name: each.about["cost"] for each in self.evaluations if "cost" in each.about}
@@ -190,7 +192,8 @@ class Report:
         return page.picture(pictures / "distributions.png", alt, "Below each: ratio to held-out images; the band is their Poisson error.")
 
     def _trend(self, pictures: Path) -> str:
-        of_run = [(step, each) for step, each in zip(self.steps, self.evaluations, strict=True) if step is not None]
+        every = zip(self.steps, self.evaluations, strict=True)
+        of_run = [(step, each) for step, each in every if step is not None and each.findings]  # an early one may be blank
         if len({step for step, _ in of_run}) < 2 or len({str(each.about["source"]) for _, each in of_run}) > 1:
             return ""
         measures: dict[str, list[Measure]] = {}
@@ -200,6 +203,8 @@ class Report:
                     if found.headline:
                         measures.setdefault(found.name, []).append(found)
         complete = {name: found for name, found in measures.items() if len(found) == len(of_run)}
+        if not complete:
+            return ""
         save_trend(pictures / "trend.png", [step for step, _ in of_run], complete)
         return page.picture(pictures / "trend.png", "Each measure at each checkpoint, with its 95 % interval and its floor.")
 

@@ -18,8 +18,9 @@ FORMAT = "pgen-results-1"
 
 
 def write_results(out: Path, about: Mapping[str, Any], warnings: Sequence[str], evaluations: Sequence[Evaluation]) -> list[Path]:
-    """Into the folder ``out``. The files written."""
+    """Into the folder ``out``, in place of an earlier evaluation. The files written."""
     written = [out / "results.json"]
+    earlier = [*out.glob("images.csv"), *out.glob("images-*.csv")] if written[0].exists() else []
     generated = {each.name: each.to_dict() for each in evaluations}
     results = {"format": FORMAT, **about, "warnings": list(warnings), "generated": generated}
     with atomic(written[0]) as temporary:
@@ -29,6 +30,8 @@ def write_results(out: Path, about: Mapping[str, Any], warnings: Sequence[str], 
             written.append(out / ("images.csv" if len(evaluations) == 1 else f"images-{number}.csv"))
             with atomic(written[-1]) as temporary:
                 _write_csv(temporary, columns)
+    for path in set(earlier) - set(written):
+        path.unlink()
     return written
 
 

@@ -79,6 +79,29 @@ def test_fail_if_copy_rate(pgen, sets: Path) -> None:
     pgen(*arguments, "--generated", "generated.h5", cwd=sets)
 
 
+def test_copies_that_cannot_be_judged_do_not_pass(pgen, sets: Path) -> None:
+    pixels = read_all(open_images(str(sets / "train.h5")))
+    write_images(sets / "ten.h5", ArrayImages(pixels[:10]))
+    write_images(sets / "dark.h5", ArrayImages(pixels * 0))
+    two = ("--generated", "generated.h5", "--generated", "copies.h5", "--fail-if-copy-rate", 0.02, "--out", "none")
+    told = pgen("evaluate", "memorisation", "--train", "ten.h5", *SHARED[2:], *two, code=2, cwd=sets)
+    assert "train: found 10 images, wanted at least 20" in told.stderr and not (sets / "none").exists()
+    blank = ("--generated", "generated.h5", "--generated", "dark.h5", "--fail-if-copy-rate", 0.5, "--out", "dark")
+    told = pgen("evaluate", "memorisation", *SHARED, *blank, code=1, cwd=sets)
+    assert "dark: not judged" in " ".join(told.stderr.split())
+
+
+def test_an_earlier_evaluation_is_replaced(pgen, sets: Path) -> None:
+    out, generated = sets / "again", ("--generated", "generated.h5")
+    pgen("evaluate", "physics", *generated, "--generated", "copies.h5", *SHARED, "--out", out, cwd=sets)
+    (out / "images-of-mine.txt").write_text("")
+    pgen("evaluate", "physics", *generated, *SHARED, "--out", out, cwd=sets)
+    assert sorted(path.name for path in out.iterdir()) == ["images-of-mine.txt", "images.csv", "report.html", "results.json"]
+    for command in ("physics", "hamming"):
+        told = pgen("evaluate", command, *generated, *SHARED, "--out", out / "report.html" / "x", code=2, cwd=sets)
+        assert "report.html is a file, wanted a folder" in " ".join(told.stderr.split())
+
+
 def test_own_features(pgen, sets: Path) -> None:
     (sets / "own.py").write_text("def sums(images):\n    return images.sum(axis=3).reshape(len(images), -1)\n")
     arguments = ("evaluate", "kpd", "--generated", "generated.h5", *SHARED, "--out", "own")

@@ -74,6 +74,24 @@ def test_the_power_self_test_finds_its_copies_and_no_others():
     assert found[0.0] is False and found[0.05] and found[0.10]
 
 
+def test_copies_of_the_brightest_are_found():
+    """Also where no held-out image is as bright."""
+    many = tracks(3000, 7)
+    order = (many > 2).sum((1, 2, 3)).argsort()
+    train, held_out = many[order[1000:]], many[order[:1000]]
+    result = ask(train[-300:], train, held_out)
+    assert result.copying and "nan" not in result.verdict
+
+
+def test_images_dimmer_than_all_held_out_ones_are_not_compared():
+    many = tracks(3000, 7)
+    order = (many > 2).sum((1, 2, 3)).argsort()
+    dim = many[order[:300]]
+    assert (dim > 2).any((1, 2, 3)).mean() > 0.9
+    result = ask(dim, many[order[::2]], many[order[2000:]])
+    assert not result.copying and "none can be compared" in result.verdict and "nan" not in result.verdict
+
+
 def test_more_dim_images_than_there_should_be_are_no_copies():
     many = tracks(3000, 7)
     lit = (many > 2).sum((1, 2, 3))

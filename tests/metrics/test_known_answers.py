@@ -12,7 +12,7 @@ from scipy import ndimage
 from pgen.data import read_all
 from pgen.data.simulate import simulate
 from pgen.errors import UserError
-from pgen.metrics import c2st
+from pgen.metrics import c2st, closure
 from pgen.metrics.finding import Measure, Rows, measure
 from pgen.metrics.sets import Sets
 from pgen.metrics.suite import Evaluation, chosen, evaluate, warnings_of
@@ -154,6 +154,54 @@ def test_closure_sees_wrong_labels() -> None:
     assert found["pdg accuracy"].verdict == "worse" and found["momentum width"].verdict == "worse"
 
 
+def test_closure_of_labels_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few numbers that are not whole are classes; what is missing is told; a class of one image is not learnt."""
+    given = sets(2)
+
+    def labelled(of: Callable[[np.ndarray], np.ndarray]) -> Sets:
+        return replace(given, labels={name: {"x": of(each["momentum"])} for name, each in given.labels.items()})
+
+    found = measures(asked(labelled(lambda momentum: 0.2 * (1 + (momentum > np.median(momentum)))), ["closure"]))
+    assert found["x accuracy"].value > 0.6
+    with pytest.raises(UserError, match="label x of generated images has 1 values that are not finite"):
+        asked(labelled(lambda momentum: np.r_[np.nan, momentum[1:]]), ["closure"])
+    with pytest.raises(UserError, match="closure needs a label"):
+        asked(labelled(lambda momentum: np.arange(len(momentum)).astype(str)), ["closure"])
+    alone = np.array(["alone", *5000 * ["a", "b"]])
+    assert set(closure._learnt(np.zeros((10_001, 1)), alone, True, 0)(np.zeros((3, 1)))) <= {"a", "b"}
+
+
+def test_images_of_one_charge() -> None:
+    given = sets(0, lambda images: (images > THRESHOLD) * np.float32(2))
+    masks = Sets(
+        *(2 * (each > THRESHOLD).astype(np.float32) for each in (given.generated, given.train, given.held_out)), threshold=THRESHOLD
+    )
+    found = measures(asked(masks, ["physics"]))
+    assert found["pixel charge W1"].value == 0 and found["pixel charge W1"].verdict == "as real"
+
+
+def test_nearly_all_training_images_blank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pgen.metrics.c2st.EPOCHS", 1)
+    given = sets(0, n=100)
+    given.train[3:] = 0
+    small = replace(given, generated=given.generated[:20])
+    assert measures(asked(small, ["c2st"]))["CNN AUC"].n == 20
+
+
+def test_too_few_images_to_extrapolate_are_told() -> None:
+    found = asked(sets(0, n=25), ["fpd"]).findings["fpd"]
+    assert found.settings["parts"] == 1 and "too few to extrapolate" in found.notes[0]
+    found = asked(sets(0, n=200), ["fpd"]).findings["fpd"]
+    assert found.settings["parts"] == 4 and not found.notes
+
+
+def test_distances_are_drawn_on_the_bins_of_real_images() -> None:
+    noise = np.random.default_rng(0).random((N, 1, 32, 32)).astype(np.float32) * 9
+    real, far = (asked(given, ["memorisation"]).findings["memorisation"].histograms[0] for given in (sets(), sets(0, lambda _: noise)))
+    assert real.edges.tolist() == far.edges.tolist()
+    assert far.counts.generated[-1] == far.counts.generated.sum() == N
+
+
 def test_same_seed_same_numbers() -> None:
     first, second = (asked(sets(3), ["physics", "fpd", "prdc"]).to_dict()["metrics"] for _ in range(2))
     for one in (first, second):
@@ -180,6 +228,9 @@ def test_bad_sets_are_refused() -> None:
         ({"train": given.train + np.nan}, "NaN"),
         ({"labels": {}}, "closure needs a label"),
         ({"extractor": lambda images: np.zeros(3)}, "wanted finite ones"),
+        ({"extractor": lambda images: np.zeros((len(images), 0))}, "wanted finite ones"),
+        ({"extractor": lambda images: [["a"]] * len(images)}, "the function failed on .* could not convert"),
+        ({"extractor": lambda images: images.no}, "the function failed on .*AttributeError"),
     ):
         arguments = {name: getattr(given, name) for name in ("generated", "train", "held_out", "threshold", "labels", "extractor")} | change
         with pytest.raises(UserError, match=told):

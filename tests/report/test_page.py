@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -58,6 +59,20 @@ def test_it_needs_nothing_from_elsewhere(report: Path) -> None:
     text = report.read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", text) and "@import" not in text and "fetch(" not in text
     assert 'lang="en"' in text and "viewport" in text and "prefers-color-scheme: dark" in text
+
+
+def test_a_blank_checkpoint_does_not_end_the_report(tmp_path: Path) -> None:
+    import torch
+
+    source = "simulate:n=60,size=16,seed=3,entries="
+    request = EvaluateRequest(("fpd",), (f"{source}0-20",), f"{source}20-40", f"{source}40-60")
+    one = run_evaluation(request, torch.device("cpu"), lambda what, done, total: None)
+    (found,) = one.evaluations
+    blank = replace(found, findings={}, skipped={"fpd": "all images are blank"})
+    for evaluations, trend in (((found, blank), False), ((blank, blank), False), ((found, found, blank), True)):
+        each = {"steps": [4, 8, 12][: len(evaluations)], "galleries": [None] * len(evaluations)}
+        replace(one, evaluations=evaluations, **each).write(tmp_path)
+        assert ("Over checkpoints" in (tmp_path / "report.html").read_text()) == trend
 
 
 def test_text_is_not_taken_for_html() -> None:
