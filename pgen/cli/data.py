@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -236,7 +237,7 @@ def split(
     from pgen.files import refuse_existing
 
     images = open_images(source, data_root=data_root)
-    if held_out > 1 and held_out != int(held_out):
+    if not math.isfinite(held_out) or (held_out > 1 and held_out != int(held_out)):
         raise UserError(f"--held-out {held_out:g}: wanted a whole number of events, or a fraction below 1.")
     amount = held_out if held_out < 1 else int(held_out)
     for name in ("train", "held_out"):

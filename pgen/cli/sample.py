@@ -16,7 +16,9 @@ def sample(
     source: Annotated[Path, typer.Argument(metavar="RUN|generator.pt2", help="Run folder of pgen train, or generator.pt2 of pgen deploy.")],
     out: Annotated[Path, typer.Option(help="File to write: .h5, .npz, or no suffix for a folder of PNGs.")],
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many images.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the random numbers: the same seed gives the same images.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the random numbers: the same seed, number and batch size give the same images.")
+    ] = 0,
     format: FileFormat = None,
     grid: Annotated[Path | None, typer.Option(help="Picture of the first images to write too (.png, ...).")] = None,
     decoder: Annotated[

@@ -241,5 +241,5 @@ def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, 
     settings = dict(saved["settings"])
     if {"device", "gpu"} & given.keys():
         # Two ways to name one thing: what is given stands in for both.
-        del settings["device"], settings["gpu"]
+        settings = {key: value for key, value in settings.items() if key not in ("device", "gpu")}
     return settings, saved["config"]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.planes import only
-from pgen.data.reading import LazyImages, from_array, reading
+from pgen.data.reading import LazyImages, from_array, reading, text
 from pgen.errors import UserError
 from pgen.trust import load_torch, refuse_larger_than_memory, refuse_same_names
 
@@ -77,13 +77,15 @@ def open_arrays(path: Path, name: str, kind: str, key: str | None = None) -> Laz
         found = ", ".join(f"{k} {array.shape}" for k, array in arrays.items()) or "no array"
         raise UserError(f"{name}: found {found}, wanted images as one array (N, H, W) or (N, C, H, W).")
     key = only("key", stacks, key or ("images" if "images" in stacks else None), name)
+    with reading(name, "arrays with a unit"):
+        unit = text(arrays.get("unit", "ADC"))
     return from_array(
         arrays[key],
         name=name,
         ids=arrays.get("ids"),
         events=arrays.get("events"),
         labels={k.removeprefix("labels/"): v for k, v in arrays.items() if k.startswith("labels/")},
-        unit=str(arrays.get("unit", "ADC")),
+        unit=unit,
         geometry=arrays.get("geometry"),
         about={"format": kind, **({"key": key} if kind != "npy" else {})},
     )

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from pgen.data.planes import only
-from pgen.data.reading import Handle, LazyImages, reading
+from pgen.data.reading import Handle, LazyImages, reading, text
+from pgen.errors import UserError
 from pgen.trust import refuse_larger_than_memory
 
 #: No honest compression makes more of a byte.
@@ -27,12 +28,20 @@ def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImage
     with reading(name, "HDF5"):
         file = handle()
         stacks: list[str] = []
+        others: list[str] = []
 
         def note(key: str, item: Any) -> None:
             if isinstance(item, h5py.Dataset) and item.ndim in (3, 4) and item.dtype.kind in "biuf" and not key.startswith("labels/"):
                 stacks.append(key)
+            elif isinstance(item, h5py.Dataset):
+                others.append(f"{key} {item.dtype} {item.shape}")
 
         file.visititems(note)
+        if not stacks:
+            found = ", ".join(others) or "no dataset"
+            raise UserError(
+                f"{name}: found {found}, wanted images as one of real numbers, (N, H, W) or (N, C, H, W); codes come as .npz or .pt."
+            )
         key = only("dataset", stacks, dataset or ("images" if "images" in stacks else None), name)
 
         stack = file[key]
@@ -40,14 +49,17 @@ def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImage
 
         def beside(dataset: Any) -> Any:
             """All of a dataset that has a row an image."""
+            what = f"found {dataset.name} " + (
+                f"of shape {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "as a group of datasets"
+            )
+            if not isinstance(dataset, h5py.Dataset) or not dataset.ndim or len(dataset) != len(stack):
+                raise UserError(f"{name}: {what}, wanted one with a row for each of {len(stack)} images; leave it out.")
             _refuse_empty(dataset)
-            if not dataset.ndim or len(dataset) != len(stack):
-                raise ValueError(f"{dataset.name} has shape {dataset.shape}, wanted a row for each of {len(stack)} images")
             refuse_larger_than_memory([(dataset.shape, dataset.dtype.itemsize)])
-            return dataset.asstr()[:].astype(str) if h5py.check_string_dtype(dataset.dtype) else dataset[:]
+            return dataset.asstr()[:].astype(str) if dataset.dtype.kind == "O" else dataset[:]
 
         def strings(what: str) -> Any:
-            return beside(found).astype(str) if isinstance(found := file.get(what), h5py.Dataset) else None
+            return beside(found) if isinstance(found := file.get(what), h5py.Dataset) else None
 
         found = file.get("labels", {})
         labels = {"labels": beside(found)} if isinstance(found, h5py.Dataset) else {label: beside(found[label]) for label in found}
@@ -67,7 +79,7 @@ def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImage
             ids=strings("ids"),
             events=strings("events"),
             labels=labels,
-            unit=str(file.attrs.get("unit", "ADC")),
+            unit=text(file.attrs.get("unit", "ADC")),
             geometry=beside(file["geometry"]) if "geometry" in file else None,
             about={"format": "HDF5", "dataset": key},
         )

@@ -32,6 +32,18 @@ def reading(name: str, what: str) -> Iterator[None]:
         ) from error
 
 
+def text(value: Any) -> str:
+    """One string, whether its file holds text or bytes."""
+    one = np.asarray(value).item()
+    return one.decode() if isinstance(one, bytes) else str(one)
+
+
+def plain(values: Any) -> npt.NDArray:
+    """Text in place of bytes, and numbers with their bytes in the order of this machine."""
+    found = np.asarray(values)
+    return np.char.decode(found, "utf-8") if found.dtype.kind == "S" else found.astype(found.dtype.newbyteorder("="), copy=False)
+
+
 class Handle(Generic[T]):
     """An open file, or what is read of one: opened on first use, where it is not given, and again in every forked process: HDF5 and ROOT
     handles do not survive a fork."""
@@ -72,13 +84,14 @@ class LazyImages(Described):
             raise UserError(f"{name}: found {len(entries)} images of shape {shape}, wanted at least one pixel of one image.")
         self.window, self.entries = window, entries
         self.name, self.shape, self.unit, self.geometry = name, shape, unit, geometry
-        self.ids = np.asarray(entries if ids is None else ids).astype(str)
-        self.events = self.ids if events is None else np.asarray(events).astype(str)
-        self.labels: Mapping[str, npt.NDArray] = dict(labels or {})
+        with reading(name, "images with ids and labels"):
+            self.ids = plain(entries if ids is None else ids).astype(str)
+            self.events = self.ids if events is None else plain(events).astype(str)
+            self.labels: Mapping[str, npt.NDArray] = {label: plain(values) for label, values in (labels or {}).items()}
         self.skipped, self.about = skipped, dict(about or {})
         for what, values in {"ids": self.ids, "events": self.events, **self.labels}.items():
-            if len(values) != len(entries):
-                raise UserError(f"{name}: found {len(values)} {what} for {len(entries)} images, wanted one each.")
+            if not values.ndim or len(values) != len(entries) or (values.ndim > 1 and what not in self.labels):
+                raise UserError(f"{name}: found {what} of shape {values.shape} for {len(entries)} images, wanted one each; leave it out.")
         wanted = (len(entries), shape[0], 4)
         if geometry is not None and (geometry.shape != wanted or geometry.dtype.kind != "f"):
             raise UserError(f"{name}: found a geometry of {geometry.dtype} {geometry.shape}, wanted float numbers {wanted}; leave it out.")

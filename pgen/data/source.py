@@ -145,7 +145,7 @@ def _open(path: Path, name: str, options: dict[str, str]) -> ImageSet:
 def _reader(path: Path, src: str) -> Callable[..., ImageSet]:
     """The reader for what lies at ``path``, told by its first bytes or by what a folder holds."""
     if codes.is_codes(path, src):
-        raise UserError(f"{src}: holds code vectors, not images; give it as --targets.")
+        raise UserError(f"{src}: holds code vectors (N, D), not images; give it as --targets, or an only image as an array (1, H, W).")
     if path.is_dir():
         if mnist.has_idx(path):
             return mnist.open_mnist

@@ -123,10 +123,16 @@ def _write_pngs(path: Path, pieces: Iterator[ImageSet]) -> None:
             if table is None:
                 table = csv.writer(stream)
                 table.writerow([*COLUMNS, *piece.labels])
-            pixels = np.rint(read_all(piece)[:, 0])
+            charge = read_all(piece)[:, 0]
+            pixels = np.rint(charge)
             if pixels.min() < 0 or pixels.max() > 65535:
                 raise UserError(
                     f"{piece.name}: charge from {pixels.min():g} to {pixels.max():g} does not fit a PNG, wanted 0 to 65535; write .h5."
+                )
+            total, kept = float(charge.sum(dtype=np.float64)), float(pixels.sum(dtype=np.float64))
+            if abs(kept - total) > ROUNDED * total:
+                raise UserError(
+                    f"{piece.name}: a PNG holds whole numbers, which would make {kept:.4g} of a charge of {total:.4g}; write .h5."
                 )
             for image, *row in zip(pixels.astype(np.uint16), piece.ids, piece.events, *piece.labels.values(), strict=True):
                 Image.fromarray(image).save(path / f"{count:08d}.png")
@@ -134,6 +140,8 @@ def _write_pngs(path: Path, pieces: Iterator[ImageSet]) -> None:
                 count += 1
 
 
+#: Share of the charge that rounding for a PNG may take or add: more, and its unit is too coarse.
+ROUNDED = 0.5
 #: Of each format how it is written, and the suffixes of its files; the first that fits a name is meant by it.
 WRITERS: dict[Format, tuple[Callable[[Path, Iterator[ImageSet]], None], tuple[str, ...]]] = {
     "store": (write_store, (".h5", ".hdf5")),

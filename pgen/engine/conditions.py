@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from torch import Tensor
 
 from pgen.data.arrays import load_arrays
 from pgen.data.particles import NAMES
+from pgen.engine.requests import SampleRequest
 from pgen.errors import UserError, flag
 from pgen.files import atomic
 from pgen.plugins.contract import Condition
 
 Labels = Mapping[str, npt.NDArray]
 
+#: What the options of `pgen sample` are called.
+TAKEN = {*(field.name for field in fields(SampleRequest)), "source", "device", "help"}
 #: Names, or whole numbers, of at most so many values are classes.
 MOST_CLASSES = 64
 
@@ -33,6 +37,8 @@ def find_conditions(wanted: str, labels: Labels, source: str) -> tuple[Condition
         values = labels.get(label)
         if values is None:
             wrong.append(f"{name or 'nothing'} is no label")
+        elif not re.fullmatch(r"[A-Za-z]\w*", name) or name in TAKEN:
+            wrong.append(f"{name} cannot be an option of pgen sample: rename the label to letters, digits and _, unlike its other options")
         elif values.ndim != 1:
             wrong.append(f"{name} is {values.shape[1:]} numbers an image")
         elif len(different := np.unique(values)) < 2:

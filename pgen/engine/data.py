@@ -137,12 +137,19 @@ def open_held_out(settings: TrainSettings, info: DataInfo, ranks: int = 1) -> Tr
     if settings.held_out is None or settings.best_by is not None:
         return None  # or it is not the model that looks at it
     found = _kept(open_targets(settings.held_out, data_root=settings.data_root), settings, ranks)
-    shape = tuple(found.codes.shape[1:]) if isinstance(found, Codes) else found.shape
-    if shape != info.shape:
-        raise UserError(f"--held-out {settings.held_out}: found samples of {shape}, wanted {info.shape} as in the training data.")
+    fitting(found, info, f"--held-out {settings.held_out}", "the training data are")
     if found.fingerprint == info.fingerprint:
         raise UserError(f"--held-out {settings.held_out} holds the training data itself; name images that the model does not see.")
     return TrainingData(replace(info, count=len(found), name=settings.held_out, fingerprint=found.fingerprint), found)
+
+
+def fitting(samples: ImageSet | Codes, info: DataInfo, source: str, what: str) -> None:
+    """UserError for samples of another shape or unit than ``info`` tells of, which are ``what``."""
+    shape = tuple(samples.codes.shape[1:]) if isinstance(samples, Codes) else samples.shape
+    if shape != info.shape:
+        raise UserError(f"{source}: found samples of {shape}, wanted {info.shape} as {what}; give others.")
+    if not isinstance(samples, Codes) and samples.unit != info.unit:
+        raise UserError(f"{source}: found charge in {samples.unit!r}, wanted {info.unit!r} as {what}; convert it, or give others.")
 
 
 def _kept(samples: Samples, settings: TrainSettings, ranks: int) -> Samples:

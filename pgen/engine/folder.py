@@ -52,8 +52,11 @@ class RunFolder:
             raise UserError(f"{self.path} is being trained by another process; wait until it ends, or stop it.") from error
         except OSError:
             pass  # a file system without locks
-        for path in self.path.rglob(".*.tmp*"):
-            path.unlink(missing_ok=True)
+        # Where training writes, and nowhere else: others may be writing samples here.
+        for own in (self.config, self.metrics, self.losses):
+            _sweep(self.path, own.stem)
+        for folder in (self.checkpoints, self.weights.parent, self.samples):
+            _sweep(folder, "*")
 
     def release(self) -> None:
         """Let others train here, of this process too: the collection of garbage, which would do so as well, comes at no certain time."""
@@ -89,13 +92,15 @@ class RunFolder:
             file.write(json.dumps(line) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All lines; a torn last line, left by a kill, is passed over."""
+        """All lines; what is none, as a last one torn by a kill, is passed over."""
         lines: list[dict[str, Any]] = []
-        for line in self.metrics.read_text().splitlines() if self.metrics.is_file() else []:
+        for line in self.metrics.read_text(errors="replace").splitlines() if self.metrics.is_file() else []:
             try:
-                lines.append(json.loads(line))
+                found = json.loads(line)
             except ValueError:
                 continue
+            if isinstance(found, dict) and isinstance(found.get("step"), int):
+                lines.append(found)
         return lines
 
     def cut_metrics(self, step: int) -> None:
@@ -105,6 +110,13 @@ class RunFolder:
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         with atomic(self.metrics) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _sweep(folder: Path, stem: str) -> None:
+    """Remove what :func:`pgen.files.atomic` had not finished of files of that stem."""
+    for path in folder.glob(f".{stem}.*.tmp*"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def free_path(save_root: str, name: str | None, model: str, *, overwrite: bool) -> Path:

@@ -67,6 +67,7 @@ def load_decoder(path: Path, info: DataInfo) -> tuple[nn.Module, WeightsHeader]:
     wanted = (info.codes["encoder"] or {}).get("weights")
     if wanted is not None and wanted != digest(path):
         raise UserError(
-            f"--decoder {path}: the codes {info.name} were made by another training of an auto-encoder; name that run, or deploy this one."
+            f"--decoder {path}: the codes {info.name} were made by other weights, of another training or checkpoint; name the "
+            "decoder.safetensors that pgen deploy wrote beside them, or deploy this run anew."
         )
     return decoder, header

@@ -15,6 +15,7 @@ from pgen.data.images import FloatArray, ImageSet
 from pgen.data.source import open_images
 from pgen.data.transform import Transform
 from pgen.engine import checkpoint as checkpoints
+from pgen.engine.data import fitting
 from pgen.engine.run import Run
 from pgen.errors import UserError
 from pgen.metrics.reconstruction import ReconstructionResult, reconstruction_error
@@ -37,7 +38,7 @@ def can_reconstruct(model: nn.Module) -> bool:
 
 
 def images_for(run: Run, source: str | None, data_root: str | None) -> ImageSet:
-    """The images to encode (None: those the run was trained on). UserError for images of another shape."""
+    """The images to encode (None: those the run was trained on). UserError for images of another shape or unit."""
     if source is None:
         if data_root is not None:
             raise UserError(f"--data-root {data_root}: there is no --data to look up in it; give both or neither.")
@@ -46,10 +47,7 @@ def images_for(run: Run, source: str | None, data_root: str | None) -> ImageSet:
         images, source = run.data.samples, run.data.info.name
     else:
         images = open_images(source, data_root=data_root)
-    if images.shape != run.info.shape:
-        raise UserError(
-            f"{source}: found images of {images.shape}, wanted {run.info.shape} as {run.folder.path} was trained on; give others."
-        )
+    fitting(images, run.info, source, f"{run.folder.path} was trained on")
     return images
 
 

@@ -105,6 +105,13 @@ def test_pngs_that_would_lose_bits(refuses, pgen, tmp_path: Path) -> None:
     pgen("data", "info", "good", cwd=tmp_path)
 
 
+def test_pngs_that_would_lose_the_charge(refuses, tmp_path: Path) -> None:
+    np.save(tmp_path / "mev.npy", np.full((3, 8, 8), 0.2, np.float32))
+    refuses("data", "convert", "mev.npy", "--out", "mev", saying="a PNG holds whole numbers, which would make 0 of a charge", cwd=tmp_path)
+    assert not (tmp_path / "mev").exists()
+    refuses("data", "split", "mev.npy", "--held-out", "inf", "--out", ".", saying="--held-out inf", cwd=tmp_path)
+
+
 def test_generators_are_equal_byte_by_byte_and_tell_no_paths(pipeline: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         command = [sys.executable, "-m", "pgen", "deploy", pipeline / "runs/ewm", "--out", tmp_path / name]

@@ -250,6 +250,49 @@ def test_foreign_companions_of_images(tmp_path: Path) -> None:
     assert read_all(open_images(str(tmp_path / "x.pt"))).sum() == 24
 
 
+@pytest.mark.parametrize("kind", ["npz", "hdf5"])
+def test_companions_in_bytes(tmp_path: Path, kind: str) -> None:
+    """Text as bytes, and numbers in the other order of bytes, as files of other programs hold them."""
+    path = tmp_path / f"x.{kind}"
+    beside = {
+        "labels/type": np.array([b"mu", "é".encode()]),
+        "labels/e": np.array([1.5, 2.5], ">f8"),
+        "ids": np.array(["é0".encode(), b"1"]),
+    }
+    if kind == "npz":
+        np.savez(path, images=STACK, unit=np.array(b"MeV"), **beside)
+    else:
+        with h5py.File(path, "w") as file:
+            file["images"] = STACK
+            file.attrs["unit"] = np.bytes_("MeV")
+            for name, values in beside.items():
+                file[name] = values
+    images = open_images(str(path))
+    assert images.unit == "MeV" and images.ids.tolist() == ["é0", "1"]
+    assert images.labels["type"].tolist() == ["mu", "é"]
+    assert images.labels["e"].dtype == np.float64 and images.labels["e"].dtype.isnative
+
+
+def test_companions_of_another_shape(tmp_path: Path) -> None:
+    for name, values in (
+        ("labels/run", np.array(5)),
+        ("ids", np.array("x")),
+        ("ids", np.array([["a", "b"]] * 2)),
+        ("events", np.zeros((2, 1))),
+    ):
+        np.savez(tmp_path / "x.npz", **{"images": STACK, name: values})
+        with pytest.raises(UserError, match=f"found {name.removeprefix('labels/')} of shape .*, wanted one each"):
+            open_images(str(tmp_path / "x.npz"))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["images"], file["labels/g/deep"] = STACK, np.ones(2)
+    with pytest.raises(UserError, match="found /labels/g as a group of datasets, wanted one with a row for each"):
+        open_images(str(tmp_path / "x.h5"))
+    with h5py.File(tmp_path / "codes.h5", "w") as file:
+        file["codes"] = np.ones((4, 3))
+    with pytest.raises(UserError, match=r"found codes float64 \(4, 3\), wanted images"):
+        open_images(str(tmp_path / "codes.h5"))
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     for source, told in (
         ("nope.h5", "no such file"),

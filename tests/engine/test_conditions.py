@@ -73,6 +73,12 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         assert part in str(told.value)
 
 
+@pytest.mark.parametrize("name", ["h-y", "my label", "seed", "batch_size", "2nd"])
+def test_labels_that_no_option_can_be_called_by(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name} cannot be an option of pgen sample: rename the label"):
+        find_conditions(name, {name: np.array([0, 1, 0])}, "x.h5")
+
+
 def test_what_is_asked_for_is_drawn_and_the_rest_comes_from_the_training_images() -> None:
     random = torch.Generator().manual_seed(0)
     labels, told = Asked.of(CONDITIONS, LABELS, {}, quiet).draw(2000, random)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from pgen.data import ArrayImages, open_images, read_all, write_images
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine.batches import Batches
 from pgen.engine.data import open_training_data
@@ -129,6 +130,23 @@ def test_resume_names_the_limit_mends_the_weights_and_leaves_the_config_alone(pg
     assert (run / "runs/gan/config.json").read_bytes() == config
 
 
+def test_resume_sweeps_what_training_left_and_nothing_else(pgen, run: Path) -> None:
+    """Nor does it mind a log that is damaged, or a config of an earlier version."""
+    folder = run / "runs/gan"
+    own = [folder / ".config.123.tmp.json", folder / "checkpoints/.step-4.123.tmp.pt", folder / "model/.weights.123.tmp.safetensors"]
+    others = [folder / ".images.123.tmp.h5", folder / "deploy/.generator.123.tmp.pt2", folder / ".pngs.123.tmp/1.png"]
+    for path in own + others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(b"\xff\n5\n")
+    config = json.loads((folder / "config.json").read_text())
+    del config["settings"]["gpu"]
+    (folder / "config.json").write_text(json.dumps(config))
+    pgen("train", "gan", "--resume", "runs/gan", "--max-steps", 13, "--device", "cpu", cwd=run)
+    assert not any(path.exists() for path in own) and all(path.exists() for path in others)
+
+
 def test_overwrite_spares_its_own_input_however_it_is_written(refuses, run: Path) -> None:
     shutil.move(run / "data.h5", run / "runs/gan/da:ta.h5")
     for source in ("~/runs/gan/da:ta.h5", "runs/gan/da:ta.h5", "runs/gan/da:ta.h5:limit=30"):
@@ -143,6 +161,10 @@ def test_held_out_data_are_others_and_stay_the_same(pgen, refuses, tmp_path: Pat
     arguments = ("train", "ae", "--data", "train.h5", *SMALL_AE, "--max-steps", 2, "--name", "ae", "--held-out")
     refuses(*arguments, "train.h5", saying="holds the training data itself", cwd=tmp_path)
     pgen(*arguments, "held_out.h5", cwd=tmp_path)
+    charge = read_all(open_images(str(tmp_path / "other.h5")))
+    write_images(tmp_path / "mev.h5", ArrayImages(charge / 100, unit="MeV"))
+    refuses(*arguments, "mev.h5", "--overwrite", saying="found charge in 'MeV', wanted 'ADC' as the training data are", cwd=tmp_path)
+    refuses("deploy", "runs/ae", "--data", "mev.h5", "--out", "d", saying="wanted 'ADC' as runs/ae was trained on", cwd=tmp_path)
     shutil.move(tmp_path / "other.h5", tmp_path / "held_out.h5")
     refuses("train", "ae", "--resume", "runs/ae", "--max-steps", 4, saying="held_out.h5 has changed", cwd=tmp_path)
 
