@@ -71,11 +71,11 @@ class DualAscent(nn.Module):
         self.steps, self.unit, self.batch = 0, 0.0, 0
         self.register_buffer("schedule", torch.zeros(6, dtype=self.weights.dtype), persistent=False)
 
-    @torch.no_grad()
+        @torch.no_grad()
     def begin(self, x: Tensor, targets: Targets) -> None:
-        """Begin a solve for samples like x (B, D), two or more: from the average of the last one or from the mean cost, whichever has more
-        dual."""
-        if len(x) * targets.ranks < 2:
+        """Begin a solve for samples like x (B, D), two or more where there are several targets: from the average of the last one or from
+        the mean cost, whichever has more dual."""
+        if len(x) * targets.ranks < 2 <= targets.total:
             raise ValueError("found one sample to begin a solve with, wanted two or more: the unit of its steps is how they differ")
         mass = self.mass(targets)
         psi, unit = first_potential(x, targets, self.cost, mass, self.average)

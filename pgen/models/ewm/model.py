@@ -106,7 +106,7 @@ class Ewm(nn.Module):
             if trainer.condition is not None:
                 weight, random = self.config.label_weight, trainer.generator(-1, common=True)
                 self._targets, self._label_scale = with_labels(self._targets, values, trainer.condition, weight, self.config.cost, random)
-            if trainer.batch_size < 2:
+            if trainer.batch_size < 2 <= self._targets.total:
                 raise trainer.ranks.error(UserError("--batch-size 1: ewm wanted 2 or more, since its steps go by how samples differ."))
             if trainer.group and trainer.batch_size > self.config.mem_size:
                 wanted = f"on several ranks wanted --batch-size {trainer.batch_size} or more; begin a run with that"
