@@ -71,7 +71,7 @@ class DualAscent(nn.Module):
         self.steps, self.unit, self.batch = 0, 0.0, 0
         self.register_buffer("schedule", torch.zeros(6, dtype=self.weights.dtype), persistent=False)
 
-        @torch.no_grad()
+    @torch.no_grad()
     def begin(self, x: Tensor, targets: Targets) -> None:
         """Begin a solve for samples like x (B, D), two or more where there are several targets: from the average of the last one or from
         the mean cost, whichever has more dual."""
