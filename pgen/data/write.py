@@ -129,7 +129,7 @@ def _write_pngs(path: Path, pieces: Iterator[ImageSet]) -> None:
                 raise UserError(
                     f"{piece.name}: charge from {pixels.min():g} to {pixels.max():g} does not fit a PNG, wanted 0 to 65535; write .h5."
                 )
-            total, kept = float(charge.sum(dtype=np.float64)), float(pixels.sum(dtype=np.float64))
+            total, kept = (float(np.abs(each).sum(dtype=np.float64)) for each in (charge, pixels))
             if abs(kept - total) > ROUNDED * total:
                 raise UserError(
                     f"{piece.name}: a PNG holds whole numbers, which would make {kept:.4g} of a charge of {total:.4g}; write .h5."

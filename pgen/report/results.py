@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ FORMAT = "pgen-results-1"
 def write_results(out: Path, about: Mapping[str, Any], warnings: Sequence[str], evaluations: Sequence[Evaluation]) -> list[Path]:
     """Into the folder ``out``, in place of an earlier evaluation. The files written."""
     written = [out / "results.json"]
-    earlier = [*out.glob("images.csv"), *out.glob("images-*.csv")] if written[0].exists() else []
+    tables = (path for path in out.glob("images*.csv") if re.fullmatch(r"images(-\d+)?\.csv", path.name))
+    earlier = set(tables) if written[0].exists() else set()
     generated = {each.name: each.to_dict() for each in evaluations}
     results = {"format": FORMAT, **about, "warnings": list(warnings), "generated": generated}
     with atomic(written[0]) as temporary:
@@ -30,7 +32,7 @@ def write_results(out: Path, about: Mapping[str, Any], warnings: Sequence[str], 
             written.append(out / ("images.csv" if len(evaluations) == 1 else f"images-{number}.csv"))
             with atomic(written[-1]) as temporary:
                 _write_csv(temporary, columns)
-    for path in set(earlier) - set(written):
+    for path in earlier - set(written):
         path.unlink()
     return written
 

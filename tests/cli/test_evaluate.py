@@ -94,9 +94,9 @@ def test_copies_that_cannot_be_judged_do_not_pass(pgen, sets: Path) -> None:
 def test_an_earlier_evaluation_is_replaced(pgen, sets: Path) -> None:
     out, generated = sets / "again", ("--generated", "generated.h5")
     pgen("evaluate", "physics", *generated, "--generated", "copies.h5", *SHARED, "--out", out, cwd=sets)
-    (out / "images-of-mine.txt").write_text("")
+    (out / "images-mine.csv").write_text("")
     pgen("evaluate", "physics", *generated, *SHARED, "--out", out, cwd=sets)
-    assert sorted(path.name for path in out.iterdir()) == ["images-of-mine.txt", "images.csv", "report.html", "results.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["images-mine.csv", "images.csv", "report.html", "results.json"]
     for command in ("physics", "hamming"):
         told = pgen("evaluate", command, *generated, *SHARED, "--out", out / "report.html" / "x", code=2, cwd=sets)
         assert "report.html is a file, wanted a folder" in " ".join(told.stderr.split())
