@@ -63,9 +63,14 @@ def need_space(path: str | os.PathLike[str], size: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
+def _no_folder(*paths: Path) -> Path | None:
+    """The first of them that is there and is none."""
+    return next((path for path in paths if os.path.lexists(path) and not path.is_dir()), None)
+
+
 def folder_of(out: Path) -> Path:
     """``out``, or a UserError where no folder can be made there."""
-    if above := next((each for each in (out, *out.parents) if os.path.lexists(each) and not each.is_dir()), None):
+    if above := _no_folder(out, *out.parents):
         raise UserError(f"--out {out}: {'' if above == out else f'{above} '}is a file, wanted a folder; choose another place.")
     return out
 
@@ -76,6 +81,6 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     # lexists: a link that leads nowhere is there too.
     if os.path.lexists(target) and not overwrite:
         raise UserError(f"{target} exists already and would be lost; name another file or pass --overwrite.")
-    if above := next((parent for parent in target.parents if os.path.lexists(parent) and not parent.is_dir()), None):
+    if above := _no_folder(*target.parents):
         raise UserError(f"{target}: {above} is a file, wanted a folder; choose another place.")
     return target

@@ -143,13 +143,17 @@ def open_held_out(settings: TrainSettings, info: DataInfo, ranks: int = 1) -> Tr
     return TrainingData(replace(info, count=len(found), name=settings.held_out, fingerprint=found.fingerprint), found)
 
 
-def fitting(samples: ImageSet | Codes, info: DataInfo, source: str, what: str) -> None:
-    """UserError for samples of another shape or unit than ``info`` tells of, which are ``what``."""
+def fitting(samples: ImageSet | Codes, wanted: ImageSet | DataInfo, source: str, what: str) -> None:
+    """UserError, of ``source``, for samples of another shape or unit than are ``wanted``, as ``what``: "the training images have"."""
+    kind = "codes" if isinstance(samples, Codes) else "images"
     shape = tuple(samples.codes.shape[1:]) if isinstance(samples, Codes) else samples.shape
-    if shape != info.shape:
-        raise UserError(f"{source}: found samples of {shape}, wanted {info.shape} as {what}; give others.")
-    if not isinstance(samples, Codes) and samples.unit != info.unit:
-        raise UserError(f"{source}: found charge in {samples.unit!r}, wanted {info.unit!r} as {what}; convert it, or give others.")
+    wrong = []
+    if shape != wanted.shape:
+        wrong.append(f"{kind} of {shape}, wanted {wanted.shape}")
+    if not isinstance(samples, Codes) and samples.unit != wanted.unit:
+        wrong.append(f"charge in {samples.unit!r}, wanted {wanted.unit!r}")
+    if wrong:
+        raise UserError(f"{source}: found {' and '.join(wrong)} as {what}; crop or convert one of them.")
 
 
 def _kept(samples: Samples, settings: TrainSettings, ranks: int) -> Samples:

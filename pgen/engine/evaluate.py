@@ -17,6 +17,7 @@ import pgen
 from pgen.data.images import ArrayImages, FloatArray, ImageSet, read_all
 from pgen.data.source import open_images
 from pgen.engine.candidates import Candidate, candidates
+from pgen.engine.data import fitting
 from pgen.engine.folder import RunFolder
 from pgen.errors import UserError
 from pgen.metrics.sets import Features, Sets, usable
@@ -58,7 +59,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
         name: open_images(source, data_root=request.data_root)
         for name, source in (("train", request.train), ("held-out", request.held_out))
     }
-    _fitting(real["held-out"], real["train"], "--held-out", "the training images")
+    fitting(real["held-out"], real["train"], "--held-out", "the training images have")
     pixels = {name: usable(read_all(images), name, request.threshold, images.unit) for name, images in real.items()}
     about: dict[str, Any] = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -89,7 +90,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
     )
     for candidate in every:
         if candidate.run is None:
-            _fitting(candidate.images(), real["train"], f"--generated {candidate.about['source']}", "the training images")
+            fitting(candidate.images(), real["train"], f"--generated {candidate.about['source']}", "the training images have")
     of_runs = {"--checkpoint": request.checkpoint if request.checkpoint != "best" else None, "--decoder": request.decoder}
     if all(candidate.run is None for candidate in every) and (idle := [f"{key} {value}" for key, value in of_runs.items() if value]):
         raise UserError(f"{', '.join(idle)}: of no effect where no run is evaluated; leave it out, or name a run by --generated.")
@@ -102,7 +103,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
     steps: list[int | None] = []
     for candidate in every:
         images = candidate.images()
-        _fitting(images, real["train"], f"--generated {candidate.about['source']}", "the training images")
+        fitting(images, real["train"], f"--generated {candidate.about['source']}", "the training images have")
         generated = read_all(images)
         facts = {**candidate.about, **_facts(images, generated)}
         if candidate.cost is not None and not request.metrics:
@@ -140,16 +141,6 @@ def _facts(images: ImageSet, pixels: FloatArray) -> dict[str, Any]:
     """pixels: those of ``images``, so that they are not read again for their fingerprint."""
     fingerprint = ArrayImages(pixels).fingerprint
     return {"images": len(images), "shape": list(images.shape), "unit": images.unit, "fingerprint": fingerprint}
-
-
-def _fitting(images: ImageSet, others: ImageSet, option: str, what: str) -> None:
-    wrong = []
-    if images.shape != others.shape:
-        wrong.append(f"images of {images.shape}, wanted {others.shape}")
-    if images.unit != others.unit:
-        wrong.append(f"charge in {images.unit!r}, wanted {others.unit!r}")
-    if wrong:
-        raise UserError(f"{option}: found {' and '.join(wrong)} as {what} have; crop or convert one of them.")
 
 
 def _losses(candidate: Candidate) -> dict[str, Any]:
