@@ -1,4 +1,4 @@
-"""The house as CONTRIBUTING.md draws it: imports point downwards, and files stay small enough to be read at once."""
+"""Imports point downwards, as CONTRIBUTING.md draws them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,6 @@ MAY_KNOW = {
     "plugins": set(),
     "presets": set(),
 }
-#: Files that are longer, and why is said in CONTRIBUTING.md.
-LONGER = {"ot/kernels.py"}
 
 
 def imports(node: ast.AST) -> Iterator[str]:
@@ -47,8 +45,3 @@ def test_imports_point_downwards() -> None:
                 if known in rooms and known != room and known not in below:
                     wrong.append(f"{path.relative_to(HOUSE)} imports {module}")
     assert not wrong
-
-
-def test_files_can_be_read_at_once() -> None:
-    sizes = {path.relative_to(HOUSE).as_posix(): len(path.read_text().splitlines()) for path in HOUSE.rglob("*.py")}
-    assert {name for name, lines in sizes.items() if lines > 300} == LONGER
