@@ -6,6 +6,8 @@ import errno
 import os
 import re
 import sys
+import traceback
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -14,6 +16,7 @@ from pgen import __version__
 from pgen.cli import data, deploy, doctor, evaluate, models, plugin, sample, train
 from pgen.cli.console import console, errors
 from pgen.errors import UserError
+from pgen.text import printable
 
 # Pydantic would look through all installed packages for plug-ins of its own: a tenth of the time of a help page.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -74,6 +77,7 @@ def root(
 
 def main() -> None:
     """Entry point of the ``pgen`` script. Bad input ends with one sentence and exit code 2."""
+    sys.excepthook = _print_traceback
     try:
         app()
     except UserError as error:
@@ -98,8 +102,13 @@ def _explained(error: Exception) -> str:
     raise error
 
 
+def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback, whose messages may quote a file, without the control characters in them."""
+    sys.stderr.write(printable("".join(traceback.format_exception(kind, error, trace)), keep="\n"))
+
+
 def _fail(sentence: str, error: Exception) -> None:
     if os.environ.get("PGEN_DEBUG"):
         raise error
-    errors.print(f"Error: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
+    errors.print(f"Error: {printable(sentence)}", style="red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(getattr(error, "exit_code", UserError.exit_code))

@@ -6,16 +6,38 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from pgen.text import printable
 
 if TYPE_CHECKING:
     from pgen.engine.reporter import Progress, Reporter
 
-# Without emoji: a path or an option may hold ":x:".
-console = Console(emoji=False)
-errors = Console(stderr=True, emoji=False)
+
+class Terminal(Console):
+    """A console that shows text as it is: no markup, no emoji, control characters as escapes.
+
+    Names from files reach it in messages, tables and progress bars, none of which has to escape them.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        # Before the layout, which counts characters.
+        return super().render_str(printable(text, keep="\n"), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text, keep="\n"))
+
+
+console = Terminal()
+errors = Terminal(stderr=True)
 
 
 def spelt(*words: object) -> str:
@@ -38,7 +60,7 @@ def task_bar() -> Iterator[Callable[[str, int, int], None]]:
     """A callback ``tick(what, done, total)`` that draws a bar for tasks of different kinds, one after the other."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, disable=not errors.is_terminal) as bars:
         task, last = bars.add_task("", total=None), ""
 
@@ -69,10 +91,10 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
         yield line
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=errors) as bars:
@@ -97,7 +119,7 @@ def training_reporter(*, silent: bool = False) -> Iterator[Reporter]:
         return
     terminal = errors.is_terminal
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(20),
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),

@@ -10,6 +10,7 @@ import typer
 
 from pgen.cli.console import console, follow, progress_bar
 from pgen.cli.options import DataRoot, Overwrite, Source
+from pgen.text import printable
 
 if TYPE_CHECKING:
     from pgen.data.images import ImageSet
@@ -60,9 +61,9 @@ def info(
 
 def _lines(title: str, facts: Mapping[str, object]) -> None:
     width = max(20, *map(len, facts)) if facts else 0
-    console.print(title, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(title), soft_wrap=True)
     for key, value in facts.items():
-        console.print(f"{key:>{width}}  {value}", markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(f"{key:>{width}}  {value}"), soft_wrap=True)
 
 
 def _preview(images: ImageSet, path: Path | None) -> None:
@@ -80,5 +81,5 @@ def _preview(images: ImageSet, path: Path | None) -> None:
         return
     from pgen.report.grid import save_grid
 
-    save_grid(path, pixels, titles=images.ids[chosen].tolist(), unit=images.unit)
+    save_grid(path, pixels, titles=[printable(name) for name in images.ids[chosen].tolist()], unit=images.unit)
     console.print(f"Picture: {path}", markup=False, highlight=False, soft_wrap=True)

@@ -52,7 +52,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print it as JSO
     _plug_ins(found)
     _places(found)
     if as_json:
-        console.print_json(data={**found.sections, "missing": found.missing})
+        console.print_json(data={**found.sections, "missing": found.missing}, ensure_ascii=True)
     else:
         _show(found)
     if found.broken:

@@ -63,7 +63,6 @@ def hamming(
 ) -> None:
     """Are generated images copies: closer to training images than unseen real ones are?"""
     from rich.table import Table
-    from rich.text import Text
 
     from pgen.data import open_images, read_all
     from pgen.engine.device import choose_device
@@ -98,7 +97,7 @@ def hamming(
         table.add_row("mean charge", f"{mean['generated'].charge_mean:.4g}", f"{mean['held-out'].charge_mean:.4g}")
         table.add_row("occupancy", f"{mean['generated'].occupancy_mean:.4f}", f"{mean['held-out'].occupancy_mean:.4f}")
         console.print(table)
-        console.print(Text(at.verdict))
+        console.print(at.verdict)
     for warning in result.warnings:
         console.print(f"Warning: {warning}", style="yellow", markup=False)
     report = {

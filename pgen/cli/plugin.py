@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.control import Control
+from rich.segment import ControlType
 
 from pgen.cli.console import console, errors
 
@@ -41,7 +43,8 @@ def check(
 
     def beginning(told: str) -> None:
         if errors.is_terminal:
-            errors.print(f"{told} ...", style="dim", markup=False, highlight=False, end="\r")
+            errors.print(f"{told} ...", style="dim", end="")
+            errors.control(Control((ControlType.CARRIAGE_RETURN,)))
 
     failed = 0
     for found in conformance(name, data=data or DATA, options=read_config(config), beginning=beginning):

@@ -13,6 +13,7 @@ from typer.main import get_command
 from pgen.cli import presets
 from pgen.cli.console import console, follow, training_reporter
 from pgen.errors import UserError, flag
+from pgen.text import printable
 
 if TYPE_CHECKING:
     from pgen.engine.run import Run
@@ -52,7 +53,7 @@ class PlainCommand(TyperCommand):
                 panels.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
         for title, rows in panels.items():
             with formatter.section(title):
-                formatter.write_dl(rows)
+                formatter.write_dl([(printable(name), printable(text)) for name, text in rows])
 
 
 app = typer.Typer(cls=ModelGroup, help=HELP, no_args_is_help=True)
@@ -111,7 +112,7 @@ def model_command(name: str) -> Any:
     command.__annotations__ = {p.name: p.annotation for p in every}
     single = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
     wide = {"max_content_width": 120}
-    single.command(name=name, cls=PlainCommand, help=f"Train {name}: {plugin.spec.summary}.", context_settings=wide)(command)
+    single.command(name=name, cls=PlainCommand, help=printable(f"Train {name}: {plugin.spec.summary}."), context_settings=wide)(command)
     return get_command(single)
 
 
@@ -161,7 +162,7 @@ def _train(
     if dry_run:
         _, settings, options = _resolved(plugin, given, resume)
         values = {"settings": settings.model_dump(mode="json"), "config": options.model_dump(mode="json")}
-        console.print_json(data={"model": plugin.spec.name, **values})
+        console.print_json(data={"model": plugin.spec.name, **values}, ensure_ascii=True)
         return
     with joined() as ranks, training_reporter(silent=ranks.rank > 0) as reporter:
         # The run that --resume auto finds is not to be one that a faster rank has just begun.

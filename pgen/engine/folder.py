@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from pgen.errors import UserError
 from pgen.files import atomic
+from pgen.text import printable
 
 FORMAT = "pgen-run-1"
 
@@ -85,7 +86,7 @@ class RunFolder:
 
     def append_log(self, text: str) -> None:
         with self.log.open("a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {printable(text)}\n")
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         with self.metrics.open("a") as file:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.errors import UserError
-from pgen.report.figure import new_figure, save_figure
+from pgen.report.figure import legend_label, new_figure, save_figure
+from pgen.text import shortened
 
 _AXES = ("step", "epoch")  # what a record may count by, the finer first
 _NOT_PLOTTED = (*_AXES, "samples_per_second")
@@ -47,21 +48,22 @@ def save_losses(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Record
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).flat
     for axes, quantity in zip(panels, quantities, strict=False):
         shown = []
-        for colour, (name, records) in enumerate(runs.items()):
+        for colour, records in enumerate(runs.values()):
             points = np.array([(r[x_name], r[quantity]) for r in records if x_name in r and r.get(quantity) is not None], dtype=float)
             points = points.reshape(-1, 2)[np.isfinite(points.reshape(-1, 2)).all(1)]
             shown.append(points[:, 1])
-            _curve(axes, points[:, 0], points[:, 1], f"C{colour}", name)
+            _curve(axes, points[:, 0], points[:, 1], f"C{colour}")
         if _spans_decades(np.concatenate(shown)):
             axes.set_yscale("log")
-        axes.set_title(quantity, fontsize=10, loc="left")
+        axes.set_title(shortened(quantity), fontsize=10, loc="left")
         axes.tick_params(labelbottom=True)
         axes.grid(alpha=0.3)
     for axes in panels:
         axes.set_visible(False)
     figure.supxlabel(x_name, fontsize=10)
-    handles = [figure.axes[0].plot([], [], color=f"C{i}", label=name)[0] for i, name in enumerate(runs)]
-    ncols = max(1, int(figure.get_figwidth() / (0.6 + 0.09 * max(map(len, runs)))))  # as many names as fit, in inches
+    labels = list(map(legend_label, runs))
+    handles = [figure.axes[0].plot([], [], color=f"C{i}", label=label)[0] for i, label in enumerate(labels)]
+    ncols = max(1, int(figure.get_figwidth() / (0.6 + 0.09 * max(map(len, labels)))))  # as many names as fit, in inches
     figure.legend(handles=handles, loc="outside upper center", ncols=ncols, fontsize=9, frameon=False)
     save_figure(figure, path)
 
@@ -89,7 +91,7 @@ def save_reconstruction_curve(
         axes.axvline(chosen, color="C2", ls=":", lw=1.5, label=f"chosen: step {chosen:,}")
     if _spans_decades(values):
         axes.set_yscale("log")
-    axes.set(xlabel="step", ylabel=f"mean squared error [{unit}²]")
+    axes.set(xlabel="step", ylabel=f"mean squared error [{shortened(unit)}²]")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4, fontsize=9, frameon=False)
     save_figure(figure, path)
@@ -107,20 +109,20 @@ def save_histogram(path: str | os.PathLike[str], counts: npt.ArrayLike, title: s
     figure = new_figure(7, 4)
     axes = figure.subplots()
     axes.hist(counts, list(edges), color="C0", alpha=0.8, label=f"mean {counts.mean():,.4g}, none in {(counts == 0).mean():.1%}")
-    axes.set_title(title, fontsize=11, loc="left")
+    axes.set_title(shortened(title), fontsize=11, loc="left")
     axes.set(xlabel=xlabel, ylabel="number")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     save_figure(figure, path)
 
 
-def _curve(axes: Any, x: npt.NDArray, y: npt.NDArray, colour: str, name: str) -> None:
+def _curve(axes: Any, x: npt.NDArray, y: npt.NDArray, colour: str) -> None:
     """A line; a long one lies pale behind its running mean."""
     if len(x) < _SMOOTH_FROM:
-        axes.plot(x, y, color=colour, lw=1.3, marker="." if len(x) < 20 else None, label=name)
+        axes.plot(x, y, color=colour, lw=1.3, marker="." if len(x) < 20 else None)
         return
     axes.plot(x, y, color=colour, lw=0.7, alpha=0.25)
-    axes.plot(x, _running_mean(y, max(5, len(y) // 50)), color=colour, lw=1.5, label=name)
+    axes.plot(x, _running_mean(y, max(5, len(y) // 50)), color=colour, lw=1.5)
 
 
 def _running_mean(y: npt.NDArray, window: int) -> npt.NDArray:

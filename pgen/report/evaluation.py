@@ -115,7 +115,7 @@ class Report:
             "which points to images that are too dim, too smooth, or copied, and is no success.", "soft"
         )  # fmt: skip
         for each in self.evaluations:
-            html += f"<h3>{page.escape(each.name)}</h3>"
+            html += page.subheading(each.name)
             for finding in each.findings.values():
                 html += "".join(page.paragraph(warning, "warning") for warning in finding.warnings)
             if each.findings:

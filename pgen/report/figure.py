@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pgen.errors import UserError
 from pgen.files import atomic
+from pgen.text import printable, shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 150
+DPI = 150  #: pixels an inch
 #: Others that the library knows need programs that may not be there.
 FORMATS = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 
@@ -33,6 +34,27 @@ def check_picture(path: str | os.PathLike[str]) -> Path:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write ``figure`` to ``path``, in the format that its ending names."""
+    """Write ``figure`` to ``path``, in the format that its ending names; no text is read as TeX."""
+    _make_literal(figure)
     with atomic(check_picture(path)) as temporary:
         figure.savefig(temporary, dpi=DPI, facecolor=figure.get_facecolor())
+
+
+def legend_label(name: str) -> str:
+    """Make a name fit for a legend, from which matplotlib drops labels with a leading underscore."""
+    label = shortened(printable(name))
+    return f" {label}" if label.startswith("_") else label
+
+
+def _make_literal(figure: Figure) -> None:
+    """Show every text of a figure as it is, without TeX and control characters.
+
+    Numbers along an axis are left alone: matplotlib writes powers of ten in TeX.
+    """
+    from matplotlib.axis import Axis
+    from matplotlib.text import Text
+
+    numbers = {text for axis in figure.findobj(Axis) for text in axis.findobj(Text) if text is not axis.label}
+    for text in set(figure.findobj(Text)) - numbers:
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text(), keep="\n"))

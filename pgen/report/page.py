@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Sequence
-from html import escape
 from pathlib import Path
+
+from pgen.text import html_text, shortened
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c22; --paper: #fdfdfc; --soft: #6a6a75; --line: #d9d9de; --card: #f4f4f2;
@@ -15,7 +16,8 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 72rem; padding: 1rem; font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; border-bottom: 1px solid var(--line); }
-h1, h2, h3 { line-height: 1.25; overflow-wrap: anywhere; }
+h1, h2, h3 { line-height: 1.25; }
+h1, h2, h3, p, figcaption, th:first-child, td:first-child { overflow-wrap: anywhere; }
 nav a { margin-right: 1rem; white-space: nowrap; } a { color: inherit; }
 .soft { color: var(--soft); }
 .warning { border-left: 4px solid var(--odd); background: var(--card); padding: .5rem .8rem; margin: .5rem 0; }
@@ -48,52 +50,58 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 """
 
+#: Characters of a cell and of a paragraph at most: a label may have any length.
+CELL, PARAGRAPH = 120, 2000
 #: A cell of a table: what it says, and by what it is sorted where that is another, and its class.
 Cell = str | tuple[str, float | str, str]
 
 
 def page(title: str, sections: Sequence[tuple[str, str, str]]) -> str:
     """A whole page. sections: (id, heading, HTML) each; without a heading a section is not in the table of contents."""
-    links = "".join(f'<a href="#{escape(name)}">{escape(heading)}</a> ' for name, heading, _ in sections if heading)
+    links = "".join(f'<a href="#{html_text(name)}">{html_text(heading)}</a> ' for name, heading, _ in sections if heading)
     body = "".join(
-        f'<section id="{escape(name)}">{f"<h2>{escape(heading)}</h2>" if heading else ""}{html}</section>'
+        f'<section id="{html_text(name)}">{f"<h2>{html_text(heading)}</h2>" if heading else ""}{html}</section>'
         for name, heading, html in sections
     )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1><nav>{links}</nav>{body}"
+        f"<title>{html_text(title)}</title><style>{_STYLE}</style></head><body><h1>{html_text(title)}</h1><nav>{links}</nav>{body}"
         f"<script>{_SCRIPT}</script></body></html>\n"
     )
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """A table that is sorted by a click on a heading."""
-    heads = "".join(f'<th scope="col"><button type="button">{escape(text)}</button></th>' for text in head)
+    heads = "".join(f'<th scope="col"><button type="button">{html_text(shortened(text, CELL))}</button></th>' for text in head)
     body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
     return f'<div class="scroll"><table class="sortable"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _cell(cell: Cell) -> str:
     text, value, kind = cell if isinstance(cell, tuple) else (cell, cell, "")
-    return f'<td data-value="{escape(str(value))}" class="{escape(kind)}">{escape(text)}</td>'
+    return f'<td data-value="{html_text(shortened(str(value), CELL))}" class="{html_text(kind)}">{html_text(shortened(text, CELL))}</td>'
 
 
 def picture(path: Path, alt: str, caption: str = "") -> str:
     """A PNG, inside the page."""
     data = base64.b64encode(path.read_bytes()).decode()
-    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}">{below}</figure>'
+    below = f"<figcaption>{html_text(caption)}</figcaption>" if caption else ""
+    return f'<figure><img src="data:image/png;base64,{data}" alt="{html_text(alt)}">{below}</figure>'
+
+
+def subheading(text: str) -> str:
+    return f"<h3>{html_text(shortened(text, CELL))}</h3>"
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    return f'<p class="{escape(kind)}">{escape(text)}</p>'
+    return f'<p class="{html_text(kind)}">{html_text(shortened(text, PARAGRAPH))}</p>'
 
 
 def folded(summary: str, html: str) -> str:
     """What is shown on demand."""
-    return f"<details><summary>{escape(summary)}</summary>{html}</details>"
+    return f"<details><summary>{html_text(summary)}</summary>{html}</details>"
 
 
 def code(text: str) -> str:
-    return f"<pre>{escape(text)}</pre>"
+    return "<pre>" + html_text(text, keep="\n") + "</pre>"

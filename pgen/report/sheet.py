@@ -10,6 +10,7 @@ import numpy as np
 
 from pgen.data.images import FloatArray
 from pgen.report.figure import new_figure, save_figure
+from pgen.text import printable, shortened
 
 if TYPE_CHECKING:
     from matplotlib.image import AxesImage
@@ -45,6 +46,7 @@ class Sheet:
         from matplotlib.colors import PowerNorm
 
         planes, height, width = shape
+        captions, labels = list(map(_legible, captions)), list(map(_legible, labels))
         lines = [line for caption in captions for line in caption.splitlines()]
         scale = min(_SIDE, _LARGEST / (columns * planes), _LARGEST / rows) / max(height, width)
         self.image = (planes * width * scale, height * scale)
@@ -99,9 +101,14 @@ class Sheet:
         left, height = self.left + self.columns * self.cell[0] + 0.08, min(down - self.top - 2 * _EDGE, 4.0)
         bar = self.figure.add_axes((left / across, 1 - (self.top + height + _EDGE / 2) / down, 0.12 / across, height / down))
         self.figure.colorbar(self.drawn, cax=bar, extend="max")
-        bar.set_ylabel(f"charge per pixel [{unit}]", color=_INK, fontsize=7)
+        bar.set_ylabel(f"charge per pixel [{shortened(unit)}]", color=_INK, fontsize=7)
         bar.tick_params(colors=_INK, labelsize=7)
         save_figure(self.figure, path)
 
     def _write(self, text: str, x: float, y: float, **style: str | float) -> None:
-        self.axes.text(x, y, text, color=_INK, linespacing=1.15, **style)  # type: ignore[arg-type]
+        self.axes.text(x, y, _legible(text), color=_INK, linespacing=1.15, **style)  # type: ignore[arg-type]
+
+
+def _legible(text: str) -> str:
+    """A caption of one or more lines, none of them too long for the sheet."""
+    return "\n".join(shortened(printable(line)) for line in text.split("\n"))
