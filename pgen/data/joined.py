@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.images import Described, FloatArray, ImageSet, Indices, Subset, geometry, positions
+from pgen.data.labels import convert_labels
 from pgen.data.lit import Lit, lit_counts, read_lit
 from pgen.errors import UserError
+from pgen.text import shortened
 
 
 class Joined(Described):
@@ -30,6 +32,7 @@ class Joined(Described):
                 if found != wanted:
                     told = f"its {what} {found} differs from {wanted} of {first.name}"
                     raise UserError(f"{images.name}: {told}; join sets of one kind{way_out}.")
+        sets = [first, *(with_labels_of(images, first) for images in sets[1:])]
         self.sets = list(sets)
         self.name, self.shape, self.unit = name, first.shape, first.unit
         self.ids, self.events = (np.concatenate([getattr(images, key) for images in sets]) for key in ("ids", "events"))
@@ -83,6 +86,19 @@ def named(images: ImageSet, file: str) -> ImageSet:
     return view
 
 
-def _kinds(images: ImageSet) -> dict[str, str]:
-    """Name to kind and shape of an image's label."""
-    return {name: f"{np.asarray(values).dtype.kind} {np.shape(values)[1:]}" for name, values in sorted(images.labels.items())}
+def with_labels_of(images: ImageSet, first: ImageSet) -> ImageSet:
+    """The images with labels of the types that another set has, which has labels of the same names."""
+    labels = {name: np.asarray(values) for name, values in images.labels.items()}
+    types = {name: np.asarray(values).dtype for name, values in first.labels.items()}
+    if {name: values.dtype.kind for name, values in labels.items()} == {name: dtype.kind for name, dtype in types.items()}:
+        return images
+    view = Subset(images, np.arange(len(images)))
+    view.labels = {
+        name: convert_labels(values, first.labels[name], f"{images.name}: label {shortened(name)}") for name, values in labels.items()
+    }
+    return view
+
+
+def _kinds(images: ImageSet) -> dict[str, tuple[int, ...]]:
+    """Name to shape of an image's label."""
+    return {name: np.shape(values)[1:] for name, values in sorted(images.labels.items())}

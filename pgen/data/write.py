@@ -14,6 +14,7 @@ import numpy as np
 
 from pgen.data.formats import Format
 from pgen.data.images import ImageSet, columns, joined_columns, pieces, read_all
+from pgen.data.joined import with_labels_of
 from pgen.data.larcv3_write import write_larcv3
 from pgen.data.png import COLUMNS, INDEX, read_index
 from pgen.data.store import open_store
@@ -94,7 +95,7 @@ def _pieces(images: ImageSet | Iterable[ImageSet], path: Path, first: ImageSet |
         assert first is not None
         if (given.shape, set(given.labels), given.unit) != (first.shape, set(first.labels), first.unit):  # type: ignore[union-attr]
             raise UserError(f"{path}: the sets to write differ in shape, labels or unit; write them to different files.")
-        yield from pieces(given)  # type: ignore[arg-type]
+        yield from pieces(with_labels_of(given, first))  # type: ignore[arg-type]
         count += 1
     if not count:
         raise UserError(f"{path}: there are no images to write; nothing was written.")

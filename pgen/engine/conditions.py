@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pgen.data.arrays import load_arrays
+from pgen.data.labels import convert_labels, plain_labels
 from pgen.data.particles import NAMES
 from pgen.engine.requests import SampleRequest
 from pgen.errors import UserError, flag
@@ -34,7 +35,7 @@ def find_conditions(wanted: str, labels: Labels, source: str) -> tuple[Condition
     names, found, wrong = wanted.split(","), [], []
     for name in names:
         label = "pdg" if name == "type" and name not in labels else name
-        values = labels.get(label)
+        values = plain_labels(labels[label]) if label in labels else None
         if values is None:
             wrong.append(f"{name or 'nothing'} is no label")
         elif not re.fullmatch(r"[A-Za-z]\w*", name) or name in TAKEN:
@@ -43,7 +44,7 @@ def find_conditions(wanted: str, labels: Labels, source: str) -> tuple[Condition
             wrong.append(f"{name} is {values.shape[1:]} numbers an image")
         elif len(different := np.unique(values)) < 2:
             wrong.append(f"{name} is {different[0]} for all images")
-        elif values.dtype.kind in "US" or (values.dtype.kind in "iub" and len(different) <= MOST_CLASSES):
+        elif values.dtype.kind == "U" or (values.dtype.kind in "iub" and len(different) <= MOST_CLASSES):
             if len(different) > MOST_CLASSES:
                 wrong.append(f"{name} has {len(different)} different names, more than {MOST_CLASSES}")
             found.append(Condition(name, label, tuple(different.tolist())))
@@ -63,15 +64,16 @@ def encode(conditions: tuple[Condition, ...], labels: Labels) -> Tensor:
     """(n, K) float32: what a model is told of n labels of each condition, see :class:`pgen.plugins.contract.Condition`."""
     columns = []
     for condition in conditions:
-        values = np.asarray(labels[condition.label])[:, None]
-        columns.append(values == np.array(condition.classes) if condition.classes else (values - condition.mean) / condition.std)
+        reference = np.array(condition.classes) if condition.classes else np.zeros(0)
+        values = convert_labels(labels[condition.label], reference, f"--condition: label {condition.label}")[:, None]
+        columns.append(values == reference if condition.classes else (values - condition.mean) / condition.std)
     return torch.from_numpy(np.concatenate(columns, axis=1).astype(np.float32))
 
 
 def save_labels(path: Path, conditions: tuple[Condition, ...], labels: Labels) -> None:
     """Keep the training images' labels, of which those of samples are drawn."""
     with atomic(path) as temporary, temporary.open("wb") as stream:
-        arrays: dict[str, Any] = {condition.label: np.asarray(labels[condition.label]) for condition in conditions}
+        arrays: dict[str, Any] = {condition.label: plain_labels(labels[condition.label]) for condition in conditions}
         np.savez_compressed(stream, **arrays)
 
 
@@ -100,7 +102,8 @@ class Asked:
         """given: name of a condition to the value asked for, as it was typed. UserError for what no condition can be."""
         read = {condition.label: _read(condition, given[condition.name]) for condition in conditions if condition.name in given}
         classes = [condition.label for condition in conditions if condition.classes and condition.label in read]
-        fitting = np.all([rows[label] == read[label] for label in classes], axis=0) if classes else slice(None)
+        same = [convert_labels(rows[label], [read[label]], f"label {label}") == read[label] for label in classes]
+        fitting = np.all(same, axis=0) if classes else slice(None)
         kept = {label: values[fitting] for label, values in rows.items()}
         if not len(kept[conditions[0].label]):
             raise UserError(f"{_told(given)}: no training image was of all of these; ask for what there was.")

@@ -27,6 +27,8 @@ PERMUTATIONS = 1000
 #: Images of each set; passes over them; images a step.
 CNN_LIMIT, EPOCHS, BATCH = 2000, 12, 64
 TREES_LIMIT = 5000
+#: Images of a set below which the network does not learn even plain differences.
+CNN_FEWEST = 100
 #: Pixels along either side that the network sees at most: larger images are pooled.
 SIDE = 128
 
@@ -49,8 +51,8 @@ def c2st(sets: Sets) -> Finding:
 
     found, details = [], {}
     features = draw(sets.features, rng, TREES_LIMIT)
-    for name, classifier, rows in (("CNN AUC", network, images), ("trees AUC", _trees(seed), features)):
-        measure, p = _two_tests(name, classifier, rows, rng, partial(sets.once, f"c2st, {name}, {seed}"))
+    for name, classifier, rows, fewest in (("CNN AUC", network, images, CNN_FEWEST), ("trees AUC", _trees(seed), features, 0)):
+        measure, p = _two_tests(name, classifier, rows, fewest, rng, partial(sets.once, f"c2st, {name}, {seed}"))
         found.append(measure)
         details[f"{name}, permutation p"] = p
     settings = {"folds": FOLDS, "epochs": EPOCHS, "CNN limit": CNN_LIMIT, "trees limit": TREES_LIMIT}
@@ -64,7 +66,7 @@ def auc(generated: Floats, real: Floats) -> float:
 
 
 def _two_tests(
-    name: str, classifier: Classifier, rows: Rows, rng: np.random.Generator, once: Callable[..., Floats]
+    name: str, classifier: Classifier, rows: Rows, fewest: int, rng: np.random.Generator, once: Callable[..., Floats]
 ) -> tuple[Measure, float]:
     n = len(rows.train)
     fold = rng.permutation(np.arange(n) % FOLDS)
@@ -78,12 +80,17 @@ def _two_tests(
     def difference(g: Ints, t: Ints, h: Ints) -> float:
         return auc(scores["generated"][0][g], scores["generated"][1][h]) - auc(scores["train"][0][t], scores["train"][1][h])
 
+    unclear = ""
+    if any(np.ptp(scores[key][:, fold == k]) == 0 for key in scores for k in range(FOLDS)):
+        unclear = f"it gave all images one score: {n} images of a set are too few to learn from, or their features do not differ"
+    elif n < fewest:
+        unclear = f"{n} images of a set are too few to learn from; give {fewest} or more"
     above = bootstrap(difference, n, rng)
     # Were the labels of judged images exchanged at random, how often would the area be as large?
     ranks = stats.rankdata(np.concatenate(scores["generated"]))
     chance = np.array([rng.permutation(ranks)[:n].sum() for _ in range(PERMUTATIONS)])
     p = (1 + int((chance >= ranks[:n].sum()).sum())) / (1 + PERMUTATIONS)
-    return Measure(name, value, floor, interval_of(value, above, 0.0, 1.0), n), p
+    return Measure(name, value, floor, interval_of(value, above, 0.0, 1.0), n, unclear=unclear), p
 
 
 def _out_of_fold(classifier: Classifier, generated: npt.NDArray, real: npt.NDArray, fold: npt.NDArray) -> Floats:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pgen.data.labels import convert_labels, plain_labels
 from pgen.errors import UserError
 from pgen.metrics.finding import Finding, Measure, Rows, measure
 from pgen.metrics.sets import Sets
+from pgen.text import shortened
 
 #: A label with at most so many different values is a class, another is a number to be estimated.
 CLASSES = 12
@@ -30,38 +33,53 @@ def closure(sets: Sets) -> Finding:
         predict = _learnt(sets.features.train, rows.train, as_class, seed)
         generated, held_out = ((predict(getattr(sets.features, key)), getattr(rows, key)) for key in ("generated", "held_out"))
         kinds[name] = "class" if as_class else "number"
+        # Trees that cannot split give every image the same label, and then right ones and wrong ones score alike.
+        blind = len(np.unique(predict(sets.features.train))) == 1
+        unclear = f"trees learn nothing of {shortened(name)} from {len(rows.train)} images; give more" if blind else ""
+        single = partial(_single, rng=rng, unclear=unclear)
         if as_class:
             right = [(estimate == truth).astype(float) for estimate, truth in (generated, held_out)]
-            measures.append(_single(f"{name} accuracy", right, rng, better="high"))
+            measures.append(single(f"{name} accuracy", right, better="high", highest=1.0))
         else:
             off = [(estimate - truth) / np.where(truth != 0, truth, np.nan) for estimate, truth in (generated, held_out)]
-            measures.append(_single(f"{name} bias", off, rng, of=lambda v: float(abs(np.nanmedian(v)))))
-            measures.append(_single(f"{name} width", off, rng, of=lambda v: float(np.subtract(*np.nanpercentile(v, [84, 16])) / 2)))
+            measures.append(single(f"{name} bias", off, of=lambda v: float(abs(np.nanmedian(v)))))
+            measures.append(single(f"{name} width", off, of=lambda v: float(np.subtract(*np.nanpercentile(v, [84, 16])) / 2)))
     return Finding("closure", tuple(measures), {"labels": kinds})
 
 
-def _single(name: str, rows: list[npt.NDArray], rng: np.random.Generator, *, of: Any = np.mean, better: Any = "low") -> Measure:
+def _single(name: str, rows: list[npt.NDArray], rng: np.random.Generator, of: Any = np.mean, **options: Any) -> Measure:
     """A number of the generated set, whose floor is that of the held-out set: no distance of two sets, so the third is of no account."""
     generated, held_out = rows
-    return measure(name, lambda a, b: float(of(a)), Rows(generated, held_out, held_out), rng, better=better)
+    return measure(name, lambda a, b: float(of(a)), Rows(generated, held_out, held_out), rng, **options)
 
 
 def _labels(sets: Sets) -> dict[str, Rows]:
     of_sets: Mapping[str, Mapping[str, npt.NDArray]] = sets.labels
     shared = set.intersection(*(set(of_sets.get(name, {})) for name in Rows._fields))
-    found = {name: Rows(*(np.asarray(of_sets[each][name]) for each in Rows._fields)) for name in sorted(shared)}
-    usable = {name: rows for name, rows in found.items() if rows.train.ndim == 1 and _differs(rows.train)}
+    by_name = {name: Rows(*(plain_labels(of_sets[key][name]) for key in Rows._fields)) for name in sorted(shared)}
+    usable = {
+        name: _of_one_type(name, rows)
+        for name, rows in by_name.items()
+        if all(values.ndim == 1 for values in rows) and _differs(rows.train)
+    }
     for name, rows in usable.items():
         for of_set, values in rows._asdict().items():
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 missing, of_set = np.count_nonzero(~np.isfinite(values)), of_set.replace("_", "-")
                 raise UserError(
-                    f"closure: label {name} of {of_set} images has {missing} values that are not finite; leave these images out."
+                    f"closure: label {shortened(name)} of {of_set} images has {missing} values that are not finite; leave these images out."
                 )
     if not usable:
         told = "; ".join(f"{name.replace('_', '-')}: {', '.join(of_sets.get(name, {})) or 'none'}" for name in Rows._fields)
         raise UserError(f"closure needs a label that generated, train and held-out images all have, and that differs; found {told}.")
     return usable
+
+
+def _of_one_type(name: str, rows: Rows) -> Rows:
+    """The labels of all sets in the type of the training images'."""
+    label = f"closure: label {shortened(name)} of"
+    generated = convert_labels(rows.generated, rows.train, f"{label} generated images")
+    return rows._replace(generated=generated, held_out=convert_labels(rows.held_out, rows.train, f"{label} held-out images"))
 
 
 def _is_class(label: npt.NDArray) -> bool:

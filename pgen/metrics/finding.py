@@ -13,6 +13,7 @@ from pgen.metrics.result import Result
 
 #: Rounds of the bootstrap, unless a metric can afford fewer only.
 ROUNDS = 100
+CANNOT_BE_TOLD = "cannot be told"  #: the verdict where neither likeness nor difference is shown
 WIDTH = 1.96  #: standard deviations of the bootstrap on either side of a value that make its interval of 95 %
 
 #: From rows of a value for each image, of two sets, to how far the sets are apart.
@@ -41,6 +42,8 @@ class Measure(Result):
         better: whether a low or a high value is good.
         headline: whether it is one to look at first; others are details.
         two_sided: whether a value better than the floor is odd, as it is of a distance.
+        unclear: why a value near the floor would not show that images are as real ones, such as too few images to learn from; empty
+            where it would. A value clearly worse than the floor is worse all the same.
     """
 
     name: str
@@ -51,21 +54,34 @@ class Measure(Result):
     better: Literal["low", "high"] = "low"
     headline: bool = True
     two_sided: bool = True
+    unclear: str = ""
 
     @property
     def verdict(self) -> str:
-        """``as real``, ``worse`` or ``beyond`` (better than real images are, which no honest model is), or ``unknown``."""
+        """``as real``, ``worse`` or ``beyond`` (better than real images are, which no honest model is), or ``cannot be told``."""
+        if not self._is_finite:
+            return CANNOT_BE_TOLD
         low, high = self.interval
-        if not np.isfinite([self.value, self.floor, low, high]).all():
-            return "unknown"
-        if low <= self.floor <= high:
-            return "as real"
-        if (self.value > self.floor) == (self.better == "low"):
+        if not low <= self.floor <= high and (self.value > self.floor) == (self.better == "low"):
             return "worse"
-        return "beyond" if self.two_sided else "as real"
+        if self.unclear:
+            return CANNOT_BE_TOLD
+        return "beyond" if self.two_sided and not low <= self.floor <= high else "as real"
+
+    @property
+    def reason(self) -> str:
+        """Why the verdict is that it cannot be told; empty for any other."""
+        if self.verdict != CANNOT_BE_TOLD:
+            return ""
+        return self.unclear or "the value, its floor or its interval is not a finite number"
+
+    @property
+    def _is_finite(self) -> bool:
+        return bool(np.isfinite([self.value, self.floor, *self.interval]).all())
 
     def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "verdict": self.verdict}
+        values = {name: value for name, value in super().to_dict().items() if name != "unclear"}
+        return {**values, "verdict": self.verdict, "reason": self.reason}
 
 
 @dataclass(frozen=True)
@@ -126,17 +142,20 @@ def measure(
     limit: int | None = None,
     better: Literal["low", "high"] = "low",
     lowest: float = 0.0,
+    highest: float = np.inf,
     headline: bool = True,
     halves: bool = False,
+    unclear: str = "",
 ) -> Measure:
     """``distance`` of generated and held-out rows beside that of train and held-out ones, of as many images each.
 
     Args:
         distance: two arrays of rows (n, ...) to a number; it is called 2 + 2 ``rounds`` times.
         limit: how many images of each set at most.
-        lowest: what ``distance`` cannot be below.
+        lowest, highest: what ``distance`` cannot be beyond, such as 1 of a fraction.
         halves: resample halves without replacement, which waver about as much as the whole does, where it matters that an image drawn
             twice is its own neighbour.
+        unclear: see :class:`Measure`.
     """
     generated, train, held_out = draw(rows, rng, limit)
     n = len(generated)
@@ -145,9 +164,8 @@ def measure(
     def above(g: Ints, t: Ints, h: Ints) -> float:
         return distance(generated[g], held_out[h]) - distance(train[t], held_out[h])
 
-    return Measure(
-        name, float(value), float(floor), interval_of(value, bootstrap(above, n, rng, rounds, halves), lowest), n, better, headline
-    )
+    interval = interval_of(value, bootstrap(above, n, rng, rounds, halves), lowest, highest)
+    return Measure(name, float(value), float(floor), interval, n, better, headline, unclear=unclear)
 
 
 def bootstrap(

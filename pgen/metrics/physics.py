@@ -26,7 +26,10 @@ def physics(sets: Sets) -> Finding:
     rng = sets.rng("physics")
 
     def add(name: str, unit: str, rows: Rows, distances: Mapping[str, Distance], edges: Floats, counts: Rows) -> None:
-        measures.extend(measure(f"{name} {kind}", distance, rows, rng, headline=kind == "W1") for kind, distance in distances.items())
+        measures.extend(
+            measure(f"{name} {kind}", distance, rows, rng, headline=kind == "W1", highest=np.inf if kind == "W1" else 1.0)
+            for kind, distance in distances.items()
+        )
         histograms.append(Histogram(name, unit.replace("charge", sets.unit), edges, counts))
 
     found = sets.quantities
@@ -49,7 +52,7 @@ def physics(sets: Sets) -> Finding:
             Rows(*(each.sum(0) for each in spectrum)),
         )
     blank = Rows(*((each[..., 1] == 0).all(1).astype(float) for each in found))
-    measures.append(measure("blank images", lambda a, b: float(abs(a.mean() - b.mean())), blank, rng))
+    measures.append(measure("blank images", lambda a, b: float(abs(a.mean() - b.mean())), blank, rng, highest=1.0))
     # First what sums up the others, of the same images at once.
     scales = [np.nanstd(found.held_out[:, c, k]) or 1.0 for c in range(channels) for k in range(len(QUANTITIES))]
     joint = Rows(*(each.reshape(len(each), -1) / scales for each in found))

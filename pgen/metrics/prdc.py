@@ -30,7 +30,8 @@ class Prdc(NamedTuple):
 
 def prdc(sets: Sets) -> Finding:
     """Precision: generated images within a ball of a real one, which reaches to its fifth neighbour. Recall: real ones within a ball of a
-    generated one. Density: in how many balls, over five. Coverage: real ones whose ball holds a generated one."""
+    generated one. Density: in how many balls of real ones a generated one lies, over how many real ones do. Coverage: real ones whose ball
+    holds a generated one."""
     rng = sets.rng("prdc")
     generated, train, held_out = draw(sets.features, rng, LIMIT)
     n = len(train)
@@ -54,21 +55,36 @@ def _means(real: Floats, generated: Floats, device: torch.device) -> Floats:
 
 
 def of(real: Floats, generated: Floats, device: torch.device, k: int = NEAREST) -> Prdc:
-    """Rows of features (n, D) and (m, D), in blocks: never an n x m matrix."""
-    r, g = (torch.from_numpy(np.ascontiguousarray(each)).to(device) for each in (real, generated))
-    reach_real, reach_generated = _reach(r, k), _reach(g, k)
-    inside, recalled, nearest = torch.zeros(len(g), device=device), [], []
-    for part, reach in zip(r.split(BLOCK), reach_real.split(BLOCK), strict=True):
-        distance = torch.cdist(part, g)
-        inside += (distance < reach[:, None]).sum(0)
-        recalled.append((distance < reach_generated).any(1))
+    """Compare rows of features (n, D) and (m, D), in blocks: never an n x m matrix.
+
+    A ball holds its border. Where more than k images are equal, as blank ones are, its radius is 0, and
+    it holds just these. Without ties it has k real images besides its centre, and all four values are
+    those of Naeem et al.; density divides by the number it really has, so that ties do not inflate it.
+    """
+    r, g = (torch.from_numpy(np.ascontiguousarray(rows)).to(device) for rows in (real, generated))
+    (radius_real, held), (radius_generated, _) = _balls(r, k), _balls(g, k)
+    density, recalled, nearest = torch.zeros(len(g), dtype=torch.float64, device=device), [], []
+    for part, radius, number in zip(r.split(BLOCK), radius_real.split(BLOCK), held.split(BLOCK), strict=True):
+        distance = _distances(part, g)
+        density += ((distance <= radius[:, None]) / number[:, None]).sum(0)
+        recalled.append((distance <= radius_generated).any(1))
         nearest.append(distance.min(1).values)
-    balls = inside.cpu().double().numpy()
-    covered = torch.cat(nearest) < reach_real
-    return Prdc((balls > 0).astype(float), torch.cat(recalled).cpu().double().numpy(), balls / k, covered.cpu().double().numpy())
+    covered = torch.cat(nearest) <= radius_real
+    values = (density > 0, torch.cat(recalled), density, covered)
+    return Prdc(*(value.double().cpu().numpy() for value in values))
 
 
-def _reach(rows: torch.Tensor, k: int) -> torch.Tensor:
-    """(n,) of each row the distance to its k-th nearest other."""
+def _balls(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(n,) of each row the distance to its k-th nearest other, and how many others are as near."""
     k = min(k, len(rows) - 1)
-    return torch.cat([torch.cdist(part, rows).kthvalue(k + 1, dim=1).values for part in rows.split(BLOCK)])
+    radii, held = [], []
+    for part in rows.split(BLOCK):
+        distance = _distances(part, rows)
+        radii.append(distance.kthvalue(k + 1, dim=1).values)
+        held.append((distance <= radii[-1][:, None]).sum(1) - 1)
+    return torch.cat(radii), torch.cat(held)
+
+
+def _distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Distances that are exactly 0 between equal rows, which those by a matrix product are not."""
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
