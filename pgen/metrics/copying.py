@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -31,8 +32,12 @@ def memorisation(sets: Sets) -> Finding:
         # The last bin has no end.
         counts = Rows(*(np.histogram(each.clip(max=edges[-1]), edges)[0] for each in near))
         histograms.append(Histogram(f"nearest in train, {name.capitalize()}", "pixels" if name == "hamming" else "", edges, counts))
-        memory, n = found.memorisation, result.compared
-        measures.append(_share(f"copy rate, {name.capitalize()}", memory.copy_rate, memory.null_rate, n, "low"))
+        memory = found.memorisation
+        n = memory.compared
+        # Nothing is closer than the same pixels.
+        unclear = "1 % of the held-out images or more are training images too, so that no image can be closer" if memory.cutoff == 0 else ""
+        copies = _share(f"copy rate, {name.capitalize()}", memory.copy_rate, memory.null_rate, n, "low")
+        measures.append(replace(copies, unclear=unclear))
         measures.append(_share(f"authenticity, {name.capitalize()}", found.authenticity, found.authenticity_null, n, "high"))
     details = {
         "copying": at.copying,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -19,7 +19,7 @@ from pgen.data.images import FloatArray
 from pgen.errors import UserError
 from pgen.metrics.cells import Cells
 from pgen.metrics.hamming_result import DistanceResult, Distances, HammingResult, Pair, Power, ThresholdResult, verdict
-from pgen.metrics.memorisation import Memorisation, authenticity, memorisation, reuse
+from pgen.metrics.memorisation import Memorisation, authenticity, mann_whitney_z, memorisation, reuse
 from pgen.metrics.nearest import DISTANCES, BinaryImages, Neighbours, binarise, from_bits, nearest
 from pgen.metrics.result import Images, as_images, same_shape
 
@@ -110,10 +110,22 @@ class _Queries:
         distance = {name: put(self.distance[name], copies.distance[name]) for name in DISTANCES}
         return _Queries(distance, put(self.lit, copies.lit), put(self.cell, copies.cell))
 
+    def not_blank(self) -> _Queries:
+        """These images without the blank ones."""
+        keep = self.lit > 0
+        return _Queries({name: values[keep] for name, values in self.distance.items()}, self.lit[keep], self.cell[keep])
+
 
 def _judge(queries: _Queries, null: _Queries) -> dict[str, Memorisation]:
-    lit, cells = (queries.lit, null.lit), (queries.cell, null.cell)
-    return {name: memorisation(queries.distance[name], null.distance[name], lit=lit, cells=cells) for name in DISTANCES}
+    """The verdict of each distance, on images that are not blank; only the global Z, which decides nothing, is of all.
+
+    A blank image lies on blank training images without being a copy, and where more than 1 % of the held-out images are blank they would
+    make the cutoff 0, below which there is no copy at all.
+    """
+    seen, unseen = queries.not_blank(), null.not_blank()
+    lit, cells = (seen.lit, unseen.lit), (seen.cell, unseen.cell)
+    judged = {name: memorisation(seen.distance[name], unseen.distance[name], lit=lit, cells=cells) for name in DISTANCES}
+    return {name: replace(judged[name], z=mann_whitney_z(queries.distance[name], null.distance[name])) for name in DISTANCES}
 
 
 def _at_threshold(
@@ -156,12 +168,12 @@ def _at_threshold(
     judged = _judge(generated, null)
     distances = {}
     for name in DISTANCES:
-        index, index_null = near["generated"].index[name], near["held_out"].index[name]
+        index, index_null = (near[key].index[name][compared[key].lit > 0] for key in ("generated", "held_out"))
         distances[name] = DistanceResult(
             nearest={key: Distances.of(values[name]) for key, values in distributions.items()},
             memorisation=judged[name],
-            authenticity=authenticity(generated.distance[name], leave_one_out(index)[name]),
-            authenticity_null=authenticity(null.distance[name], leave_one_out(index_null)[name]),
+            authenticity=authenticity(generated.not_blank().distance[name], leave_one_out(index)[name]),
+            authenticity_null=authenticity(null.not_blank().distance[name], leave_one_out(index_null)[name]),
             reuse=reuse(index),
             reuse_null=reuse(index_null),
         )

@@ -37,7 +37,7 @@ class DistanceResult(Result):
         nearest: nearest-neighbour distances: generated_to_train; held_out_to_train (the null); train_to_train (leave-one-out);
             generated_to_generated (diversity, leave-one-out) beside held_out_to_held_out; train_to_generated (recall) beside
             train_to_held_out.
-        memorisation: copy rate and Z of generated against held-out.
+        memorisation: copy rate and Z of generated against held-out, as all that follows of images that are not blank.
         authenticity: AuthPct, a share between 0 and 1.
         reuse: how generated images share out their nearest training images.
     """

@@ -52,9 +52,10 @@ class Stratified(Result):
 
 @dataclass(frozen=True)
 class Memorisation(Result):
-    """The verdict of one distance.
+    """The verdict of one distance. Where there are no images of either set, all numbers but ``compared`` are NaN.
 
     Attributes:
+        compared: generated images.
         cutoff: the null's 1 % quantile: at most 1 % of held-out images are strictly closer to train than it.
         copy_rate: share of generated images strictly closer to train than ``cutoff``.
         copy_interval: its 95 % Clopper-Pearson interval.
@@ -71,6 +72,7 @@ class Memorisation(Result):
             it should has a negative ``z``.
     """
 
+    compared: int
     cutoff: float
     copy_rate: float
     copy_interval: tuple[float, float]
@@ -99,6 +101,22 @@ def memorisation(generated: Floats, held_out: Floats, *, lit: tuple[Ints, Ints],
         lit: lit pixels of the generated (n,) and the held-out (m,) images.
         cells: the cell of image space that each of them lies in.
     """
+    if not min(len(generated), len(held_out)):
+        nothing = Stratified(np.nan, np.nan, np.nan, 0.0, ())
+        return Memorisation(
+            compared=len(generated),
+            cutoff=np.nan,
+            copy_rate=np.nan,
+            copy_interval=(np.nan, np.nan),
+            null_rate=np.nan,
+            copy_rate_matched=np.nan,
+            copy_z=np.nan,
+            z=np.nan,
+            matched=nothing,
+            cells=nothing,
+            copying=False,
+            closer=False,
+        )
     # Strictly closer than an order statistic: the share of the null below it cannot pass 1 % however many distances tie.
     cutoff = np.sort(held_out)[int(NULL_LEVEL * len(held_out))]
     copies = int((generated < cutoff).sum())
@@ -110,6 +128,7 @@ def memorisation(generated: Floats, held_out: Floats, *, lit: tuple[Ints, Ints],
     # Bonferroni: with k cells, one is this low by chance k times as often.
     worst = float(stats.norm.ppf(min(0.5, stats.norm.cdf(by_cell.worst) * len(by_cell.strata))))
     return Memorisation(
+        compared=len(generated),
         cutoff=float(cutoff),
         copy_rate=copies / len(generated),
         copy_interval=(float(interval.low), float(interval.high)),
@@ -194,17 +213,19 @@ def occupancy_bins(generated: Ints, held_out: Ints) -> tuple[Ints, Ints]:
 def authenticity(distance: Floats, neighbour_distance: Floats) -> float:
     """AuthPct: share of images that lie farther from their nearest training image than that one does from the rest of train.
 
-    Alaa et al., "How faithful is your synthetic data?" (2022).
+    Alaa et al., "How faithful is your synthetic data?" (2022). NaN of no images.
 
     Args:
         distance: (n,) from each image to its nearest training image.
         neighbour_distance: (n,) from that training image to the nearest other one.
     """
-    return float((neighbour_distance < distance).mean())
+    return float((neighbour_distance < distance).mean()) if len(distance) else np.nan
 
 
 def reuse(index: Ints) -> Reuse:
-    """Reuse of the training images named in ``index`` (n,)."""
+    """Reuse of the training images named in ``index`` (n,). NaN of no images."""
+    if not len(index):
+        return Reuse(np.nan, np.nan)
     share = np.unique(index, return_counts=True)[1] / len(index)
     return Reuse(float(share.max()), float(1 / (share**2).sum()))
 
