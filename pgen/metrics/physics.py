@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from pgen.metrics.finding import Distance, Finding, Histogram, Measure, Rows, measure
-from pgen.metrics.quantities import QUANTITIES, Floats
+from pgen.metrics.quantities import QUANTITIES, RELATIVE_LEAST, Floats, least_scales, scales
 from pgen.metrics.sets import Sets
 
 BINS = 30  #: of separation power and of the report's histograms
@@ -17,8 +17,8 @@ SPECTRUM_BINS = 64
 
 
 def physics(sets: Sets) -> Finding:
-    """W1 (in standard deviations of held-out images), KS and separation power of every quantity of an image, of the charge of lit pixels,
-    and of the share of blank images."""
+    """W1 (in standard deviations of held-out images, with a floor: :func:`pgen.metrics.quantities.scales`), KS and separation power of
+    every quantity of an image, of the charge of lit pixels, and of the share of blank images."""
     measures: list[Measure] = []
     histograms: list[Histogram] = []
     means: dict[str, dict[str, float | None]] = {}
@@ -34,12 +34,13 @@ def physics(sets: Sets) -> Finding:
 
     found = sets.quantities
     channels = found.train.shape[1]
+    scale = scales(found.held_out, least_scales())
     for channel in range(channels):
         prefix = f"plane {channel}: " if channels > 1 else ""
         for k, (name, unit) in enumerate(QUANTITIES.items()):
             rows = Rows(*(each[:, channel, k] for each in found))
             edges = _edges(rows)
-            add(prefix + name, unit, rows, _of_values(rows.held_out, edges), edges, Rows(*(_counts(each, edges) for each in rows)))
+            add(prefix + name, unit, rows, _of_values(scale[channel, k], edges), edges, Rows(*(_counts(each, edges) for each in rows)))
             means[prefix + name] = {key: _mean(values) for key, values in rows._asdict().items()}
             per_image[prefix + name] = rows.generated
         spectrum, edges = _spectrum(sets, channel)
@@ -54,8 +55,7 @@ def physics(sets: Sets) -> Finding:
     blank = Rows(*((each[..., 1] == 0).all(1).astype(float) for each in found))
     measures.append(measure("blank images", lambda a, b: float(abs(a.mean() - b.mean())), blank, rng, highest=1.0))
     # First what sums up the others, of the same images at once.
-    scales = [np.nanstd(found.held_out[:, c, k]) or 1.0 for c in range(channels) for k in range(len(QUANTITIES))]
-    joint = Rows(*(each.reshape(len(each), -1) / scales for each in found))
+    joint = Rows(*((values / scale).reshape(len(values), -1) for values in found))
 
     def mean(a: Floats, b: Floats) -> float:
         return float(np.nanmean([w1(_known(x), _known(y)) for x, y in zip(a.T, b.T, strict=True)]))
@@ -71,9 +71,8 @@ def physics(sets: Sets) -> Finding:
     )
 
 
-def _of_values(held_out: Floats, edges: Floats) -> dict[str, Distance]:
+def _of_values(scale: float, edges: Floats) -> dict[str, Distance]:
     """Distances of samples (n,), in which NaN is no value."""
-    scale = float(np.nanstd(held_out)) or 1.0
     return {
         "W1": lambda a, b: w1(_known(a), _known(b)) / scale,
         "KS": lambda a, b: ks(_known(a), _known(b)),
@@ -83,7 +82,8 @@ def _of_values(held_out: Floats, edges: Floats) -> dict[str, Distance]:
 
 def _of_counts(held_out: npt.NDArray, edges: Floats) -> dict[str, Distance]:
     """Distances of what histograms (n, B) of n images count together."""
-    scale, widths = _spread(held_out.sum(0), edges) or 1.0, np.diff(edges)
+    widths = np.diff(edges)
+    scale = max(_spread(held_out.sum(0), edges), RELATIVE_LEAST * float(np.abs(edges).max())) or 1.0
     return {
         "W1": lambda a, b: float((np.abs(_cdf(a) - _cdf(b)) * widths).sum()) / scale,
         "KS": lambda a, b: float(np.abs(_cdf(a) - _cdf(b)).max()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -26,6 +28,11 @@ QUANTITIES = {
     "track angle": "degrees",
     "track dQ/dx": "charge / pixel",
 }
+#: The scale of a quantity is at least so much of its magnitude, and at least what an image resolves, by unit.
+RELATIVE_LEAST = 0.05
+LEAST = {"pixels": 0.1, "degrees": 1.0, "": 1.0}
+#: The sine and cosine of twice an angle lie within 1, and follow it by 0.03 a degree.
+LEAST_OF_ANGLE = 0.05
 #: Pixels that touch by a side or a corner are one cluster; images of a stack never touch.
 _TOUCHING = np.zeros((3, 3, 3), bool)
 _TOUCHING[1] = True
@@ -77,6 +84,37 @@ def quantities(images: FloatArray, threshold: float = 0.0) -> Floats:
             track_charge / length,
         ]
     return np.stack(found, -1).reshape(n, channels, len(QUANTITIES))
+
+
+def least_scales() -> Floats:
+    """(Q,) the least scale of each quantity by its unit, 0 where that sets none."""
+    return np.array([LEAST.get(unit, 0.0) for unit in QUANTITIES.values()])
+
+
+def least_feature_scales(channels: int) -> Floats:
+    """(D,) the same of the features that :func:`features_of` makes of quantities."""
+    rest = np.delete(least_scales(), list(QUANTITIES).index("track angle"))
+    return np.tile(np.append(rest, [LEAST_OF_ANGLE, LEAST_OF_ANGLE]), channels)
+
+
+def scales(values: Floats, least: Floats | float = 0.0) -> Floats:
+    """Scales in which to count differences of quantities: their standard deviations, with a floor.
+
+    A nearly constant quantity, such as the brightest pixel of images that all saturate, has a deviation
+    so small that any difference would be many of them, and outweigh all other quantities in a mean.
+
+    Args:
+        values: (N, ...) real values, NaN where there is none.
+        least: (...) the least scale in the unit of the values. Besides it is 5 % of their magnitude, the 99 % quantile of the absolute value.
+
+    Returns:
+        (...) positive scales; 1 where all values are 0 or none is known.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a quantity that no image has, as of a blank plane
+        deviation, magnitude = np.nanstd(values, 0), np.nanquantile(np.abs(values), 0.99, axis=0)
+    scale = np.fmax(np.fmax(deviation, RELATIVE_LEAST * magnitude), least)
+    return np.where(scale > 0, scale, 1.0)
 
 
 def features_of(found: Floats) -> Floats:

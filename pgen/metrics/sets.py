@@ -17,7 +17,7 @@ import torch
 from pgen.data.images import FloatArray
 from pgen.errors import UserError
 from pgen.metrics.finding import Rows
-from pgen.metrics.quantities import features_of, quantities
+from pgen.metrics.quantities import features_of, least_feature_scales, quantities, scales
 from pgen.metrics.result import as_images, same_shape
 
 #: Images that a set needs: a bootstrap of fewer says nothing.
@@ -85,15 +85,17 @@ class Sets:
     @cached_property
     def features(self) -> Rows:
         """(N, D) features of each image, in standard deviations of the training images' from their mean: by default the physical
-        quantities of :mod:`pgen.metrics.quantities`; 0 where one is not defined, as of a blank image."""
+        quantities of :mod:`pgen.metrics.quantities`, whose scales have a floor; 0 where one is not defined, as of a blank image."""
         if self.extractor is None:
             found = Rows(*map(features_of, self.quantities))
+            scale = scales(found.train, least_feature_scales(self.train.shape[1]))
         else:
             found = self.rows(lambda images: _checked(self.extractor, images))
+            scale = scales(found.train)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a feature that no image has, as of a blank plane
-            mean, spread = np.nanmean(found.train, 0), np.nanstd(found.train, 0)
-        return Rows(*(np.nan_to_num((each - mean) / np.where(spread > 0, spread, 1)) for each in found))
+            mean = np.nanmean(found.train, 0)
+        return Rows(*(np.nan_to_num((values - mean) / scale) for values in found))
 
 
 def usable(images: FloatArray, name: str, threshold: float, unit: str) -> FloatArray:
