@@ -8,7 +8,7 @@ from functools import partial
 
 from site_benchmarks import Result, as_table, number, part, read
 
-MARKS = {"as real": "✓", "worse": "✗", "beyond": "!", "unknown": "?"}
+MARKS = {"as real": "✓", "worse": "✗", "beyond": "!", "cannot be told": "?", "unknown": "?"}
 
 
 def commands(result: Result) -> str:

@@ -55,7 +55,14 @@ def hamming(
     generated: Annotated[str, typer.Option(help="Generated images, as of pgen sample.")],
     train: Annotated[str, typer.Option(help="Images that the model was trained on.")],
     held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
-    threshold: Annotated[list[float], typer.Option(help="Charge above which a pixel counts as lit; may be given several times.")] = [0.0],  # noqa: B006
+    threshold: Annotated[
+        list[float] | None,
+        typer.Option(
+            min=0,
+            help="Charge at or below this is 0 in all sets; may be given several times.",
+            show_default="the zero suppression of the generated images",
+        ),
+    ] = None,
     out: Out = Path("evaluation"),
     data_root: Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")] = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
@@ -65,7 +72,9 @@ def hamming(
     from rich.table import Table
 
     from pgen.data import open_images, read_all
+    from pgen.data.suppress import suppress, zero_suppression
     from pgen.engine.device import choose_device
+    from pgen.engine.threshold import choose_threshold
     from pgen.files import atomic, folder_of
     from pgen.metrics.hamming import hamming as compare
     from pgen.metrics.images import compare_statistics
@@ -76,12 +85,19 @@ def hamming(
     place = choose_device(device)
     sources = {"held-out": held_out, "train": train, "generated": generated}
     sets = {name: open_images(source, data_root=data_root) for name, source in sources.items()}
+    suppression = {f"{name} images": zero_suppression(one) for name, one in sets.items()}
+    chosen = [choose_threshold(value, suppression, sets["train"].unit) for value in (threshold or (None,))]
+    thresholds = [choice.value for choice in chosen]
     images = {name: read_all(one) for name, one in sets.items()}
     with progress_bar("comparing") as tick:
         result = compare(
-            images["generated"], images["train"], images["held-out"], thresholds=threshold, seed=seed, device=place, progress=tick
+            images["generated"], images["train"], images["held-out"], thresholds=thresholds, seed=seed, device=place, progress=tick
         )
-    statistics = {f"{value:g}": compare_statistics(images, value) for value in threshold}
+    statistics = {
+        f"{value:g}": compare_statistics({name: suppress(pixels, value) for name, pixels in images.items()}, value) for value in thresholds
+    }
+    for choice in chosen:
+        console.print(choice.note, soft_wrap=True)
     for at in result.thresholds:
         table = Table("", "generated", "held-out (null)", title=f"threshold {at.threshold:g}")
         for name, distance in at.distances.items():
@@ -98,11 +114,14 @@ def hamming(
         table.add_row("occupancy", f"{mean['generated'].occupancy_mean:.4f}", f"{mean['held-out'].occupancy_mean:.4f}")
         console.print(table)
         console.print(at.verdict)
-    for warning in result.warnings:
-        console.print(f"Warning: {warning}", style="yellow", markup=False)
+    warnings = [*(warning for choice in chosen for warning in choice.warnings), *result.warnings]
+    for warning in warnings:
+        console.print(f"Warning: {warning}", style="yellow", soft_wrap=True)
     report = {
         "sources": sources,
         **result.to_dict(),
+        "threshold_notes": [choice.note for choice in chosen],
+        "warnings": warnings,
         "statistics": {key: [one.to_dict() for one in row] for key, row in statistics.items()},
     }
     if (out / "hamming.json").exists():
@@ -118,7 +137,7 @@ def hamming(
         )
     _written(out, ["hamming.json", "hamming.png", *(["pairs.png"] if pairs else [])])
     root = () if data_root is None else ("--data-root", data_root)
-    real = ("--train", train, "--held-out", held_out, "--threshold", f"{threshold[0]:g}", *root)
+    real = ("--train", train, "--held-out", held_out, "--threshold", f"{thresholds[0]:g}", *root)
     follow(("evaluate", ALL, "--generated", generated, *real))
 
 

@@ -11,11 +11,13 @@ from typer.main import get_command
 
 from pgen.cli.console import console, errors, follow, task_bar
 from pgen.cli.evaluate import ALL
+from pgen.text import shortened
 
 if TYPE_CHECKING:
     from pgen.metrics.suite import Evaluation
 
-_STYLES = {"as real": "green", "worse": "red", "beyond": "yellow", "unknown": "dim"}
+#: Colours of verdicts; any other is dim.
+_STYLES = {"as real": "green", "worse": "red", "beyond": "yellow"}
 
 
 def metric_command(name: str, summary: str) -> Any:
@@ -25,7 +27,12 @@ def metric_command(name: str, summary: str) -> Any:
         generated: Annotated[list[str], typer.Option(help="Generated images, or a run folder; given several times, they are compared.")],
         train: Annotated[str, typer.Option(help="Images that the model was trained on.")],
         held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
-        threshold: Annotated[float, typer.Option(min=0, help="Charge above which a pixel counts as lit.")] = 0.0,
+        threshold: Annotated[
+            float | None,
+            typer.Option(
+                min=0, help="Charge at or below this is 0 in all sets.", show_default="the zero suppression that the run was trained with"
+            ),
+        ] = None,
         out: Annotated[Path, typer.Option(help="Folder for the report; an earlier one in it is replaced.")] = Path("evaluation"),
         n: Annotated[int, typer.Option("-n", "--n", min=20, help="Images to generate, where a run is given.")] = 10_000,
         checkpoints: Annotated[
@@ -67,6 +74,7 @@ def metric_command(name: str, summary: str) -> Any:
         )
         with task_bar() as tick:
             report = run_evaluation(request, choose_device(device), tick)
+        console.print(report.about["threshold_note"], soft_wrap=True)
         for warning in report.warnings:
             _warn(warning)
         for evaluation in report.evaluations:
@@ -88,16 +96,19 @@ def _show(evaluation: Evaluation) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("", "value", "floor", "95 % interval", "n", "", title=Text(evaluation.name))
+    table = Table("", "value", "floor", "95 % interval", "n", "", title=shortened(evaluation.name))
     for finding in evaluation.findings.values():
         for found in finding.measures:
             if found.headline:
                 low, high = found.interval
-                verdict = Text(found.verdict, style=_STYLES[found.verdict])
-                table.add_row(found.name, f"{found.value:.4g}", f"{found.floor:.4g}", f"{low:.4g} to {high:.4g}", str(found.n), verdict)
+                verdict = Text(found.verdict, style=_STYLES.get(found.verdict, "dim"))
+                numbers = (f"{found.value:.4g}", f"{found.floor:.4g}", f"{low:.4g} to {high:.4g}", str(found.n))
+                table.add_row(shortened(found.name), *numbers, verdict)
         table.add_section()
     if evaluation.findings:
         console.print(table)
+    for reason, measures in evaluation.unclear().items():
+        console.print(f"Cannot be told: {', '.join(map(shortened, measures))}: {reason}.", soft_wrap=True)
     for finding in evaluation.findings.values():
         for note in finding.notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)

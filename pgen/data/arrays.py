@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pgen.data.planes import only
 from pgen.data.reading import LazyImages, from_array, reading, text
+from pgen.data.suppress import NOTE
 from pgen.errors import UserError
 from pgen.trust import load_torch, refuse_larger_than_memory, refuse_same_names
 
@@ -69,7 +70,7 @@ def _is_flat(values: list) -> bool:
 def open_arrays(path: Path, name: str, kind: str, key: str | None = None) -> LazyImages:
     """An ImageSet over the array ``key`` (N, H, W) or (N, C, H, W): the one called ``images``, or the only one of such a rank.
 
-    Read too where they are there: ``ids``, ``events``, ``unit``, ``geometry`` and ``labels/<name>``.
+    Read too where they are there: ``ids``, ``events``, ``unit``, ``geometry``, ``zero_suppression`` and ``labels/<name>``.
     """
     arrays = load_arrays(path, name, kind)
     stacks = [k for k, array in arrays.items() if array.ndim in (3, 4) and not k.startswith("labels/")]
@@ -79,6 +80,7 @@ def open_arrays(path: Path, name: str, kind: str, key: str | None = None) -> Laz
     key = only("key", stacks, key or ("images" if "images" in stacks else None), name)
     with reading(name, "arrays with a unit"):
         unit = text(arrays.get("unit", "ADC"))
+        suppression = {NOTE: float(arrays[NOTE])} if np.shape(arrays.get(NOTE, [0])) == () else {}
     return from_array(
         arrays[key],
         name=name,
@@ -87,7 +89,7 @@ def open_arrays(path: Path, name: str, kind: str, key: str | None = None) -> Laz
         labels={k.removeprefix("labels/"): v for k, v in arrays.items() if k.startswith("labels/")},
         unit=unit,
         geometry=arrays.get("geometry"),
-        about={"format": kind, **({"key": key} if kind != "npy" else {})},
+        about={"format": kind, **({"key": key} if kind != "npy" else {}), **suppression},
     )
 
 

@@ -186,9 +186,11 @@ def in_memory(images: ImageSet, room: int) -> ImageSet:
 def lit_part(images: ImageSet, part: range, lit: Lit) -> LitImages:
     """The images of a part, whose lit pixels have been read."""
     view = subset(images, part)
-    return LitImages(
+    held = LitImages(
         lit, view.shape, name=view.name, ids=view.ids, events=view.events, labels=view.labels, unit=view.unit, geometry=view.geometry
     )
+    held.about = getattr(view, "about", held.about)
+    return held
 
 
 class Subset(Described):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pgen.data.images import Described, FloatArray, ImageSet, Indices, Subset, geometry, positions
 from pgen.data.labels import convert_labels
 from pgen.data.lit import Lit, lit_counts, read_lit
+from pgen.data.suppress import least_suppression, note_suppression
 from pgen.errors import UserError
 from pgen.text import shortened
 
@@ -45,6 +46,7 @@ class Joined(Described):
         self.geometry = np.concatenate([geometry(images) for images in sets])
         self.skipped = sum(getattr(images, "skipped", 0) for images in sets)
         self.about: Mapping[str, Any] = {**getattr(first, "about", {}), "sets": len(sets)}
+        note_suppression(self, least_suppression(sets))
         self._ends = np.cumsum([len(images) for images in sets])
 
     def __len__(self) -> int:

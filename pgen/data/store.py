@@ -14,6 +14,7 @@ import numpy.typing as npt
 from pgen.data.images import Described, FloatArray, Indices, positions
 from pgen.data.lit import Lit
 from pgen.data.reading import Handle, reading
+from pgen.data.suppress import NOTE, note_suppression
 from pgen.errors import UserError
 
 FORMAT, FAMILY = "pgen-store-1", "pgen-store-"
@@ -31,7 +32,9 @@ def is_store(file: Any) -> bool:
 
 def header_checksum(header: dict[str, Any], columns: dict[str, npt.NDArray]) -> int:
     """CRC-32 of the attributes and of every column: its name, type, shape and bytes."""
-    crc = zlib.crc32(json.dumps([header[key] for key in HEADER]).encode())
+    # Stores of earlier versions, and of images whose zero suppression is not known, lack it.
+    suppression = [float(header[NOTE])] if NOTE in header else []
+    crc = zlib.crc32(json.dumps([*(header[key] for key in HEADER), *suppression]).encode())
     for name in sorted(columns):
         values = np.ascontiguousarray(columns[name])
         crc = zlib.crc32(values.tobytes(), zlib.crc32(f"{name} {values.dtype.str} {values.shape}".encode(), crc))
@@ -66,6 +69,7 @@ class Store(Described):
             named = ("offsets", "ids", "events", "checks", *(["geometry"] if "geometry" in file else []))
             columns = {key: self._column(file[key], count) for key in named}
             columns.update({f"labels/{key}": self._column(column, count) for key, column in file.get("labels", {}).items()})
+            suppression = float(header[NOTE]) if NOTE in header else None
             sound = header_checksum(header, columns) == int(header["checksum"])
             sound = sound and file["place"].shape == file["charge"].shape == (int(header["lit"]),)
         if not sound:
@@ -81,6 +85,7 @@ class Store(Described):
             for key, values in columns.items()
         }
         self.about = {"format": "image store", "source": header["source"]}
+        note_suppression(self, suppression)
         self._sound = np.zeros(len(self.checks), bool)
         self._block: tuple[int, Lit] | None = None
 

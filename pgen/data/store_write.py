@@ -14,6 +14,7 @@ from pgen.data.hdf5_append import append
 from pgen.data.images import ImageSet, columns, joined_columns
 from pgen.data.lit import read_lit
 from pgen.data.store import FORMAT, HEADER, Store, block_images, checksums, header_checksum
+from pgen.data.suppress import NOTE, zero_suppression
 from pgen.errors import UserError
 from pgen.files import need_space
 
@@ -32,13 +33,16 @@ def write_store(path: Path, pieces: Iterable[ImageSet], held: Store | None = Non
         checks: list[tuple[int, int]] = []
         running, count, total = (0, 0), 0, 0
         first: ImageSet | None = held
+        suppression: list[float | None] = []
         if held:
+            suppression.append(zero_suppression(held))
             beside = {"offsets": [held.offsets], **{name: [values] for name, values in columns(held).items()}}
             checks, count, total = [(int(a), int(b)) for a, b in held.checks], len(held), int(held.offsets[-1])
             if count % block_images(held.shape):
                 running = checks.pop()
         for piece in pieces:
             first = first or piece
+            suppression.append(zero_suppression(piece))
             lit = read_lit(piece, range(len(piece)))
             for name, values in columns(piece).items():
                 beside.setdefault(name, []).append(values)
@@ -60,6 +64,9 @@ def write_store(path: Path, pieces: Iterable[ImageSet], held: Store | None = Non
             checks.append(running)
         source = held.about["source"] if held else first.name
         header = dict(zip(HEADER, (FORMAT, first.unit, list(first.shape), count, total, source), strict=True))
+        file.attrs.pop(NOTE, None)
+        if None not in suppression:
+            header[NOTE] = min(suppression)  # type: ignore[type-var]
         whole = {name: _storable(values, name, first.name) for name, values in joined_columns(beside).items()}
         if held and len(np.unique(whole["ids"])) < count:
             raise UserError(f"{held.name}: has an id of the images to append already; leave these out.")

@@ -19,6 +19,7 @@ from pgen.data.larcv3_write import write_larcv3
 from pgen.data.png import COLUMNS, INDEX, read_index
 from pgen.data.store import open_store
 from pgen.data.store_write import write_store
+from pgen.data.suppress import NOTE, least_suppression
 from pgen.errors import UserError
 from pgen.files import atomic, need_space, refuse_existing
 
@@ -102,11 +103,19 @@ def _pieces(images: ImageSet | Iterable[ImageSet], path: Path, first: ImageSet |
 
 
 def _write_npz(path: Path, pieces: Iterator[ImageSet]) -> None:
-    found = [(read_all(piece), columns(piece), piece.unit) for piece in pieces]
+    held = list(pieces)
+    found = [(read_all(piece), columns(piece), piece.unit) for piece in held]
+    suppression = least_suppression(held)
+    noted = {} if suppression is None else {NOTE: np.asarray(suppression)}
     beside = joined_columns({key: [part[1][key] for part in found] for key in found[0][1]})
     with path.open("wb") as stream:  # a stream, because savez adds .npz to a path
         np.savez_compressed(
-            stream, allow_pickle=False, images=np.concatenate([part[0] for part in found]), unit=np.asarray(found[0][2]), **beside
+            stream,
+            allow_pickle=False,
+            images=np.concatenate([part[0] for part in found]),
+            unit=np.asarray(found[0][2]),
+            **noted,
+            **beside,
         )
 
 

@@ -13,6 +13,7 @@ import torch
 
 from pgen.data.images import ArrayImages, ImageSet
 from pgen.data.source import open_images
+from pgen.data.suppress import zero_suppression
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine.cost import Cost, cost_of
 from pgen.engine.drawn import drawn, images_of
@@ -26,7 +27,8 @@ ALL = "all"
 class Candidate:
     """One generated set: what it is called, where it comes from (plain values), and its images, of a run made when asked for.
 
-    step: of the checkpoint, of a run. cost: measures what it costs, of a run.
+    step: of the checkpoint, of a run. cost: measures what it costs, of a run. zero_suppression: the charge at or below which its images
+    hold none, of a run that of its transform; None where it is not known.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Candidate:
     run: Path | None = None
     step: int | None = None
     cost: Callable[[], Cost] | None = None
+    zero_suppression: float | None = None
 
 
 def candidates(
@@ -56,7 +59,8 @@ def candidates(
     for source in sources:
         if not (Path(source) / "config.json").is_file():
             opened = open_images(source, data_root=data_root)
-            yield Candidate(_free(_short(source), names), {"source": source}, partial(_given, opened))
+            name = _free(_short(source), names)
+            yield Candidate(name, {"source": source}, partial(_given, opened), zero_suppression=zero_suppression(opened))
             continue
         run = Run.open(source, device=device)
         wanted = [str(step) for step in checkpoints.steps(run.folder)] if checkpoint == ALL else [checkpoint]
@@ -88,7 +92,8 @@ def _of_run(
         "config": config["config"],
         "trained on": config["data"]["fingerprint"],
     }
-    return Candidate(name, about, images, run.folder.path, step, partial(cost_of, run, model, to_images))
+    threshold = float(to_images.transform.threshold)
+    return Candidate(name, about, images, run.folder.path, step, partial(cost_of, run, model, to_images), threshold)
 
 
 def _given(images: ImageSet) -> ImageSet:

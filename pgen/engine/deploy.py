@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pgen.data.codes import Codes
 from pgen.data.images import ArrayImages, FloatArray, subset
+from pgen.data.suppress import NOTE, note_suppression
 from pgen.data.write import write_images
 from pgen.engine.program import save_program
 from pgen.engine.reconstruct import can_reconstruct, images_for, reconstruct
@@ -67,7 +68,9 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployReques
             part = subset(images, batch.indices)
             result = reconstruction_error(batch.real, batch.images)
             labels = {**part.labels, "mse": result.per_image}
-            yield ArrayImages(batch.images, name="reconstructions", ids=part.ids, events=part.events, labels=labels, unit=images.unit)
+            held = ArrayImages(batch.images, name="reconstructions", ids=part.ids, events=part.events, labels=labels, unit=images.unit)
+            note_suppression(held, run.to_images().transform.threshold)
+            yield held
             codes.append(batch.codes)
             spreads.extend(() if batch.spread is None else (batch.spread,))
             results.append(result)
@@ -101,7 +104,12 @@ def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest) -> Pat
     path = request.out / PROGRAM
     to_images = run.to_images(request.decoder)
     noise = model.noise(2, generator=torch.Generator().manual_seed(0))  # type: ignore[operator]
-    facts = {"unit": to_images.unit, "run": run.folder.path.name, "conditions": [asdict(each) for each in run.info.conditions]}
+    facts = {
+        "unit": to_images.unit,
+        NOTE: to_images.transform.threshold,
+        "run": run.folder.path.name,
+        "conditions": [asdict(condition) for condition in run.info.conditions],
+    }
     given = (noise, torch.zeros(2, size)) if (size := run.info.condition_size) else (noise,)
     save_program(path, model, to_images, given, facts)
     return path

@@ -16,9 +16,11 @@ import torch
 import pgen
 from pgen.data.images import ArrayImages, FloatArray, ImageSet, read_all
 from pgen.data.source import open_images
+from pgen.data.suppress import suppress, zero_suppression
 from pgen.engine.candidates import Candidate, candidates
 from pgen.engine.data import fitting
 from pgen.engine.folder import RunFolder
+from pgen.engine.threshold import choose_threshold
 from pgen.errors import UserError
 from pgen.metrics.sets import Features, Sets, usable
 from pgen.metrics.suite import Evaluation, chosen, evaluate, warnings_of
@@ -30,7 +32,8 @@ class EvaluateRequest:
     """What `pgen evaluate` asks.
 
     metrics: names, all of them without any; what one of them refuses ends the whole only where they are named. generated, train,
-    held_out: sources, generated also run folders, of which ``n`` images are drawn. checkpoint: best, last, a step, or all.
+    held_out: sources, generated also run folders, of which ``n`` images are drawn. threshold: charge at or below which all sets are
+    zero-suppressed; None: the highest zero suppression that is known of any set. checkpoint: best, last, a step, or all.
     features: ``"package.module:function"`` in place of pgen's own features.
     """
 
@@ -38,7 +41,7 @@ class EvaluateRequest:
     generated: tuple[str, ...]
     train: str
     held_out: str
-    threshold: float = 0.0
+    threshold: float | None = None
     n: int = 10_000
     checkpoint: str = "best"
     decoder: str | None = None
@@ -60,21 +63,6 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
         for name, source in (("train", request.train), ("held-out", request.held_out))
     }
     fitting(real["held-out"], real["train"], "--held-out", "the training images have")
-    pixels = {name: usable(read_all(images), name, request.threshold, images.unit) for name, images in real.items()}
-    about: dict[str, Any] = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "pgen": pgen.__version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "python": platform.python_version(),
-        },
-        "device": str(device),
-        "seed": request.seed,
-        "threshold": request.threshold,
-        "sets": {name: {"source": images.name, **_facts(images, pixels[name])} for name, images in real.items()},
-    }
     # All of them before any work: what is wrong with the last is told before the first has been judged.
     every = list(
         candidates(
@@ -94,18 +82,39 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
     of_runs = {"--checkpoint": request.checkpoint if request.checkpoint != "best" else None, "--decoder": request.decoder}
     if all(candidate.run is None for candidate in every) and (idle := [f"{key} {value}" for key, value in of_runs.items() if value]):
         raise UserError(f"{', '.join(idle)}: of no effect where no run is evaluated; leave it out, or name a run by --generated.")
+    suppression = {f"{name} images": zero_suppression(images) for name, images in real.items()}
+    suppression |= {candidate.name: candidate.zero_suppression for candidate in every}
+    threshold = choose_threshold(request.threshold, suppression, real["train"].unit)
+    raw = {name: read_all(images) for name, images in real.items()}
+    pixels = {name: usable(suppress(images, threshold.value), name, threshold.value, real[name].unit) for name, images in raw.items()}
+    about: dict[str, Any] = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "pgen": pgen.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "scipy": scipy.__version__,
+            "python": platform.python_version(),
+        },
+        "device": str(device),
+        "seed": request.seed,
+        "threshold": threshold.value,
+        "threshold_note": threshold.note,
+        "sets": {name: {"source": images.name, **_facts(images, raw[name])} for name, images in real.items()},
+    }
+    del raw
     several = len(every) > 1
     known: dict[tuple[str, ...], Any] = {}
     evaluations: list[Evaluation] = []
     galleries: list[Gallery | None] = []
-    warnings: list[str] = []
+    warnings = list(threshold.warnings)
     losses: dict[str, Any] = {}
     steps: list[int | None] = []
     for candidate in every:
         images = candidate.images()
         fitting(images, real["train"], f"--generated {candidate.about['source']}", "the training images have")
         generated = read_all(images)
-        facts = {**candidate.about, **_facts(images, generated)}
+        facts = {**candidate.about, **_facts(images, generated), "zero_suppression": candidate.zero_suppression}
         if candidate.cost is not None and not request.metrics:
             facts["cost"] = candidate.cost().to_dict()
         steps.append(candidate.step)
@@ -115,7 +124,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
                 generated,
                 pixels["train"],
                 pixels["held-out"],
-                threshold=request.threshold,
+                threshold=threshold.value,
                 unit=real["train"].unit,
                 labels=labels,
                 seed=request.seed,
@@ -140,7 +149,8 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
 def _facts(images: ImageSet, pixels: FloatArray) -> dict[str, Any]:
     """pixels: those of ``images``, so that they are not read again for their fingerprint."""
     fingerprint = ArrayImages(pixels).fingerprint
-    return {"images": len(images), "shape": list(images.shape), "unit": images.unit, "fingerprint": fingerprint}
+    facts = {"images": len(images), "shape": list(images.shape), "unit": images.unit, "fingerprint": fingerprint}
+    return {**facts, "zero_suppression": zero_suppression(images)}
 
 
 def _losses(candidate: Candidate) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
+from pgen.data.suppress import NOTE
 from pgen.engine.program_check import check_program
 from pgen.errors import UserError, described
 from pgen.files import write_through_memory
@@ -70,6 +71,7 @@ def load_program(path: Path, device: torch.device) -> tuple[Callable[..., Tensor
         program = torch.export.load(path, extra_files=extra)
         facts = json.loads(extra["pgen.json"])
         conditions_in(facts)
+        float(facts.get(NOTE) or 0)
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']!r}, wanted {FORMAT!r}")
     except Exception as error:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pgen.data.images import ArrayImages
+from pgen.data.suppress import NOTE, note_suppression
 from pgen.data.write import write_images
 from pgen.engine.conditions import Asked
 from pgen.engine.drawn import Draw, drawn, images_of, told_to
@@ -30,7 +31,8 @@ def sample_run(run: Run, request: SampleRequest) -> Path:
     """Sample from a trained run."""
     model = run.load_model(request.checkpoint)
     to_images = run.to_images(request.decoder)
-    return _write(images_of(run, model, to_images), request, run.device, to_images.unit, run.reporter)
+    threshold = to_images.transform.threshold
+    return _write(images_of(run, model, to_images), request, run.device, to_images.unit, threshold, run.reporter)
 
 
 def sample_program(path: Path, request: SampleRequest, device: torch.device, reporter: Reporter, given: Mapping[str, str]) -> Path:
@@ -48,10 +50,10 @@ def sample_program(path: Path, request: SampleRequest, device: torch.device, rep
         return program(torch.randn(n, *facts["noise"], generator=noise, device=device), *(() if condition is None else (condition,)))
 
     asked = Asked.alone(conditions, given) if conditions else None
-    return _write(told_to(asked, draw), request, device, facts["unit"], reporter)
+    return _write(told_to(asked, draw), request, device, facts["unit"], facts.get(NOTE), reporter)
 
 
-def _write(draw: Draw, request: SampleRequest, device: torch.device, unit: str, reporter: Reporter) -> Path:
+def _write(draw: Draw, request: SampleRequest, device: torch.device, unit: str, threshold: float | None, reporter: Reporter) -> Path:
     refuse_existing(request.out, overwrite=request.overwrite)
     if request.grid is not None:
         refuse_existing(check_picture(request.grid), overwrite=request.overwrite)
@@ -63,6 +65,7 @@ def _write(draw: Draw, request: SampleRequest, device: torch.device, unit: str, 
         for part in drawn(draw, request.n, request.seed, device, unit, reporter.tick, request.batch_size):
             if sum(map(len, shown)) < GRID:
                 shown.append(part.images)
+            note_suppression(part, threshold)
             yield part
 
     write_images(request.out, chunks(), format=request.format, overwrite=request.overwrite)

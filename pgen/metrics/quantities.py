@@ -105,7 +105,8 @@ def scales(values: Floats, least: Floats | float = 0.0) -> Floats:
 
     Args:
         values: (N, ...) real values, NaN where there is none.
-        least: (...) the least scale in the unit of the values. Besides it is 5 % of their magnitude, the 99 % quantile of the absolute value.
+        least: (...) the least scale in the unit of the values. A scale is also at least 5 % of the
+            values' magnitude, the 99 % quantile of their absolute value.
 
     Returns:
         (...) positive scales; 1 where all values are 0 or none is known.

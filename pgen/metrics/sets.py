@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from pgen.data.images import FloatArray
+from pgen.data.suppress import suppress
 from pgen.errors import UserError
 from pgen.metrics.finding import Rows
 from pgen.metrics.quantities import features_of, least_feature_scales, quantities, scales
@@ -32,8 +33,11 @@ Features = Callable[[FloatArray], npt.NDArray]
 class Sets:
     """Three sets of images (N, C, H, W) in charge units, N may differ.
 
+    All are held as zero suppression at ``threshold`` leaves them: faint charge that generated images cannot have must not tell them from
+    real ones.
+
     Attributes:
-        threshold: charge above which a pixel is lit.
+        threshold: charge above which a pixel is lit; at or below it images hold 0.
         unit: of the charge.
         labels: of each set, by its name here, labels by name, (N,) or (N, k).
         seed: of everything random in a metric, see :meth:`rng`.
@@ -60,7 +64,7 @@ class Sets:
         sets = {name: usable(getattr(self, name), name.replace("_", "-"), self.threshold, self.unit) for name in Rows._fields}
         same_shape(**sets)
         for name, images in sets.items():
-            object.__setattr__(self, name, images)
+            object.__setattr__(self, name, suppress(images, self.threshold))
 
     def rng(self, name: str) -> np.random.Generator:
         """The randomness of the metric of that name: the same whichever others run beside it."""

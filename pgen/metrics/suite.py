@@ -48,6 +48,15 @@ class Evaluation:
             "skipped": dict(self.skipped),
         }
 
+    def unclear(self) -> dict[str, list[str]]:
+        """Why verdicts cannot be told -> the headline measures of which this holds."""
+        reasons: dict[str, list[str]] = {}
+        for finding in self.findings.values():
+            for measure in finding.measures:
+                if measure.headline and measure.reason:
+                    reasons.setdefault(measure.reason, []).append(measure.name)
+        return reasons
+
     def per_image(self) -> dict[str, npt.NDArray]:
         """Columns of a table with a row for each generated image."""
         return {name: values for finding in self.findings.values() for name, values in finding.per_image.items()}
@@ -113,25 +122,19 @@ def warnings_of(sets: Sets) -> list[str]:
             f"HELD-OUT OVERLAPS TRAIN: {overlap} held-out images are training images too, so floors are too low and copying may go "
             "unseen; split the data again."
         )
-    if differ := _different_faintest(sets, sets.threshold):
+    if differ := _different_faintest(sets):
         found.append(
             f"The faintest pixels above {sets.threshold:g} differ: {differ[0]}. Occupancy and shapes depend on them; for sets that are cut "
             f"alike pass --threshold {np.nextafter(differ[1], 0):.3g} or more."
-        )
-    elif differ := _different_faintest(sets, 0.0):
-        found.append(
-            f"The faintest pixels of all differ: {differ[0]}. --threshold {sets.threshold:g} hides that from most metrics, not from the "
-            f"network of c2st, nor from wasserstein; for sets that are cut alike add :suppress={sets.threshold:g} to each of them, as in "
-            f"--train train.h5:suppress={sets.threshold:g}."
         )
     if (smallest := min(len(sets.generated), len(sets.train), len(sets.held_out))) < 1000:
         found.append(f"Only {smallest} images of the smallest set: intervals are wide, and small differences go unseen.")
     return found
 
 
-def _different_faintest(sets: Sets, threshold: float) -> tuple[str, float] | None:
-    """What is to be told of the faintest pixels above a threshold, and the highest of them, where they are not alike in all sets."""
-    faintest = {name: _faintest(getattr(sets, name), threshold) for name in ("train", "held_out", "generated")}
+def _different_faintest(sets: Sets) -> tuple[str, float] | None:
+    """What is to be told of the faintest pixels above the threshold, and the highest of them, where they are not alike in all sets."""
+    faintest = {name: _faintest(getattr(sets, name), sets.threshold) for name in ("train", "held_out", "generated")}
     if max(faintest.values()) <= FAINT * min(faintest.values()):
         return None
     told = ", ".join(f"{value:.3g} {sets.unit} in {name.replace('_', '-')}" for name, value in faintest.items())

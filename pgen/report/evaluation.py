@@ -11,7 +11,7 @@ from typing import Any
 
 from pgen.data.images import FloatArray
 from pgen.files import atomic
-from pgen.metrics.finding import Measure
+from pgen.metrics.finding import CANNOT_BE_TOLD, Measure
 from pgen.metrics.nearest import binarise, nearest
 from pgen.metrics.sets import Sets
 from pgen.metrics.suite import Evaluation
@@ -20,10 +20,11 @@ from pgen.report.curves import save_losses
 from pgen.report.distributions import save_distributions, save_trend
 from pgen.report.grid import save_pairs, save_rows
 from pgen.report.results import write_results
+from pgen.text import shortened
 
 SHOWN = 10  #: images a row of the gallery
-MARKS = {"as real": "✓", "worse": "✗", "beyond": "!", "unknown": "?"}  # not by colour alone
-WORDS = {"as real": "as real", "worse": "worse than real", "beyond": "beyond real", "unknown": "cannot be said"}
+MARKS = {"as real": "✓", "worse": "✗", "beyond": "!", CANNOT_BE_TOLD: "?"}  # not by colour alone
+WORDS = {"as real": "as real", "worse": "worse than real", "beyond": "beyond real", CANNOT_BE_TOLD: CANNOT_BE_TOLD}
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Report:
              str(each.about["fingerprint"])[:12])
             for each in self.evaluations
         ]  # fmt: skip
-        threshold = f"A pixel is lit above {self.about['threshold']:g} {self.unit}."
+        threshold = str(self.about["threshold_note"])
         return (
             warnings
             + page.table(("set", "source", "images", "shape", "unit", "fingerprint"), rows)
@@ -112,7 +113,8 @@ class Report:
     def _verdicts(self) -> str:
         html = page.paragraph(
             "As real: the 95 % interval of the value covers the floor. Beyond real: closer to held-out images than training images are, "
-            "which points to images that are too dim, too smooth, or copied, and is no success.", "soft"
+            "which points to images that are too dim, too smooth, or copied, and is no success. Cannot be told: neither likeness nor a "
+            "difference is shown.", "soft"
         )  # fmt: skip
         for each in self.evaluations:
             html += page.subheading(each.name)
@@ -120,6 +122,8 @@ class Report:
                 html += "".join(page.paragraph(warning, "warning") for warning in finding.warnings)
             if each.findings:
                 html += _measures_table(each, headline=True)
+                unclear = each.unclear().items()
+                html += "".join(page.paragraph(f"Cannot be told: {', '.join(map(shortened, names))}: {why}.") for why, names in unclear)
                 html += "".join(page.paragraph(note) for finding in each.findings.values() for note in finding.notes)
                 html += page.folded("All measures", _measures_table(each, headline=None))
             if each.skipped:

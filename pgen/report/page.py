@@ -27,7 +27,7 @@ th, td { text-align: right; padding: .25rem .6rem; border-bottom: 1px solid var(
 th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 9rem; }
 th button { all: unset; cursor: pointer; font-weight: 600; } th button:focus-visible { outline: 2px solid; }
 th[aria-sort=ascending] button::after { content: " \\25B2"; } th[aria-sort=descending] button::after { content: " \\25BC"; }
-.as-real { color: var(--good); } .worse { color: var(--bad); } .beyond { color: var(--odd); } .unknown { color: var(--soft); }
+.as-real { color: var(--good); } .worse { color: var(--bad); } .beyond { color: var(--odd); } .cannot-be-told { color: var(--soft); }
 figure { margin: 1rem 0; overflow-x: auto; } figure img { display: block; max-width: 100%; min-width: 34rem; height: auto; background: #fff;
   border-radius: 4px; }
 figcaption { color: var(--soft); font-size: .9rem; }
