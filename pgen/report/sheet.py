@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pgen.data.images import FloatArray
-from pgen.report.figure import new_figure, save_figure
+from pgen.report.figure import DPI, new_figure, save_figure
+from pgen.report.pool import pool_image
 from pgen.text import printable, shortened
 
 if TYPE_CHECKING:
@@ -75,11 +76,12 @@ class Sheet:
     def show(self, image: FloatArray, row: int, column: int, *, caption: str = "", label: str = "") -> None:
         """Draw the planes of one image (C, H, W), its caption above, its label to the left."""
         width, height = self.image
+        pixels = [max(1, int(inches * DPI)) for inches in (height, width / len(image))]
         left = self.left + column * self.cell[0]
         bottom = self.top + (row + 1) * self.cell[1] - _GAP
         top = bottom - height
         self.drawn = self.axes.imshow(
-            np.concatenate(list(image), axis=1),
+            np.concatenate(list(pool_image(image, *pixels)), axis=1),
             extent=(left, left + width, bottom, top),
             cmap=_COLOURS,
             norm=self.norm,
