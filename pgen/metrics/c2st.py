@@ -27,8 +27,8 @@ PERMUTATIONS = 1000
 #: Images of each set; passes over them; images a step.
 CNN_LIMIT, EPOCHS, BATCH = 2000, 12, 64
 TREES_LIMIT = 5000
-#: Images of a set below which the network does not learn even plain differences.
-CNN_FEWEST = 100
+#: Images of a set below which the network seldom learns even plain differences, such as noise or a blur.
+CNN_FEWEST = 50
 #: Pixels along either side that the network sees at most: larger images are pooled.
 SIDE = 128
 
