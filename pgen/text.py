@@ -36,7 +36,11 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def shortened(text: str, limit: int = LIMIT) -> str:
-    """Cut a long text in its middle: names differ at either end, as in ``<label> accuracy``."""
+    """Make a text printable on one line, and cut a long one in its middle.
+
+    Names differ at either end, as in ``<label> accuracy``.
+    """
+    text = printable(text)
     if len(text) <= limit:
         return text
     tail = limit // 3

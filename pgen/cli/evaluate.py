@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from pgen.cli.console import console, errors, follow, progress_bar, spelt
+from pgen.text import printable
 
 
 class MetricGroup(TyperGroup):
@@ -97,7 +98,7 @@ def hamming(
         f"{value:g}": compare_statistics({name: suppress(pixels, value) for name, pixels in images.items()}, value) for value in thresholds
     }
     for choice in chosen:
-        console.print(choice.note, soft_wrap=True)
+        console.print(printable(choice.note), soft_wrap=True)
     for at in result.thresholds:
         table = Table("", "generated", "held-out (null)", title=f"threshold {at.threshold:g}")
         for name, distance in at.distances.items():
@@ -116,7 +117,7 @@ def hamming(
         console.print(at.verdict)
     warnings = [*(warning for choice in chosen for warning in choice.warnings), *result.warnings]
     for warning in warnings:
-        console.print(f"Warning: {warning}", style="yellow", soft_wrap=True)
+        console.print(printable(f"Warning: {warning}"), style="yellow", soft_wrap=True)
     report = {
         "sources": sources,
         **result.to_dict(),

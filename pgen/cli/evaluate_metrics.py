@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from pgen.cli.console import console, errors, follow, task_bar
 from pgen.cli.evaluate import ALL
-from pgen.text import shortened
+from pgen.text import printable, shortened
 
 if TYPE_CHECKING:
     from pgen.metrics.suite import Evaluation
@@ -74,7 +74,7 @@ def metric_command(name: str, summary: str) -> Any:
         )
         with task_bar() as tick:
             report = run_evaluation(request, choose_device(device), tick)
-        console.print(report.about["threshold_note"], soft_wrap=True)
+        console.print(printable(report.about["threshold_note"]), soft_wrap=True)
         for warning in report.warnings:
             _warn(warning)
         for evaluation in report.evaluations:
@@ -108,15 +108,15 @@ def _show(evaluation: Evaluation) -> None:
     if evaluation.findings:
         console.print(table)
     for reason, measures in evaluation.unclear().items():
-        console.print(f"Cannot be told: {', '.join(map(shortened, measures))}: {reason}.", soft_wrap=True)
+        console.print(printable(f"Cannot be told: {', '.join(map(shortened, measures))}: {reason}."), soft_wrap=True)
     for finding in evaluation.findings.values():
         for note in finding.notes:
-            console.print(note, markup=False, highlight=False, soft_wrap=True)
+            console.print(printable(note), soft_wrap=True)
         for warning in finding.warnings:
             _warn(warning)
     for why in dict.fromkeys(evaluation.skipped.values()):
         names = ", ".join(metric for metric, found in evaluation.skipped.items() if found == why)
-        console.print(f"{evaluation.name}: {names} not asked. {why}", style="dim", markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(f"{evaluation.name}: {names} not asked. {why}"), style="dim", soft_wrap=True)
 
 
 def _judge_copies(evaluations: Sequence[Evaluation], limit: float) -> None:
@@ -124,14 +124,14 @@ def _judge_copies(evaluations: Sequence[Evaluation], limit: float) -> None:
     for evaluation in evaluations:
         if "memorisation" not in evaluation.findings:
             told = f"{evaluation.name}: not judged, so copies may be among the images. {evaluation.skipped.get('memorisation', '')}"
-            errors.print(told, style="red", markup=False, highlight=False, soft_wrap=True)
+            errors.print(printable(told), style="red", soft_wrap=True)
             raise typer.Exit(1)
         rates = [found.value for found in evaluation.findings["memorisation"].measures if found.name.startswith("copy rate")]
         if min(rates) > limit:
             told = f"{evaluation.name}: {min(rates):.2%} of the images are copies, more than {limit:.2%}."
-            errors.print(told, style="red", markup=False, highlight=False, soft_wrap=True)
+            errors.print(printable(told), style="red", soft_wrap=True)
             raise typer.Exit(1)
 
 
 def _warn(text: str) -> None:
-    console.print(f"Warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(f"Warning: {text}"), style="yellow", soft_wrap=True)

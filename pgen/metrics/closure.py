@@ -35,7 +35,7 @@ def closure(sets: Sets) -> Finding:
         kinds[name] = "class" if as_class else "number"
         # Trees that cannot split give every image the same label, and then right ones and wrong ones score alike.
         blind = len(np.unique(predict(sets.features.train))) == 1
-        unclear = f"trees learn nothing of {shortened(name)} from {len(rows.train)} images; give more" if blind else ""
+        unclear = f"trees could not learn the label from {len(rows.train)} training images; give more" if blind else ""
         single = partial(_single, rng=rng, unclear=unclear)
         if as_class:
             right = [(estimate == truth).astype(float) for estimate, truth in (generated, held_out)]

@@ -42,7 +42,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 def legend_label(name: str) -> str:
     """Make a name fit for a legend, from which matplotlib drops labels with a leading underscore."""
-    label = shortened(printable(name))
+    label = shortened(name)
     return f" {label}" if label.startswith("_") else label
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from pgen.data.images import FloatArray
 from pgen.report.figure import DPI, new_figure, save_figure
 from pgen.report.pool import pool_image
-from pgen.text import printable, shortened
+from pgen.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.image import AxesImage
@@ -113,4 +113,4 @@ class Sheet:
 
 def _legible(text: str) -> str:
     """A caption of one or more lines, none of them too long for the sheet."""
-    return "\n".join(shortened(printable(line)) for line in text.split("\n"))
+    return "\n".join(shortened(line) for line in text.split("\n"))
