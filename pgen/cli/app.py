@@ -77,13 +77,14 @@ def root(
 
 def main() -> None:
     """Entry point of the ``pgen`` script. Bad input ends with one sentence and exit code 2."""
-    sys.excepthook = _print_traceback
     try:
         app()
     except UserError as error:
         _fail(str(error), error)
     except Exception as error:
         _fail(_explained(error), error)
+    finally:
+        sys.excepthook = _print_traceback  # here, since Typer sets its own
 
 
 def _explained(error: Exception) -> str:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -67,10 +68,10 @@ def test_the_page_in_a_browser(evaluated: tuple[Path, subprocess.CompletedProces
     page.write_text(text.replace("</body>", questions))
     quiet = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path / 'profile'}")
     command = [str(CHROMIUM), *quiet, "--window-size=1000,800", "--virtual-time-budget=10000", "--dump-dom", page.as_uri()]
-    answers = json.loads(
-        re.search(r"<title>ANSWERS(.*?)</title>", subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout)[1]
-        .replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-    )  # fmt: skip
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    title = re.search(r"<title>ANSWERS(.*?)</title>", told)
+    assert title, told[:500]
+    answers = json.loads(unescape(title[1]))
     assert answers["title"].startswith("Evaluation of ") and answers["images"] == 0 and answers["scripts"] == 2
     assert answers["drawn"] and not answers["wide"]
     assert {f"{label} accuracy" for label in LABELS[:6]} | {r"\x1b[2J accuracy", r"a\nb accuracy"} <= set(answers["cells"])
