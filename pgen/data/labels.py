@@ -66,7 +66,7 @@ def convert_labels(values: npt.ArrayLike, reference: npt.ArrayLike, name: str) -
 
 def _nearest_known(labels: npt.NDArray, known: npt.NDArray) -> npt.NDArray:
     """Numbers in the type of ``known``; those that were rounded to fewer digits take the known value that rounds to them."""
-    if labels.dtype.kind == "f" and labels.dtype.itemsize < known.dtype.itemsize:
+    if known.size and labels.dtype.kind == "f" and labels.dtype.itemsize < known.dtype.itemsize:
         exact = np.unique(known)
         rounded = exact.astype(labels.dtype)
         place = np.searchsorted(rounded, labels).clip(max=len(rounded) - 1)

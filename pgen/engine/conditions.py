@@ -64,9 +64,10 @@ def encode(conditions: tuple[Condition, ...], labels: Labels) -> Tensor:
     """(n, K) float32: what a model is told of n labels of each condition, see :class:`pgen.plugins.contract.Condition`."""
     columns = []
     for condition in conditions:
-        reference = np.array(condition.classes) if condition.classes else np.zeros(0)
-        values = convert_labels(labels[condition.label], reference, f"--condition: label {condition.label}")[:, None]
-        columns.append(values == reference if condition.classes else (values - condition.mean) / condition.std)
+        values = plain_labels(labels[condition.label])[:, None]
+        if condition.classes or values.dtype.kind == "U":
+            values = convert_labels(values, condition.classes or (condition.mean,), f"--condition: label {condition.label}")
+        columns.append(values == np.array(condition.classes) if condition.classes else (values - condition.mean) / condition.std)
     return torch.from_numpy(np.concatenate(columns, axis=1).astype(np.float32))
 
 
