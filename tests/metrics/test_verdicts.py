@@ -1,0 +1,106 @@
+"""What a number may say: intervals within what it can be, and no "as real" where nothing could have been seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from pgen.metrics import c2st
+from pgen.metrics.finding import CANNOT_BE_TOLD, Measure, Rows
+from pgen.metrics.sets import Sets
+from pgen.metrics.suite import Evaluation, chosen, evaluate
+from pgen.report.evaluation import MARKS, WORDS
+from tests.metrics.toy_tracks import tracks
+
+#: Measures that are fractions, by a part of their names.
+FRACTIONS = ("AUC", "accuracy", "precision", "recall", "coverage", "copy rate", "authenticity", " KS", " separation", "blank images")
+
+
+def evaluated(sets: Sets, *metrics: str) -> Evaluation:
+    return evaluate("x", {}, sets, chosen(metrics), strict=True)
+
+
+def measures(sets: Sets, *metrics: str) -> dict[str, Measure]:
+    found = evaluated(sets, *metrics).findings.values()
+    return {measure.name: measure for finding in found for measure in finding.measures}
+
+
+def labelled(
+    images: Sequence[np.ndarray], label: Callable[[np.ndarray], np.ndarray], types: Mapping[str, type | str] | None = None
+) -> Sets:
+    """Generated, training and held-out images with a label that follows from an image, in a type of each set."""
+    sets = dict(zip(Rows._fields, images, strict=True))
+    labels = {name: {"kind": label(part).astype((types or {}).get(name, int))} for name, part in sets.items()}
+    return Sets(**sets, threshold=1.0, labels=labels)
+
+
+def bright(images: np.ndarray) -> np.ndarray:
+    return np.where(images.sum((1, 2, 3)) > 300, 2212, 13)
+
+
+def test_a_measure_says_what_it_can() -> None:
+    few = "few images"
+    for value, interval, unclear, verdict in (
+        (0.52, (0.45, 0.59), "", "as real"),
+        (0.52, (0.45, 0.59), few, CANNOT_BE_TOLD),
+        (0.72, (0.65, 0.79), few, "worse"),  # what is seen is seen
+        (0.32, (0.25, 0.39), "", "beyond"),
+        (0.32, (0.25, 0.39), few, CANNOT_BE_TOLD),
+        (np.nan, (np.nan, np.nan), "", CANNOT_BE_TOLD),
+    ):
+        measure = Measure("x", value, 0.5, interval, 30, unclear=unclear)
+        told = measure.to_dict()
+        assert measure.verdict == told["verdict"] == verdict
+        assert bool(told["reason"]) == (verdict == CANNOT_BE_TOLD) and "unclear" not in told
+        assert measure.verdict in MARKS and measure.verdict in WORDS
+
+
+def test_classifiers_of_few_images_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c2st, "EPOCHS", 1)
+    monkeypatch.setattr(c2st, "PERMUTATIONS", 9)
+    sets = Sets(*(tracks(26, seed, 16) for seed in range(3)), threshold=1.0)
+    found = evaluated(sets, "c2st")
+    by_name = {measure.name: measure for measure in found.findings["c2st"].measures}
+    assert by_name["trees AUC"].value == by_name["trees AUC"].floor == 0.5
+    assert by_name["trees AUC"].verdict == CANNOT_BE_TOLD and "26 images of a set are too few" in by_name["trees AUC"].reason
+    assert by_name["CNN AUC"].verdict in (CANNOT_BE_TOLD, "worse")
+    told = json.loads(json.dumps(found.to_dict()))["metrics"]["c2st"]["measures"][1]
+    assert told["verdict"] == "cannot be told" and "too few" in told["reason"]
+    assert "trees AUC" in [name for names in found.unclear().values() for name in names]
+    # Enough images, and nothing to split on.
+    same = Sets(*(tracks(60, seed, 16) for seed in range(3)), threshold=1.0, extractor=lambda images: np.ones((len(images), 2)))
+    assert measures(same, "c2st")["trees AUC"].verdict == CANNOT_BE_TOLD
+
+
+def test_closure_of_few_images_says_nothing() -> None:
+    sets = labelled([tracks(30, seed, 16) for seed in range(3)], bright)
+    found = measures(sets, "closure")["kind accuracy"]
+    assert found.verdict == CANNOT_BE_TOLD and "from 30 training images" in found.reason
+
+
+@pytest.mark.parametrize("types", [{"generated": float}, {"held_out": str}, {"train": "S"}, {"train": float, "generated": str}])
+def test_closure_of_labels_in_other_types(types: dict[str, type | str]) -> None:
+    sets = [tracks(150, seed, 16) for seed in range(3)]
+    as_one, as_many = (measures(labelled(sets, bright, kinds), "closure")["kind accuracy"] for kinds in ({}, types))
+    assert as_many.value == as_one.value > 0.9 and as_many.floor == as_one.floor > 0.9
+    assert as_many.interval == as_one.interval and as_one.interval[1] <= 1
+
+
+def test_intervals_stay_within_what_a_number_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(c2st, "CNN_LIMIT", 60)
+    monkeypatch.setattr(c2st, "EPOCHS", 1)
+    real = [tracks(60, seed, 16) for seed in range(3)]
+    dim, blank = real[0] * np.float32(0.2), real[0] * (np.arange(60) % 2)[:, None, None, None].astype(np.float32)
+    met = set()
+    for generated in (real[0], real[1], dim, blank):
+        found = measures(labelled([generated, *real[1:]], bright), "physics", "prdc", "c2st", "memorisation", "closure")
+        for name, measure in found.items():
+            low, high = measure.interval
+            assert low <= measure.value <= high and low >= 0
+            if part := next((part for part in FRACTIONS if part in name), None):
+                met.add(part)
+                assert high <= 1, name
+    assert met == set(FRACTIONS)
