@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -36,7 +37,8 @@ def check_picture(path: str | os.PathLike[str]) -> Path:
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write ``figure`` to ``path``, in the format that its ending names; no text is read as TeX."""
     _make_literal(figure)
-    with atomic(check_picture(path)) as temporary:
+    with atomic(check_picture(path)) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a box stands for it
         figure.savefig(temporary, dpi=DPI, facecolor=figure.get_facecolor())
 
 

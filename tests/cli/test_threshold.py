@@ -55,7 +55,7 @@ def test_files_keep_the_zero_suppression(pgen, sets: Path, tmp_path: Path, name:
 
 
 def test_a_perfect_model_is_not_given_away_by_its_zero_suppression(sets: Path) -> None:
-    report = evaluated(sets, "samples.h5", "unknown.h5", metrics=())
+    report = evaluated(sets, "samples.h5", "unknown.h5", metrics=("physics", "wasserstein", "c2st"))
     assert report.about["threshold"] == 10 and "Threshold: 10 ADC, the zero suppression of samples" in report.about["threshold_note"]
     noted, unknown = report.evaluations
     assert noted.about["zero_suppression"] == 10 and unknown.about["zero_suppression"] is None

@@ -12,6 +12,7 @@ from pgen.metrics.hamming import hamming
 from pgen.report.curves import _running_mean, _spans_decades, save_histogram, save_losses, save_reconstruction_curve
 from pgen.report.grid import save_grid, save_pairs, save_rows
 from pgen.report.hamming_plot import save_hamming
+from pgen.report.pool import pool_image
 
 IMAGES = (np.random.default_rng(0).gamma(1, 20, (7, 1, 24, 16)) * (np.random.default_rng(1).random((7, 1, 24, 16)) < 0.1)).astype(
     np.float32
@@ -79,6 +80,47 @@ def test_nothing_to_draw_is_one_sentence(tmp_path, draw, words):
     with pytest.raises(UserError, match=words):
         draw(tmp_path / "picture.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_text_from_files_is_drawn_as_it_is(tmp_path):
+    texts = ["$x$", "a$b", r"$\frac{$", "two $ in a $ path", "_hidden", "x\x1b[2J", "\udce9", "粒子", "w" * 4000]
+    hostile = "".join(texts[:7])
+    save_losses(tmp_path / "losses.png", {text: steps(3, **{hostile: 1}) for text in texts})
+    save_histogram(tmp_path / "counts.png", np.arange(9), hostile, hostile)
+    save_reconstruction_curve(tmp_path / "curve.png", [0, 10], [9.0, 1.0], [9.0, 1.1], unit=hostile)
+    save_grid(tmp_path / "grid.png", np.repeat(IMAGES[:3], 3, 0), titles=texts, unit=hostile)
+    save_rows(tmp_path / "rows.png", dict.fromkeys(texts, IMAGES[:2]), unit=hostile)
+    assert all(max(Image.open(path).size) < 6000 for path in tmp_path.glob("*.png"))
+
+
+def test_names_are_in_the_legend_and_numbers_in_tex(tmp_path, monkeypatch):
+    """Names are literal, also those that matplotlib would leave out; powers of ten along an axis are not."""
+    drawn = []
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: drawn.append(figure) or path.write_bytes(b""))
+    records = [{"step": i, "loss": 10.0**i} for i in range(4)]
+    save_losses(tmp_path / "losses.png", {"_a$b$": records})
+    (figure,) = drawn
+    (legend,) = figure.legends
+    (label,) = legend.get_texts()
+    assert label.get_text().strip() == "_a$b$" and not label.get_parse_math()
+    assert not figure.axes[0].title.get_parse_math()
+    assert all(tick.label1.get_parse_math() for tick in figure.axes[0].yaxis.get_major_ticks())
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_thin_track_in_a_large_image_is_seen(tmp_path, sign):
+    plane = np.zeros((1, 1, 700, 1800), np.float32)
+    column = np.arange(100, 1700)
+    plane[0, 0, 50 + column // 3, column] = sign * 40.0
+    pooled = pool_image(plane[0], 61, 157)
+    assert pooled.shape == (1, 61, 157) and abs(pooled).max() == 40 and np.sign(pooled).sum() == sign * np.count_nonzero(pooled)
+    # One line without a gap, in every column that it crosses.
+    assert (pooled[0] != 0).any(0)[9:148].all() and not (pooled[0] != 0).any(0)[[0, 4, 152]].any()
+    np.testing.assert_array_equal(pool_image(IMAGES[0], 24, 16), IMAGES[0])
+    assert pool_image(plane[0], 700, 40).shape == (1, 700, 40)
+    save_grid(tmp_path / "plane.png", abs(plane), vmax=40)
+    pixels = np.asarray(Image.open(tmp_path / "plane.png").convert("L"), float)[20:-20, 25:195]
+    assert (pixels.max(0) > 100).mean() > 0.85
 
 
 def test_a_diverged_loss_is_drawn_up_to_there(tmp_path):
