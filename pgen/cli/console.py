@@ -48,7 +48,7 @@ def spelt(*words: object) -> str:
 def follow(*commands: Iterable[object] | str) -> None:
     """The line that ends a command: what to do next, each a command's words, or another thing in a sentence."""
     told = (each if isinstance(each, str) else spelt(*each) for each in commands)
-    console.print(f"Next: {', or '.join(told)}", markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(f"Next: {', or '.join(told)}"), soft_wrap=True)
 
 
 #: Seconds between two lines of progress where there is no terminal.
@@ -66,9 +66,9 @@ def task_bar() -> Iterator[Callable[[str, int, int], None]]:
 
         def tick(what: str, done: int, total: int) -> None:
             nonlocal last
-            bars.update(task, description=what, completed=done, total=total)
+            bars.update(task, description=printable(what), completed=done, total=total)
             if not errors.is_terminal and what != last:
-                errors.print(what, markup=False, highlight=False)
+                errors.print(printable(what))
             last = what
 
         yield tick

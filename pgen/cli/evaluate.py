@@ -35,7 +35,7 @@ def _metrics() -> dict[str, str]:
     found, problems = registry.metrics()
     for problem in problems:
         errors.print(f"Warning: {problem}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    return {name: spec.summary for name, (_, spec) in found.items()}
+    return {name: printable(spec.summary) for name, (_, spec) in found.items()}
 
 
 #: Name of the command that asks every metric.

@@ -77,7 +77,7 @@ def _summary(name: str) -> str:
 
     entry = next(entry for entry in entries(MODELS) if entry.name == name)
     # Of another's plug-in what its package says of itself: one that is slow to import, or broken, must not be felt here.
-    return registry.load(name).spec.summary if entry.distribution == "pgen" else entry.summary
+    return printable(registry.load(name).spec.summary if entry.distribution == "pgen" else entry.summary)
 
 
 def model_command(name: str) -> Any:
