@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold, where it comes from in a sentence, and what contradicts it.
+    """A threshold, where it comes from, and what contradicts it.
 
     Attributes:
         value: charge at or below which images hold 0.

@@ -18,7 +18,7 @@ SPECTRUM_BINS = 64
 
 def physics(sets: Sets) -> Finding:
     """W1 (in standard deviations of held-out images, with a floor: :func:`pgen.metrics.quantities.scales`), KS and separation power of
-    every quantity of an image, of the charge of lit pixels, and of the share of blank images."""
+    every quantity of an image, of the charge of pixels above the threshold, and of the fraction of blank images."""
     measures: list[Measure] = []
     histograms: list[Histogram] = []
     means: dict[str, dict[str, float | None]] = {}

@@ -133,7 +133,7 @@ def warnings_of(sets: Sets) -> list[str]:
 
 
 def _different_faintest(sets: Sets) -> tuple[str, float] | None:
-    """What is to be told of the faintest pixels above the threshold, and the highest of them, where they are not alike in all sets."""
+    """The faintest pixels above the threshold in words, and the highest of them; None where they are alike in all sets."""
     faintest = {name: _faintest(getattr(sets, name), sets.threshold) for name in ("train", "held_out", "generated")}
     if max(faintest.values()) <= FAINT * min(faintest.values()):
         return None
