@@ -62,6 +62,7 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployReques
     spreads: list[Tensor] = []
     results: list[ReconstructionResult] = []
     shown: dict[str, FloatArray] = {}
+    threshold = run.to_images().transform.threshold
 
     def rebuilt() -> Iterator[ArrayImages]:
         for batch in reconstruct(run, model, images, request.batch_size):
@@ -69,7 +70,7 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployReques
             result = reconstruction_error(batch.real, batch.images)
             labels = {**part.labels, "mse": result.per_image}
             held = ArrayImages(batch.images, name="reconstructions", ids=part.ids, events=part.events, labels=labels, unit=images.unit)
-            note_suppression(held, run.to_images().transform.threshold)
+            note_suppression(held, threshold)
             yield held
             codes.append(batch.codes)
             spreads.extend(() if batch.spread is None else (batch.spread,))

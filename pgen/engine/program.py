@@ -71,7 +71,8 @@ def load_program(path: Path, device: torch.device) -> tuple[Callable[..., Tensor
         program = torch.export.load(path, extra_files=extra)
         facts = json.loads(extra["pgen.json"])
         conditions_in(facts)
-        float(facts.get(NOTE) or 0)
+        if facts.get(NOTE) is not None:  # an earlier version's has none
+            facts[NOTE] = float(facts[NOTE])
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']!r}, wanted {FORMAT!r}")
     except Exception as error:
