@@ -74,7 +74,7 @@ def _preview(images: ImageSet, path: Path | None) -> None:
     if path is None:
         from pgen.report.text import picture
 
-        brightest = int(pixels.sum((1, 2, 3)).argmax())
+        brightest = int(np.abs(pixels).sum((1, 2, 3)).argmax())
         _lines(f"Image {images.ids[chosen[brightest]]}", {})
         console.print(picture(pixels[brightest]), markup=False, highlight=False, soft_wrap=True)
         return

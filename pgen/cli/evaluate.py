@@ -42,6 +42,9 @@ ALL = "all"
 
 app = typer.Typer(cls=MetricGroup, help="Measure how good generated images and trained models are.", no_args_is_help=True)
 
+#: Mean net charge and mean |charge|, as statistics of sets call them.
+KINDS_OF_CHARGE = ("charge_mean", "absolute_charge_mean")
+
 Out = Annotated[Path, typer.Option(help="Folder for results and pictures; earlier ones in it are replaced.")]
 
 
@@ -95,7 +98,11 @@ def hamming(
             table.add_row(f"{name}: Z against held-out", f"{memory.z:.2f}", "0")
         table.add_row("blank images", f"{at.blank_rate['generated']:.2%}", f"{at.blank_rate['held_out']:.2%}")
         mean = {one.name: one for one in statistics[f"{at.threshold:g}"]}
-        table.add_row("mean charge", f"{mean['generated'].charge_mean:.4g}", f"{mean['held-out'].charge_mean:.4g}")
+        signed = any(one.charge_mean != one.absolute_charge_mean for one in mean.values())
+        net, absolute = ([f"{getattr(mean[name], key):.4g}" for name in ("generated", "held-out")] for key in KINDS_OF_CHARGE)
+        table.add_row("mean net charge" if signed else "mean charge", *net)
+        if signed:
+            table.add_row("mean |charge|", *absolute)
         table.add_row("occupancy", f"{mean['generated'].occupancy_mean:.4f}", f"{mean['held-out'].occupancy_mean:.4f}")
         console.print(table)
         console.print(Text(at.verdict))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.images import Digest, ImageSet, geometry
-from pgen.data.lit import lit_chunks
+from pgen.data.lit import above_threshold, lit_chunks
 from pgen.errors import UserError
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -19,10 +19,11 @@ SAMPLE = 10**6  #: lit pixels kept for percentiles
 def describe(images: ImageSet, *, threshold: float = 0.0, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
     """Plain values for ``pgen data info``; one pass over the lit pixels, in chunks, with ``progress(done, total)`` after each.
 
-    Charge is in the set's unit; occupancy is the fraction of pixels above 0 and above ``threshold`` (at least 0); percentiles are of the
-    charge of pixels above ``threshold`` (thinned evenly where there are more than a million).
+    Charge is in the set's unit. A pixel counts if its |charge| is above ``threshold`` (at least 0): occupancy is the fraction of such
+    pixels (occupancy_above_0: of those with any charge), totals and percentiles are of their charge (thinned evenly where there are more
+    than a million). The mean total charge is the net one, in which negative charge cancels positive charge.
     """
-    pixels_seen, above_zero, above, blank, total = 0, 0, 0, 0, 0.0
+    pixels_seen, above_zero, above, blank, total, absolute = 0, 0, 0, 0, 0.0, 0.0
     sample: list[npt.NDArray] = []
     kept, stride = 0, 1
     lowest, highest = np.inf, -np.inf
@@ -31,14 +32,15 @@ def describe(images: ImageSet, *, threshold: float = 0.0, progress: Callable[[in
     for part in lit_chunks(images):
         offsets, _, value = part
         digest.add(part)
-        lit = value > threshold
+        lit = above_threshold(value, threshold)
         image = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         seen = size * (len(offsets) - 1)
         pixels_seen += seen
-        above_zero += int(np.count_nonzero(value > 0))
+        above_zero += int(np.count_nonzero(value))
         above += int(np.count_nonzero(lit))
         blank += len(offsets) - 1 - len(np.unique(image[lit]))
         total += float(value.sum(dtype=np.float64, where=lit))
+        absolute += float(np.abs(value).sum(dtype=np.float64, where=lit))
         charges = value if len(value) == seen else np.append(value, 0.0)
         lowest, highest = min(lowest, float(charges.min())), max(highest, float(charges.max()))
         sample.append(value[lit][::stride])
@@ -71,6 +73,8 @@ def describe(images: ImageSet, *, threshold: float = 0.0, progress: Callable[[in
         "occupancy": above / pixels_seen,
         "blank_images": blank,
         "mean_total_charge": total / len(images),
+        "mean_total_absolute_charge": absolute / len(images),
+        "negative_fraction": (absolute - total) / (2 * absolute) if absolute else 0.0,
         "charge_percentiles": {str(p): float(q) for p, q in zip(PERCENTILES, np.percentile(charge, PERCENTILES), strict=True)}
         if kept
         else {},

@@ -25,13 +25,14 @@ def is_microboone(file: Any) -> bool:
 
 
 def open_microboone(
-    path: Path, name: str, *, plane: int = 2, ticks: int = 6, threshold: float = 10.0, saturation: float = 100.0
+    path: Path, name: str, *, plane: int = 2, ticks: int = 6, threshold: float = 10.0, saturation: float = 100.0, signed: bool = False
 ) -> LazyImages:
     """An ImageSet of one image an event: row = ``ticks`` ticks added up (what remains of the 6,400 is dropped), column = wire.
 
-    ``plane``: 0 or 1 (induction, 2,400 wires) or 2 (collection, 3,456). Sums below ``threshold`` ADC become 0, sums above ``saturation``
-    become that. Wires that the file does not list are 0. Labels of the event's neutrino are read where they are there: is_cc, nu_pdg,
-    nu_energy, lep_energy (GeV). UserError if no event has a wire of the plane, or wires are doubled or out of range.
+    ``plane``: 0 or 1 (induction, 2,400 wires) or 2 (collection, 3,456). Sums below ``threshold`` ADC become 0, negative ones too, and sums
+    above ``saturation`` become that; if ``signed``, both go by the magnitude of a sum, which keeps its sign. Wires that the file does not
+    list are 0. Labels of the event's neutrino are read where they are there: is_cc, nu_pdg, nu_energy, lep_energy (GeV). UserError if no
+    event has a wire of the plane, or wires are doubled or out of range.
     """
     import h5py
 
@@ -74,6 +75,8 @@ def open_microboone(
             if len(here):
                 waves = adc[begin : min(begin + ROWS, len(adc))][here - begin, : rows * ticks].astype(np.float32)
                 image[:, wire[here]] = waves.reshape(len(here), rows, ticks).sum(2).T
+        if signed:
+            return np.where(np.abs(image) < threshold, 0, np.clip(image, -saturation, saturation)).astype(np.float32)
         return np.where(image < threshold, 0, np.minimum(image, saturation)).astype(np.float32)
 
     def window(start: int, stop: int) -> npt.NDArray[np.float32]:
@@ -88,7 +91,7 @@ def open_microboone(
         ids=event_ids(*events[kept].T),
         labels=labels,
         skipped=len(events) - len(kept),
-        about={"format": WHAT, "plane": plane, "ticks": ticks, "threshold": threshold, "saturation": saturation},
+        about={"format": WHAT, "plane": plane, "ticks": ticks, "threshold": threshold, "saturation": saturation, "signed": signed},
     )
 
 

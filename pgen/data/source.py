@@ -30,7 +30,7 @@ HDF5_KINDS: Sequence[tuple[Callable[[Any], bool], Callable[..., ImageSet]]] = (
     (microboone.is_microboone, microboone.open_microboone),
     (pilarnet.is_pilarnet, pilarnet.open_pilarnet),
 )
-COMMON = ("entries", "limit", "suppress")
+COMMON = ("entries", "limit", "suppress", "negative")
 OPTIONS = r"[A-Za-z_]\w*=[^,]*(,[A-Za-z_]\w*=[^,]*)*"
 
 
@@ -38,9 +38,9 @@ def open_images(src: str, *, data_root: str | Path | None = None) -> ImageSet:
     """Opens a source of images.
 
     ``src`` is a file or folder (relative ones lie in ``data_root``, where given), several by a pattern such as ``*.root``, or a scheme
-    (mnist, simulate, or a plug-in's), then options: ``entries=START-STOP`` (half open), ``limit=N`` and ``suppress=Q`` (charge at or below
-    Q is taken for nothing) everywhere, others by format: see :func:`options_of`. Files of a pattern are joined in the order of their
-    names, which go before ids and events and are the label ``file``.
+    (mnist, simulate, or a plug-in's), then options: ``entries=START-STOP`` (half open), ``limit=N``, ``suppress=Q`` (|charge| at or
+    below Q is set to 0) and ``negative=drop`` (negative charge is set to 0) everywhere, others by format: see :func:`options_of`. Files of
+    a pattern are joined in the order of their names, which go before ids and events and are the label ``file``.
     UserError for anything that is no source of images.
     """
     root = None if data_root is None else Path(data_root).expanduser()
@@ -193,13 +193,14 @@ def _convert(key: str, text: str, kind: Any, src: str) -> Any:
 
 
 def _cut(images: ImageSet, cut: dict[str, str], src: str) -> ImageSet:
-    """``entries`` first, then ``limit``; ``suppress`` of all, since pixels know nothing of their neighbours."""
-    if "suppress" in cut:
-        threshold = _convert("suppress", cut["suppress"], float, src)
-        if not 0 <= threshold < math.inf:
-            raise UserError(f"{src}: suppress={cut['suppress']} does not fit, wanted a charge, 0 or more.")
-        images = Suppressed(images, threshold)
-    if not cut.keys() - {"suppress"}:
+    """``entries`` first, then ``limit``; ``suppress`` and ``negative`` of all, since pixels know nothing of their neighbours."""
+    threshold = _convert("suppress", cut.get("suppress", "0"), float, src)
+    if not 0 <= threshold < math.inf:
+        raise UserError(f"{src}: suppress={cut['suppress']} does not fit, wanted a charge, 0 or more.")
+    drop_negative = _convert("negative", cut.get("negative", "keep"), Literal["keep", "drop"], src) == "drop"
+    if threshold or drop_negative:
+        images = Suppressed(images, threshold, drop_negative=drop_negative)
+    if not cut.keys() & {"entries", "limit"}:
         return images
     start, stop = 0, len(images)
     if "entries" in cut:

@@ -1,4 +1,4 @@
-"""Zero suppression: images without their faint pixels, as a readout would have written them."""
+"""Zero suppression: images without their faint pixels, as a readout would have written them, or without negative charge."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.images import Described, FloatArray, ImageSet, Indices
-from pgen.data.lit import Lit, read_lit
+from pgen.data.lit import Lit, above_threshold, read_lit
 
 
 class Suppressed(Described):
-    """The images of ``parent``, in which charge at or below ``threshold`` is 0; still read on demand."""
+    """The images of ``parent``, in which |charge| at or below ``threshold`` is 0, and with ``drop_negative`` negative charge too; still
+    read on demand."""
 
-    def __init__(self, parent: ImageSet, threshold: float) -> None:
-        self.parent, self.threshold = parent, threshold
+    def __init__(self, parent: ImageSet, threshold: float, *, drop_negative: bool = False) -> None:
+        self.parent, self.threshold, self.drop_negative = parent, threshold, drop_negative
         self.name, self.shape, self.unit = parent.name, parent.shape, parent.unit
         self.ids, self.events = parent.ids, parent.events
         self.labels: Mapping[str, npt.NDArray] = parent.labels
@@ -27,11 +28,14 @@ class Suppressed(Described):
 
     def read(self, indices: Indices) -> FloatArray:
         pixels = self.parent.read(indices)
-        return np.where(pixels > self.threshold, pixels, np.float32(0))
+        return np.where(self._keeps(pixels), pixels, np.float32(0))
 
     def lit(self, indices: Indices) -> Lit:
         """Their lit pixels."""
         lit = read_lit(self.parent, indices)
-        kept = lit.value > self.threshold
+        kept = self._keeps(lit.value)
         before = np.concatenate([[0], np.cumsum(kept)])
         return Lit(before[lit.offsets], lit.place[kept], lit.value[kept])
+
+    def _keeps(self, charge: FloatArray) -> npt.NDArray[np.bool_]:
+        return charge > self.threshold if self.drop_negative else above_threshold(charge, self.threshold)

@@ -17,7 +17,7 @@ from pgen.data.codes import Codes
 from pgen.data.images import ImageSet, in_memory, subset
 from pgen.data.lit import Lit, lit_chunks, lit_counts
 from pgen.data.source import open_images, open_targets
-from pgen.data.transform import Transform
+from pgen.data.transform import ChargeBalance, Transform, fit_transform
 from pgen.engine.conditions import encode, find_conditions
 from pgen.engine.device import free_memory
 from pgen.engine.ranks import Part
@@ -26,14 +26,18 @@ from pgen.errors import UserError, flag
 from pgen.plugins.contract import Condition, DataInfo, ModelSpec
 
 Samples = TypeVar("Samples", bound=ImageSet | Codes)
+#: Fractions of the charge up to this are not worth a line.
+NOTICEABLE = 0.02
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run trains on. ``read`` gives model space: (n, C, H, W) in [0, 1] for images, (n, D) standardised for codes."""
+    """What a run trains on. ``read`` gives model space: (n, C, H, W) for images, in [0, 1] or for signed charge in [-1, 1]; (n, D)
+    standardised for codes. notes: what the user should know of the charge, a line each."""
 
     info: DataInfo
     samples: ImageSet | Codes
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.info.count
@@ -140,7 +144,8 @@ def open_held_out(settings: TrainSettings, info: DataInfo, ranks: int = 1) -> Tr
     fitting(found, info, f"--held-out {settings.held_out}", "the training data are")
     if found.fingerprint == info.fingerprint:
         raise UserError(f"--held-out {settings.held_out} holds the training data itself; name images that the model does not see.")
-    return TrainingData(replace(info, count=len(found), name=settings.held_out, fingerprint=found.fingerprint), found)
+    notes = () if isinstance(found, Codes) else _notes_of_held_out(found, info, f"--held-out {settings.held_out}")
+    return TrainingData(replace(info, count=len(found), name=settings.held_out, fingerprint=found.fingerprint), found, notes)
 
 
 def fitting(samples: ImageSet | Codes, wanted: ImageSet | DataInfo, source: str, what: str) -> None:
@@ -166,7 +171,7 @@ def _kept(samples: Samples, settings: TrainSettings, ranks: int) -> Samples:
 
 def _of_images(images: ImageSet, settings: TrainSettings, ranks: int) -> TrainingData:
     images = _kept(images, settings, ranks)
-    transform = Transform.fit(images, threshold=settings.threshold, clip=settings.clip, scale=settings.scale)
+    transform, balance = fit_transform(images, threshold=settings.threshold, clip=settings.clip, scale=settings.scale)
     info = DataInfo(
         kind="images",
         shape=images.shape,
@@ -183,7 +188,37 @@ def _of_images(images: ImageSet, settings: TrainSettings, ranks: int) -> Trainin
         if settings.window[0] > rows or settings.window[1] > columns:
             raise UserError(f"--crop {settings.crop} does not fit into the images of {rows} x {columns} of {settings.source}; give less.")
         info = replace(info, shape=(channels, *settings.window))
-    return TrainingData(info, images)
+    return TrainingData(info, images, _notes(transform, balance))
+
+
+def _notes(transform: Transform, balance: ChargeBalance) -> tuple[str, ...]:
+    """What the user should know of the training images' charge: its signs, and what zero suppression and clipping remove."""
+    charge = "|charge|" if balance.signed else "the charge"
+    notes = []
+    if balance.signed:
+        negative = f"signed charge: {percent(balance.negative)} of |charge| is negative; the model sees values from -1 to 1"
+        notes.append(negative + ("; to set it to 0, add negative=drop to the source" if balance.negative < NOTICEABLE else ""))
+    if balance.suppressed > NOTICEABLE:
+        notes.append(f"--threshold {transform.threshold:g} sets {percent(balance.suppressed)} of {charge} to 0")
+    if balance.clipped > NOTICEABLE:
+        notes.append(f"--clip {transform.clip:g} removes {percent(balance.clipped)} of {charge}")
+    return tuple(notes)
+
+
+def _notes_of_held_out(images: ImageSet, info: DataInfo, source: str) -> tuple[str, ...]:
+    assert info.transform is not None
+    negative = Transform.from_dict(info.transform).balance(images).negative
+    if negative and not info.signed:
+        lost = f"{percent(negative)} of its |charge| is negative and counts as 0"
+        return (f"warning: {source}: {lost}, since the training images hold no negative charge",)
+    if info.signed and not negative:
+        return (f"warning: {source}: holds no negative charge, the training images do; were both prepared alike?",)
+    return ()
+
+
+def percent(fraction: float) -> str:
+    """A fraction for people."""
+    return f"{fraction:.2%}" if fraction < 0.01 else f"{fraction:.1%}"
 
 
 def _conditions(samples: ImageSet | Codes, source: str, settings: TrainSettings) -> tuple[Condition, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ from pgen.errors import UserError, described, flag, problems
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
 from pgen.plugins.registry import Plugin
+
+UNSIGNED = "warning: negative charge counts as 0: a version of pgen began this run that knew no signed charge; begin a new run to keep it"
 
 
 @dataclass
@@ -128,7 +130,10 @@ class Run:
             raise UserError(
                 f"{data.info.name} has changed since {self.folder.path} was trained on it; restore the data or start a new run."
             )
-        return data
+        if not self.folder.config.is_file():
+            return data
+        # The transform is the run's own: of a run of an earlier version it is unsigned, whatever the data hold.
+        return replace(data, info=self.info, notes=data.notes if data.info.signed == self.info.signed else (UNSIGNED,))
 
     @cached_property
     def held_out(self) -> TrainingData | None:

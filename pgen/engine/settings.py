@@ -85,10 +85,8 @@ class TrainSettings(BaseModel):
     num_workers: int = Field(
         0, ge=0, le=1024, description="Processes that load images. 0: images stay in the device's memory, if they fit."
     )
-    threshold: float = Field(
-        0.0, ge=0, description="Charge at or below this is taken for nothing, in the unit of the images (zero suppression)."
-    )
-    clip: float | None = Field(None, gt=0, description="Charge above this is taken for this much. [default: largest in the training data]")
+    threshold: float = Field(0.0, ge=0, description="Zero suppression: |charge| at or below this is set to 0, in the unit of the images.")
+    clip: float | None = Field(None, gt=0, description="Largest |charge|: more is set to this. [default: that of the training data]")
     scale: str = Field("linear", description="Curve through which the model sees charge: linear, sqrt, log, asinh, or a plug-in's.")
     sample_size: int = Field(16, ge=0, le=4096, description="Images in the picture that is drawn at each checkpoint; 0: no picture.")
     checkpoint: int = Field(1000, ge=1, description="Steps from one checkpoint (saved state, with pictures) to the next.")

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from pgen.data.lit import above_threshold
 from pgen.metrics.finding import Distance, Finding, Histogram, Measure, Rows, measure
-from pgen.metrics.quantities import QUANTITIES, Floats
+from pgen.metrics.quantities import QUANTITIES, SIGNED_QUANTITIES, Floats
 from pgen.metrics.sets import Sets
 
 BINS = 30  #: of separation power and of the report's histograms
@@ -29,11 +30,11 @@ def physics(sets: Sets) -> Finding:
         measures.extend(measure(f"{name} {kind}", distance, rows, rng, headline=kind == "W1") for kind, distance in distances.items())
         histograms.append(Histogram(name, unit.replace("charge", sets.unit), edges, counts))
 
-    found = sets.quantities
+    found, units = sets.quantities, SIGNED_QUANTITIES if sets.signed else QUANTITIES
     channels = found.train.shape[1]
     for channel in range(channels):
         prefix = f"plane {channel}: " if channels > 1 else ""
-        for k, (name, unit) in enumerate(QUANTITIES.items()):
+        for k, (name, unit) in enumerate(units.items()):
             rows = Rows(*(each[:, channel, k] for each in found))
             edges = _edges(rows)
             add(prefix + name, unit, rows, _of_values(rows.held_out, edges), edges, Rows(*(_counts(each, edges) for each in rows)))
@@ -51,7 +52,7 @@ def physics(sets: Sets) -> Finding:
     blank = Rows(*((each[..., 1] == 0).all(1).astype(float) for each in found))
     measures.append(measure("blank images", lambda a, b: float(abs(a.mean() - b.mean())), blank, rng))
     # First what sums up the others, of the same images at once.
-    scales = [np.nanstd(found.held_out[:, c, k]) or 1.0 for c in range(channels) for k in range(len(QUANTITIES))]
+    scales = [np.nanstd(found.held_out[:, c, k]) or 1.0 for c in range(channels) for k in range(len(units))]
     joint = Rows(*(each.reshape(len(each), -1) / scales for each in found))
 
     def mean(a: Floats, b: Floats) -> float:
@@ -142,13 +143,13 @@ def _counts(values: Floats, edges: Floats) -> npt.NDArray:
 
 def _spectrum(sets: Sets, channel: int) -> tuple[Rows, Floats]:
     """(N, B) how many lit pixels of each image have a charge in each bin, of one channel."""
-    lit = sets.held_out[:, channel][sets.held_out[:, channel] > sets.threshold]
-    top = float(np.quantile(lit, 0.999)) if lit.size else sets.threshold + 1
-    edges = _bins(lit, float(lit.min()) if lit.size else sets.threshold, top, SPECTRUM_BINS)
+    lit = sets.held_out[:, channel][above_threshold(sets.held_out[:, channel], sets.threshold)]
+    low, top = (float(lit.min()), float(np.quantile(lit, 0.999))) if lit.size else (sets.threshold, sets.threshold + 1)
+    edges = _bins(lit, float(np.quantile(lit, 0.001)) if low < 0 else low, top, SPECTRUM_BINS)
     bins = len(edges) - 1
 
     def counts(images: npt.NDArray) -> npt.NDArray:
-        image, row, column = np.nonzero(images[:, channel] > sets.threshold)
+        image, row, column = np.nonzero(above_threshold(images[:, channel], sets.threshold))
         place = np.clip(np.searchsorted(edges, images[image, channel, row, column]) - 1, 0, bins - 1)
         return np.bincount(image * bins + place, minlength=len(images) * bins).reshape(len(images), bins)
 

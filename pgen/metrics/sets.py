@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from pgen.data.images import FloatArray
+from pgen.data.lit import above_threshold
 from pgen.errors import UserError
 from pgen.metrics.finding import Rows
 from pgen.metrics.quantities import features_of, quantities
@@ -33,7 +34,7 @@ class Sets:
     """Three sets of images (N, C, H, W) in charge units, N may differ.
 
     Attributes:
-        threshold: charge above which a pixel is lit.
+        threshold: a pixel is lit if its |charge| is above.
         unit: of the charge.
         labels: of each set, by its name here, labels by name, (N,) or (N, k).
         seed: of everything random in a metric, see :meth:`rng`.
@@ -78,9 +79,14 @@ class Sets:
         return Rows(*(np.concatenate([function(part) for part in _chunks(getattr(self, name))]) for name in Rows._fields))
 
     @cached_property
+    def signed(self) -> bool:
+        """Whether real images hold negative charge beyond the threshold."""
+        return any((part < -self.threshold).any() for images in (self.train, self.held_out) for part in _chunks(images))
+
+    @cached_property
     def quantities(self) -> Rows:
         """(N, C, Q) physical quantities of each image, see :mod:`pgen.metrics.quantities`."""
-        return self.rows(lambda images: quantities(images, self.threshold))
+        return self.rows(lambda images: quantities(images, self.threshold, signed=self.signed))
 
     @cached_property
     def features(self) -> Rows:
@@ -99,7 +105,7 @@ class Sets:
 def usable(images: FloatArray, name: str, threshold: float, unit: str) -> FloatArray:
     """``images`` (N, C, H, W); UserError where they are too few, not finite, or all blank."""
     images = as_images(images, name, at_least=MINIMUM)
-    if not any((part > threshold).any() for part in _chunks(images)):
+    if not any(above_threshold(part, threshold).any() for part in _chunks(images)):
         raise UserError(
             f"{name}: all {len(images)} images are blank, no pixel is above {threshold:g} {unit}; lower --threshold or give other images."
         )

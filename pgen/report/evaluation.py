@@ -102,7 +102,7 @@ class Report:
              str(each.about["fingerprint"])[:12])
             for each in self.evaluations
         ]  # fmt: skip
-        threshold = f"A pixel is lit above {self.about['threshold']:g} {self.unit}."
+        threshold = f"A pixel is lit if its |charge| is above {self.about['threshold']:g} {self.unit}."
         return (
             warnings
             + page.table(("set", "source", "images", "shape", "unit", "fingerprint"), rows)
