@@ -244,8 +244,8 @@ def signs_are_kept(subject: Subject) -> None:
     else:
         raise Skipped("it has neither sample nor encode and decode")
     _assert_range(output, run)
-    wanted = "end in tanh, not in a sigmoid, where data.signed, or refuse such data by a UserError"
-    assert (output < 0).any(), f"trained on charge of both signs, it generates none that is negative; {wanted}"
+    advice = "end in tanh, not in a sigmoid, where data.signed, or refuse such data by a UserError"
+    assert (output < 0).any(), f"trained on charge of both signs, it generates none that is negative; {advice}"
 
 
 def labels_are_told(subject: Subject) -> None:
@@ -309,8 +309,8 @@ def runs_on_cuda(subject: Subject) -> None:
 
 def _assert_range(samples: Tensor, run: Run) -> None:
     low, high, lowest = float(samples.min()), float(samples.max()), -1 if run.info.signed else 0
-    said = f"samples lie between {low:.3g} and {high:.3g}, wanted {lowest} to 1, as the images of a batch"
-    assert low > lowest - 0.01 and high < 1.01, said
+    message = f"samples lie between {low:.3g} and {high:.3g}, wanted {lowest} to 1, as the images of a batch"
+    assert low > lowest - 0.01 and high < 1.01, message
 
 
 def _assert_finite(method: str, metrics: dict[str, Tensor], when: str) -> None:
