@@ -9,7 +9,9 @@ import numpy as np
 from torch import nn
 
 from pgen.data.images import read_all, subset
+from pgen.data.lit import negative_fraction
 from pgen.data.source import open_images
+from pgen.engine.data import percent
 from pgen.engine.drawn import drawn, images_of
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError
@@ -48,6 +50,9 @@ class BestBy:
         images = open_images(settings.held_out, data_root=settings.data_root)
         some = np.random.default_rng(settings.seed).choice(len(images), min(N, len(images)), replace=False)
         self.held_out = read_all(subset(images, np.sort(some)))
+        transform = self.to_images.transform
+        if (negative := negative_fraction(self.held_out, transform.threshold)) and not transform.signed:
+            run.say(f"warning: {percent(negative)} of the |charge| of {settings.held_out} is negative, and samples are of unsigned charge")
 
     def ask(self, model: nn.Module) -> float:
         """The metric's first measure, of as many samples of ``model`` as there are held-out images; the smaller the better. Infinite for

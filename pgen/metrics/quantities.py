@@ -39,7 +39,7 @@ SIGNED_QUANTITIES = {
         for name, unit in QUANTITIES.items()
     },
     "net charge": "charge",
-    "negative fraction": "",
+    "negative fraction": "fraction",
 }
 #: Pixels that touch by a side or a corner are one cluster; images of a stack never touch.
 _TOUCHING = np.zeros((3, 3, 3), bool)

@@ -70,8 +70,8 @@ def test_from_a_file_to_a_report(pgen, folder: Path) -> None:
     real = ("--threshold", 4, "--held-out", "held_out.npz")
     info = pgen("data", "info", "train.npz", "--threshold", 4, "--preview", "-", cwd=folder).stdout
     assert "negative" in info and "@" in info
-    pgen("train", "ae", "--data", "train.npz", *real, "--arch", "map", "--n-layers", 2, "--depth", 8, "--num-epochs", 40, "--batch-size", 16,
-         "--name", "ae", cwd=folder)  # fmt: skip
+    small = ("--arch", "map", "--n-layers", 2, "--depth", 8, "--num-epochs", 40, "--batch-size", 16)
+    pgen("train", "ae", "--data", "train.npz", *real, *small, "--name", "ae", cwd=folder)
     pgen("deploy", "runs/ae", cwd=folder)
     short = ("--n-hidden", 16, "--max-steps", 100, "--sample-size", 4)
     pgen("train", "flow", "--targets", "runs/ae/deploy/codes.pt", *short, "--name", "flow", cwd=folder)

@@ -199,6 +199,14 @@ def test_held_out_images_of_another_kind_are_told(source: Path, tmp_path: Path) 
         assert expected in log and ("warning" in log) == bool(expected)
 
 
+def test_samples_of_unsigned_charge_are_not_judged_by_signed_images_without_a_word(source: Path, tmp_path: Path) -> None:
+    unsigned = write_images(tmp_path / "unsigned.npz", ArrayImages(np.abs(bipolar(40, 2))))
+    for data, warned in ((unsigned, True), (source, False)):
+        held_out = write_images(tmp_path / f"{data.stem} held out.npz", ArrayImages(bipolar(40, 3)))
+        log = log_of(trained("gan", data, tmp_path, held_out=str(held_out), best_by="wasserstein", max_steps=1))
+        assert (f"33.3% of the |charge| of {held_out} is negative" in log) == warned
+
+
 def test_codes_of_signed_images_by_an_unsigned_run_are_told(tmp_path: Path) -> None:
     unsigned = write_images(tmp_path / "unsigned.npz", ArrayImages(np.abs(bipolar(40, 2))))
     signed = write_images(tmp_path / "signed.npz", ArrayImages(bipolar(40, 2)))
