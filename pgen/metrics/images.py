@@ -15,7 +15,7 @@ from pgen.metrics.result import Images, Result, as_images, same_shape
 
 @dataclass(frozen=True)
 class ImageStatistics(Result):
-    """Per image, (N,): net charge and total |charge| in charge units, lit pixels, and occupancy, their share of all pixels."""
+    """Per image, (N,): net charge and total |charge| in charge units, number of pixels above threshold, and occupancy, their fraction."""
 
     charge: npt.NDArray[np.float64]
     absolute_charge: npt.NDArray[np.float64]

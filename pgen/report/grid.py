@@ -31,7 +31,8 @@ def save_grid(
 
     Args:
         columns: images a row; by default the sheet is about square.
-        vmax: |charge| of the brightest colour; by default its 99.5 % quantile over lit pixels, so that one hot pixel does not dim the rest.
+        vmax: |charge| of the brightest colour; by default its 99.5 % quantile over pixels that are not 0, so that a hot pixel does
+            not dim the rest.
         titles: (n,) one above each image.
 
     Raises:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PAPER, _INK, _FRAME = "#101014", "#e8e8e8", "#5a5a68"
 _COLOURS = "inferno"  # perceptually uniform, and its zero is black
-#: Of signed charge: blue is negative, 0 black as the paper is, orange positive, told apart by colour-blind eyes too.
+#: For signed charge: negative is blue, 0 black as the paper is, positive orange. Colour-blind eyes can distinguish them too.
 _DIVERGING = ("#d8f3ff", "#6cc6ff", "#2a7fd4", "#14407f", "#08152b", "#000000", "#2b1104", "#8a3a08", "#d9731a", "#ffb45a", "#fff0cf")
 _SIDE = 1.15  # inches, the longer side of a plane
 _GAP, _EDGE, _BAR = 0.07, 0.15, 0.95  # inches between images, around the sheet, for the colour bar

@@ -150,7 +150,7 @@ def test_the_discriminator_sees_signed_images_as_they_are() -> None:
         assert seen[0][0, :4].tolist() == expected
 
 
-def test_a_run_of_an_earlier_version_goes_on_unsigned(source: Path, tmp_path: Path) -> None:
+def test_a_run_of_an_earlier_version_resumes_unsigned(source: Path, tmp_path: Path) -> None:
     """Its transform says nothing of signs, and its negative charge counts as 0: in training further too, with a warning."""
     run = trained("gan", f"{source}:negative=drop", tmp_path, max_steps=2)
     config = json.loads(run.folder.config.read_text())
@@ -170,7 +170,7 @@ def log_of(run: Run) -> str:
     return (run.folder.path / "log.txt").read_text()
 
 
-def test_what_happens_to_the_charge_is_said(source: Path, tmp_path: Path) -> None:
+def test_what_happens_to_the_charge_is_logged(source: Path, tmp_path: Path) -> None:
     images = bipolar(96, 0)
     magnitude = np.abs(images)
     kept = magnitude > 15
@@ -187,7 +187,7 @@ def test_what_happens_to_the_charge_is_said(source: Path, tmp_path: Path) -> Non
     assert "add negative=drop to the source" in log_of(trained("gan", few_negative, tmp_path, max_steps=1))
 
 
-def test_held_out_images_of_another_kind_are_told(source: Path, tmp_path: Path) -> None:
+def test_held_out_images_of_another_kind_are_a_warning(source: Path, tmp_path: Path) -> None:
     unsigned = write_images(tmp_path / "unsigned.npz", ArrayImages(np.abs(bipolar(40, 2))))
     held_out = write_images(tmp_path / "held_out.npz", ArrayImages(bipolar(40, 2)))
     for data, held, expected in (
@@ -199,7 +199,7 @@ def test_held_out_images_of_another_kind_are_told(source: Path, tmp_path: Path) 
         assert expected in log and ("warning" in log) == bool(expected)
 
 
-def test_samples_of_unsigned_charge_are_not_judged_by_signed_images_without_a_word(source: Path, tmp_path: Path) -> None:
+def test_choosing_unsigned_samples_by_signed_images_is_a_warning(source: Path, tmp_path: Path) -> None:
     unsigned = write_images(tmp_path / "unsigned.npz", ArrayImages(np.abs(bipolar(40, 2))))
     for data, warned in ((unsigned, True), (source, False)):
         held_out = write_images(tmp_path / f"{data.stem} held out.npz", ArrayImages(bipolar(40, 3)))
@@ -207,7 +207,7 @@ def test_samples_of_unsigned_charge_are_not_judged_by_signed_images_without_a_wo
         assert (f"33.3% of the |charge| of {held_out} is negative" in log) == warned
 
 
-def test_codes_of_signed_images_by_an_unsigned_run_are_told(tmp_path: Path) -> None:
+def test_codes_of_signed_images_by_an_unsigned_run_are_a_warning(tmp_path: Path) -> None:
     unsigned = write_images(tmp_path / "unsigned.npz", ArrayImages(np.abs(bipolar(40, 2))))
     signed = write_images(tmp_path / "signed.npz", ArrayImages(bipolar(40, 2)))
     run = trained("ae", unsigned, tmp_path, max_steps=1, n_layers=2, depth=2)
