@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from pgen.data.images import Described, FloatArray, ImageSet, Indices
 from pgen.data.lit import Lit, above_threshold, read_lit
+from pgen.data.skipped import NOTHING
 
 
 class Suppressed(Described):
@@ -21,7 +22,7 @@ class Suppressed(Described):
         self.ids, self.events = parent.ids, parent.events
         self.labels: Mapping[str, npt.NDArray] = parent.labels
         self.geometry = getattr(parent, "geometry", None)
-        self.skipped, self.about = getattr(parent, "skipped", 0), getattr(parent, "about", {})
+        self.left_out, self.about = getattr(parent, "left_out", NOTHING), getattr(parent, "about", {})
 
     def __len__(self) -> int:
         return len(self.parent)

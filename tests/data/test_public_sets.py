@@ -74,7 +74,7 @@ def test_microboone_refuses(tmp_path: Path) -> None:
     for option, wanted in (("plane=3", "wanted 0 or 1"), ("ticks=0", "wanted a number from 1"), ("plane=1", "no wire of plane 1")):
         with pytest.raises(UserError, match=wanted):
             open_images(f"{path}:{option}")
-    for bad, wanted in (([(1, 2, 3456)], "none of its 3456"), ([(1, 2, 7), (1, 2, 7)], "twice")):
+    for bad, wanted in (([(1, 2, 3456)], "wires beyond the 3456"), ([(1, 2, 7), (1, 2, 7)], "twice")):
         microboone(path, bad)
         with pytest.raises(UserError, match=wanted):
             open_images(str(path))
