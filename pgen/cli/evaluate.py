@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from pgen.cli.console import console, errors, follow, progress_bar, spelt
+from pgen.cli.options import DataRoot, Decoder
+from pgen.paths import expand_option
 
 
 class MetricGroup(TyperGroup):
@@ -45,7 +47,9 @@ app = typer.Typer(cls=MetricGroup, help="Measure how good generated images and t
 #: Mean net charge and mean |charge|, as statistics of sets call them.
 KINDS_OF_CHARGE = ("charge_mean", "absolute_charge_mean")
 
-Out = Annotated[Path, typer.Option(help="Folder for results and pictures; earlier ones in it are replaced.")]
+Out = Annotated[Path, typer.Option(help="Folder for results and pictures; earlier ones in it are replaced.", callback=expand_option)]
+
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders of pgen train.", callback=expand_option)]
 
 
 @app.callback()
@@ -60,7 +64,7 @@ def hamming(
     held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
     threshold: Annotated[list[float], typer.Option(help="Charge above which a pixel counts as lit; may be given several times.")] = [0.0],  # noqa: B006
     out: Out = Path("evaluation"),
-    data_root: Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")] = None,
+    data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:
@@ -132,8 +136,8 @@ def hamming(
 
 @app.command()
 def losses(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders of pgen train.")],
-    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("losses.png"),
+    runs: Runs,
+    out: Annotated[Path, typer.Option(help="Picture to write.", callback=expand_option)] = Path("losses.png"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Plot the training curves of one or more runs."""
@@ -152,11 +156,9 @@ def losses(
 
 @app.command()
 def cost(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders of pgen train.")],
+    runs: Runs,
     checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
-    decoder: Annotated[
-        str | None, typer.Option(help="Run folder of the auto-encoder that makes images of codes, where the run has none of its own.")
-    ] = None,
+    decoder: Decoder = None,
     out: Out = Path("evaluation"),
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
 ) -> None:
@@ -192,11 +194,11 @@ def cost(
 
 @app.command()
 def reconstruction(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of an auto-encoder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of an auto-encoder.", callback=expand_option)],
     held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
     data: Annotated[str | None, typer.Option(help="Training images.", show_default="those of the run")] = None,
     out: Out = Path("evaluation"),
-    data_root: Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")] = None,
+    data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
 ) -> None:
     """How well an auto-encoder gives back training and unseen images, at each checkpoint, and which checkpoint to take."""

@@ -18,6 +18,7 @@ from pgen.engine.cost import Cost, cost_of
 from pgen.engine.drawn import drawn, images_of
 from pgen.engine.run import Run
 from pgen.errors import UserError
+from pgen.paths import expand
 
 ALL = "all"
 
@@ -54,7 +55,7 @@ def candidates(
     """
     names: set[str] = set()
     for source in sources:
-        if not (Path(source) / "config.json").is_file():
+        if not (expand(source) / "config.json").is_file():
             opened = open_images(source, data_root=data_root)
             yield Candidate(_free(_short(source), names), {"source": source}, partial(_given, opened))
             continue

@@ -122,14 +122,14 @@ def open_training_data(settings: TrainSettings, spec: ModelSpec, ranks: int = 1)
             raise UserError(
                 f"Model {spec.name!r} needs training images; give them with --data SRC, for example --data simulate:n=2000,size=64."
             )
-        return _of_images(open_images(settings.source, data_root=settings.data_root), settings, ranks)
+        return _of_images(open_images(settings.source, data_root=settings.data_root, max_skipped=settings.max_skipped), settings, ranks)
     source = settings.targets or settings.source
     if source is None or (settings.targets and settings.source):
         raise UserError(f"Model {spec.name!r} needs one set of targets: --targets codes.pt, or images by --targets or --data.")
-    targets = open_targets(source, data_root=settings.data_root)
+    targets = open_targets(source, data_root=settings.data_root, max_skipped=settings.max_skipped)
     # All targets lie on the device; and codes have been through their transform.
     idle = ["num_workers", "drop_last", "accumulate", "flip", "crop"]
-    idle += ["threshold", "clip", "scale"] if isinstance(targets, Codes) else []
+    idle += ["threshold", "clip", "scale", "max_skipped"] if isinstance(targets, Codes) else []
     usual = {name: spec.settings.get(name, TrainSettings.model_fields[name].default) for name in idle}
     if given := [f"{flag(name)} {getattr(settings, name)}" for name in idle if getattr(settings, name) != usual[name]]:
         raise UserError(f"{', '.join(given)}: of no effect where {spec.name!r} is fitted to {source}; leave it out.")
@@ -140,7 +140,7 @@ def open_held_out(settings: TrainSettings, info: DataInfo, ranks: int = 1) -> Tr
     """The held-out set in the model space that ``info`` tells of, or None. UserError where its kind or shape is another."""
     if settings.held_out is None or settings.best_by is not None:
         return None  # or it is not the model that looks at it
-    found = _kept(open_targets(settings.held_out, data_root=settings.data_root), settings, ranks)
+    found = _kept(open_targets(settings.held_out, data_root=settings.data_root, max_skipped=settings.max_skipped), settings, ranks)
     fitting(found, info, f"--held-out {settings.held_out}", "the training data are")
     if found.fingerprint == info.fingerprint:
         raise UserError(f"--held-out {settings.held_out} holds the training data itself; name images that the model does not see.")
@@ -222,7 +222,14 @@ def percent(fraction: float) -> str:
 
 
 def _conditions(samples: ImageSet | Codes, source: str, settings: TrainSettings) -> tuple[Condition, ...]:
-    return () if settings.condition is None else find_conditions(settings.condition, samples.labels, source)
+    if settings.condition is None:
+        return ()
+    try:
+        return find_conditions(settings.condition, samples.labels, source)
+    except UserError as error:
+        # Why labels are not there that the file might have been thought to hold.
+        note = getattr(samples, "about", {}).get("labels_from")
+        raise UserError(f"{error} Labels: {note}." if note else str(error)) from None
 
 
 def _of_codes(codes: Codes, source: str, settings: TrainSettings) -> TrainingData:

@@ -31,7 +31,7 @@ from pgen.engine.seeds import derive
 from pgen.engine.settings import TrainSettings
 from pgen.engine.sinks import Sink
 from pgen.engine.weights import load_module, load_state, read_header, save_weights
-from pgen.errors import UserError, described, flag, problems
+from pgen.errors import UserError, described, flag, listed, problems
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
 from pgen.plugins.registry import Plugin
@@ -143,9 +143,10 @@ class Run:
     @cached_property
     def held_out_fingerprint(self) -> str | None:
         """Of the held-out data by which checkpoints are judged, whoever looks at them."""
-        if self.settings.held_out is None or self.held_out is not None:
+        settings = self.settings
+        if settings.held_out is None or self.held_out is not None:
             return self.held_out.info.fingerprint if self.held_out else None
-        return open_images(self.settings.held_out, data_root=self.settings.data_root).fingerprint
+        return open_images(settings.held_out, data_root=settings.data_root, max_skipped=settings.max_skipped).fingerprint
 
     @cached_property
     def info(self) -> DataInfo:
@@ -169,7 +170,7 @@ class Run:
             model, header = load_module(self.folder.weights, {name: getattr(self.config, name) for name in self.config.sampling})
             return model.to(self.device), header.step
         if (which not in ("best", "last") and not which.isdecimal()) or (colon and raw != "raw"):
-            has = checkpoints.steps(self.folder)
+            has = listed(checkpoints.steps(self.folder))
             raise UserError(f"--checkpoint {checkpoint}: wanted best, last or a step, perhaps with :raw; {self.folder.path} has {has}.")
         step = read_header(self.folder.weights).step if which == "best" else None if which == "last" else int(which)
         state = checkpoints.load(self.folder, step)
