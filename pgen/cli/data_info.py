@@ -106,8 +106,13 @@ def readable(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "pixel", pixel if isinstance(pixel, str) else " x ".join(map(number, pixel)) + ", rows x columns, in units of the file"
         yield "first pixel at", f"{_range(take('first_row_at'))} and {_range(take('first_column_at'))}"
     yield "charge", f"{number(take('charge_min'))} to {number(take('charge_max'))} {unit}"
-    yield "mean total", f"{number(take('mean_total_charge'))} {unit} per image"
-    above = f"above {number(threshold)} {unit}"
+    net, absolute, negative = take("mean_total_charge"), take("mean_total_absolute_charge"), take("negative_fraction")
+    if negative:
+        signs = f"|charge| {number(absolute)} {unit}, {number(100 * negative)} % of it negative"
+        yield "mean total", f"net {number(net)} {unit} per image, {signs}"
+    else:
+        yield "mean total", f"{number(net)} {unit} per image"
+    above = f"{'with |charge| ' if negative else ''}above {number(threshold)} {unit}"
     occupancy = f"{number(100 * take('occupancy'))} % of pixels {above}"
     above_zero = take("occupancy_above_0")
     yield "occupancy", occupancy + (f", {number(100 * above_zero)} % above 0" if threshold else "")
