@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,8 +24,28 @@ class LostRank(UserError):
     exit_code = 1
 
 
+class DamagedImage(UserError):
+    """An image that cannot be used, in a source whose others can; ``reason`` says why in few words."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class ChoiceNeeded(UserError):
     """A source that is sound and holds more than one thing that could be meant."""
+
+
+def listed(items: Iterable[object], most: int = 6, *, between: str = ", ", empty: str = "none") -> str:
+    """The first ``most`` of some items and how many more there are; a file may hold thousands."""
+    shown: list[str] = []
+    more = 0
+    for item in items:
+        if len(shown) < most:
+            shown.append(str(item))
+        else:
+            more += 1
+    return between.join([*shown, *([f"... and {more:,} more"] if more else [])]) or empty
 
 
 def flag(name: str) -> str:

@@ -14,7 +14,9 @@ import typer
 
 from pgen.cli import data_info
 from pgen.cli.console import console, errors, follow, progress_bar
-from pgen.cli.options import IMAGES, DataRoot, FileFormat, Overwrite, Source
+from pgen.cli.options import IMAGES, DataRoot, FileFormat, MaxSkipped, Overwrite, Source
+from pgen.paths import expand_option
+from pgen.text import printable
 
 if TYPE_CHECKING:
     from pgen.data.crop import Work
@@ -39,7 +41,7 @@ app.command("info")(data_info.info)
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option(help="File to write: .h5, .npz, or no suffix for a folder of PNGs.")],
+    out: Annotated[Path, typer.Option(help="File to write: .h5, .npz, or no suffix for a folder of PNGs.", callback=expand_option)],
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many images.")] = 1000,
     size: Annotated[int, typer.Option(min=8, help="Rows and columns.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
@@ -71,7 +73,7 @@ def simulate(
 @app.command()
 def crop(
     source: Source,
-    out: Annotated[Path, typer.Option(help="File to write.")],
+    out: Annotated[Path, typer.Option(help="File to write.", callback=expand_option)],
     size: Annotated[str, typer.Option(help="ROWSxCOLUMNS, or one number for a square.")] = "64",
     mode: Annotated[
         Literal["tiles", "centre"], typer.Option(help="All tiles of an image, or one window around its centre of charge.")
@@ -80,6 +82,7 @@ def crop(
     threshold: Annotated[float, typer.Option(help="Charge above which a pixel counts as lit.")] = 0.0,
     min_occupancy: Annotated[float, typer.Option(min=0, max=1, help="Windows with a smaller share of lit pixels are dropped.")] = 0.01,
     processes: Processes = None,
+    max_skipped: MaxSkipped = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -97,7 +100,8 @@ def crop(
         shape = rows_columns(size)
     except ValueError as error:
         raise UserError(f"--size {size}: {error}.") from None
-    images = open_images(source, data_root=data_root)
+    images = open_images(source, data_root=data_root, max_skipped=max_skipped)
+    _tell_skipped(images)
     cut = partial(crop_images, mode=mode, border=border, threshold=threshold, min_occupancy=min_occupancy)
     task = {"crop": shape, **cut.keywords, "source": identity(source, data_root, images)}
     with _going_on(out, task, len(images)) as kept, progress_bar("cropping") as tick:
@@ -112,7 +116,9 @@ def crop(
 
 
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=f"{IMAGES} Several of the same size are joined.")]
-Written = Annotated[Path, typer.Option(help="File to write: .h5 (an image store), .npz, or no suffix for a folder of PNGs.")]
+Written = Annotated[
+    Path, typer.Option(help="File to write: .h5 (an image store), .npz, or no suffix for a folder of PNGs.", callback=expand_option)
+]
 
 
 @app.command()
@@ -121,11 +127,12 @@ def convert(
     out: Written,
     format: FileFormat = None,
     processes: Processes = None,
+    max_skipped: MaxSkipped = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write images in another format, those of several sources into one file."""
-    _write(sources, out, format, processes, data_root, overwrite)
+    _write(sources, out, format, processes, max_skipped, data_root, overwrite)
 
 
 @app.command()
@@ -134,23 +141,28 @@ def merge(
     out: Written,
     append: Annotated[bool, typer.Option("--append", help="Add to --out, which is an image store already.")] = False,
     processes: Processes = None,
+    max_skipped: MaxSkipped = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write the images of several sources into one file, or add them to one."""
-    _write(sources, out, None, processes, data_root, overwrite, append)
+    _write(sources, out, None, processes, max_skipped, data_root, overwrite, append)
 
 
 @app.command()
 def export(
     sources: Sources,
-    out: Annotated[Path, typer.Option(help="File to write: .h5 (LArCV3), .npz, or no suffix for a folder of PNGs.")],
+    out: Annotated[
+        Path, typer.Option(help="File to write: .h5 (LArCV3), .npz, or no suffix for a folder of PNGs.", callback=expand_option)
+    ],
     processes: Processes = None,
+    max_skipped: MaxSkipped = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write images for other programs: the same as convert, but that .h5 is LArCV3."""
-    _write(sources, out, "larcv3" if out.suffix.lower() in (".h5", ".hdf5") else None, processes, data_root, overwrite)
+    larcv3 = out.suffix.lower() in (".h5", ".hdf5")
+    _write(sources, out, "larcv3" if larcv3 else None, processes, max_skipped, data_root, overwrite)
 
 
 def _write(
@@ -158,16 +170,18 @@ def _write(
     out: Path,
     format: Format | None,
     processes: int | None,
+    max_skipped: str | None,
     data_root: str | None,
     overwrite: bool,
     append: bool = False,
 ) -> None:
-    from pgen.data import open_images, write_images
+    from pgen.data import write_images
     from pgen.data.images import lit_part
-    from pgen.data.joined import Joined
+    from pgen.data.joined import Joined, shared_events_note
     from pgen.data.lit import read_lit
     from pgen.data.processes import over_parts
     from pgen.data.resume import identity
+    from pgen.data.source import open_all
     from pgen.data.write import append_images
     from pgen.errors import UserError
     from pgen.files import refuse_existing
@@ -175,8 +189,14 @@ def _write(
     if append and overwrite:
         raise UserError("--append and --overwrite contradict each other; give one of them.")
     refuse_existing(out, overwrite=overwrite or append)
-    sets = [open_images(source, data_root=data_root) for source in sources]
-    total = len(Joined(sets, " ".join(sources)) if len(sets) > 1 else sets[0])
+    sets = open_all(sources, data_root=data_root, max_skipped=max_skipped)
+    if len(sets) > 1:
+        joined = Joined(sets, " ".join(sources))
+        sets = joined.sets  # with ids that are unique among all
+        _say(shared_events_note(joined))
+    total = sum(map(len, sets))
+    for images in sets:
+        _tell_skipped(images)
 
     def work(start: int) -> Iterator[Share]:
         before = 0
@@ -195,6 +215,18 @@ def _write(
             write_images(out, pieces, format=format, overwrite=overwrite)
     console.print(f"{total} images: {out}", markup=False, highlight=False)
     follow(("data", "info", out))
+
+
+def _tell_skipped(images: ImageSet) -> None:
+    """Say how many events of a source are left out for being odd, and why."""
+    if skipped := getattr(images, "left_out", None):
+        _say(f"{images.name}: {skipped}.")
+
+
+def _say(text: str) -> None:
+    """A line to know of, if there is anything to say."""
+    if text:
+        errors.print(printable(text), soft_wrap=True)
 
 
 @contextmanager
@@ -218,7 +250,7 @@ def _ticking(shares: Iterator[Share], tick: Callable[[int, int], None], total: i
 @app.command()
 def split(
     source: Source,
-    out: Annotated[Path, typer.Option(help="Folder for train.h5 and held_out.h5.")],
+    out: Annotated[Path, typer.Option(help="Folder for train.h5 and held_out.h5.", callback=expand_option)],
     held_out: Annotated[
         float, typer.Option(min=0, help="How many events (or values of --by) to hold out: a number, or a fraction below 1.")
     ] = 0.2,
@@ -226,26 +258,38 @@ def split(
         int | None, typer.Option(min=0, help="Seed by which events are held out at random.", show_default="the last ones are held out")
     ] = None,
     by: Annotated[str, typer.Option(help="What stays together: event, or a label of the images, such as file.")] = "event",
+    max_skipped: MaxSkipped = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Divide images into those to train on and those held out to judge by; images of one event stay together."""
+    import numpy as np
+
     from pgen.data import open_images, subset, write_images
     from pgen.data.images import pieces
+    from pgen.data.joined import shared_events_note
     from pgen.data.split import split as divide
     from pgen.errors import UserError
     from pgen.files import refuse_existing
 
-    images = open_images(source, data_root=data_root)
+    images = open_images(source, data_root=data_root, max_skipped=max_skipped)
     if not math.isfinite(held_out) or (held_out > 1 and held_out != int(held_out)):
         raise UserError(f"--held-out {held_out:g}: wanted a whole number of events, or a fraction below 1.")
     amount = held_out if held_out < 1 else int(held_out)
     for name in ("train", "held_out"):
         refuse_existing(out / f"{name}.h5", overwrite=overwrite)  # both, before either is written
-    for name, indices in zip(("train", "held_out"), divide(images, amount, seed, by), strict=True):
+    sides = divide(images, amount, seed, by)
+    _tell_skipped(images)
+    if by == "event":
+        _say(shared_events_note(images))
+    if shared := len(np.intersect1d(images.events[sides[0]], images.events[sides[1]])):
+        _say(f"Warning: --by {by} puts images of {shared:,} events on both sides; leave it out unless equal numbers are different events.")
+    for name, indices in zip(("train", "held_out"), sides, strict=True):
         with progress_bar(f"writing {name}.h5") as tick:
             path = write_images(out / f"{name}.h5", pieces(subset(images, indices), tick), overwrite=overwrite)
-        console.print(f"{len(indices)} images: {path}", markup=False, highlight=False)
+        events = len(np.unique(images.events[indices]))
+        held = f"{len(indices)} image{'s' * (len(indices) != 1)} of {events} event{'s' * (events != 1)}"
+        console.print(f"{held}: {path}", markup=False, highlight=False, soft_wrap=True)
     if max(images.shape[1:]) > LARGE:
         follow(("data", "crop", out / "train.h5", "--size", 64, "--out", out / "train_tiles.h5"))
     else:

@@ -8,19 +8,19 @@ from typing import Annotated
 import typer
 
 from pgen.cli.console import console, follow, ticking_reporter
+from pgen.cli.options import DataRoot, Decoder
 from pgen.errors import UserError, flag
+from pgen.paths import expand_option
 
 
 def deploy(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of pgen train, as runs/NAME.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write into.", show_default="RUN/deploy")] = None,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of pgen train, as runs/NAME.", callback=expand_option)],
+    out: Annotated[Path | None, typer.Option(help="Folder to write into.", show_default="RUN/deploy", callback=expand_option)] = None,
     checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
     data: Annotated[str | None, typer.Option(help="Images to make codes of.", show_default="the training data")] = None,
-    data_root: Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")] = None,
-    decoder: Annotated[
-        str | None, typer.Option(help="Run folder of the auto-encoder that makes images of codes, where the run has none of its own.")
-    ] = None,
+    data_root: DataRoot = None,
+    decoder: Decoder = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images worked on together; fewer take less memory.")] = 256,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,

@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from pgen.cli.console import console, errors, follow, progress_bar, spelt
+from pgen.cli.options import DataRoot, Decoder
+from pgen.paths import expand_option
 from pgen.text import printable
 
 
@@ -43,7 +45,12 @@ ALL = "all"
 
 app = typer.Typer(cls=MetricGroup, help="Measure how good generated images and trained models are.", no_args_is_help=True)
 
-Out = Annotated[Path, typer.Option(help="Folder for results and pictures; earlier ones in it are replaced.")]
+#: Mean net charge and mean |charge|, as statistics of sets call them.
+KINDS_OF_CHARGE = ("charge_mean", "absolute_charge_mean")
+
+Out = Annotated[Path, typer.Option(help="Folder for results and pictures; earlier ones in it are replaced.", callback=expand_option)]
+
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders of pgen train.", callback=expand_option)]
 
 
 @app.callback()
@@ -60,12 +67,12 @@ def hamming(
         list[float] | None,
         typer.Option(
             min=0,
-            help="Charge at or below this is 0 in all sets; may be given several times.",
+            help="|charge| at or below this is 0 in all sets; may be given several times.",
             show_default="the zero suppression of the generated images",
         ),
     ] = None,
     out: Out = Path("evaluation"),
-    data_root: Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")] = None,
+    data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:
@@ -111,7 +118,11 @@ def hamming(
             table.add_row(f"{name}: Z against held-out", f"{memory.z:.2f}", "0")
         table.add_row("blank images", f"{at.blank_rate['generated']:.2%}", f"{at.blank_rate['held_out']:.2%}")
         mean = {one.name: one for one in statistics[f"{at.threshold:g}"]}
-        table.add_row("mean charge", f"{mean['generated'].charge_mean:.4g}", f"{mean['held-out'].charge_mean:.4g}")
+        signed = any(one.charge_mean != one.absolute_charge_mean for one in mean.values())
+        net, absolute = ([f"{getattr(mean[name], key):.4g}" for name in ("generated", "held-out")] for key in KINDS_OF_CHARGE)
+        table.add_row("mean net charge" if signed else "mean charge", *net)
+        if signed:
+            table.add_row("mean |charge|", *absolute)
         table.add_row("occupancy", f"{mean['generated'].occupancy_mean:.4f}", f"{mean['held-out'].occupancy_mean:.4f}")
         console.print(table)
         console.print(at.verdict)
@@ -144,8 +155,8 @@ def hamming(
 
 @app.command()
 def losses(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders of pgen train.")],
-    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("losses.png"),
+    runs: Runs,
+    out: Annotated[Path, typer.Option(help="Picture to write.", callback=expand_option)] = Path("losses.png"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Plot the training curves of one or more runs."""
@@ -164,11 +175,9 @@ def losses(
 
 @app.command()
 def cost(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders of pgen train.")],
+    runs: Runs,
     checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
-    decoder: Annotated[
-        str | None, typer.Option(help="Run folder of the auto-encoder that makes images of codes, where the run has none of its own.")
-    ] = None,
+    decoder: Decoder = None,
     out: Out = Path("evaluation"),
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
 ) -> None:
@@ -204,11 +213,11 @@ def cost(
 
 @app.command()
 def reconstruction(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of an auto-encoder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of an auto-encoder.", callback=expand_option)],
     held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
     data: Annotated[str | None, typer.Option(help="Training images.", show_default="those of the run")] = None,
     out: Out = Path("evaluation"),
-    data_root: Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")] = None,
+    data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
 ) -> None:
     """How well an auto-encoder gives back training and unseen images, at each checkpoint, and which checkpoint to take."""

@@ -11,6 +11,8 @@ from typer.main import get_command
 
 from pgen.cli.console import console, errors, follow, task_bar
 from pgen.cli.evaluate import ALL
+from pgen.cli.options import DataRoot, Decoder
+from pgen.paths import expand_option
 from pgen.text import printable, shortened
 
 if TYPE_CHECKING:
@@ -24,30 +26,33 @@ def metric_command(name: str, summary: str) -> Any:
     """The command of one metric, or of all."""
 
     def command(
-        generated: Annotated[list[str], typer.Option(help="Generated images, or a run folder; given several times, they are compared.")],
+        generated: Annotated[
+            list[str],
+            typer.Option(help="Generated images, or a run folder; given several times, they are compared.", callback=expand_option),
+        ],
         train: Annotated[str, typer.Option(help="Images that the model was trained on.")],
         held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
         threshold: Annotated[
             float | None,
             typer.Option(
-                min=0, help="Charge at or below this is 0 in all sets.", show_default="the zero suppression that the run was trained with"
+                min=0, help="|charge| at or below this is 0 in all sets.", show_default="the zero suppression that the run was trained with"
             ),
         ] = None,
-        out: Annotated[Path, typer.Option(help="Folder for the report; an earlier one in it is replaced.")] = Path("evaluation"),
+        out: Annotated[Path, typer.Option(help="Folder for the report; an earlier one in it is replaced.", callback=expand_option)] = Path(
+            "evaluation"
+        ),
         n: Annotated[int, typer.Option("-n", "--n", min=20, help="Images to generate, where a run is given.")] = 10_000,
         checkpoints: Annotated[
             str, typer.Option("--checkpoint", "--checkpoints", help="Which saved state of a run: best, last, the number of a step, or all.")
         ] = "best",
-        decoder: Annotated[
-            str | None, typer.Option(help="Run folder of the auto-encoder that makes images of codes, where the run has none of its own.")
-        ] = None,
+        decoder: Decoder = None,
         features: Annotated[
             str | None, typer.Option(help="A function of your own that describes images, in place of pgen's: package.module:function.")
         ] = None,
         fail_if_copy_rate: Annotated[
             float | None, typer.Option(min=0, max=1, help="End with exit code 1 if a larger share are copies of training images.")
         ] = None,
-        data_root: Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")] = None,
+        data_root: DataRoot = None,
         device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
         seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
     ) -> None:

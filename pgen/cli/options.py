@@ -16,10 +16,21 @@ from pydantic.fields import FieldInfo
 
 from pgen.data.formats import Format
 from pgen.errors import UserError, flag, problems
+from pgen.paths import expand, expand_option
 
 IMAGES = "Images: a file, a folder, 'a*pattern', mnist or simulate; options after a colon, as in FILE:limit=100,plane=2."
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=IMAGES)]
-DataRoot = Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.")]
+DataRoot = Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.", callback=expand_option)]
+Decoder = Annotated[
+    str | None,
+    typer.Option(
+        help="Run folder of the auto-encoder that makes images of codes, where the run has none of its own.", callback=expand_option
+    ),
+]
+MaxSkipped = Annotated[
+    str | None,
+    typer.Option(help="Odd events to skip at most, as doubled planes: a number, or a fraction as 0.1 or 10%.", show_default="10%"),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 FileFormat = Annotated[
     Format | None, typer.Option(help="Format, where the name of the file leaves a choice: .h5 is a store, or larcv3.", show_default=False)
@@ -77,7 +88,7 @@ def read_config(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        text = path.expanduser().read_text()
+        text = expand(path).read_text()
         values = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"--config {path}: {error}; wanted a TOML or JSON file of options.".replace("\n", " ")) from error

@@ -10,6 +10,7 @@ from rich.control import Control
 from rich.segment import ControlType
 
 from pgen.cli.console import console, errors
+from pgen.paths import expand_option
 
 app = typer.Typer(help="Write a model of your own: a package to begin with, and checks of what pgen asks of it.", no_args_is_help=True)
 
@@ -17,7 +18,7 @@ app = typer.Typer(help="Write a model of your own: a package to begin with, and 
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="Name of the model, as `pgen train` will be given it.")],
-    out: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.")] = Path(),
+    out: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.", callback=expand_option)] = Path(),
 ) -> None:
     """Write the package of a new model: options, a small working model, a test, CI."""
     from pgen.plugins.new import new_plugin

@@ -8,22 +8,26 @@ from typing import Annotated
 import typer
 
 from pgen.cli.console import console, follow, ticking_reporter
-from pgen.cli.options import FileFormat
+from pgen.cli.options import Decoder, FileFormat
+from pgen.paths import expand_option
 
 
 def sample(
     context: typer.Context,
-    source: Annotated[Path, typer.Argument(metavar="RUN|generator.pt2", help="Run folder of pgen train, or generator.pt2 of pgen deploy.")],
-    out: Annotated[Path, typer.Option(help="File to write: .h5, .npz, or no suffix for a folder of PNGs.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|generator.pt2", help="Run folder of pgen train, or generator.pt2 of pgen deploy.", callback=expand_option
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="File to write: .h5, .npz, or no suffix for a folder of PNGs.", callback=expand_option)],
     n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many images.")] = 100,
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of the random numbers: the same seed, number and batch size give the same images.")
     ] = 0,
     format: FileFormat = None,
-    grid: Annotated[Path | None, typer.Option(help="Picture of the first images to write too (.png, ...).")] = None,
-    decoder: Annotated[
-        str | None, typer.Option(help="Run folder of the auto-encoder that makes images of codes, where the run has none of its own.")
-    ] = None,
+    grid: Annotated[Path | None, typer.Option(help="Picture of the first images to write too (.png, ...).", callback=expand_option)] = None,
+    decoder: Decoder = None,
     checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
     batch_size: Annotated[int, typer.Option(min=1, help="Images worked on together; fewer take less memory.")] = 256,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",

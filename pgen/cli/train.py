@@ -13,6 +13,7 @@ from typer.main import get_command
 from pgen.cli import presets
 from pgen.cli.console import console, follow, training_reporter
 from pgen.errors import UserError, flag
+from pgen.paths import expand
 from pgen.text import printable
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def _resolved(plugin: registry.Plugin, given: dict[str, Any], resume: str | None
     from pgen.engine.settings import TrainSettings
 
     parts: list[Any] = [(TrainSettings, dict(plugin.spec.settings)), (plugin.config_class(), {})]
-    path = None if resume is None else Path(resume)
+    path = None if resume is None else expand(resume)
     if resume == AUTO:
         fresh, _ = validate(parts, given)
         path = _run_of(fresh)  # type: ignore[arg-type]

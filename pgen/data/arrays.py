@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pgen.data.events import events_in
 from pgen.data.planes import only
 from pgen.data.reading import LazyImages, from_array, reading, text
 from pgen.data.suppress import NOTE
-from pgen.errors import UserError
+from pgen.errors import UserError, listed
 from pgen.trust import load_torch, refuse_larger_than_memory, refuse_same_names
 
 
@@ -70,12 +71,13 @@ def _is_flat(values: list) -> bool:
 def open_arrays(path: Path, name: str, kind: str, key: str | None = None) -> LazyImages:
     """An ImageSet over the array ``key`` (N, H, W) or (N, C, H, W): the one called ``images``, or the only one of such a rank.
 
-    Read too where they are there: ``ids``, ``events``, ``unit``, ``geometry``, ``zero_suppression`` and ``labels/<name>``.
+    Read too where they are there: ``ids``, ``unit``, ``geometry``, ``zero_suppression``, ``labels/<name>``, and events by the columns that
+    :func:`pgen.data.events.events_in` knows.
     """
     arrays = load_arrays(path, name, kind)
     stacks = [k for k, array in arrays.items() if array.ndim in (3, 4) and not k.startswith("labels/")]
     if not stacks:
-        found = ", ".join(f"{k} {array.shape}" for k, array in arrays.items()) or "no array"
+        found = listed((f"{k} {array.shape}" for k, array in arrays.items()), empty="no array")
         raise UserError(f"{name}: found {found}, wanted images as one array (N, H, W) or (N, C, H, W).")
     key = only("key", stacks, key or ("images" if "images" in stacks else None), name)
     with reading(name, "arrays with a unit"):
@@ -85,7 +87,7 @@ def open_arrays(path: Path, name: str, kind: str, key: str | None = None) -> Laz
         arrays[key],
         name=name,
         ids=arrays.get("ids"),
-        events=arrays.get("events"),
+        events=events_in(arrays, len(arrays[key])),
         labels={k.removeprefix("labels/"): v for k, v in arrays.items() if k.startswith("labels/")},
         unit=unit,
         geometry=arrays.get("geometry"),

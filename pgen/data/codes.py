@@ -17,8 +17,9 @@ from pgen.data.arrays import headers, load_arrays, load_pt
 from pgen.data.kinds import kind_of
 from pgen.data.planes import only
 from pgen.data.reading import reading
-from pgen.errors import UserError
+from pgen.errors import UserError, listed
 from pgen.files import numbered, refuse_existing, write_through_memory
+from pgen.paths import expand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,7 +71,7 @@ class Codes:
         if self.shape and prod(self.shape) != dim:
             raise UserError(f"{name}: is said to hold maps of {self.shape}, found {dim} numbers a code. Encode the images again.")
         if wrong := [label for label, values in self.labels.items() if np.shape(values) != (n,)]:
-            raise UserError(f"{name}: the labels {', '.join(wrong)} are not one for each of the {n} codes. Encode the images again.")
+            raise UserError(f"{name}: the labels {listed(wrong)} are not one for each of the {n} codes. Encode the images again.")
 
     @classmethod
     def of(
@@ -133,31 +134,40 @@ class Codes:
 _FIELDS = ("codes", "mean", "std", "ids", "source", "encoder")
 
 
-def is_codes(path: Path, name: str) -> bool:
-    """Whether a file or folder holds vectors (rank 2, or codes that pgen wrote) and no images."""
+def is_codes(path: Path, name: str, key: str | None = None) -> bool:
+    """Whether a file or folder holds vectors (rank 2, or codes that pgen wrote) and no images; with ``key`` whether this array does."""
     if path.is_dir():
         return bool(_targets(path))
     kind = kind_of(path, name)
     if kind in ("root", "hdf5"):
         return False
-    found = {len(shape) for shape, _ in headers(path, name, kind).values()}
+    arrays = headers(path, name, kind)
+    if key in arrays:
+        return len(arrays[key][0]) == 2
+    found = {len(shape) for shape, _ in arrays.values()}
     return 2 in found and not found & {3, 4}
 
 
-def load_codes(src: str | Path) -> Codes:
+def load_codes(src: str | Path, key: str | None = None) -> Codes:
     """Reads codes from a codes.pt, a folder of target_<i>.npy (each a vector, or rows of them), or one npy/npz/pt of rank 2.
+
+    ``key``: the array of an npz or pt that holds more than one.
 
     ``encoder`` is empty for all but a codes.pt. UserError if there is nothing of the kind, or a vector of another length or not finite.
     """
-    path, name = Path(src).expanduser(), str(src)
+    path, name = expand(src), str(src)
     if not path.exists():
         raise UserError(f"{name}: no such file or folder; {WANTED}.")
-    if path.is_dir():
+    kind = None if path.is_dir() else kind_of(path, name)
+    if key is not None and kind not in ("npz", "pt"):
+        raise UserError(f"{name}: holds one set of code vectors; leave key={key} out.")
+    if kind is None:
         return _plain(_read_targets(path, name), name)
-    kind = kind_of(path, name)
     if kind in ("root", "hdf5"):
         raise UserError(f"{name}: a {kind} file, {WANTED}.")
     if kind == "pt" and isinstance(content := load_pt(path, name), dict) and "format" in content:
+        if key is not None:
+            raise UserError(f"{name}: holds one set of latent codes; leave key={key} out.")
         if content["format"] != FORMAT:
             raise UserError(f"{name}: is of format {content['format']!r}, wanted {FORMAT!r}; encode the images again with this pgen.")
         with reading(name, "codes.pt"):
@@ -174,8 +184,8 @@ def load_codes(src: str | Path) -> Codes:
     arrays = load_arrays(path, name, kind)
     vectors = [key for key, array in arrays.items() if array.ndim == 2]
     if not vectors:
-        raise UserError(f"{name}: found {', '.join(f'{k} {a.shape}' for k, a in arrays.items()) or 'no array'}, {WANTED}.")
-    return _plain(arrays[only("key", vectors, "codes" if "codes" in vectors else None, name)], name)
+        raise UserError(f"{name}: found {listed((f'{k} {a.shape}' for k, a in arrays.items()), empty='no array')}, {WANTED}.")
+    return _plain(arrays[only("key", vectors, key or ("codes" if "codes" in vectors else None), name)], name)
 
 
 def _plain_label(label: npt.NDArray) -> Any:

@@ -6,17 +6,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from pgen.data import larcv, larcv3
+from pgen.data import larcv, larcv3, store
 from pgen.data.arrays import headers
 from pgen.data.kinds import kind_of
 from pgen.data.planes import by_plane
 from pgen.data.reading import reading
+from pgen.errors import listed
+from pgen.paths import walk
 
 
 def contents(path: Path, name: str) -> dict[str, str]:
     """What is there -> how much of it: trees of ROOT files, tables and datasets of HDF5, arrays, files of a folder by their ending."""
     if path.is_dir():
-        endings = Counter(each.suffix or "no ending" for each in path.rglob("*") if each.is_file())
+        endings = Counter(file.suffix or "no ending" for file in walk(path))
         return {ending: f"{count} file{'s' * (count > 1)}" for ending, count in sorted(endings.items())}
     kind = kind_of(path, name)
     with reading(name, kind):
@@ -25,6 +27,10 @@ def contents(path: Path, name: str) -> dict[str, str]:
         if kind == "hdf5":
             return _hdf5(path, name)
     return {key: f"{dtype} {shape}" for key, (shape, dtype) in headers(path, name, kind).items()}
+
+
+def _events(count: int) -> str:
+    return f"{count:,} event{'s' * (count != 1)}"
 
 
 def _root(path: Path) -> dict[str, str]:
@@ -37,7 +43,7 @@ def _root(path: Path) -> dict[str, str]:
                 found[key] = kind
                 continue
             tree = file[key]
-            found[key] = f"{tree.num_entries} events"
+            found[key] = _events(tree.num_entries)
             product = key.partition("_")[0]
             if product in larcv.PRODUCTS and (metas := larcv.metas(tree, product)):
                 found[key] += f"; {by_plane(*metas)}"
@@ -49,9 +55,11 @@ def _hdf5(path: Path, name: str) -> dict[str, str]:
 
     found: dict[str, str] = {}
     with h5py.File(path, "r") as file:
+        if store.is_store(file) and {"count", "lit"} <= set(file.attrs):
+            return {"image store": f"{int(file.attrs['count']):,} images, {int(file.attrs['lit']):,} pixels that are not 0"}
         if larcv3.is_larcv3(file):
             for key, group in file["Data"].items():
-                found[key] = f"{len(group['extents'])} events" if "extents" in group else ", ".join(group)
+                found[key] = _events(len(group["extents"])) if "extents" in group else listed(group)
                 if "extents" in group and key.partition("_")[0] in larcv3.PRODUCTS:
                     found[key] += f"; {by_plane(*larcv3.metas(group, name)[:4])}"
             return found

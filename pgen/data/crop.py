@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.images import ArrayImages, FloatArray, ImageSet, geometry
+from pgen.data.lit import above_threshold
 from pgen.data.parts import parts
 from pgen.errors import UserError
 
@@ -31,9 +32,9 @@ def crop(
 ) -> Iterator[ImageSet]:
     """The crops of each image that has any, one set a parent image, in order: bounded memory for :func:`pgen.data.write.write_images`.
 
-    tiles: the non-overlapping (H, W) windows from the upper left on. centre: one window around the charge-weighted centroid. ``border``:
-    windows that cross it are dropped, or padded with zeros. Kept are windows of which at least ``min_occupancy`` (a fraction) is above
-    ``threshold`` in some channel. Ids are "parent/row/column" of the window's first pixel; the event is the parent's.
+    tiles: the non-overlapping (H, W) windows from the upper left on. centre: one window around the centroid of |charge|. ``border``:
+    windows that cross it are dropped, or padded with zeros. Kept are windows of which at least ``min_occupancy`` (a fraction) has |charge|
+    above ``threshold`` in some channel. Ids are "parent/row/column" of the window's first pixel; the event is the parent's.
     ``progress(done, total)`` is called after each part of the parents; ``share_out`` has the work done for each part, as
     :func:`pgen.data.processes.over_parts` does. UserError where none is kept.
     """
@@ -70,7 +71,7 @@ def _crops(
         if border == "drop":
             corners = [(r, c) for r, c in corners if 0 <= r <= image.shape[1] - height and 0 <= c <= image.shape[2] - width]
         windows = [(r, c, _window(image, r, c, size)) for r, c in corners]
-        kept = [(r, c, w) for r, c, w in windows if np.mean((w > threshold).any(0)) >= min_occupancy]
+        kept = [(r, c, w) for r, c, w in windows if np.mean(above_threshold(w, threshold).any(0)) >= min_occupancy]
         if kept:
             found.append(
                 ArrayImages(
@@ -96,8 +97,8 @@ def _tiles(image: FloatArray, size: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def _centre(image: FloatArray, size: tuple[int, int], threshold: float) -> list[tuple[int, int]]:
-    """The window around the centroid of the charge above threshold, or none without charge."""
-    charge = np.where(image > threshold, image, 0).sum(0, dtype=np.float64)
+    """The window around the centroid of the |charge| above threshold, or none without charge."""
+    charge = np.where(above_threshold(image, threshold), np.abs(image), 0).sum(0, dtype=np.float64)
     if not charge.sum() > 0:
         return []
     corner = []

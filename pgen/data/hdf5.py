@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from pgen.data.events import COLUMNS, events_in
 from pgen.data.planes import only
 from pgen.data.reading import Handle, LazyImages, reading, text
-from pgen.errors import UserError
+from pgen.errors import UserError, listed
 from pgen.trust import refuse_larger_than_memory
 
 #: No honest compression makes more of a byte.
@@ -38,11 +39,12 @@ def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImage
 
         file.visititems(note)
         if not stacks:
-            found = ", ".join(others) or "no dataset"
+            found = listed(others, empty="no dataset")
             raise UserError(
                 f"{name}: found {found}, wanted images as one of real numbers, (N, H, W) or (N, C, H, W); codes come as .npz or .pt."
             )
-        key = only("dataset", stacks, dataset or ("images" if "images" in stacks else None), name)
+        # As h5py spells a path inside a file, it begins with a slash.
+        key = only("dataset", stacks, (dataset and dataset.strip("/")) or ("images" if "images" in stacks else None), name)
 
         stack = file[key]
         _refuse_empty(stack)
@@ -61,6 +63,9 @@ def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImage
         def strings(what: str) -> Any:
             return beside(found) if isinstance(found := file.get(what), h5py.Dataset) else None
 
+        def fits(what: str) -> bool:
+            return getattr(file.get(what), "shape", ())[:1] == stack.shape[:1]
+
         found = file.get("labels", {})
         labels = {"labels": beside(found)} if isinstance(found, h5py.Dataset) else {label: beside(found[label]) for label in found}
         flat = stack.ndim == 3
@@ -77,7 +82,7 @@ def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImage
             name=name,
             entries=np.arange(len(stack)),
             ids=strings("ids"),
-            events=strings("events"),
+            events=events_in({key: strings(key) for key in COLUMNS if key == "events" or fits(key)}, len(stack)),
             labels=labels,
             unit=text(file.attrs.get("unit", "ADC")),
             geometry=beside(file["geometry"]) if "geometry" in file else None,

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from pgen.data.lit import Lit, lit_chunks, lit_counts, read_lit
 from pgen.data.parts import BYTES, parts
-from pgen.errors import UserError
+from pgen.data.skipped import NOTHING, Skipped
+from pgen.errors import DamagedImage, UserError
 
 FloatArray = npt.NDArray[np.float32]
 Indices = Sequence[int] | npt.NDArray[np.int64]
@@ -32,7 +33,7 @@ class ImageSet(Protocol):
     name: str  #: what the user typed
     shape: tuple[int, int, int]  #: (channels, rows, columns) of every image
     ids: npt.NDArray[np.str_]  #: (N,) one id an image, unique within the set
-    events: npt.NDArray[np.str_]  #: (N,) the event or parent image each one comes from: what a split must keep together
+    events: npt.NDArray[np.str_]  #: (N,) the event each one comes from, see :mod:`pgen.data.events`: what a split must keep together
     labels: Mapping[str, npt.NDArray]  #: name -> (N,) or (N, k); empty where the source has none
     unit: str  #: charge unit, "ADC" unless the source says otherwise
     geometry: npt.NDArray[np.float64] | None  #: (N, C, 4) where each image's channels lie, see :func:`geometry`; None if no one knows
@@ -61,7 +62,8 @@ def checked(images: npt.NDArray, name: str) -> FloatArray:
     pixels = np.ascontiguousarray(images, dtype=np.float32)
     bad = int(np.count_nonzero(~np.isfinite(pixels)))
     if bad:
-        raise UserError(f"{name}: {bad} pixels are NaN or infinite; pgen needs finite charge. Clean the file first.")
+        message = f"{name}: {bad} pixels are NaN or infinite; pgen needs finite charge. Clean the file first."
+        raise DamagedImage(message, "pixels that are NaN or infinite")
     return pixels
 
 
@@ -98,9 +100,14 @@ class Fingerprinted:
 class Described(Fingerprinted):
     """Mix-in: what a container tells beyond its images, shown by ``pgen data info``."""
 
-    skipped: int = 0  #: events of the file that hold no image of the kind asked for
+    left_out: Skipped = NOTHING  #: events of the file that gave no image
     about: Mapping[str, Any] = {"format": "array"}  #: format, and planes, producer, ... where a file has them
     geometry: npt.NDArray[np.float64] | None = None
+
+    @property
+    def skipped(self) -> int:
+        """How many events of the file gave no image."""
+        return len(self.left_out)
 
 
 class ArrayImages(Described):
@@ -185,12 +192,12 @@ def in_memory(images: ImageSet, room: int) -> ImageSet:
 
 def lit_part(images: ImageSet, part: range, lit: Lit) -> LitImages:
     """The images of a part, whose lit pixels have been read."""
-    view = subset(images, part)
-    held = LitImages(
+    view = Subset(images, part)
+    read = LitImages(
         lit, view.shape, name=view.name, ids=view.ids, events=view.events, labels=view.labels, unit=view.unit, geometry=view.geometry
     )
-    held.about = getattr(view, "about", held.about)
-    return held
+    read.left_out, read.about = view.left_out, view.about
+    return read
 
 
 class Subset(Described):
@@ -201,7 +208,7 @@ class Subset(Described):
         self.name, self.shape, self.unit = parent.name, parent.shape, parent.unit
         self.ids, self.events = parent.ids[self.indices], parent.events[self.indices]
         self.labels: Mapping[str, npt.NDArray] = {key: values[self.indices] for key, values in parent.labels.items()}
-        self.skipped, self.about = getattr(parent, "skipped", 0), getattr(parent, "about", {})
+        self.left_out, self.about = getattr(parent, "left_out", NOTHING), getattr(parent, "about", {})
         known = getattr(parent, "geometry", None)
         self.geometry = None if known is None else known[self.indices]
 

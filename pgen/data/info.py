@@ -9,36 +9,46 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.images import Digest, ImageSet, geometry
-from pgen.data.lit import lit_chunks
+from pgen.data.joined import events_in_several
+from pgen.data.lit import above_threshold, lit_chunks
+from pgen.data.skipped import NOTHING
 from pgen.errors import UserError
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 SAMPLE = 10**6  #: lit pixels kept for percentiles
+#: Times that each value of a label of floats is there, on average, if the label is one of kinds.
+REPEATED = 3
 
 
 def describe(images: ImageSet, *, threshold: float = 0.0, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
     """Plain values for ``pgen data info``; one pass over the lit pixels, in chunks, with ``progress(done, total)`` after each.
 
-    Charge is in the set's unit; occupancy is the fraction of pixels above 0 and above ``threshold`` (at least 0); percentiles are of the
-    charge of pixels above ``threshold`` (thinned evenly where there are more than a million).
+    Charge is in the set's unit. A pixel counts if its |charge| is above ``threshold`` (at least 0): occupancy is the fraction of such
+    pixels (occupancy_above_0: of those with any charge), totals and percentiles are of their charge (thinned evenly where there are more
+    than a million). The mean total charge is the net one, in which negative charge cancels positive charge.
     """
-    pixels_seen, above_zero, above, blank, total = 0, 0, 0, 0, 0.0
+    pixels_seen, above_zero, above, blank, total, absolute = 0, 0, 0, 0, 0.0, 0.0
     sample: list[npt.NDArray] = []
     kept, stride = 0, 1
     lowest, highest = np.inf, -np.inf
     size = int(np.prod(images.shape))
+    rows, columns = _Extent(), _Extent()
     digest, done = Digest(), 0
     for part in lit_chunks(images):
-        offsets, _, value = part
+        offsets, place, value = part
         digest.add(part)
-        lit = value > threshold
+        lit = above_threshold(value, threshold)
         image = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
         seen = size * (len(offsets) - 1)
         pixels_seen += seen
-        above_zero += int(np.count_nonzero(value > 0))
+        above_zero += int(np.count_nonzero(value))
         above += int(np.count_nonzero(lit))
+        row, column = np.divmod(place[lit] % (images.shape[1] * images.shape[2]), images.shape[2])
+        rows.add(row)
+        columns.add(column)
         blank += len(offsets) - 1 - len(np.unique(image[lit]))
         total += float(value.sum(dtype=np.float64, where=lit))
+        absolute += float(np.abs(value).sum(dtype=np.float64, where=lit))
         charges = value if len(value) == seen else np.append(value, 0.0)
         lowest, highest = min(lowest, float(charges.min())), max(highest, float(charges.max()))
         sample.append(value[lit][::stride])
@@ -52,14 +62,16 @@ def describe(images: ImageSet, *, threshold: float = 0.0, progress: Callable[[in
     if not pixels_seen:
         raise UserError(f"{images.name}: holds no images, wanted at least one.")
     charge = np.concatenate(sample)
-    about = dict(getattr(images, "about", {}))
+    about, skipped = dict(getattr(images, "about", {})), getattr(images, "left_out", NOTHING)
     return {
         "name": images.name,
         "format": about.pop("format", "array"),
         **about,
         "count": len(images),
         "events": len(np.unique(images.events)),
-        "skipped_events": getattr(images, "skipped", 0),
+        "events_in_several_files": events_in_several(images),
+        "skipped_events": len(skipped),
+        "skipped_reasons": skipped.by_reason(),
         "shape": list(images.shape),
         "dtype": "float32",
         "unit": images.unit,
@@ -70,7 +82,11 @@ def describe(images: ImageSet, *, threshold: float = 0.0, progress: Callable[[in
         "occupancy_above_0": above_zero / pixels_seen,
         "occupancy": above / pixels_seen,
         "blank_images": blank,
+        "rows_above_threshold": rows.span,
+        "columns_above_threshold": columns.span,
         "mean_total_charge": total / len(images),
+        "mean_total_absolute_charge": absolute / len(images),
+        "negative_fraction": (absolute - total) / (2 * absolute) if absolute else 0.0,
         "charge_percentiles": {str(p): float(q) for p, q in zip(PERCENTILES, np.percentile(charge, PERCENTILES), strict=True)}
         if kept
         else {},
@@ -79,25 +95,37 @@ def describe(images: ImageSet, *, threshold: float = 0.0, progress: Callable[[in
     }
 
 
+class _Extent:
+    """The first and last of numbers that are added."""
+
+    span: list[int] | None = None
+
+    def add(self, values: npt.NDArray[np.int64]) -> None:
+        if len(values):
+            ends = [int(values.min()), int(values.max())]
+            self.span = ends if self.span is None else [min(self.span[0], ends[0]), max(self.span[1], ends[1])]
+
+
 def _pixel(places: npt.NDArray[np.float64]) -> dict[str, Any]:
     """The length of a pixel along rows and columns, and where images lie, if that is known of all of them."""
     if not np.isfinite(places).all():
         return {}
     places = places.reshape(-1, 4)
     lengths = np.unique(places[:, 2:], axis=0)
-    corners = [f"{low:g} to {high:g}" for low, high in zip(places[:, :2].min(0), places[:, :2].max(0), strict=True)]
     return {
         "pixel_rows_columns": lengths[0].tolist() if len(lengths) == 1 else f"{len(lengths)} different",
-        "first_row_column_at": " and ".join(corners),
+        "first_row_at": [float(places[:, 0].min()), float(places[:, 0].max())],
+        "first_column_at": [float(places[:, 1].min()), float(places[:, 1].max())],
     }
 
 
 def _summary(labels: Mapping[str, npt.NDArray]) -> dict[str, Any]:
-    """Counts of a label with few distinct values, else its range."""
+    """Counts of a label with few distinct values, else its range. Fractions that hardly repeat are no kinds, however few there are."""
     found: dict[str, Any] = {}
     for name, values in labels.items():
         kinds, counts = np.unique(values, return_counts=True)
-        if len(kinds) <= 20:
+        continuous = np.asarray(values).dtype.kind == "f" and len(kinds) > len(values) / REPEATED
+        if len(kinds) <= 20 and not continuous:
             found[name] = {"counts": {str(kind): int(count) for kind, count in zip(kinds, counts, strict=True)}}
         elif values.dtype.kind in "iuf":
             found[name] = {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean())}

@@ -8,18 +8,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pgen.data.events import unique_ids
 from pgen.data.images import Described, FloatArray, ImageSet, Indices, Subset, geometry, positions
 from pgen.data.labels import convert_labels
 from pgen.data.lit import Lit, lit_counts, read_lit
+from pgen.data.skipped import NOTHING, Skipped
 from pgen.data.suppress import least_suppression, note_suppression
-from pgen.errors import UserError
+from pgen.errors import UserError, listed
 from pgen.text import shortened
 
 
 class Joined(Described):
     """The images of all ``sets``, one set after the other, still read on demand.
 
-    UserError where shapes, units or labels differ from the first set's, or an id is there twice.
+    Ids that several sets have are made unique ("7/1/3#2"); events are left as they are, since planes of an event may come in separate
+    files. UserError where shapes, units or labels differ from the first set's, or sets hold the same images.
     """
 
     def __init__(self, sets: Sequence[ImageSet], name: str) -> None:
@@ -31,23 +34,24 @@ class Joined(Described):
                 ("labels", _kinds(images), _kinds(first), ", or leave those of LArCV files out by labels=none"),
             ):
                 if found != wanted:
-                    told = f"its {what} {found} differs from {wanted} of {first.name}"
+                    told = f"its {what} {_shown(found)} differs from {_shown(wanted)} of {first.name}"
                     raise UserError(f"{images.name}: {told}; join sets of one kind{way_out}.")
         sets = [first, *(with_labels_of(images, first) for images in sets[1:])]
         self.sets = list(sets)
         self.name, self.shape, self.unit = name, first.shape, first.unit
         self.ids, self.events = (np.concatenate([getattr(images, key) for images in sets]) for key in ("ids", "events"))
-        ids, counts = np.unique(self.ids, return_counts=True)
-        if np.any(counts > 1):
-            raise UserError(f"The id {ids[counts.argmax()]} is in these sets {counts.max()} times; join sets that share no image.")
+        self._ends = np.cumsum([len(images) for images in sets])
+        if len(np.unique(self.ids)) < len(self.ids):
+            self._refuse_copies()
+            self.ids = unique_ids(self.ids)
+            self.sets = [with_ids(images, ids) for images, ids in zip(sets, np.split(self.ids, self._ends[:-1]), strict=True)]
         self.labels: Mapping[str, npt.NDArray] = {
             label: np.concatenate([np.asarray(images.labels[label]) for images in sets]) for label in first.labels
         }
         self.geometry = np.concatenate([geometry(images) for images in sets])
-        self.skipped = sum(getattr(images, "skipped", 0) for images in sets)
+        self.left_out = Skipped.join([getattr(images, "left_out", NOTHING) for images in sets], list(map(len, sets)))
         self.about: Mapping[str, Any] = {**getattr(first, "about", {}), "sets": len(sets)}
         note_suppression(self, least_suppression(sets))
-        self._ends = np.cumsum([len(images) for images in sets])
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,6 +76,16 @@ class Joined(Described):
             return read_lit(self.sets[0], [])
         return Lit.join([lit for _, lit in parts]).take(np.argsort(np.concatenate([at for at, _ in parts])))
 
+    def _refuse_copies(self) -> None:
+        """UserError where images of one id are the same image too, as of a set that is given twice; some of them are compared."""
+        _, where, counts = np.unique(self.ids, return_inverse=True, return_counts=True)
+        shared = np.flatnonzero(counts > 1)
+        for k in shared[:: max(1, len(shared) // COMPARED)]:
+            at = np.flatnonzero(where == k)[:COMPARED]
+            pixels = self.read(at)
+            if any(np.any(image) and np.array_equal(image, other) for i, image in enumerate(pixels) for other in pixels[:i]):
+                raise UserError(f"The image {self.ids[at[0]]} is in these sets {counts[k]} times; join sets that share no image.")
+
     def _shared_out(self, wanted: npt.NDArray[np.int64]) -> list[tuple[ImageSet, npt.NDArray, npt.NDArray]]:
         """Of each set that is touched: the set, places in ``wanted``, and indices in the set."""
         of = np.searchsorted(self._ends, wanted, side="right")
@@ -79,11 +93,20 @@ class Joined(Described):
         return [(images, at, wanted[at] - start) for images, at, start in touched]
 
 
-def named(images: ImageSet, file: str) -> ImageSet:
-    """The images of a file among others: its name goes before ids and events, which files number by themselves, and is the label
-    ``file``."""
+#: Images of one id that are compared, of those that sets share.
+COMPARED = 16
+
+
+def with_ids(images: ImageSet, ids: npt.NDArray[np.str_]) -> Subset:
+    """The same images by other ids."""
     view = Subset(images, np.arange(len(images)))
-    view.ids, view.events = (np.char.add(f"{file}/", each) for each in (view.ids, view.events))
+    view.ids = ids
+    return view
+
+
+def named(images: ImageSet, file: str) -> ImageSet:
+    """The images of a file among others: its name goes before ids, and is the label ``file``."""
+    view = with_ids(images, np.char.add(f"{file}/", images.ids))
     view.labels = {**view.labels, "file": np.full(len(view), file)}
     return view
 
@@ -99,6 +122,37 @@ def with_labels_of(images: ImageSet, first: ImageSet) -> ImageSet:
         name: convert_labels(values, first.labels[name], f"{images.name}: label {shortened(name)}") for name, values in labels.items()
     }
     return view
+
+
+def events_in_several(images: ImageSet) -> int:
+    """How many events have images in more than one of several sets, or of several files by the label ``file``."""
+    if isinstance(images, Joined) and "file" not in images.labels:
+        files = np.repeat(np.arange(len(images.sets)), [len(part) for part in images.sets])
+    else:
+        files = np.asarray(images.labels.get("file", []))
+    if files.ndim != 1 or len(files) != len(images):
+        return 0
+    _, event = np.unique(images.events, return_inverse=True)
+    pairs = np.unique(np.stack([event, np.unique(files, return_inverse=True)[1]], 1), axis=0)
+    return int(np.sum(np.bincount(pairs[:, 0]) > 1))
+
+
+def shared_events_note(images: ImageSet) -> str:
+    """What to know where files share event numbers: such images stay together. Empty where they do not."""
+    shared, events = events_in_several(images), len(np.unique(images.events))
+    if not shared:
+        return ""
+    return (
+        f"{shared:,} of {events:,} events have images in more than one file, and stay together. If the files number their events "
+        "independently, as those of separate simulation jobs do, add events=file."
+    )
+
+
+def _shown(value: Any) -> str:
+    """A shape, a unit or labels in a message, however many there are."""
+    if not isinstance(value, dict):
+        return str(value)
+    return listed(f"{name} {shape}" if shape else name for name, shape in value.items())
 
 
 def _kinds(images: ImageSet) -> dict[str, tuple[int, ...]]:

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
+from pgen.data import not_images
 from pgen.data.reading import reading
 from pgen.errors import UserError
 
@@ -27,6 +28,8 @@ def kind_of(path: Path, name: str) -> Kind:
         return _zip_kind(path, name)
     if head.startswith((b"\x89PNG", b"\x1f\x8b", b"\0\0\x08")):
         raise UserError(f"{name}: a single PNG, gzip or IDX file, wanted the folder that holds it; give that folder.")
+    if what := not_images.explain_file(path):
+        raise UserError(f"{name}: is {what}.")
     raise UserError(f"{name}: a file of unknown kind (it begins with {head[:8]!r}), {WANTED}.")
 
 
@@ -38,4 +41,6 @@ def _zip_kind(path: Path, name: str) -> Kind:
         return "pt"
     if all(member.endswith(".npy") for member in names):
         return "npz"
+    if what := not_images.explain_file(path):
+        raise UserError(f"{name}: is {what}.")
     raise UserError(f"{name}: a zip file that is neither npz nor torch (holds {names[0]}, ...), {WANTED}; unpack it first.")

@@ -8,18 +8,19 @@ pixels are column-major, and a voxel's id is its place among them. ``_meta._orig
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from pgen.data.axes import larcv_root_axes
+from pgen.data.events import entry_ids, event_names
 from pgen.data.memberwise import decode_clusters, decode_sparse
-from pgen.data.particles import join, producer_of
-from pgen.data.planes import Planes, choose, event_ids, pixels_of, product_of
+from pgen.data.particles import Labels, first_particles, not_chosen, pair_entries, producer_of
+from pgen.data.planes import Planes, choose, pixels_of, planes_of, product_of
 from pgen.data.reading import Handle, LazyImages, reading
-from pgen.errors import UserError
+from pgen.errors import DamagedImage, UserError
 
 WHAT = "LArCV (ROOT)"
 Product = Literal["image2d", "sparse2d", "cluster2d"]
@@ -40,11 +41,13 @@ def open_root(
     product: Product | None = None,
     producer: str | None = None,
     plane: int | None = None,
+    planes: str | None = None,
     tick_order: Literal["forward", "backward"] | None = None,
     labels: str | None = None,
 ) -> LazyImages:
     """An ImageSet of one producer's images: channels are planes, rows ticks, columns wires. cluster2d: the charge of all clusters.
 
+    ``plane``: one plane. ``planes``: several, as "0+1+2"; events that lack one are skipped. Without either: all that most events have.
     ``labels``: producer of the particles that become labels, see :mod:`pgen.data.particles`; "none" for no labels.
     ``product``: image2d if there is one, else the first of the others that is there.
     ``tick_order`` is for LArCV1 alone, whose rows were stored in the other order before February 2019 and whose files do not say so:
@@ -72,22 +75,25 @@ def open_root(
         of_images = [column(branch) for branch in meta]
         box = [f"{branch_of}._meta.{member}" for member in BOX[version]]
         boxes = [np.concatenate(column(branch)).astype(np.float64) for branch in box] if branches.issuperset(box) else None
-        ids = event_ids(column("_run"), column("_subrun"), column("_event"))
-        found = _labels(file, keys, ids, labels, name)
+        events = event_names(column("_run"), column("_subrun"), column("_event"))
+        of_events = _labels(file, keys, events, labels, name)
+        unit = f"{branch_of}._meta._unit"
+        units = np.unique(np.concatenate(column(unit))).tolist() if unit in branches and len(events) else list[int]()
+    requested = planes_of(plane, planes, name)
     if tick_order and version == 2:
         raise UserError(f"{name}: tick_order={tick_order} is for LArCV1, and this is a LArCV2 file, whose order is fixed; leave it out.")
-    if not len(ids):
+    if not len(events):
         raise UserError(f"{name}: its {kind}_{producer} holds 0 events, wanted at least one; give another file or producer.")
 
     with reading(name, WHAT):
         counts, flat = _flat(of_images)
-        chosen = choose(*flat, events=len(ids), wanted=plane, name=name)
-        first_image = np.cumsum(counts) - counts  # flat index of each event's image 0
-        place = np.full((len(ids), len(chosen.planes)), -1, np.int64)
-        place[chosen.entries] = chosen.images - first_image[chosen.entries][:, None]
+        chosen = choose(*flat, events=len(events), requested=requested, name=name).without(of_events.skips(len(events), name))
+        entries, first_image = chosen.entries, np.cumsum(counts) - counts  # the latter: flat index of each event's image 0
+        place = np.full((len(events), len(chosen.planes)), -1, np.int64)
+        place[entries] = chosen.images[entries] - first_image[entries][:, None]
         geometry = None
         if boxes is not None:
-            geometry = _geometry(np.stack(boxes, -1)[chosen.images], version, chosen.size, backward=tick_order == "backward")
+            geometry = _geometry(np.stack(boxes, -1)[chosen.images[entries]], version, chosen.size, backward=tick_order == "backward")
 
     # A tree takes longer to find in its file than a window of it to read.
     handle: Handle[Any] = Handle(lambda: uproot.open(path, array_cache=None, object_cache=None)[key], tree)
@@ -96,26 +102,31 @@ def open_root(
         with reading(name, WHAT):
             branch = handle()[f"{branch_of}.{pixels}"]
             if kind == "image2d":
-                events = branch.array(library="np", entry_start=first, entry_stop=stop)
+                images = branch.array(library="np", entry_start=first, entry_stop=stop)
             else:
                 # What uproot cannot decode it gives as bytes.
-                entries = branch.array(uproot.AsJagged(uproot.AsDtype("u1")), library="np", entry_start=first, entry_stop=stop)
+                raw = branch.array(uproot.AsJagged(uproot.AsDtype("u1")), library="np", entry_start=first, entry_stop=stop)
                 decode = decode_sparse if kind == "sparse2d" else decode_clusters
-                events = [decode(entry.tobytes(), count) for entry, count in zip(entries, counts[first:stop], strict=True)]
-            return _unpack(events, place[first:stop], chosen, flip=tick_order == "backward", name=name)
+                images = [decode(entry.tobytes(), count) for entry, count in zip(raw, counts[first:stop], strict=True)]
+            return _unpack(images, place[first:stop], chosen, flip=tick_order == "backward", name=name)
 
+    values, note = of_events.of(entries)
     about = {"format": f"LArCV{version} ROOT", "product": kind, "producer": producer, "planes": list(chosen.planes)}
+    about |= larcv_root_axes(version, int(units[0]) if len(units) == 1 else None, tick_order)
+    if note:
+        about["labels_from"] = note
     if version == 1:
         about["tick_order"] = tick_order or "forward"
     return LazyImages(
         window,
         (len(chosen.planes), *chosen.size),
         name=name,
-        entries=chosen.entries,
-        ids=ids[chosen.entries],
-        labels={label: values[chosen.entries] for label, values in found.items()},
+        entries=entries,
+        ids=entry_ids(events)[entries],
+        events=events[entries],
+        labels=values,
         geometry=geometry,
-        skipped=chosen.skipped,
+        left_out=chosen.left_out,
         about=about,
     )
 
@@ -149,20 +160,21 @@ def _flat(columns: list[Any]) -> tuple[npt.NDArray[np.int64], tuple[npt.NDArray[
     return counts, (np.repeat(np.arange(len(counts)), counts), *(np.concatenate(each).astype(np.int64) for each in columns))
 
 
-def _labels(file: Any, keys: list[str], ids: npt.NDArray[np.str_], labels: str | None, name: str) -> Mapping[str, npt.NDArray]:
+def _labels(file: Any, keys: list[str], events: npt.NDArray[np.str_], labels: str | None, name: str) -> Labels:
     """From the particles of LArCV2, or what LArCV1 calls partroi."""
     trees = {match[2]: key for key in keys if (match := re.fullmatch(r"(particle|partroi)_(.+)_tree", key))}
     producer = producer_of(list(trees), labels, name)
     if producer is None:
-        return {}
+        return Labels(note=not_chosen(list(trees), labels))
     tree = file[trees[producer]]
     branches = set(tree.keys(recursive=True, full_paths=False))
 
     def member(label: str) -> Any | None:
         return tree[f"_part_v._{label}"].array(library="np") if f"_part_v._{label}" in branches else None
 
-    events = event_ids(*(tree[key].array(library="np") for key in ("_run", "_subrun", "_event")))
-    return join(ids, events, member)
+    lists = event_names(*(tree[key].array(library="np") for key in ("_run", "_subrun", "_event")))
+    rows, note = pair_entries(events, lists, name)
+    return first_particles(rows, member, asked=labels is not None, source=producer, note=note)
 
 
 def _unpack(events: Any, place: Any, chosen: Planes, *, flip: bool, name: str) -> Any:
@@ -174,6 +186,7 @@ def _unpack(events: Any, place: Any, chosen: Planes, *, flip: bool, name: str) -
             pixels = event[int(position)]
             pixels = pixels_of(pixels[0], pixels[1], rows * columns, name) if isinstance(pixels, tuple) else np.asarray(pixels)
             if len(pixels) != rows * columns:
-                raise UserError(f"{name}: an image holds {len(pixels)} pixels, wanted {rows} x {columns}; the file is damaged.")
+                message = f"{name}: an image holds {len(pixels)} pixels, wanted {rows} x {columns}; the file is damaged."
+                raise DamagedImage(message, "pixels that are not rows x columns")
             image[channel] = pixels.reshape(columns, rows).T
     return out[:, :, ::-1] if flip else out

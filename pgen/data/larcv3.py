@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.particles import join, producer_of
-from pgen.data.planes import choose, event_ids, pixels_of, product_of
+from pgen.data.axes import larcv3_axes
+from pgen.data.events import entry_ids, event_names
+from pgen.data.particles import WITHOUT, Labels, first_particles, not_chosen, producer_of
+from pgen.data.planes import choose, pixels_of, planes_of, product_of
 from pgen.data.reading import Handle, LazyImages, reading
 from pgen.errors import UserError
 
@@ -32,11 +33,13 @@ def open_larcv3(
     product: Product | None = None,
     producer: str | None = None,
     plane: int | None = None,
+    planes: str | None = None,
     transpose: bool = False,
     labels: str | None = None,
 ) -> LazyImages:
     """An ImageSet of one producer's images; ``plane`` is the projection_id, ``transpose`` swaps the axes (writers differ in it).
 
+    ``planes``: several, as "0+1+2"; events that lack one are skipped. Without either: all that most events have.
     ``product``: image2d if there is one, else sparse2d. ``labels``: producer of the particles that become labels, see
     :mod:`pgen.data.particles`; "none" for no labels.
     """
@@ -48,26 +51,27 @@ def open_larcv3(
         key, (table_of_spans, table_of_pixels) = f"Data/{kind}_{producer}_group", PRODUCTS[kind]
         spans = handle()[key][table_of_spans][:]
         identity = handle()["Events/event_id"][:]
-        ids = event_ids(identity["run"], identity["subrun"], identity["event"])
+        names = event_names(identity["run"], identity["subrun"], identity["event"])
 
-        of_events = _labels(handle()["Data"], ids, labels, name)
         events = len(handle()[key]["extents"])
-        if len(ids) != events:
-            raise UserError(f"{name}: holds {len(ids)} event ids for {events} events; the file is damaged. Write it again.")
+        if len(names) != events:
+            raise UserError(f"{name}: holds {len(names)} event ids for {events} events; the file is damaged. Write it again.")
+        of_events = _labels(handle()["Data"], events, labels, name)
         *image_metas, index = metas(handle()[key], name)
         _, _, rows, columns = image_metas
-        if kind == "image2d" and np.any(rows * columns != spans["N"][index]):
-            raise UserError(f"{name}: an image's number of pixels is not rows x columns; the file is damaged. Write it again.")
-        chosen = choose(*image_metas, events=events, wanted=plane, name=name)
+        unsound = rows * columns != spans["N"][index] if kind == "image2d" else None
+        chosen = choose(*image_metas, events=events, requested=planes_of(plane, planes, name), name=name, unsound=unsound)
+        chosen = chosen.without(of_events.skips(events, name))
+        entries, images = chosen.entries, chosen.images[chosen.entries]
 
         # Where each event's pixels begin among all, and how many there are.
         firsts, numbers = np.zeros((2, events, len(chosen.planes)), np.int64)
-        firsts[chosen.entries], numbers[chosen.entries] = (spans[field][index[chosen.images]] for field in ("first", "N"))
+        firsts[entries], numbers[entries] = (spans[field][index[images]] for field in ("first", "N"))
         count = chosen.size[0] * chosen.size[1]
         pixels_held = len(handle()[key][table_of_pixels])
         if np.any((firsts < 0) | (numbers < 0) | (numbers > pixels_held) | (firsts > pixels_held - numbers)):
             raise UserError(f"{name}: an image lies beyond the {pixels_held} pixels of the file, which is damaged. Write it again.")
-        meta = handle()[key]["image_meta"][:][index[chosen.images]]
+        meta = handle()[key]["image_meta"][:][index[images]]
         axes = [1, 0] if transpose else [0, 1]
         geometry = np.concatenate([meta["origin"][..., axes], (meta["image_sizes"] / meta["number_of_voxels"])[..., axes]], -1)
 
@@ -85,16 +89,22 @@ def open_larcv3(
             return out.swapaxes(2, 3) if transpose else out
 
     size_out = chosen.size[::-1] if transpose else chosen.size
+    values, note = of_events.of(entries)
+    about = {"format": "LArCV3 HDF5", "product": kind, "producer": producer, "planes": list(chosen.planes), "transpose": transpose}
+    about |= larcv3_axes(size_out, transposed=transpose)
+    if note:
+        about["labels_from"] = note
     return LazyImages(
         window,
         (len(chosen.planes), *size_out),
         name=name,
-        entries=chosen.entries,
-        ids=ids[chosen.entries],
-        labels={label: values[chosen.entries] for label, values in of_events.items()},
-        skipped=chosen.skipped,
+        entries=entries,
+        ids=entry_ids(names)[entries],
+        events=names[entries],
+        labels=values,
+        left_out=chosen.left_out,
         geometry=geometry,
-        about={"format": "LArCV3 HDF5", "product": kind, "producer": producer, "planes": list(chosen.planes), "transpose": transpose},
+        about=about,
     )
 
 
@@ -111,20 +121,22 @@ def metas(group: Any, name: str) -> tuple[npt.NDArray[np.int64], ...]:
     return event, meta["projection_id"][index].astype(np.int64), rows, columns, index
 
 
-def _labels(data: Any, ids: npt.NDArray[np.str_], labels: str | None, name: str) -> Mapping[str, npt.NDArray]:
+def _labels(data: Any, events: int, labels: str | None, name: str) -> Labels:
     """From the particles, which are listed event by event."""
     groups = {match[1]: key for key in data if (match := re.fullmatch(r"particle_(.+)_group", key))}
     producer = producer_of(list(groups), labels, name)
     if producer is None:
-        return {}
+        return Labels(note=not_chosen(list(groups), labels))
     particles, extents = data[groups[producer]]["particles"][:], data[groups[producer]]["extents"][:]
     held = np.uint64(len(particles))
-    if len(extents) != len(ids) or np.any(extents["N"] > held) or np.any(extents["first"] > held - np.minimum(extents["N"], held)):
-        raise UserError(f"{name}: its particles do not fit its {len(ids)} events; the file is damaged. Read it without, by labels=none.")
+    if len(extents) != events:
+        raise UserError(f"{name}: lists particles of {len(extents):,} events and images of {events:,}, which cannot be paired; {WITHOUT}.")
+    if np.any(extents["N"] > held) or np.any(extents["first"] > held - np.minimum(extents["N"], held)):
+        raise UserError(f"{name}: its particles lie beyond their table; the file is damaged. You can {WITHOUT}.")
 
     def member(label: str) -> Any | None:
         if label not in particles.dtype.names:
             return None
         return [particles[label][int(e["first"]) : int(e["first"]) + int(e["N"])] for e in extents]
 
-    return join(ids, ids, member)
+    return first_particles(np.arange(events), member, asked=labels is not None, source=producer)

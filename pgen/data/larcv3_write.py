@@ -31,15 +31,16 @@ CHUNK, ROWS = 2**16, 1000
 
 
 def write_larcv3(path: Path, pieces: Iterable[ImageSet]) -> None:
-    """An event an image, a projection a channel, rows and columns as they are. Of an image whose geometry is not known a pixel becomes the
-    unit of length and its corner the origin.
+    """One entry per image, one projection per channel, rows and columns as they are. Where the geometry of an image is not known, a pixel
+    becomes the unit of length and its corner the origin.
 
-    An id like 7/0/12 becomes run 7, subrun 0, event 12; others run 1, subrun 0 and the image's number. Labels have no place here.
+    An entry has the run, subrun and event of its image's event; events without numbers get a run of their own, subrun 0, and count up.
+    Labels have no place here.
     """
     import h5py
 
     with h5py.File(path, "w") as file:
-        count = 0
+        count, names = 0, list[str]()
         group = f"Data/image2d_{PRODUCER}_group"
         for piece in pieces:
             pixels = read_all(piece)
@@ -60,14 +61,20 @@ def write_larcv3(path: Path, pieces: Iterable[ImageSet]) -> None:
             meta["origin"], meta["image_sizes"] = place[:, :2], place[:, 2:] * size
             for name, values in (("extents", extents), ("image_extents", spans), ("image_meta", meta), ("images", pixels.ravel())):
                 append(file, f"{group}/{name}", values, chunk=CHUNK if name == "images" else ROWS, compression="gzip")
-            append(file, "Events/event_id", _events(piece.ids, number), chunk=ROWS, compression="gzip")
             count += events
+            names += piece.events.tolist()
+        append(file, "Events/event_id", _numbers(names), chunk=ROWS, compression="gzip")
 
 
-def _events(ids: npt.NDArray[np.str_], number: npt.NDArray[np.int64]) -> npt.NDArray:
-    events = np.zeros(len(ids), EVENT)
-    for event, name, own in zip(events, ids, number, strict=True):
+def _numbers(names: list[str]) -> npt.NDArray:
+    """(N,) run, subrun and event of each image; one event has the same, and two have not."""
+    known, counts = dict[str, tuple[int, ...]](), dict[str, int]()
+    for name in dict.fromkeys(names):
         # At most 18 digits, which fit into 64 bits.
         match = re.fullmatch(r"(\d{1,18})/(\d{1,18})/(\d{1,18})", name)
-        event["run"], event["subrun"], event["event"] = map(int, match.groups()) if match else (1, 0, own)
-    return events
+        if match:
+            known[name] = tuple(map(int, match.groups()))
+        else:
+            counts[name] = len(counts)
+    run = 1 + max((numbers[0] for numbers in known.values()), default=0)
+    return np.array([known.get(name) or (run, 0, counts[name]) for name in names], EVENT)

@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from pgen.data.images import ImageSet, Indices
 
 
+def above_threshold(charge: npt.NDArray, threshold: float) -> npt.NDArray[np.bool_]:
+    """Where |charge| is above ``threshold``: the pixels that count as lit, whatever their sign."""
+    return (charge > threshold) | (charge < -threshold)
+
+
+def negative_fraction(charge: npt.NDArray, threshold: float = 0.0) -> float:
+    """Of the |charge| above ``threshold`` the fraction that is negative; 0 if there is none."""
+    negative = -float(charge.sum(dtype=np.float64, where=charge < -threshold))
+    positive = float(charge.sum(dtype=np.float64, where=charge > threshold))
+    return negative / (negative + positive) if negative > 0 else 0.0
+
+
 class Lit(NamedTuple):
     """The pixels of n images that are not 0, one image after the other, each in the order of its pixels."""
 

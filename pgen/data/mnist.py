@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from pgen.data.reading import LazyImages, from_array, reading
 from pgen.errors import UserError
+from pgen.paths import expand
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 SHA256 = {
@@ -46,7 +47,12 @@ def open_mnist(path: Path, name: str, *, split: Literal["train", "test"] = "trai
         arrays.append(read_idx(file, rank))
     pixels, digits = arrays
     return from_array(
-        pixels, name=name, labels={"digit": digits.astype(np.int64)}, unit="grey level", about={"format": "IDX", "split": split}
+        pixels,
+        name=name,
+        events=[f"mnist/{split}/{k}" for k in range(len(pixels))],
+        labels={"digit": digits.astype(np.int64)},
+        unit="grey level",
+        about={"format": "IDX", "split": split},
     )
 
 
@@ -55,7 +61,7 @@ def open_mnist_scheme(
 ) -> LazyImages:
     """MNIST from ``root``, else from the data root (or its mnist/ or MNIST/raw/), else downloaded once into the user's cache."""
     if root is not None:
-        folder = Path(root).expanduser()
+        folder = expand(root)
         return open_mnist(folder if folder.is_absolute() or data_root is None else data_root / folder, name, split=split)
     near = [data_root, data_root / "mnist", data_root / "MNIST" / "raw"] if data_root else []
     return open_mnist(next((folder for folder in near if has_idx(folder)), None) or _download(name, split), name, split=split)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.reading import Handle, LazyImages, reading
-from pgen.errors import UserError
+from pgen.errors import DamagedImage, UserError
 
 WHAT = "PILArNet-M (HDF5)"
 SIDE = 768  #: voxels along each edge of the cube
@@ -38,12 +38,14 @@ def open_pilarnet(path: Path, name: str, *, projection: Literal["xz", "xy", "yz"
 
     def picture(flat: npt.NDArray) -> npt.NDArray[np.float32]:
         if len(flat) % COLUMNS:
-            raise UserError(f"{name}: an event holds {len(flat)} numbers, wanted {COLUMNS} a voxel; the file is damaged. Fetch it again.")
+            message = f"{name}: an event holds {len(flat)} numbers, wanted {COLUMNS} a voxel; the file is damaged. Fetch it again."
+            raise DamagedImage(message, "voxels with numbers missing")
         voxels = np.asarray(flat, np.float64).reshape(-1, COLUMNS)
         voxels = voxels[~(voxels[:, 3] <= threshold)]  # what is no number stays, and is told of
         at = np.floor(voxels[:, [row, column]])
         if not np.all((at >= 0) & (at < SIDE)):
-            raise UserError(f"{name}: a voxel lies outside of the cube of {SIDE}; the file is damaged. Fetch it again.")
+            message = f"{name}: a voxel lies outside of the cube of {SIDE}; the file is damaged. Fetch it again."
+            raise DamagedImage(message, "voxels outside of the cube")
         place = at.astype(np.int64) @ [SIDE, 1]
         return np.bincount(place, voxels[:, 3], minlength=SIDE**2).astype(np.float32).reshape(SIDE, SIDE)
 
@@ -51,7 +53,8 @@ def open_pilarnet(path: Path, name: str, *, projection: Literal["xz", "xy", "yz"
         with reading(name, WHAT):
             return np.stack([picture(flat) for flat in handle()["point"][first:stop]])[:, None]
 
-    about = {"format": WHAT, "projection": projection, "threshold": threshold}
+    about = {"format": WHAT, "projection": projection, "threshold": threshold, "layout": "events, 1, rows, columns"}
+    about |= {"rows": f"voxels along {projection[0]}", "columns": f"voxels along {projection[1]}"}
     return LazyImages(window, (1, SIDE, SIDE), name=name, entries=np.arange(count), unit="MeV", about=about)
 
 

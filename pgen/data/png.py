@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pgen.data.reading import LazyImages, reading
 from pgen.errors import UserError
 from pgen.files import natural
+from pgen.paths import walk
 
 INDEX = "index.csv"  #: beside the images of a folder that pgen wrote: the columns file, id, event, unit, and labels
 COLUMNS = ("file", "id", "event", "unit")
@@ -21,8 +22,8 @@ READ = {(1, "grayscale"), (8, "grayscale"), (16, "grayscale"), (8, "in colour")}
 
 
 def find_pngs(folder: Path) -> list[Path]:
-    """Every .png below a folder, "2.png" before "10.png"."""
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() == ".png")
+    """Every .png below a folder, "2.png" before "10.png"; hidden ones are none of its images."""
+    paths = (path for path in walk(folder) if path.suffix.lower() == ".png")
     return sorted(paths, key=lambda path: natural(path.relative_to(folder).as_posix()))
 
 
@@ -33,7 +34,7 @@ def open_pngs(folder: Path, name: str) -> LazyImages:
         raise UserError(f"{name}: a folder with no images in it, wanted .png, IDX (MNIST), batch_<i>.npy or target_<i>.npy files.")
     files = [path.relative_to(folder).as_posix() for path in paths]
     ids = [file.rsplit(".", 1)[0] for file in files]
-    events: list[str] = ids
+    events: list[str] | None = None
     labels: dict[str, npt.NDArray] = {}
     unit = "ADC"
     rows = {row["file"]: row for row in read_index(folder) or ()}
@@ -42,7 +43,8 @@ def open_pngs(folder: Path, name: str) -> LazyImages:
             raise UserError(f"{name}: its {INDEX} lists {len(rows)} images and the folder holds {len(files)}; delete one or the other.")
         table = [rows[file] for file in files]
         ids, events, unit = [row["id"] for row in table], [row["event"] for row in table], table[0]["unit"]
-        labels = {column: _numbers([row[column] for row in table]) for column in table[0] if column not in COLUMNS}
+        columns = [column for column in table[0] if column not in COLUMNS]
+        labels = {column.removeprefix("labels/"): _numbers([row[column] for row in table]) for column in columns}
 
     first = _read(paths[0], name)
 

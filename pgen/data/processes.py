@@ -79,4 +79,5 @@ def _work(source: str, data_root: str | None, work: Callable[[ImageSet, range], 
 def _opened(source: str, data_root: str | None) -> ImageSet:
     from pgen.data.source import open_images
 
-    return open_images(source, data_root=data_root)
+    # What was too much, the calling process has refused.
+    return open_images(source, data_root=data_root, max_skipped="100%")

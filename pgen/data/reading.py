@@ -10,8 +10,10 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pgen.data.events import about_events, named_as_stored
 from pgen.data.images import Described, FloatArray, Indices, checked
-from pgen.errors import UserError
+from pgen.data.skipped import NOTHING, Skipped
+from pgen.errors import DamagedImage, UserError
 
 WINDOW_BYTES = 32 * 2**20  #: no reader holds much more than this of a file at once
 
@@ -63,6 +65,8 @@ class LazyImages(Described):
 
     ``window(first, stop)`` returns images (stop - first, C, H, W) for the file's consecutive entries; image ``i`` of the set is entry
     ``entries[i]``. Scattered reads become as few windows as possible, none of them larger than WINDOW_BYTES.
+
+    ``events``: of each image, empty where it has no name (see :mod:`pgen.data.events`); None: of none.
     """
 
     def __init__(
@@ -77,7 +81,7 @@ class LazyImages(Described):
         labels: Mapping[str, npt.NDArray] | None = None,
         unit: str = "ADC",
         geometry: npt.NDArray[np.float64] | None = None,
-        skipped: int = 0,
+        left_out: Skipped = NOTHING,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         if not len(entries) or 0 in shape:
@@ -86,9 +90,12 @@ class LazyImages(Described):
         self.name, self.shape, self.unit, self.geometry = name, shape, unit, geometry
         with reading(name, "images with ids and labels"):
             self.ids = plain(entries if ids is None else ids).astype(str)
-            self.events = self.ids if events is None else plain(events).astype(str)
+            names = named_as_stored(plain(events).astype(str)) if events is not None else np.zeros(self.ids.shape, "U1")
+            self.unnamed = names == ""  # events that are named by the file
+            self.events = np.where(self.unnamed, self.ids, names) if names.shape == self.ids.shape else names
             self.labels: Mapping[str, npt.NDArray] = {label: plain(values) for label, values in (labels or {}).items()}
-        self.skipped, self.about = skipped, dict(about or {})
+        self.left_out, self.about = left_out, dict(about or {})
+        self.about.setdefault("event_names", about_events(names))
         for what, values in {"ids": self.ids, "events": self.events, **self.labels}.items():
             if not values.ndim or len(values) != len(entries) or (values.ndim > 1 and what not in self.labels):
                 raise UserError(f"{name}: found {what} of shape {values.shape} for {len(entries)} images, wanted one each; leave it out.")
@@ -107,8 +114,11 @@ class LazyImages(Described):
         while start < len(wanted):
             ahead = wanted[start : start + longest]
             stop = start + int(np.sum(ahead == wanted[start] + np.arange(len(ahead))))
-            with reading(self.name, "images"):
-                images[start:stop] = checked(self.window(int(wanted[start]), int(wanted[stop - 1]) + 1), self.name)
+            try:
+                with reading(self.name, "images"):
+                    images[start:stop] = checked(self.window(int(wanted[start]), int(wanted[stop - 1]) + 1), self.name)
+            except DamagedImage as error:
+                raise DamagedImage(f"{error} Or skip such images by check=true.", error.reason) from error
             start = stop
         return images[back]
 

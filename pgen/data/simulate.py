@@ -97,7 +97,8 @@ def simulate(
     parts = list(simulate_parts(n, settings))
     labels = {name: np.concatenate([part.labels[name] for part in parts]) for name in parts[0].labels}
     lit, places = Lit.join([part.lit(range(len(part))) for part in parts]), np.concatenate([geometry(part) for part in parts])
-    return LitImages(lit, parts[0].shape, name="simulate", labels=labels, geometry=places)
+    events = np.concatenate([part.events for part in parts])
+    return LitImages(lit, parts[0].shape, name="simulate", events=events, labels=labels, geometry=places)
 
 
 def simulate_parts(n: int, settings: Settings, *, processes: int = 1, start: int = 0) -> Iterator[LitImages]:
@@ -182,4 +183,5 @@ def _part(settings: Settings, block: int, keep: int) -> LitImages:
     number = block * BLOCK + np.arange(keep)
     labels = {"pdg": pdg[species][:keep], "momentum": p[:keep]}
     place = np.tile([0, 0, pitch, pitch], (keep, 1, 1))
-    return LitImages(Lit.join(lit), (1, *settings.size), name="simulate", ids=number, labels=labels, geometry=place)
+    events = np.array([f"simulate/{settings.seed}/{k}" for k in number])
+    return LitImages(Lit.join(lit), (1, *settings.size), name="simulate", ids=number, events=events, labels=labels, geometry=place)

@@ -7,21 +7,25 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
-from glob import glob, has_magic
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pgen.data import arrays, batch_folder, codes, hdf5, larcv, larcv3, microboone, mnist, pilarnet, png, store
-from pgen.data.images import ImageSet, subset
-from pgen.data.joined import Joined, named
+import numpy as np
+
+from pgen.data import arrays, batch_folder, codes, hdf5, larcv, larcv3, microboone, mnist, not_images, pilarnet, png, store
+from pgen.data.check import sound_images
+from pgen.data.events import Naming, check_naming, renamed
+from pgen.data.images import ImageSet, Subset
+from pgen.data.joined import Joined, named, with_ids
 from pgen.data.kinds import kind_of
 from pgen.data.reading import reading
 from pgen.data.schemes import checked_set, scheme_called, scheme_names
+from pgen.data.skipped import NOTHING, refuse_too_many
 from pgen.data.suppress import Suppressed
-from pgen.errors import UserError
-from pgen.files import natural
+from pgen.errors import UserError, listed
+from pgen.paths import expand, find_matches, is_remote
 
 #: Kinds of HDF5 files by what is in them; others are plain ones.
 HDF5_KINDS: Sequence[tuple[Callable[[Any], bool], Callable[..., ImageSet]]] = (
@@ -30,62 +34,89 @@ HDF5_KINDS: Sequence[tuple[Callable[[Any], bool], Callable[..., ImageSet]]] = (
     (microboone.is_microboone, microboone.open_microboone),
     (pilarnet.is_pilarnet, pilarnet.open_pilarnet),
 )
-COMMON = ("entries", "limit", "suppress")
+COMMON = ("entries", "limit", "suppress", "negative", "events", "max_skipped", "check")
 OPTIONS = r"[A-Za-z_]\w*=[^,]*(,[A-Za-z_]\w*=[^,]*)*"
 
 
-def open_images(src: str, *, data_root: str | Path | None = None) -> ImageSet:
-    """Opens a source of images.
+def open_images(src: str, *, data_root: str | Path | None = None, max_skipped: str | None = None) -> ImageSet:
+    """Open a source of images.
 
-    ``src`` is a file or folder (relative ones lie in ``data_root``, where given), several by a pattern such as ``*.root``, or a scheme
-    (mnist, simulate, or a plug-in's), then options: ``entries=START-STOP`` (half open), ``limit=N`` and ``suppress=Q`` (charge at or below
-    Q is taken for nothing) everywhere, others by format: see :func:`options_of`. Files of a pattern are joined in the order of their
-    names, which go before ids and events and are the label ``file``.
-    UserError for anything that is no source of images.
+    Args:
+        src: A file or folder, several by a pattern such as ``*.root``, or a scheme (mnist, simulate, or a plug-in's), then options:
+            ``entries=START-STOP`` (half open), ``limit=N``, ``suppress=Q`` (|charge| at or below Q becomes 0), ``negative=drop``
+            (negative charge becomes 0), ``events=number|file|entry`` (see :mod:`pgen.data.events`), ``max_skipped=`` and
+            ``check=true`` (read all images at once, and skip those that cannot be read) everywhere, others by format: see
+            :func:`options_of`. Files of a pattern are joined in the order of their names, which go before ids and are the label ``file``.
+        data_root: Where relative paths start.
+        max_skipped: How many events may be odd and skipped, where ``src`` does not say: a number, or a fraction as 0.1 or 10%.
+
+    Raises:
+        UserError: ``src`` is no source of images.
+        ChoiceNeeded: It holds more than one thing that could be meant, or too many odd events.
     """
-    root = None if data_root is None else Path(data_root).expanduser()
+    return _open_source(src, _root(data_root), max_skipped)
+
+
+def open_all(sources: Sequence[str], *, data_root: str | Path | None = None, max_skipped: str | None = None) -> list[ImageSet]:
+    """Open several sources that are to become one set. Events of files that are called alike are named by their folders too."""
+    root = _root(data_root)
+    single = [path for src in sources if len(paths := files_of(src, data_root=root)) == 1 for path in paths]
+    alike = len({_name_of(path) for path in single}) < len({path.resolve() for path in single})
+    names = dict(zip(single, _names_of(single, with_ending=True), strict=True)) if alike else {}
+    return [_open_source(src, root, max_skipped, names) for src in sources]
+
+
+def _open_source(src: str, root: Path | None, max_skipped: str | None, names: Mapping[Path, str] | None = None) -> ImageSet:
+    """names: of files, in the names of their events, where not as :func:`_name_of` has it."""
     place, options = parse(src, root)
-    cut = {key: options.pop(key) for key in COMMON if key in options}
+    own = options_of(scheme_called(place)) if place in scheme_names() else {}  # a plug-in's option may be called like one of pgen's
+    common = {key: options.pop(key) for key in COMMON if key in options and key not in own}
+    naming = check_naming(common.get("events", "number"), src)
     if place in scheme_names():
-        opener = scheme_called(place)
+        opener, origin = scheme_called(place), place
         images = checked_set(place, opener(src, root, **_converted(opener, options, src)))
     elif paths := _matches(place, root):
-        parent = os.path.commonpath([path.parent for path in paths])
-        files = [path.relative_to(parent).with_suffix("").as_posix() for path in paths]
-        if len(set(files)) < len(files):
-            raise UserError(
-                f"{src}: files that differ in their ending alone, as {_twice(files)}, cannot be joined; give a narrower pattern."
-            )
-        images = Joined([named(_open(path, str(path), options), file) for path, file in zip(paths, files, strict=True)], src)
+        files, origin = _names_of(paths), ""
+        if twice := [name for name in files if files.count(name) > 1]:
+            raise UserError(f"{src}: files that differ in their ending alone, as {twice[0]}, cannot be joined; give a narrower pattern.")
+        images = Joined([named(_open(path, str(path), options, file), file) for path, file in zip(paths, files, strict=True)], src)
     else:
-        images = _open(locate(place, src, root), src, options)
-    return _cut(images, cut, src)
+        path = locate(place, src, root)
+        origin = (names or {}).get(path) or _name_of(path)
+        images = _open(path, src, options, origin)
+    images = _cut(_with_events(images, naming, origin), common, src)
+    if _convert("check", common.get("check", "false"), bool, src):
+        images = sound_images(images)
+    refuse_too_many(getattr(images, "left_out", NOTHING), len(images), common.get("max_skipped", max_skipped), src)
+    return images
 
 
-def open_targets(src: str, data_root: str | Path | None = None) -> codes.Codes | ImageSet:
-    """Codes where the content is vectors (a codes.pt, a folder of target_<i>.npy, arrays of rank 2), else images."""
-    root = None if data_root is None else Path(data_root).expanduser()
+def open_targets(src: str, data_root: str | Path | None = None, max_skipped: str | None = None) -> codes.Codes | ImageSet:
+    """Codes where the content is vectors (a codes.pt, a folder of target_<i>.npy, arrays of rank 2), else images.
+
+    Codes of an npz or pt file take the option ``key=``.
+    """
+    root = _root(data_root)
     place, options = parse(src, root)
-    if place not in scheme_names() and not _matches(place, root) and codes.is_codes(path := locate(place, src, root), src):
-        if options:
-            raise UserError(
-                f"{src}: holds code vectors, which take no options (found {', '.join(options)}); leave out what follows the colon."
-            )
-        return codes.load_codes(path)
-    return open_images(src, data_root=data_root)
+    if place not in scheme_names() and not _matches(place, root):
+        path = locate(place, src, root)
+        if what := not_images.explain(path, targets=True):
+            raise UserError(f"{src}: is {what}.")
+        if codes.is_codes(path, src, options.get("key")):
+            if strange := [key for key in options if key != "key"]:
+                raise UserError(
+                    f"{src}: holds code vectors, which take no options but key= (found {listed(strange)}); leave the others out."
+                )
+            return codes.load_codes(path, options.get("key"))
+    return open_images(src, data_root=data_root, max_skipped=max_skipped)
 
 
 def parse(src: str, data_root: Path | None = None) -> tuple[str, dict[str, str]]:
-    """(path or scheme, options as text). A path that exists as typed, colons and all, is that path."""
+    """(path or scheme, options as text). A path or pattern that is there as typed, colons and all, is that path."""
     if not src.strip():
         raise UserError("The source of images is empty; give a file, a folder, mnist or simulate.")
     head, _, tail = src.partition(":")
-    if head in scheme_names():
-        place = head
-    elif ":" not in src or _under(src, data_root).exists():
-        place, tail = src, ""
-    else:
-        place, _, tail = src.rpartition(":")
+    place, tail = (head, tail) if head in scheme_names() else _divide(src, data_root)
     if tail and not re.fullmatch(OPTIONS, tail):
         raise UserError(
             f"{src}: cannot read the options {tail!r}, wanted key=value[,key=value...] after the colon, as in file.h5:limit=100."
@@ -97,23 +128,57 @@ def parse(src: str, data_root: Path | None = None) -> tuple[str, dict[str, str]]
     return place, options
 
 
+def _divide(src: str, data_root: Path | None) -> tuple[str, str]:
+    """Where the path ends and its options begin: at the last colon before which something is there, else before which options follow."""
+    if is_remote(src) or _is_there(src, data_root):
+        return src, ""
+    divisions = [(src[: colon.start()], src[colon.end() :]) for colon in reversed(list(re.finditer(":", src)))]
+    there = [division for division in divisions if _is_there(division[0], data_root)]
+    readable = [division for division in divisions if not division[1] or re.fullmatch(OPTIONS, division[1])]
+    return next(iter([*(division for division in there if division in readable), *there, *readable]), (src, ""))
+
+
 def files_of(src: str, *, data_root: str | Path | None = None) -> list[Path]:
     """The files or folders that a source names; none for a scheme. UserError where there are none."""
-    root = None if data_root is None else Path(data_root).expanduser()
+    root = _root(data_root)
     place, _ = parse(src, root)
     return [] if place in scheme_names() else _matches(place, root) or [locate(place, src, root)]
 
 
+def _root(data_root: str | Path | None) -> Path | None:
+    return None if data_root is None else expand(data_root)
+
+
+def _is_there(place: str, data_root: Path | None) -> bool:
+    return _under(place, data_root).exists() or bool(_matches(place, data_root))
+
+
 def _matches(place: str, data_root: Path | None) -> list[Path]:
     """The files and folders that a pattern names; none for what is no pattern, or is there as typed."""
-    path = _under(place, data_root)
-    if not has_magic(place) or path.exists():
-        return []
-    return [Path(found) for found in sorted(glob(str(path), recursive=True), key=natural)]  # noqa: PTH207
+    return [] if _under(place, data_root).exists() else find_matches(str(expand(place)), data_root)
 
 
-def _twice(names: list[str]) -> str:
-    return next(name for name in names if names.count(name) > 1)
+def _names_of(paths: list[Path], *, with_ending: bool = False) -> list[str]:
+    """What to call each of several files: its path from their common folder on."""
+    places = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - resolve() would follow links
+    parent = os.path.commonpath([place.parent for place in places])
+    return [(place if with_ending else place.with_suffix("")).relative_to(parent).as_posix() for place in places]
+
+
+def _name_of(path: Path) -> str:
+    """What to call one file or folder."""
+    return path.resolve().name if not path.name else path.name if path.is_dir() else path.stem
+
+
+def _with_events(images: ImageSet, naming: Naming, origin: str) -> ImageSet:
+    """The same images, their events named by ``naming``; origin: the file, where images have no label ``file``."""
+    if naming == "number":
+        return images
+    files = np.asarray(images.labels["file"]).astype(str) if "file" in images.labels else origin
+    view = with_ids(images, images.ids)
+    view.events = renamed(images.events, images.ids, files, naming)
+    view.about = {**view.about, "event_names": "one per image (events=entry)" if naming == "entry" else "by file (events=file)"}
+    return view
 
 
 def locate(place: str, src: str, data_root: Path | None) -> Path:
@@ -121,7 +186,8 @@ def locate(place: str, src: str, data_root: Path | None) -> Path:
     path = _under(place, data_root)
     if not path.exists():
         looked = f" (looked for {path})" if str(path) != place else ""
-        raise UserError(f"{src}: no such file or folder{looked}; wanted a path, or one of {', '.join(scheme_names())}.")
+        advice = not_images.explain_missing(path) or f"wanted a path, or one of {', '.join(scheme_names())}"
+        raise UserError(f"{src}: no such file or folder{looked}; {advice}.")
     return path
 
 
@@ -132,18 +198,24 @@ def options_of(reader: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _under(place: str, data_root: Path | None) -> Path:
-    path = Path(place).expanduser()
+    path = expand(place)
     return path if data_root is None or path.is_absolute() else data_root / path
 
 
-def _open(path: Path, name: str, options: dict[str, str]) -> ImageSet:
-    """One file or folder."""
+def _open(path: Path, name: str, options: dict[str, str], origin: str) -> ImageSet:
+    """One file or folder; origin: what it is called in the names of its events."""
     reader = _reader(path, name)
-    return reader(path, name, **_converted(reader, options, name))
+    images = reader(path, name, **_converted(reader, options, name))
+    unnamed = getattr(images, "unnamed", None)
+    if unnamed is not None and unnamed.any():
+        images.events = np.where(unnamed, np.char.add(f"{origin}/", images.ids), images.events)
+    return images
 
 
 def _reader(path: Path, src: str) -> Callable[..., ImageSet]:
-    """The reader for what lies at ``path``, told by its first bytes or by what a folder holds."""
+    """The reader for what lies at ``path``, by its first bytes or by what a folder holds."""
+    if what := not_images.explain(path):
+        raise UserError(f"{src}: is {what}.")
     if codes.is_codes(path, src):
         raise UserError(f"{src}: holds code vectors (N, D), not images; give it as --targets, or an only image as an array (1, H, W).")
     if path.is_dir():
@@ -193,13 +265,14 @@ def _convert(key: str, text: str, kind: Any, src: str) -> Any:
 
 
 def _cut(images: ImageSet, cut: dict[str, str], src: str) -> ImageSet:
-    """``entries`` first, then ``limit``; ``suppress`` of all, since pixels know nothing of their neighbours."""
-    if "suppress" in cut:
-        threshold = _convert("suppress", cut["suppress"], float, src)
-        if not 0 <= threshold < math.inf:
-            raise UserError(f"{src}: suppress={cut['suppress']} does not fit, wanted a charge, 0 or more.")
-        images = Suppressed(images, threshold)
-    if not cut.keys() - {"suppress"}:
+    """``entries`` first, then ``limit``; ``suppress`` and ``negative`` of all, since pixels know nothing of their neighbours."""
+    threshold = _convert("suppress", cut.get("suppress", "0"), float, src)
+    if not 0 <= threshold < math.inf:
+        raise UserError(f"{src}: suppress={cut['suppress']} does not fit, wanted a charge, 0 or more.")
+    drop_negative = _convert("negative", cut.get("negative", "keep"), Literal["keep", "drop"], src) == "drop"
+    if threshold or drop_negative:
+        images = Suppressed(images, threshold, drop_negative=drop_negative)
+    if not cut.keys() & {"entries", "limit"}:
         return images
     start, stop = 0, len(images)
     if "entries" in cut:
@@ -211,4 +284,6 @@ def _cut(images: ImageSet, cut: dict[str, str], src: str) -> ImageSet:
         if not re.fullmatch(r"0*[1-9]\d*", cut["limit"]):
             raise UserError(f"{src}: limit={cut['limit']} cannot be read, wanted a whole number of at least 1.")
         stop = min(stop, start + int(cut["limit"]))
-    return subset(images, range(start, stop))
+    view = Subset(images, range(start, stop))
+    view.left_out = view.left_out.within(start, stop, len(images))
+    return view

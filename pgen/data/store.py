@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pgen.data.events import about_events, named_as_stored
 from pgen.data.images import Described, FloatArray, Indices, positions
 from pgen.data.lit import Lit
 from pgen.data.reading import Handle, reading
@@ -79,12 +80,13 @@ class Store(Described):
         self.offsets, self.checks = columns.pop("offsets").astype(np.int64), columns.pop("checks")
         self.lit_counts = np.diff(self.offsets)
         self.geometry = columns.pop("geometry", None)
-        self.ids, self.events = (np.char.decode(columns.pop(key), "utf-8") for key in ("ids", "events"))
+        self.ids, events = (np.char.decode(columns.pop(key), "utf-8") for key in ("ids", "events"))
+        self.events = named_as_stored(events)
         self.labels: Mapping[str, npt.NDArray] = {
             key.removeprefix("labels/"): np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
             for key, values in columns.items()
         }
-        self.about = {"format": "image store", "source": header["source"]}
+        self.about = {"format": "image store", "source": header["source"], "event_names": about_events(self.events)}
         note_suppression(self, suppression)
         self._sound = np.zeros(len(self.checks), bool)
         self._block: tuple[int, Lit] | None = None

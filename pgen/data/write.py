@@ -132,7 +132,8 @@ def _write_pngs(path: Path, pieces: Iterator[ImageSet]) -> None:
                 )
             if table is None:
                 table = csv.writer(stream)
-                table.writerow([*COLUMNS, *piece.labels])
+                # A label may be called like a column of pgen's own, as "file" of a pattern is.
+                table.writerow([*COLUMNS, *(f"labels/{name}" if name in COLUMNS else name for name in piece.labels)])
             charge = read_all(piece)[:, 0]
             pixels = np.rint(charge)
             if pixels.min() < 0 or pixels.max() > 65535:

@@ -171,7 +171,9 @@ class _Unopened(Dataset):
 def _open_samples(info: DataInfo, settings: TrainSettings) -> Dataset:
     assert settings.source is not None
     try:
-        return _Samples(TrainingData(info, open_images(settings.source, data_root=settings.data_root)), settings)
+        return _Samples(
+            TrainingData(info, open_images(settings.source, data_root=settings.data_root, max_skipped=settings.max_skipped)), settings
+        )
     except UserError as error:
         return _Unopened(error)
 

@@ -32,6 +32,7 @@ def create(model: str, settings: TrainSettings, config: ModelConfig, reporter: R
     run.folder = RunFolder(ranks.first(lambda: free_path(settings.save_root, settings.name, model, overwrite=settings.overwrite)))
     run.reporter = reporter or Reporter()
     ranks.first(lambda: _make_folder(run))
+    _say_notes(run)
     return run
 
 
@@ -47,6 +48,7 @@ def resume(path: str | Path, settings: TrainSettings, reporter: Reporter | None 
         _check_held_out(run, before)
     ranks.stand_apart(run.device)
     ranks.first(lambda: _go_on(run, before))
+    _say_notes(run)
     return run
 
 
@@ -96,6 +98,11 @@ def _make_folder(run: Run) -> None:
     except BaseException:
         shutil.rmtree(draft.path, ignore_errors=True)
         raise
+
+
+def _say_notes(run: Run) -> None:
+    for note in (*run.data.notes, *(run.held_out.notes if run.held_out else ())):
+        run.say(note)
 
 
 def _go_on(run: Run, before: TrainSettings) -> None:

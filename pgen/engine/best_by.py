@@ -9,7 +9,9 @@ import numpy as np
 from torch import nn
 
 from pgen.data.images import read_all, subset
+from pgen.data.lit import negative_fraction
 from pgen.data.source import open_images
+from pgen.engine.data import percent
 from pgen.engine.drawn import drawn, images_of
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError
@@ -32,7 +34,7 @@ def check_best_by(settings: TrainSettings, metric: str, model: type, info: DataI
         raise UserError(f"{option}: this model generates nothing that could be compared; leave it out.")
     if settings.held_out is None:
         raise UserError(f"{option} compares samples with held-out images; name them with --held-out.")
-    images = open_images(settings.held_out, data_root=settings.data_root)
+    images = open_images(settings.held_out, data_root=settings.data_root, max_skipped=settings.max_skipped)
     if len(images) < MINIMUM or (info.kind == "images" and images.shape != info.shape):
         found = f"{len(images)} images of {images.shape}"
         raise UserError(f"{option}: {settings.held_out} holds {found}, wanted at least {MINIMUM} of the shape of the samples; give others.")
@@ -45,9 +47,12 @@ class BestBy:
         settings = run.settings
         assert settings.best_by is not None and settings.held_out is not None
         self.run, self.metric, self.to_images = run, chosen([settings.best_by]), run.to_images()
-        images = open_images(settings.held_out, data_root=settings.data_root)
+        images = open_images(settings.held_out, data_root=settings.data_root, max_skipped=settings.max_skipped)
         some = np.random.default_rng(settings.seed).choice(len(images), min(N, len(images)), replace=False)
         self.held_out = read_all(subset(images, np.sort(some)))
+        transform = self.to_images.transform
+        if (negative := negative_fraction(self.held_out, transform.threshold)) and not transform.signed:
+            run.say(f"warning: {percent(negative)} of the |charge| of {settings.held_out} is negative, and samples are of unsigned charge")
 
     def ask(self, model: nn.Module) -> float:
         """The metric's first measure, of as many samples of ``model`` as there are held-out images; the smaller the better. Infinite for

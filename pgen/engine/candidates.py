@@ -19,6 +19,7 @@ from pgen.engine.cost import Cost, cost_of
 from pgen.engine.drawn import drawn, images_of
 from pgen.engine.run import Run
 from pgen.errors import UserError
+from pgen.paths import expand
 
 ALL = "all"
 
@@ -27,8 +28,8 @@ ALL = "all"
 class Candidate:
     """One generated set: what it is called, where it comes from (plain values), and its images, of a run made when asked for.
 
-    step: of the checkpoint, of a run. cost: measures what it costs, of a run. zero_suppression: the charge at or below which its images
-    hold none, of a run that of its transform; None where it is not known.
+    step: of the checkpoint, of a run. cost: measures what it costs, of a run. zero_suppression: the threshold at or below
+    which |charge| is 0 in its images, of a run that of its transform; None where it is not known.
     """
 
     name: str
@@ -57,7 +58,7 @@ def candidates(
     """
     names: set[str] = set()
     for source in sources:
-        if not (Path(source) / "config.json").is_file():
+        if not (expand(source) / "config.json").is_file():
             opened = open_images(source, data_root=data_root)
             name = _free(_short(source), names)
             yield Candidate(name, {"source": source}, partial(_given, opened), zero_suppression=zero_suppression(opened))

@@ -12,7 +12,7 @@ import torch
 from pydantic import NonNegativeInt, TypeAdapter
 
 from pgen.engine.folder import RunFolder
-from pgen.errors import UserError, described
+from pgen.errors import UserError, described, listed
 from pgen.files import write_through_memory
 from pgen.trust import load_torch
 
@@ -77,8 +77,7 @@ def load(folder: RunFolder, step: int | None = None) -> Checkpoint:
     """The checkpoint at ``step``, on the CPU; None: the newest that can be read. UserError where there is none."""
     available = steps(folder)
     if step is not None and step not in available:
-        listed = ", ".join(map(str, available)) or "none"
-        raise UserError(f"{folder.path} has no checkpoint of step {step}; it has {listed}.")
+        raise UserError(f"{folder.path} has no checkpoint of step {step}; it has {listed(available)}.")
     for candidate in [step] if step is not None else reversed(available):
         try:
             return TypeAdapter(Checkpoint).validate_python(load_torch(path_of(folder, candidate)))

@@ -17,7 +17,7 @@ from pgen.data.arrays import load_arrays
 from pgen.data.labels import convert_labels, plain_labels
 from pgen.data.particles import NAMES
 from pgen.engine.requests import SampleRequest
-from pgen.errors import UserError, flag
+from pgen.errors import UserError, flag, listed
 from pgen.files import atomic
 from pgen.plugins.contract import Condition
 
@@ -55,7 +55,7 @@ def find_conditions(wanted: str, labels: Labels, source: str) -> tuple[Condition
     if len({condition.label for condition in found}) < len(found):
         wrong.append("one label is named twice")
     if wrong:
-        usable = ", ".join(labels) or "none"
+        usable = listed(labels, 12)
         raise UserError(f"--condition {wanted}: {'; '.join(wrong)}. The labels of {source} are: {usable}; name some that differ.")
     return tuple(found)
 
@@ -145,7 +145,7 @@ def _read(condition: Condition, text: str) -> Any:
     if condition.label == "pdg":
         known.update({NAMES[value]: value for value in condition.classes if value in NAMES})  # type: ignore[index]
     if text not in known:
-        raise UserError(f"{flag(condition.name)} {text}: the training images had none; wanted one of {', '.join(known)}.")
+        raise UserError(f"{flag(condition.name)} {text}: the training images had none; wanted one of {listed(known, 12)}.")
     return known[text]
 
 

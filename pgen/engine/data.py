@@ -17,7 +17,7 @@ from pgen.data.codes import Codes
 from pgen.data.images import ImageSet, in_memory, subset
 from pgen.data.lit import Lit, lit_chunks, lit_counts
 from pgen.data.source import open_images, open_targets
-from pgen.data.transform import Transform
+from pgen.data.transform import ChargeBalance, Transform, fit_transform
 from pgen.engine.conditions import encode, find_conditions
 from pgen.engine.device import free_memory
 from pgen.engine.ranks import Part
@@ -26,14 +26,18 @@ from pgen.errors import UserError, flag
 from pgen.plugins.contract import Condition, DataInfo, ModelSpec
 
 Samples = TypeVar("Samples", bound=ImageSet | Codes)
+#: Fractions of the charge up to this are not worth a line.
+NOTICEABLE = 0.02
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run trains on. ``read`` gives model space: (n, C, H, W) in [0, 1] for images, (n, D) standardised for codes."""
+    """What a run trains on. ``read`` gives model space: (n, C, H, W) for images, in [0, 1] or for signed charge in [-1, 1]; (n, D)
+    standardised for codes. notes: what the user should know of the charge, a line each."""
 
     info: DataInfo
     samples: ImageSet | Codes
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.info.count
@@ -118,14 +122,14 @@ def open_training_data(settings: TrainSettings, spec: ModelSpec, ranks: int = 1)
             raise UserError(
                 f"Model {spec.name!r} needs training images; give them with --data SRC, for example --data simulate:n=2000,size=64."
             )
-        return _of_images(open_images(settings.source, data_root=settings.data_root), settings, ranks)
+        return _of_images(open_images(settings.source, data_root=settings.data_root, max_skipped=settings.max_skipped), settings, ranks)
     source = settings.targets or settings.source
     if source is None or (settings.targets and settings.source):
         raise UserError(f"Model {spec.name!r} needs one set of targets: --targets codes.pt, or images by --targets or --data.")
-    targets = open_targets(source, data_root=settings.data_root)
+    targets = open_targets(source, data_root=settings.data_root, max_skipped=settings.max_skipped)
     # All targets lie on the device; and codes have been through their transform.
     idle = ["num_workers", "drop_last", "accumulate", "flip", "crop"]
-    idle += ["threshold", "clip", "scale"] if isinstance(targets, Codes) else []
+    idle += ["threshold", "clip", "scale", "max_skipped"] if isinstance(targets, Codes) else []
     usual = {name: spec.settings.get(name, TrainSettings.model_fields[name].default) for name in idle}
     if given := [f"{flag(name)} {getattr(settings, name)}" for name in idle if getattr(settings, name) != usual[name]]:
         raise UserError(f"{', '.join(given)}: of no effect where {spec.name!r} is fitted to {source}; leave it out.")
@@ -136,11 +140,12 @@ def open_held_out(settings: TrainSettings, info: DataInfo, ranks: int = 1) -> Tr
     """The held-out set in the model space that ``info`` tells of, or None. UserError where its kind or shape is another."""
     if settings.held_out is None or settings.best_by is not None:
         return None  # or it is not the model that looks at it
-    found = _kept(open_targets(settings.held_out, data_root=settings.data_root), settings, ranks)
+    found = _kept(open_targets(settings.held_out, data_root=settings.data_root, max_skipped=settings.max_skipped), settings, ranks)
     fitting(found, info, f"--held-out {settings.held_out}", "the training data are")
     if found.fingerprint == info.fingerprint:
         raise UserError(f"--held-out {settings.held_out} holds the training data itself; name images that the model does not see.")
-    return TrainingData(replace(info, count=len(found), name=settings.held_out, fingerprint=found.fingerprint), found)
+    notes = () if isinstance(found, Codes) else _notes_of_held_out(found, info, f"--held-out {settings.held_out}")
+    return TrainingData(replace(info, count=len(found), name=settings.held_out, fingerprint=found.fingerprint), found, notes)
 
 
 def fitting(samples: ImageSet | Codes, wanted: ImageSet | DataInfo, source: str, what: str) -> None:
@@ -166,7 +171,7 @@ def _kept(samples: Samples, settings: TrainSettings, ranks: int) -> Samples:
 
 def _of_images(images: ImageSet, settings: TrainSettings, ranks: int) -> TrainingData:
     images = _kept(images, settings, ranks)
-    transform = Transform.fit(images, threshold=settings.threshold, clip=settings.clip, scale=settings.scale)
+    transform, balance = fit_transform(images, threshold=settings.threshold, clip=settings.clip, scale=settings.scale)
     info = DataInfo(
         kind="images",
         shape=images.shape,
@@ -183,11 +188,48 @@ def _of_images(images: ImageSet, settings: TrainSettings, ranks: int) -> Trainin
         if settings.window[0] > rows or settings.window[1] > columns:
             raise UserError(f"--crop {settings.crop} does not fit into the images of {rows} x {columns} of {settings.source}; give less.")
         info = replace(info, shape=(channels, *settings.window))
-    return TrainingData(info, images)
+    return TrainingData(info, images, _notes(transform, balance))
+
+
+def _notes(transform: Transform, balance: ChargeBalance) -> tuple[str, ...]:
+    """What the user should know of the training images' charge: its signs, and what zero suppression and clipping remove."""
+    charge = "|charge|" if balance.signed else "the charge"
+    notes = []
+    if balance.signed:
+        negative = f"signed charge: {percent(balance.negative)} of |charge| is negative; the model sees values from -1 to 1"
+        notes.append(negative + ("; to set it to 0, add negative=drop to the source" if balance.negative < NOTICEABLE else ""))
+    if balance.suppressed > NOTICEABLE:
+        notes.append(f"--threshold {transform.threshold:g} sets {percent(balance.suppressed)} of {charge} to 0")
+    if balance.clipped > NOTICEABLE:
+        notes.append(f"--clip {transform.clip:g} removes {percent(balance.clipped)} of {charge}")
+    return tuple(notes)
+
+
+def _notes_of_held_out(images: ImageSet, info: DataInfo, source: str) -> tuple[str, ...]:
+    assert info.transform is not None
+    negative = Transform.from_dict(info.transform).balance(images).negative
+    if negative and not info.signed:
+        lost = f"{percent(negative)} of its |charge| is negative and counts as 0"
+        return (f"warning: {source}: {lost}, since the training images hold no negative charge",)
+    if info.signed and not negative:
+        return (f"warning: {source}: holds no negative charge, the training images do; were both prepared alike?",)
+    return ()
+
+
+def percent(fraction: float) -> str:
+    """A fraction for people."""
+    return f"{fraction:.2%}" if fraction < 0.01 else f"{fraction:.1%}"
 
 
 def _conditions(samples: ImageSet | Codes, source: str, settings: TrainSettings) -> tuple[Condition, ...]:
-    return () if settings.condition is None else find_conditions(settings.condition, samples.labels, source)
+    if settings.condition is None:
+        return ()
+    try:
+        return find_conditions(settings.condition, samples.labels, source)
+    except UserError as error:
+        # Why labels are not there that the file might have been thought to hold.
+        note = getattr(samples, "about", {}).get("labels_from")
+        raise UserError(f"{error} Labels: {note}." if note else str(error)) from None
 
 
 def _of_codes(codes: Codes, source: str, settings: TrainSettings) -> TrainingData:

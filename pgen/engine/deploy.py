@@ -14,6 +14,7 @@ from pgen.data.codes import Codes
 from pgen.data.images import ArrayImages, FloatArray, subset
 from pgen.data.suppress import NOTE, note_suppression
 from pgen.data.write import write_images
+from pgen.engine.data import percent
 from pgen.engine.program import save_program
 from pgen.engine.reconstruct import can_reconstruct, images_for, reconstruct
 from pgen.engine.requests import DeployRequest
@@ -91,6 +92,12 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployReques
     sizes = list(map(len, codes))
     mse, zero = (float(np.average(values, weights=sizes)) for values in zip(*((r.mse, r.predict_zero_mse) for r in results), strict=True))
     run.reporter.message(f"{len(images)} images: MSE {mse:.4g} {images.unit}², {ratio(mse, zero):.3f} of predicting no charge")
+    net, absolute = (
+        float(np.average(values, weights=sizes)) for values in zip(*((r.net_charge_real, r.charge_real) for r in results), strict=True)
+    )
+    if not run.info.signed and net < absolute:
+        lost = f"{percent((absolute - net) / (2 * absolute))} of |charge| is negative"
+        run.reporter.message(f"warning: {lost}, which the codes do not keep: the run learnt from unsigned charge")
     return paths
 
 

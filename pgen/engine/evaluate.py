@@ -32,8 +32,8 @@ class EvaluateRequest:
     """What `pgen evaluate` asks.
 
     metrics: names, all of them without any; what one of them refuses ends the whole only where they are named. generated, train,
-    held_out: sources, generated also run folders, of which ``n`` images are drawn. threshold: charge at or below which all sets are
-    zero-suppressed; None: the highest zero suppression that is known of any set. checkpoint: best, last, a step, or all.
+    held_out: sources, generated also run folders, of which ``n`` images are drawn. threshold: |charge| at or below it is
+    set to 0 in all sets; None: the highest zero suppression that is known of any set. checkpoint: best, last, a step, or all.
     features: ``"package.module:function"`` in place of pgen's own features.
     """
 
@@ -86,7 +86,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
     suppression |= {candidate.name: candidate.zero_suppression for candidate in every}
     threshold = choose_threshold(request.threshold, suppression, real["train"].unit)
     raw = {name: read_all(images) for name, images in real.items()}
-    pixels = {name: usable(suppress(images, threshold.value), name, threshold.value, real[name].unit) for name, images in raw.items()}
+    pixels = {name: suppress(usable(images, name, threshold.value, real[name].unit), threshold.value) for name, images in raw.items()}
     about: dict[str, Any] = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {

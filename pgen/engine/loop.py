@@ -48,7 +48,9 @@ class TrainingLoop:
     def run_to_end(self) -> Path:
         """Train until the last epoch or step, --patience is out, or a signal comes; save; return the run folder."""
         info, several = self.run.info, f" x {self.ranks.count} ranks" if self.ranks.count > 1 else ""
-        self.run.say(f"training {self.spec.name} on {info.name} ({info.count} samples), {self.run.device}{several}, from step {self.step}")
+        skipped = getattr(self.run.data.samples, "left_out", None)
+        samples = f"{info.count} samples" + (f"; {skipped}" if skipped else "")
+        self.run.say(f"training {self.spec.name} on {info.name} ({samples}), {self.run.device}{several}, from step {self.step}")
         if still := untrained(self.model, self.trainer.optimizers):
             self.run.say(f"warning: {', '.join(still)} of the model are in no optimiser and stay as they are")
         self.ranks.first(lambda: self.keeper.judge.rehearse(self.model))

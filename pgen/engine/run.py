@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,12 @@ from pgen.engine.seeds import derive
 from pgen.engine.settings import TrainSettings
 from pgen.engine.sinks import Sink
 from pgen.engine.weights import load_module, load_state, read_header, save_weights
-from pgen.errors import UserError, described, flag, problems
+from pgen.errors import UserError, described, flag, listed, problems
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
 from pgen.plugins.registry import Plugin
+
+UNSIGNED = "warning: negative charge counts as 0: a version of pgen began this run that knew no signed charge; begin a new run to keep it"
 
 
 @dataclass
@@ -128,7 +130,10 @@ class Run:
             raise UserError(
                 f"{data.info.name} has changed since {self.folder.path} was trained on it; restore the data or start a new run."
             )
-        return data
+        if not self.folder.config.is_file():
+            return data
+        # The transform is the run's own: of a run of an earlier version it is unsigned, whatever the data hold.
+        return replace(data, info=self.info, notes=data.notes if data.info.signed == self.info.signed else (UNSIGNED,))
 
     @cached_property
     def held_out(self) -> TrainingData | None:
@@ -138,9 +143,10 @@ class Run:
     @cached_property
     def held_out_fingerprint(self) -> str | None:
         """Of the held-out data by which checkpoints are judged, whoever looks at them."""
-        if self.settings.held_out is None or self.held_out is not None:
+        settings = self.settings
+        if settings.held_out is None or self.held_out is not None:
             return self.held_out.info.fingerprint if self.held_out else None
-        return open_images(self.settings.held_out, data_root=self.settings.data_root).fingerprint
+        return open_images(settings.held_out, data_root=settings.data_root, max_skipped=settings.max_skipped).fingerprint
 
     @cached_property
     def info(self) -> DataInfo:
@@ -164,7 +170,7 @@ class Run:
             model, header = load_module(self.folder.weights, {name: getattr(self.config, name) for name in self.config.sampling})
             return model.to(self.device), header.step
         if (which not in ("best", "last") and not which.isdecimal()) or (colon and raw != "raw"):
-            has = checkpoints.steps(self.folder)
+            has = listed(checkpoints.steps(self.folder))
             raise UserError(f"--checkpoint {checkpoint}: wanted best, last or a step, perhaps with :raw; {self.folder.path} has {has}.")
         step = read_header(self.folder.weights).step if which == "best" else None if which == "last" else int(which)
         state = checkpoints.load(self.folder, step)

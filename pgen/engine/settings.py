@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from pgen.data.formats import rows_columns
 from pgen.data.scale import scale_names
+from pgen.paths import expand_text
 
 #: What --device may say.
 DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
@@ -52,6 +53,9 @@ class TrainSettings(BaseModel):
         None, description="Choose the best checkpoint by this metric of pgen evaluate (physics, fpd, ...), on --held-out."
     )
     data_root: str | None = Field(None, description="Folder that relative paths of images start from.")
+    max_skipped: str | None = Field(
+        None, description="Odd events of --data and the like to skip at most: a number, or a fraction as 0.1 or 10%. [default: 10%]"
+    )
     save_root: str = Field("runs", description="Folder in which each run gets a folder of its own.")
     name: str | None = Field(None, pattern=r"^[\w][\w.+-]*$", description="Name of the run folder. [default: MODEL-1, MODEL-2, ...]")
     overwrite: bool = Field(False, description="Replace a run of the same name.")
@@ -85,10 +89,8 @@ class TrainSettings(BaseModel):
     num_workers: int = Field(
         0, ge=0, le=1024, description="Processes that load images. 0: images stay in the device's memory, if they fit."
     )
-    threshold: float = Field(
-        0.0, ge=0, description="Charge at or below this is taken for nothing, in the unit of the images (zero suppression)."
-    )
-    clip: float | None = Field(None, gt=0, description="Charge above this is taken for this much. [default: largest in the training data]")
+    threshold: float = Field(0.0, ge=0, description="Zero suppression: |charge| at or below this is set to 0, in the unit of the images.")
+    clip: float | None = Field(None, gt=0, description="Largest |charge|: more is set to this. [default: that of the training data]")
     scale: str = Field("linear", description="Curve through which the model sees charge: linear, sqrt, log, asinh, or a plug-in's.")
     sample_size: int = Field(16, ge=0, le=4096, description="Images in the picture that is drawn at each checkpoint; 0: no picture.")
     checkpoint: int = Field(1000, ge=1, description="Steps from one checkpoint (saved state, with pictures) to the next.")
@@ -112,6 +114,12 @@ class TrainSettings(BaseModel):
         if isinstance(value, str) and "\0" in value:
             raise ValueError("it holds a null character, which no name of a file may")
         return value
+
+    @field_validator("data", "dataset", "targets", "held_out", "data_root", "save_root")
+    @classmethod
+    def _expanded(cls, path: str | None) -> str | None:
+        """With the home folder in place of ~, which a shell leaves as it is in --data=~/x.h5."""
+        return expand_text(path) if path else path
 
     @field_validator("scale")
     @classmethod

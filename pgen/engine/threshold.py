@@ -1,4 +1,4 @@
-"""The charge at or below which all sets of an evaluation are zero-suppressed: one threshold from training to evaluation."""
+"""The |charge| at or below which all sets of an evaluation are zero-suppressed: one threshold from training to evaluation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Threshold:
     """A threshold, where it comes from, and what contradicts it.
 
     Attributes:
-        value: charge at or below which images hold 0.
+        value: |charge| at or below it is 0.
         note: what it is and why.
         warnings: what makes a comparison at this threshold doubtful.
     """
@@ -30,7 +30,7 @@ def choose_threshold(value: float | None, known: Mapping[str, float | None], uni
         unit: of charge.
     """
     cut = {name: threshold for name, threshold in known.items() if threshold is not None}
-    effect = "charge at or below it is 0 in all sets"
+    effect = "|charge| at or below it is 0 in all sets"
     if value is not None:
         return Threshold(value, f"Threshold: {value:g} {unit} (--threshold); {effect}.", tuple(_contradictions(value, known, unit)))
     if not cut:

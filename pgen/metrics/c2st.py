@@ -17,6 +17,7 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pgen.data.lit import above_threshold
 from pgen.metrics.finding import Finding, Ints, Measure, Rows, bootstrap, draw, interval_of
 from pgen.metrics.sets import Sets
 
@@ -43,9 +44,9 @@ def c2st(sets: Sets) -> Finding:
     floor is that of train against held-out images, by classifiers of their own."""
     rng = sets.rng("c2st")
     images = draw(Rows(sets.generated, sets.train, sets.held_out), rng, CNN_LIMIT)
-    lit = images.train[images.train > sets.threshold]
+    lit = images.train[above_threshold(images.train, sets.threshold)]
     # Those drawn may all be blank.
-    bright = float(np.quantile(lit if lit.size else sets.train[sets.train > sets.threshold], 0.99))
+    bright = float(np.quantile(np.abs(lit if lit.size else sets.train[above_threshold(sets.train, sets.threshold)]), 0.99))
     seed = int(rng.integers(2**31))
 
     def network(rows: npt.NDArray, generated: npt.NDArray, judged: npt.NDArray) -> Floats:
@@ -162,7 +163,8 @@ def _parts(images: npt.NDArray, device: torch.device) -> Iterator[Tensor]:
 
 
 def _prepared(images: npt.NDArray, device: torch.device) -> Tensor:
-    """Square roots, so that faint pixels count; large images by the mean of their pixels."""
-    there = torch.from_numpy(np.ascontiguousarray(images)).to(device).clamp(min=0).sqrt()
+    """Square roots with the sign of the charge, so that faint pixels count; large images by the mean of their pixels."""
+    charge = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    there = charge.abs().sqrt() * charge.sign()
     pooling = -(-max(there.shape[2:]) // SIDE)
     return functional.avg_pool2d(there, pooling, ceil_mode=True) if pooling > 1 else there

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.labels import convert_labels, plain_labels
-from pgen.errors import UserError
+from pgen.errors import UserError, listed
 from pgen.metrics.finding import Finding, Measure, Rows, measure
 from pgen.metrics.sets import Sets
 from pgen.text import shortened
@@ -70,7 +70,7 @@ def _labels(sets: Sets) -> dict[str, Rows]:
                     f"closure: label {shortened(name)} of {of_set} images has {missing} values that are not finite; leave these images out."
                 )
     if not usable:
-        told = "; ".join(f"{name.replace('_', '-')}: {', '.join(of_sets.get(name, {})) or 'none'}" for name in Rows._fields)
+        told = "; ".join(f"{name.replace('_', '-')}: {listed(of_sets.get(name, {}))}" for name in Rows._fields)
         raise UserError(f"closure needs a label that generated, train and held-out images all have, and that differs; found {told}.")
     return usable
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from pgen.data.images import FloatArray
+from pgen.data.lit import above_threshold
 from pgen.errors import UserError
 from pgen.metrics.cells import Cells
 from pgen.metrics.hamming_result import DistanceResult, Distances, HammingResult, Pair, Power, ThresholdResult, verdict
@@ -47,7 +48,7 @@ def hamming(
     Args:
         generated, train, held_out: (N, C, H, W) in charge units; N may differ. Generated and held-out images are compared in equal
             number, drawn without replacement from the larger set, against all of train.
-        thresholds: charges; a pixel above is lit.
+        thresholds: charges; a pixel whose |charge| is above is lit.
         seed: of the draws, the cells and the planted copies.
         device: where distances are computed.
         progress: called with (searches done, searches in all).
@@ -182,7 +183,7 @@ def _at_threshold(
     copies = _Queries(search(planted, train).distance, planted.lit, cells.of(planted.bits))
     power = _power(real, copies, null, rng) if train.lit.any() else ()
 
-    blank = {name: float(1 - (images > threshold).any(axis=(1, 2, 3)).mean()) for name, images in sets.items()}
+    blank = {name: float(1 - above_threshold(images, threshold).any(axis=(1, 2, 3)).mean()) for name, images in sets.items()}
     found, sentence = verdict(threshold, blank, distances, power)
     return ThresholdResult(
         threshold=float(threshold),

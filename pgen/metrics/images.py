@@ -8,15 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pgen.data.lit import above_threshold
 from pgen.errors import UserError
 from pgen.metrics.result import Images, Result, as_images, same_shape
 
 
 @dataclass(frozen=True)
 class ImageStatistics(Result):
-    """Per image, (N,): total charge in charge units, lit pixels, and occupancy, their share of all pixels."""
+    """Per image, (N,): net charge and total |charge| in charge units, number of pixels above threshold, and occupancy, their fraction."""
 
     charge: npt.NDArray[np.float64]
+    absolute_charge: npt.NDArray[np.float64]
     lit: npt.NDArray[np.int64]
     occupancy: npt.NDArray[np.float64]
     threshold: float
@@ -24,12 +26,16 @@ class ImageStatistics(Result):
 
 @dataclass(frozen=True)
 class SetStatistics(Result):
-    """One row of the table: means and standard deviations over a set, and the ratio of its means to those of the first set (NaN over 0)."""
+    """One row of the table: means and standard deviations over a set, and the ratio of its means to those of the first set (NaN over 0).
+
+    charge_mean and charge_std are of the net charge, in which signs cancel; charge_ratio is that of the mean |charge|.
+    """
 
     name: str
     images: int
     charge_mean: float
     charge_std: float
+    absolute_charge_mean: float
     charge_ratio: float
     occupancy_mean: float
     occupancy_std: float
@@ -38,11 +44,13 @@ class SetStatistics(Result):
 
 
 def image_statistics(images: Images, threshold: float = 0) -> ImageStatistics:
-    """Statistics of images (N, C, H, W), UserError on another shape; a pixel above ``threshold`` is lit, charge is that of all pixels."""
+    """Statistics of images (N, C, H, W), UserError on another shape; a pixel whose |charge| is above ``threshold`` is lit, charge is that
+    of all pixels."""
     array = as_images(images, "images")
     charge = array.sum(axis=(1, 2, 3), dtype=np.float64)
-    lit = (array > threshold).sum(axis=(1, 2, 3))
-    return ImageStatistics(charge, lit, lit / array[0].size, float(threshold))
+    absolute = np.abs(array).sum(axis=(1, 2, 3), dtype=np.float64)
+    lit = above_threshold(array, threshold).sum(axis=(1, 2, 3))
+    return ImageStatistics(charge, absolute, lit, lit / array[0].size, float(threshold))
 
 
 def compare_statistics(sets: Mapping[str, Images], threshold: float = 0) -> tuple[SetStatistics, ...]:
@@ -53,14 +61,15 @@ def compare_statistics(sets: Mapping[str, Images], threshold: float = 0) -> tupl
     rows: list[SetStatistics] = []
     for name, images in sets.items():
         found = image_statistics(images, threshold)
-        charge, occupancy = float(found.charge.mean()), float(found.occupancy.mean())
+        charge, occupancy = float(found.absolute_charge.mean()), float(found.occupancy.mean())
         rows.append(
             SetStatistics(
                 name=name,
                 images=len(found.charge),
-                charge_mean=charge,
+                charge_mean=float(found.charge.mean()),
                 charge_std=float(found.charge.std()),
-                charge_ratio=ratio(charge, rows[0].charge_mean if rows else charge),
+                absolute_charge_mean=charge,
+                charge_ratio=ratio(charge, rows[0].absolute_charge_mean if rows else charge),
                 occupancy_mean=occupancy,
                 occupancy_std=float(found.occupancy.std()),
                 occupancy_ratio=ratio(occupancy, rows[0].occupancy_mean if rows else occupancy),

@@ -11,6 +11,7 @@ import scipy.sparse
 import torch
 
 from pgen.data.images import FloatArray
+from pgen.data.lit import above_threshold
 
 DISTANCES = ("hamming", "jaccard")
 _SPARSE = 0.05  # share of lit pixels under which a CPU goes by lit pixels
@@ -37,8 +38,8 @@ class BinaryImages:
 
 
 def binarise(images: FloatArray, threshold: float, device: str | torch.device = "cpu") -> BinaryImages:
-    """Pixels > ``threshold`` of images (N, C, H, W)."""
-    return from_bits(torch.from_numpy((images > threshold).reshape(len(images), -1)).to(device))
+    """Pixels of images (N, C, H, W) whose |charge| is above ``threshold``."""
+    return from_bits(torch.from_numpy(above_threshold(images, threshold).reshape(len(images), -1)).to(device))
 
 
 def from_bits(bits: torch.Tensor) -> BinaryImages:

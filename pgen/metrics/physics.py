@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from pgen.data.lit import above_threshold
 from pgen.metrics.finding import Distance, Finding, Histogram, Measure, Rows, measure
-from pgen.metrics.quantities import QUANTITIES, RELATIVE_LEAST, Floats, least_scales, scales
+from pgen.metrics.quantities import RELATIVE_LEAST, Floats, least_scales, scales
 from pgen.metrics.sets import Sets
 
 BINS = 30  #: of separation power and of the report's histograms
@@ -32,12 +33,12 @@ def physics(sets: Sets) -> Finding:
         )
         histograms.append(Histogram(name, unit.replace("charge", sets.unit), edges, counts))
 
-    found = sets.quantities
+    found, units = sets.quantities, sets.quantity_units
     channels = found.train.shape[1]
-    scale = scales(found.held_out, least_scales())
+    scale = scales(found.held_out, least_scales(units))
     for channel in range(channels):
         prefix = f"plane {channel}: " if channels > 1 else ""
-        for k, (name, unit) in enumerate(QUANTITIES.items()):
+        for k, (name, unit) in enumerate(units.items()):
             rows = Rows(*(each[:, channel, k] for each in found))
             edges = _edges(rows)
             add(prefix + name, unit, rows, _of_values(scale[channel, k], edges), edges, Rows(*(_counts(each, edges) for each in rows)))
@@ -145,13 +146,13 @@ def _counts(values: Floats, edges: Floats) -> npt.NDArray:
 
 def _spectrum(sets: Sets, channel: int) -> tuple[Rows, Floats]:
     """(N, B) how many lit pixels of each image have a charge in each bin, of one channel."""
-    lit = sets.held_out[:, channel][sets.held_out[:, channel] > sets.threshold]
-    top = float(np.quantile(lit, 0.999)) if lit.size else sets.threshold + 1
-    edges = _bins(lit, float(lit.min()) if lit.size else sets.threshold, top, SPECTRUM_BINS)
+    lit = sets.held_out[:, channel][above_threshold(sets.held_out[:, channel], sets.threshold)]
+    low, top = (float(lit.min()), float(np.quantile(lit, 0.999))) if lit.size else (sets.threshold, sets.threshold + 1)
+    edges = _bins(lit, float(np.quantile(lit, 0.001)) if low < 0 else low, top, SPECTRUM_BINS)
     bins = len(edges) - 1
 
     def counts(images: npt.NDArray) -> npt.NDArray:
-        image, row, column = np.nonzero(images[:, channel] > sets.threshold)
+        image, row, column = np.nonzero(above_threshold(images[:, channel], sets.threshold))
         place = np.clip(np.searchsorted(edges, images[image, channel, row, column]) - 1, 0, bins - 1)
         return np.bincount(image * bins + place, minlength=len(images) * bins).reshape(len(images), bins)
 

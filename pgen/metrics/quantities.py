@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from pgen.data.images import FloatArray
+from pgen.data.lit import above_threshold
 
 Floats = npt.NDArray[np.float64]
 
@@ -28,6 +30,20 @@ QUANTITIES = {
     "track angle": "degrees",
     "track dQ/dx": "charge / pixel",
 }
+#: Those of signed charge: by its magnitude, and two more that know the sign. The negative fraction is that of |charge|.
+SIGNED_QUANTITIES = {
+    **{
+        {
+            "total charge": "total |charge|",
+            "brightest pixel": "largest pixel |charge|",
+            "mean lit pixel": "mean lit pixel |charge|",
+            "track dQ/dx": "track d|Q|/dx",
+        }.get(name, name): unit
+        for name, unit in QUANTITIES.items()
+    },
+    "net charge": "charge",
+    "negative fraction": "fraction",
+}
 #: The scale of a quantity is at least so much of its magnitude, and at least what an image resolves, by unit.
 RELATIVE_LEAST = 0.05
 LEAST = {"pixels": 0.1, "degrees": 1.0, "": 1.0}
@@ -38,16 +54,17 @@ _TOUCHING = np.zeros((3, 3, 3), bool)
 _TOUCHING[1] = True
 
 
-def quantities(images: FloatArray, threshold: float = 0.0) -> Floats:
-    """(n, C, Q) of images (n, C, H, W), in the order of QUANTITIES: of the pixels above ``threshold``.
+def quantities(images: FloatArray, threshold: float = 0.0, *, signed: bool = False) -> Floats:
+    """(n, C, Q) of images (n, C, H, W), in the order of QUANTITIES, or of SIGNED_QUANTITIES: of the pixels whose |charge| is above
+    ``threshold``. Charge stands for |charge| in what follows.
 
     Spread is the charge-weighted root mean square. The track is the cluster of most charge: its length is the extent of its pixels along
     its principal axis, one pixel added; its width the charge-weighted root mean square across; its angle that of the axis to the
     columns, in (-90, 90]; dQ/dx its charge over its length. Lit pixels and clusters of a blank image are 0, as is its charge; all
-    else is NaN.
+    else is NaN. Neighbours of either sign are of one cluster, as the two lobes of a bipolar pulse are.
     """
     n, channels, rows, columns = images.shape
-    charge = np.where(images > threshold, images, 0).reshape(n * channels, rows, columns)
+    charge = np.where(above_threshold(images, threshold), np.abs(images), 0).reshape(n * channels, rows, columns)
     labels, count = ndimage.label(charge > 0, _TOUCHING)
     image, row, column = np.nonzero(labels)
     cluster, value = labels[image, row, column] - 1, charge[image, row, column].astype(np.float64)
@@ -83,17 +100,20 @@ def quantities(images: FloatArray, threshold: float = 0.0) -> Floats:
             angle,
             track_charge / length,
         ]
-    return np.stack(found, -1).reshape(n, channels, len(QUANTITIES))
+        if signed:
+            net = np.bincount(image, images.reshape(stack, rows, columns)[image, row, column].astype(np.float64), stack)
+            found += [net, (total - net) / (2 * np.where(lit > 0, total, np.nan))]
+    return np.stack(found, -1).reshape(n, channels, len(found))
 
 
-def least_scales() -> Floats:
-    """(Q,) the least scale of each quantity by its unit, 0 where that sets none."""
-    return np.array([LEAST.get(unit, 0.0) for unit in QUANTITIES.values()])
+def least_scales(units: Mapping[str, str]) -> Floats:
+    """(Q,) the least scale of each quantity by its unit, 0 where that sets none; units: QUANTITIES or SIGNED_QUANTITIES."""
+    return np.array([LEAST.get(unit, 0.0) for unit in units.values()])
 
 
-def least_feature_scales(channels: int) -> Floats:
+def least_feature_scales(units: Mapping[str, str], channels: int) -> Floats:
     """(D,) the same of the features that :func:`features_of` makes of quantities."""
-    rest = np.delete(least_scales(), list(QUANTITIES).index("track angle"))
+    rest = np.delete(least_scales(units), list(units).index("track angle"))
     return np.tile(np.append(rest, [LEAST_OF_ANGLE, LEAST_OF_ANGLE]), channels)
 
 

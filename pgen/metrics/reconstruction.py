@@ -21,7 +21,9 @@ class ReconstructionResult(Result):
         mse: over the set.
         per_image: (N,).
         predict_zero_mse: of blank images in place of reconstructions: what a model must beat, and on sparse images easily does not.
-        charge_ratio, occupancy_ratio: reconstructed over real, of the set's mean; NaN where real is blank.
+        charge_ratio, occupancy_ratio: reconstructed over real, of the set's mean |charge| and occupancy; NaN where real is blank.
+        charge_real: mean |charge| of a real image. net_charge, net_charge_real: mean net charge of a reconstructed and of a real image,
+            in which signs cancel.
     """
 
     mse: float
@@ -29,6 +31,9 @@ class ReconstructionResult(Result):
     predict_zero_mse: float
     charge_ratio: float
     occupancy_ratio: float
+    charge_real: float
+    net_charge: float
+    net_charge_real: float
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class CheckpointChoice(Result):
 
 
 def reconstruction_error(real: Images, reconstructed: Images, threshold: float = 0) -> ReconstructionResult:
-    """Compare images (N, C, H, W) with their reconstructions, in charge units; a pixel above ``threshold`` is lit.
+    """Compare images (N, C, H, W) with their reconstructions, in charge units; a pixel whose |charge| is above ``threshold`` is lit.
 
     Raises:
         UserError: the sets differ in number or shape, or hold NaN.
@@ -67,8 +72,11 @@ def reconstruction_error(real: Images, reconstructed: Images, threshold: float =
         mse=float(per_image.mean()),
         per_image=per_image,
         predict_zero_mse=float(np.square(x).mean(dtype=np.float64)),
-        charge_ratio=ratio(float(after.charge.mean()), float(before.charge.mean())),
+        charge_ratio=ratio(float(after.absolute_charge.mean()), float(before.absolute_charge.mean())),
         occupancy_ratio=ratio(float(after.occupancy.mean()), float(before.occupancy.mean())),
+        charge_real=float(before.absolute_charge.mean()),
+        net_charge=float(after.charge.mean()),
+        net_charge_real=float(before.charge.mean()),
     )
 
 

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import torch
 
 from pgen.data.images import FloatArray
+from pgen.data.lit import above_threshold
 from pgen.data.suppress import suppress
 from pgen.errors import UserError
 from pgen.metrics.finding import Rows
-from pgen.metrics.quantities import features_of, least_feature_scales, quantities, scales
+from pgen.metrics.quantities import QUANTITIES, SIGNED_QUANTITIES, features_of, least_feature_scales, quantities, scales
 from pgen.metrics.result import as_images, same_shape
 
 #: Images that a set needs: a bootstrap of fewer says nothing.
@@ -37,7 +38,7 @@ class Sets:
     real ones.
 
     Attributes:
-        threshold: charge above which a pixel is lit; at or below it images hold 0.
+        threshold: a pixel is lit if its |charge| is above; at or below it images hold 0.
         unit: of the charge.
         labels: of each set, by its name here, labels by name, (N,) or (N, k).
         seed: of everything random in a metric, see :meth:`rng`.
@@ -82,9 +83,19 @@ class Sets:
         return Rows(*(np.concatenate([function(part) for part in _chunks(getattr(self, name))]) for name in Rows._fields))
 
     @cached_property
+    def signed(self) -> bool:
+        """Whether real images hold negative charge beyond the threshold."""
+        return any((part < -self.threshold).any() for images in (self.train, self.held_out) for part in _chunks(images))
+
+    @property
+    def quantity_units(self) -> Mapping[str, str]:
+        """Unit of each physical quantity by its name, in the order of :attr:`quantities`."""
+        return SIGNED_QUANTITIES if self.signed else QUANTITIES
+
+    @cached_property
     def quantities(self) -> Rows:
         """(N, C, Q) physical quantities of each image, see :mod:`pgen.metrics.quantities`."""
-        return self.rows(lambda images: quantities(images, self.threshold))
+        return self.rows(lambda images: quantities(images, self.threshold, signed=self.signed))
 
     @cached_property
     def features(self) -> Rows:
@@ -92,7 +103,7 @@ class Sets:
         quantities of :mod:`pgen.metrics.quantities`, whose scales have a floor; 0 where one is not defined, as of a blank image."""
         if self.extractor is None:
             found = Rows(*map(features_of, self.quantities))
-            scale = scales(found.train, least_feature_scales(self.train.shape[1]))
+            scale = scales(found.train, least_feature_scales(self.quantity_units, self.train.shape[1]))
         else:
             found = self.rows(lambda images: _checked(self.extractor, images))
             scale = scales(found.train)
@@ -105,7 +116,7 @@ class Sets:
 def usable(images: FloatArray, name: str, threshold: float, unit: str) -> FloatArray:
     """``images`` (N, C, H, W); UserError where they are too few, not finite, or all blank."""
     images = as_images(images, name, at_least=MINIMUM)
-    if not any((part > threshold).any() for part in _chunks(images)):
+    if not any(above_threshold(part, threshold).any() for part in _chunks(images)):
         raise UserError(
             f"{name}: all {len(images)} images are blank, no pixel is above {threshold:g} {unit}; lower --threshold or give other images."
         )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pgen.data.lit import above_threshold, negative_fraction
 from pgen.errors import UserError
 from pgen.metrics.finding import Finding
 from pgen.metrics.hamming import shared_images
@@ -23,6 +24,8 @@ from pgen.plugins.registry import Entry
 
 #: Smallest charges of lit pixels that differ by more than this factor between sets call for a threshold.
 FAINT = 2.0
+#: Of the |charge| of a set a negative fraction up to this is too small for all sets to have one.
+NEGLIGIBLE = 0.001
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,13 @@ def warnings_of(sets: Sets) -> list[str]:
             f"HELD-OUT OVERLAPS TRAIN: {overlap} held-out images are training images too, so floors are too low and copying may go "
             "unseen; split the data again."
         )
+    negative = {name: negative_fraction(getattr(sets, name), sets.threshold) for name in ("generated", "train", "held_out")}
+    if max(negative.values()) > NEGLIGIBLE and not all(negative.values()):
+        fractions = ", ".join(f"{fraction:.2%} in {name.replace('_', '-')}" for name, fraction in negative.items())
+        found.append(
+            f"Some of the sets hold negative charge, others none; the negative fraction of |charge| is {fractions}. Give sets of one kind, "
+            "or add :negative=drop to their sources."
+        )
     if differ := _different_faintest(sets):
         found.append(
             f"The faintest pixels above {sets.threshold:g} differ: {differ[0]}. Occupancy and shapes depend on them; for sets that are cut "
@@ -142,5 +152,5 @@ def _different_faintest(sets: Sets) -> tuple[str, float] | None:
 
 
 def _faintest(images: npt.NDArray, threshold: float) -> float:
-    lit = images[images > threshold]
+    lit = np.abs(images[above_threshold(images, threshold)])
     return float(np.quantile(lit, 0.001))

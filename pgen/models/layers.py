@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pgen.plugins.contract import DataInfo
+
 _OPTIMIZERS = {
     # Fused: all parameters in one operation, which small models gain from most, on the CPU too. There is no fused RMSprop.
     "adam": lambda params, lr, beta: torch.optim.Adam(params, lr=lr, betas=(beta, 0.999), fused=True),
@@ -47,6 +49,11 @@ def standardised(shape: tuple[int, ...]) -> nn.Module:
     if len(shape) == 3:
         return nn.Sequential(nn.Unflatten(1, shape), BatchNorm2d(shape[0], affine=False), nn.Flatten())
     return BatchNorm(shape[0], affine=False)
+
+
+def output_activation(data: DataInfo) -> nn.Module:
+    """The last layer of a network of images: to [-1, 1] for signed charge, otherwise to [0, 1]."""
+    return nn.Tanh() if data.signed else nn.Sigmoid()
 
 
 def beside(values: Tensor, condition: Tensor | None) -> Tensor:

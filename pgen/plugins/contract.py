@@ -93,9 +93,9 @@ class DataInfo:
     """Facts read from the training data, all that a model may know of them.
 
     kind: ``"images"`` or ``"codes"``. shape: (channels, rows, columns), or (dimension,) of a latent code. count: how many.
-    transform: the fitted charge transform (``Transform.to_dict``), None for codes. codes: for latent codes their ``mean`` and
-    ``std`` (the model sees them standardised) and ``encoder``, the auto-encoder they came from. labels: names of the labels.
-    conditions: those of ``--condition``.
+    transform: the fitted charge transform (``Transform.to_dict``), None for codes; its range is [-1, 1] if :attr:`signed`, otherwise
+    [0, 1]. codes: for latent codes their ``mean`` and ``std`` (the model sees them standardised) and ``encoder``, the auto-encoder they
+    came from. labels: names of the labels. conditions: those of ``--condition``.
     """
 
     kind: Literal["images", "codes"]
@@ -108,6 +108,11 @@ class DataInfo:
     codes: dict[str, Any] | None = None
     labels: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = ()
+
+    @property
+    def signed(self) -> bool:
+        """Whether the images hold charge of both signs: batches, and what ``sample`` and ``decode`` return, lie in [-1, 1]."""
+        return bool((self.transform or {}).get("signed", False))
 
     @property
     def map_shape(self) -> tuple[int, ...]:

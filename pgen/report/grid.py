@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +26,13 @@ def save_grid(
     titles: Sequence[str] | None = None,
     unit: str = "ADC",
 ) -> None:
-    """A sheet of images (n, C, H, W) in charge units, one colour scale for all; the planes of an image stand side by side.
+    """A sheet of images (n, C, H, W) in charge units, one colour scale for all; the planes of an image stand side by side. If any charge is
+    negative the scale is symmetrical about 0.
 
     Args:
         columns: images a row; by default the sheet is about square.
-        vmax: charge of the brightest colour; by default the 99.5 % quantile of the lit pixels, so that one hot pixel does not dim the rest.
+        vmax: |charge| of the brightest colour; by default its 99.5 % quantile over pixels that are not 0, so that a hot pixel does
+            not dim the rest.
         titles: (n,) one above each image.
 
     Raises:
@@ -40,7 +43,8 @@ def save_grid(
         raise UserError(f"titles: found {len(titles)} for {len(array)} images, wanted one each.")
     across = min(columns or math.ceil(math.sqrt(len(array) / array.shape[1])), len(array))
     captions = titles if titles is not None else [""] * len(array)
-    sheet = Sheet(math.ceil(len(array) / across), across, array.shape[1:], vmax or _brightest(array), captions=captions)
+    shape, scale = array.shape[1:], _scale(array, vmax)
+    sheet = Sheet(math.ceil(len(array) / across), across, shape, **scale, captions=captions)
     for i, image in enumerate(array):
         sheet.show(image, *divmod(i, across), caption=captions[i])
     sheet.save(path, unit)
@@ -49,7 +53,8 @@ def save_grid(
 def save_rows(path: str | os.PathLike[str], rows: Mapping[str, Images], *, vmax: float | None = None, unit: str = "ADC") -> None:
     """Labelled rows of images, each (n, C, H, W) in charge units, on one colour scale; a shorter row ends early.
 
-    By default the scale is that of the first row: it shows at a glance which of the others is too dim or too bright.
+    By default the scale is that of the first row: it shows at a glance which of the others is too dim or too bright. If any charge is
+    negative it is symmetrical about 0.
 
     Raises:
         UserError: no rows, or images of different shapes.
@@ -59,7 +64,8 @@ def save_rows(path: str | os.PathLike[str], rows: Mapping[str, Images], *, vmax:
         raise UserError("rows: found none, wanted one or more named sets of images.")
     same_shape(**arrays)
     first = next(iter(arrays.values()))
-    sheet = Sheet(len(arrays), max(map(len, arrays.values())), first.shape[1:], vmax or _brightest(first), labels=list(arrays))
+    scale = _scale(first, vmax) | {"signed": any(map(_has_negative, arrays.values()))}
+    sheet = Sheet(len(arrays), max(map(len, arrays.values())), first.shape[1:], **scale, labels=list(arrays))
     for row, (name, array) in enumerate(arrays.items()):
         for column, image in enumerate(array):
             sheet.show(image, row, column, label="" if column else name)
@@ -86,12 +92,18 @@ def save_pairs(
     both = np.concatenate([a, b], axis=1)
     across = min(_PAIRS, len(both))
     heading = f"each pair: {names[0]} | {names[1]}"
-    sheet = Sheet(math.ceil(len(both) / across), across, both.shape[1:], _brightest(both), captions=captions, heading=heading)
+    sheet = Sheet(math.ceil(len(both) / across), across, both.shape[1:], **_scale(both), captions=captions, heading=heading)
     for i, pair in enumerate(both):
         sheet.show(pair, *divmod(i, across), caption=captions[i])
     sheet.save(path, unit)
 
 
-def _brightest(images: FloatArray) -> float:
-    lit = images[images > 0]
-    return float(np.quantile(lit, 0.995)) if lit.size else 1.0
+def _scale(images: FloatArray, vmax: float | None = None) -> dict[str, Any]:
+    """The colour scale of a sheet that shows ``images``."""
+    magnitude = np.abs(images[images != 0])
+    brightest = float(np.quantile(magnitude, 0.995)) if magnitude.size else 1.0
+    return {"vmax": vmax or brightest, "signed": _has_negative(images)}
+
+
+def _has_negative(images: FloatArray) -> bool:
+    return bool((images < 0).any())

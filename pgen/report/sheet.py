@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from pgen.data.images import FloatArray
 from pgen.report.figure import DPI, new_figure, save_figure
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _PAPER, _INK, _FRAME = "#101014", "#e8e8e8", "#5a5a68"
 _COLOURS = "inferno"  # perceptually uniform, and its zero is black
+#: For signed charge: negative is blue, 0 black as the paper is, positive orange. Colour-blind eyes can distinguish them too.
+_DIVERGING = ("#d8f3ff", "#6cc6ff", "#2a7fd4", "#14407f", "#08152b", "#000000", "#2b1104", "#8a3a08", "#d9731a", "#ffb45a", "#fff0cf")
 _SIDE = 1.15  # inches, the longer side of a plane
 _GAP, _EDGE, _BAR = 0.07, 0.15, 0.95  # inches between images, around the sheet, for the colour bar
 _CHARACTER, _LINE = 0.062, 0.125  # inches that a character and a line of a caption take
@@ -30,6 +33,8 @@ class Sheet:
     Args:
         captions: all that will stand above an image; empty for none.
         labels: all that will stand to the left of a row.
+        vmax: |charge| of the brightest colour.
+        signed: whether the scale goes from -vmax to vmax, with a colour for each sign.
         heading: one line above everything.
     """
 
@@ -40,11 +45,12 @@ class Sheet:
         shape: Sequence[int],
         vmax: float,
         *,
+        signed: bool = False,
         captions: Sequence[str] = (),
         labels: Sequence[str] = (),
         heading: str = "",
     ) -> None:
-        from matplotlib.colors import PowerNorm
+        from matplotlib.colors import FuncNorm, LinearSegmentedColormap, PowerNorm
 
         planes, height, width = shape
         captions, labels = list(map(_legible, captions)), list(map(_legible, labels))
@@ -63,7 +69,9 @@ class Sheet:
         )
         self.columns = columns
         # By the square root, faint tracks are still seen beside bright ones.
-        self.norm = PowerNorm(0.5, vmin=0, vmax=vmax)
+        self.norm = FuncNorm((_signed_root, _signed_square), vmin=-vmax, vmax=vmax) if signed else PowerNorm(0.5, vmin=0, vmax=vmax)
+        self.colours = LinearSegmentedColormap.from_list("signed", _DIVERGING) if signed else _COLOURS
+        self.signed = signed
         self.drawn: AxesImage | None = None
         self.figure = new_figure(*self.size, layout=None)
         self.figure.set_facecolor(_PAPER)
@@ -83,7 +91,7 @@ class Sheet:
         self.drawn = self.axes.imshow(
             np.concatenate(list(pool_image(image, *pixels)), axis=1),
             extent=(left, left + width, bottom, top),
-            cmap=_COLOURS,
+            cmap=self.colours,
             norm=self.norm,
             interpolation="nearest",
         )
@@ -102,7 +110,7 @@ class Sheet:
         self.axes.set(xlim=(0, across), ylim=(down, 0), aspect="auto")
         left, height = self.left + self.columns * self.cell[0] + 0.08, min(down - self.top - 2 * _EDGE, 4.0)
         bar = self.figure.add_axes((left / across, 1 - (self.top + height + _EDGE / 2) / down, 0.12 / across, height / down))
-        self.figure.colorbar(self.drawn, cax=bar, extend="max")
+        self.figure.colorbar(self.drawn, cax=bar, extend="both" if self.signed else "max")
         bar.set_ylabel(f"charge per pixel [{shortened(unit)}]", color=_INK, fontsize=7)
         bar.tick_params(colors=_INK, labelsize=7)
         save_figure(self.figure, path)
@@ -114,3 +122,11 @@ class Sheet:
 def _legible(text: str) -> str:
     """A caption of one or more lines, none of them too long for the sheet."""
     return "\n".join(shortened(line) for line in text.split("\n"))
+
+
+def _signed_root(charge: npt.NDArray) -> npt.NDArray:
+    return np.sign(charge) * np.sqrt(np.abs(charge))
+
+
+def _signed_square(root: npt.NDArray) -> npt.NDArray:
+    return np.sign(root) * np.square(root)

@@ -11,8 +11,9 @@ ROWS, COLUMNS = 32, 72  #: at most; a letter is about twice as high as wide
 
 
 def picture(image: FloatArray) -> str:
-    """The planes of an image (C, H, W), one below the other: of each group of pixels the brightest, on a logarithmic scale."""
-    low = np.maximum(image, 0)
+    """The planes of an image (C, H, W), one below the other: of each group of pixels the largest |charge|, on a logarithmic
+    scale."""
+    low = np.abs(image)
     step = max(1, -(-image.shape[2] // COLUMNS), -(-image.shape[1] // (2 * ROWS)))
     starts = [np.arange(0, extent, by) for extent, by in zip(image.shape[1:], (2 * step, step), strict=True)]
     bright = np.log1p(np.maximum.reduceat(np.maximum.reduceat(low, starts[0], axis=1), starts[1], axis=2))

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pgen.data import ArrayImages, write_images
+from pgen.data.codes import Codes
 from pgen.engine import begin
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine.answers import check_held_out, check_metrics, untrained
@@ -21,6 +23,7 @@ from pgen.engine.requests import DeployRequest, SampleRequest
 from pgen.engine.run import Run
 from pgen.engine.settings import TrainSettings
 from pgen.engine.trainer import Trainer
+from pgen.errors import UserError
 from pgen.plugins.contract import ModelConfig
 from pgen.plugins.registry import Plugin
 
@@ -63,7 +66,14 @@ class Subject:
 
     def settings(self, name: str, **values: Any) -> TrainSettings:
         source = "data" if self.plugin.spec.inputs == "images" else "targets"
-        common = {source: self.data, "name": name, "save_root": str(self.folder), "device": "cpu", "batch_size": BATCH, "sample_size": 0}
+        common = {
+            source: values.pop("data", self.data),
+            "name": name,
+            "save_root": str(self.folder),
+            "device": "cpu",
+            "batch_size": BATCH,
+            "sample_size": 0,
+        }
         return TrainSettings.model_validate({**self.plugin.spec.settings, **common, "num_epochs": 10**6, **values})
 
     @cached_property
@@ -207,10 +217,35 @@ def samples_are_repeatable(subject: Subject) -> None:
         assert torch.isfinite(one).all(), "samples are not finite"
         assert torch.equal(one, two), "one seed gives different samples; draw from the generator that is passed, and from nothing else"
     if run.info.kind == "images":
-        low, high = float(one.min()), float(one.max())
-        assert low > -0.01 and high < 1.01, f"samples lie between {low:.3g} and {high:.3g}, wanted 0 to 1, as the images of a batch"
-    images, _ = images_of(run, model, run.to_images())(5, torch.Generator().manual_seed(7))
-    assert torch.isfinite(images).all() and (images >= 0).all(), "samples in charge units are not finite, or negative"
+        _assert_range(one, run)
+    to_images = run.to_images()
+    images, _ = images_of(run, model, to_images)(5, torch.Generator().manual_seed(7))
+    assert torch.isfinite(images).all(), "samples in charge units are not finite"
+    assert to_images.transform.signed or (images >= 0).all(), "samples of unsigned charge are negative"
+
+
+def signs_are_kept(subject: Subject) -> None:
+    samples = subject.untrained.data.samples
+    if isinstance(samples, Codes):
+        raise Skipped("the data are codes")
+    pixels = samples.read(range(min(4 * BATCH, len(samples)))).copy()
+    pixels[..., ::2] *= -1
+    path = write_images(subject.folder / "signed.npz", ArrayImages(pixels))
+    try:
+        run = subject.train("signed", data=str(path), max_steps=subject.steps)
+    except UserError as error:
+        raise Skipped(f"it refuses signed charge: {error}") from error
+    model = run.load_model()
+    if has(model, "sample"):
+        output = run.draw(model, BATCH, torch.Generator().manual_seed(7))
+    elif has(model, "encode", "decode"):
+        with torch.no_grad():
+            output = model.decode(model.encode(run.data.read(range(min(BATCH, len(run.data))))))  # type: ignore[operator]
+    else:
+        raise Skipped("it has neither sample nor encode and decode")
+    _assert_range(output, run)
+    advice = "end in tanh, not in a sigmoid, where data.signed, or refuse such data by a UserError"
+    assert (output < 0).any(), f"trained on charge of both signs, it generates none that is negative; {advice}"
 
 
 def labels_are_told(subject: Subject) -> None:
@@ -272,6 +307,12 @@ def runs_on_cuda(subject: Subject) -> None:
         run.draw(model, 2, torch.Generator(run.device).manual_seed(0))
 
 
+def _assert_range(samples: Tensor, run: Run) -> None:
+    low, high, lowest = float(samples.min()), float(samples.max()), -1 if run.info.signed else 0
+    message = f"samples lie between {low:.3g} and {high:.3g}, wanted {lowest} to 1, as the images of a batch"
+    assert low > lowest - 0.01 and high < 1.01, message
+
+
 def _assert_finite(method: str, metrics: dict[str, Tensor], when: str) -> None:
     for name, value in metrics.items():
         assert torch.isfinite(value).all(), f"metric {name} of {method} is {value.item()} {when}"
@@ -290,6 +331,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "training in two goes is training in one": training_goes_on,
     "weights are kept": weights_are_kept,
     "samples: shape, one seed one sample": samples_are_repeatable,
+    "signed charge": signs_are_kept,
     "samples are made for labels": labels_are_told,
     "samples are written in charge units": samples_are_written,
     "codes: encode and decode": codes_come_back,

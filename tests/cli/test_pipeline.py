@@ -134,7 +134,7 @@ def test_convert_and_merge(pgen, refuses, tmp_path: Path) -> None:
     pgen("data", "convert", "png", "--out", "c.npz", cwd=tmp_path)
     whole, again = (open_images(str(tmp_path / name)) for name in ("a.h5", "c.npz"))
     assert np.array_equal(np.rint(read_all(whole)), read_all(again)) and whole.ids.tolist() == again.ids.tolist()
-    refuses("data", "convert", "a.h5", "b.h5", "--out", "d.h5", saying="share no image", cwd=tmp_path)
+    refuses("data", "convert", "a.h5", "./a.h5", "--out", "d.h5", saying="share no image", cwd=tmp_path)
     done = pgen("data", "convert", "a.h5:entries=4-10", "b.h5", "--out", "d.h5", cwd=tmp_path)
     assert "10 images" in done.stdout
     parts = [read_all(open_images(str(tmp_path / name))) for name in ("a.h5:entries=4-10", "b.h5")]

@@ -88,3 +88,20 @@ def test_messages_and_the_log_are_one_line(evaluated: tuple[Path, subprocess.Com
     np.savez(tmp_path / "x.npz", images=np.ones((3, 8, 8), np.float32), ids=["a\x1b]0;T\x07\n9", "b", "c"], unit=UNIT)
     told = run_pgen("data", "info", "x.npz", "--preview", "p.png", cwd=tmp_path)
     assert told.returncode == 0 and not set("\x1b\x07") & set(told.stdout) and (tmp_path / "p.png").exists()
+
+
+def test_all_that_data_info_prints(tmp_path: Path) -> None:
+    labels = {f"labels/{label}": [LABELS[0], LABELS[6], LABELS[8]] for label in LABELS}
+    images = np.ones((3, 8, 8), np.float32)
+    np.savez(tmp_path / "x[b]\u202e.npz", images=images, ids=["a\x1b]0;T\x07\n9", "\x9bm", "[/b]"], unit=UNIT, **labels)
+    for options in ((), ("--preview", "-"), ("--json",)):
+        done = run_pgen("data", "info", "x[b]\u202e.npz", *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert all(character.isprintable() or character == "\n" for character in done.stdout + done.stderr), options
+        assert max(map(len, done.stdout.splitlines())) < 1000 or options == ("--json",)
+    facts = json.loads(done.stdout)["images"]  # JSON escapes in its own way, and gives back what the file holds
+    assert facts["unit"] == UNIT and facts["labels"].keys() == set(LABELS) and LABELS[6] in facts["labels"]["$x$"]["counts"]
+    np.savez(tmp_path / "two.npz", **{"a\x1b[2J\nb": images, "c": images})
+    for options in ((), ("--json",)):
+        done = run_pgen("data", "info", "two.npz", *options, cwd=tmp_path)
+        assert all(character.isprintable() or character == "\n" for character in done.stdout + done.stderr), options

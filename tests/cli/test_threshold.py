@@ -47,7 +47,11 @@ def test_files_keep_the_zero_suppression(pgen, sets: Path, tmp_path: Path, name:
     assert zero_suppression(open_images(f"{tmp_path}/copy.h5:limit=7")) == 10
     assert zero_suppression(open_images(f"{tmp_path}/copy.h5:suppress=12")) == 12
     assert zero_suppression(open_images(f"{sets}/train.h5:suppress=3")) == 3
-    assert "zero_suppression" in pgen("data", "info", tmp_path / "copy.h5").stdout
+    assert "|charge| at or below 10 ADC is 0" in " ".join(pgen("data", "info", tmp_path / "copy.h5").stdout.split())
+    # Negative charge that is left out says nothing of faint charge.
+    assert zero_suppression(open_images(f"{tmp_path}/copy.h5:negative=drop")) == 10
+    assert zero_suppression(open_images(f"{sets}/train.h5:negative=drop")) is None
+    assert zero_suppression(open_images(f"{sets}/train.h5:negative=drop,suppress=3")) == 3
     # Of images of which it is not known, nothing is claimed.
     more = ArrayImages(read_all(open_images(str(sets / "unknown.h5"))), ids=[f"more {k}" for k in range(50)])
     append_images(tmp_path / "copy.h5", more)
@@ -68,9 +72,28 @@ def test_a_perfect_model_is_not_given_away_by_its_zero_suppression(sets: Path) -
     assert report.real[report.real > 0].min() > 10
 
 
+def test_charge_of_both_signs(sets: Path, tmp_path: Path) -> None:
+    """Zero suppression is of |charge|: real images lose faint charge of either sign, and keep what is beyond."""
+    pixels = read_all(open_images("simulate:n=90,size=32,seed=8"))
+    signed = pixels - 0.5 * np.roll(pixels, 1, axis=2)
+    halo = np.where(np.abs(signed) > 10, signed, np.random.default_rng(1).uniform(-9, 9, signed.shape).astype(np.float32))
+    kept = suppress(signed, 10)
+    assert kept.min() < -10 and np.array_equal(kept != 0, np.abs(signed) > 10) and suppress(kept, 10) is kept
+    samples = ArrayImages(kept[60:])
+    note_suppression(samples, 10.0)
+    for name, images in (("train.h5", ArrayImages(halo[:30])), ("held_out.h5", ArrayImages(halo[30:60])), ("samples.h5", samples)):
+        write_images(tmp_path / name, images)
+    report = evaluated(tmp_path, "samples.h5", metrics=("physics", "wasserstein"))
+    assert report.about["threshold"] == 10 and np.abs(report.real[report.real != 0]).min() > 10 and report.real.min() < -10
+    verdicts = {m.name: m.verdict for finding in report.evaluations[0].findings.values() for m in finding.measures}
+    for name in ("sliced W1", "total |charge| W1", "negative fraction W1", "lit pixels W1"):
+        assert verdicts[name] != "worse", name
+    assert not any("faintest" in warning for warning in report.warnings)
+
+
 def test_it_is_said_wherever_the_evaluation_is(pgen, sets: Path) -> None:
     told = pgen("evaluate", "physics", "--generated", "samples.npz", *REAL, "--out", "said", cwd=sets)
-    note = "Threshold: 10 ADC, the zero suppression of samples; charge at or below it is 0 in all sets."
+    note = "Threshold: 10 ADC, the zero suppression of samples; |charge| at or below it is 0 in all sets."
     results = json.loads((sets / "said" / "results.json").read_text())
     assert note in told.stdout and results["threshold_note"] == note and results["threshold"] == 10
     assert note in (sets / "said" / "report.html").read_text()

@@ -74,6 +74,20 @@ def test_joined_and_appended_sets_have_labels_of_one_type(tmp_path: Path) -> Non
         Joined([first, labelled("e", ["muon"])], "all")
 
 
+def test_sets_with_the_same_ids_and_labels_of_other_types() -> None:
+    """As of files of several jobs: ids become unique, labels one type, in the whole and in each of the parts."""
+    first, second = (
+        ArrayImages(np.full((2, 4, 4), k + 1), ids=["1/0/0", "1/0/1"], events=["1/0/0", "1/0/1"], labels={"pdg": pdg})
+        for k, pdg in enumerate((np.array([13, 11]), np.array([b"22", b"13"])))
+    )
+    joined = Joined([first, second], "both")
+    assert joined.ids.tolist() == ["1/0/0", "1/0/1", "1/0/0#2", "1/0/1#2"] and joined.events.tolist() == ["1/0/0", "1/0/1"] * 2
+    assert joined.labels["pdg"].tolist() == [13, 11, 22, 13]
+    part = joined.sets[1]
+    assert part.ids.tolist() == joined.ids[2:].tolist() and np.array_equal(part.labels["pdg"], np.array([22, 13]))
+    assert joined.read([3, 0])[:, 0, 0, 0].tolist() == [2, 1]
+
+
 def test_conditions_of_held_out_images_in_another_type() -> None:
     conditions = find_conditions("type,momentum", {"pdg": np.array([11, 13, 11]), "momentum": np.array([200.0, 300.0, 400.0])}, "train")
     wanted = encode(conditions, {"pdg": np.array([13, 11]), "momentum": np.array([250.0, 350.0])})

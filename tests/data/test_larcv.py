@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from pgen.data import open_images
-from pgen.data.planes import choose, event_ids
+from pgen.data import open_images, read_all
+from pgen.data.planes import choose
 from pgen.errors import UserError
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
@@ -71,7 +71,9 @@ def test_voxels_lie_where_their_image_does(product: str) -> None:
         ("larcv1_forward_rect.root:plan=0", "Did you mean plane="),
         ("larcv3_256.h5:plane=0,transpose=yes", "wanted true or false"),
         ("larcv3_256.h5:producer=x", "found wire"),
-        ("larcv3_256.h5", "different planes"),
+        ("larcv2_rect.root:plane=0,planes=0+1", "two ways to choose planes"),
+        ("larcv2_rect.root:planes=0+0", "different plane numbers joined by"),
+        ("larcv2_rect.root:planes=0+7", "no plane 7; found planes 0, 1, 2"),
     ],
 )
 def test_wrong_options(source: str, told: str) -> None:
@@ -89,21 +91,20 @@ def test_truncated(tmp_path: Path, file: str, part: float) -> None:
         images.read(range(len(images)))
 
 
-def test_larcv3_of_inconsistent_sizes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("size", "reason"), [((128, 512), "128 x 512 pixels, not 256 x 256"), ((3, 3), "pixels that are not rows x columns")]
+)
+def test_larcv3_of_inconsistent_sizes(tmp_path: Path, size: tuple[int, int], reason: str) -> None:
     path = tmp_path / "bad.h5"
     path.write_bytes((CONTAINERS / "larcv3_256.h5").read_bytes())
     with h5py.File(path, "r+") as file:
         meta = file["Data/image2d_wire_group/image_meta"]
         rows = meta[:]
-        rows["number_of_voxels"][0] = (128, 512)
+        rows["number_of_voxels"][0] = size
         meta[:] = rows
-    with pytest.raises(UserError, match=r"different sizes \(128 x 512, 256 x 256\)"):
-        open_images(f"{path}:plane=0")
-    with h5py.File(path, "r+") as file:
-        rows["number_of_voxels"][0] = (3, 3)
-        file["Data/image2d_wire_group/image_meta"][:] = rows
-    with pytest.raises(UserError, match="not rows x columns"):
-        open_images(f"{path}:plane=0")
+    images = open_images(f"{path}:plane=0")
+    assert len(images) == 22 and images.left_out.by_reason() == {"plane 0 missing": 1, reason: 1}
+    assert np.array_equal(read_all(images), read_all(open_images("larcv3_256.h5:plane=0,entries=1-23", data_root=CONTAINERS)))
 
 
 def test_root_file_without_images(tmp_path: Path) -> None:
@@ -116,21 +117,23 @@ def test_root_file_without_images(tmp_path: Path) -> None:
 
 
 def test_choosing_planes() -> None:
-    def chosen(events: list[list[int]], wanted: int | None = None):
+    def chosen(events: list[list[int]], requested: tuple[int, ...] | None = None):
         plane = np.array([p for each in events for p in each], dtype=int)
         event = np.repeat(np.arange(len(events)), [len(each) for each in events])
         ones = np.ones_like(plane)
-        return choose(event, plane, ones, ones, events=len(events), wanted=wanted, name="f")
+        return choose(event, plane, ones, ones, events=len(events), requested=requested, name="f")
 
     both = chosen([[1, 0], [], [0, 1]])
-    assert both.planes == (0, 1) and both.entries.tolist() == [0, 2] and both.images.tolist() == [[1, 0], [2, 3]] and both.skipped == 1
-    assert chosen([[1, 0], [2]], wanted=2).images.tolist() == [[2]]
-    with pytest.raises(UserError, match=r"event number 1 .* plane 0 more than once"):
-        chosen([[0], [0, 0]])
+    assert both.planes == (0, 1) and both.entries.tolist() == [0, 2] and both.images.tolist() == [[1, 0], [-1, -1], [2, 3]]
+    assert both.reasons.tolist() == ["", "no image", ""] and not both.odd.any()
+    other = chosen([[1, 0], [2]], requested=(2,))
+    assert other.images[other.entries].tolist() == [[2]] and other.reasons[0] == "plane 2 missing" and not other.odd.any()
+    doubled = chosen([[0], [0, 0], [0]])
+    assert doubled.entries.tolist() == [0, 2] and doubled.reasons[1] == "plane 0 twice or more" and doubled.odd[1]
+    strange = chosen([[0, 1], [1, 0], [0, 1, 9], [1], [0, 1]])
+    assert strange.planes == (0, 1) and strange.entries.tolist() == [0, 1, 4]
+    assert strange.reasons[2:4].tolist() == ["planes that most events lack", "plane 0 missing"]
     with pytest.raises(UserError, match="no image in any"):
         chosen([[], []])
-
-
-def test_repeated_events_get_their_own_ids() -> None:
-    one = np.array([1, 1, 2])
-    assert event_ids(one, one, one).tolist() == ["1/1/1", "1/1/1#2", "2/2/2"]
+    with pytest.raises(UserError, match=r"different planes: 0 \(in 1 events\).*plane=0"):
+        chosen([[0], [1], [2]])

@@ -38,12 +38,14 @@ def test_lit_pixels_and_back(pixels: np.ndarray, data: st.DataObject) -> None:
     assert np.array_equal(resident[torch.tensor(order)].numpy(), pixels[order])
 
 
-@given(stacks(), st.floats(0, 3), st.data())
+@given(stacks(), st.floats(0, 3), st.booleans(), st.data())
 @settings(max_examples=40, deadline=None)
-def test_suppressed_lit_pixels_are_those_of_the_suppressed_image(pixels: np.ndarray, threshold: float, data: st.DataObject) -> None:
-    images = Suppressed(ArrayImages(pixels), threshold)
+def test_suppressed_lit_pixels_are_those_of_the_suppressed_image(
+    pixels: np.ndarray, threshold: float, drop_negative: bool, data: st.DataObject
+) -> None:
+    images = Suppressed(ArrayImages(pixels), threshold, drop_negative=drop_negative)
     order = data.draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12))
-    wanted = np.where(pixels > threshold, pixels, 0)
+    wanted = np.where((pixels if drop_negative else np.abs(pixels)) > threshold, pixels, 0)
     assert np.array_equal(images.read(order), wanted[order])
     assert np.array_equal(read_lit(images, order).dense(images.shape), wanted[order])
     assert images.fingerprint == ArrayImages(wanted).fingerprint

@@ -20,7 +20,7 @@ TICKS = 20
 
 def microboone(path: Path, rows: list[tuple[int, int, int]], seed: int = 0, **columns: np.ndarray) -> np.ndarray:
     """A file of waveforms (len(rows), TICKS), each of an (event, plane, wire); the waveforms."""
-    adc = np.random.default_rng(seed).integers(-5, 20, (len(rows), TICKS)).astype(np.float32)
+    adc = np.random.default_rng(seed).integers(-20, 20, (len(rows), TICKS)).astype(np.float32)
     event, plane, wire = np.array(rows).reshape(-1, 3).T
     with h5py.File(path, "w") as file:
         file["wire_table/adc"] = adc
@@ -39,11 +39,13 @@ rows = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(0, 2
 
 
 @settings(max_examples=25, deadline=None)
-@given(rows=rows, seed=st.integers(0, 99), plane=st.integers(0, 2))
-def test_microboone(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]], seed: int, plane: int) -> None:
+@given(rows=rows, seed=st.integers(0, 99), plane=st.integers(0, 2), signed=st.booleans())
+def test_microboone(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int, int]], seed: int, plane: int, signed: bool
+) -> None:
     path = tmp_path_factory.mktemp("wire") / "x.h5"
     adc = microboone(path, rows, seed)
-    source = f"{path}:plane={plane},ticks=6,threshold=12,saturation=60"
+    source = f"{path}:plane={plane},ticks=6,threshold=12,saturation=60,signed={str(signed).lower()}"
     order = list(dict.fromkeys(event for event, _, _ in rows))
     wanted = [event for event in order if any(row[:2] == (event, plane) for row in rows)]
     if not wanted:
@@ -58,7 +60,8 @@ def test_microboone(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[i
     for row, wave in zip(rows, adc, strict=True):
         if row[1] == plane:
             sums = np.array([wave[k : k + 6].sum() for k in (0, 6, 12)])
-            sums = np.where(sums < 12, 0, np.minimum(sums, 60))
+            magnitude = np.abs(sums) if signed else sums
+            sums = np.sign(sums) * np.where(magnitude < 12, 0, np.minimum(magnitude, 60))
             assert np.array_equal(found[wanted.index(row[0]), 0, :, row[2]], sums)
             lit += np.count_nonzero(sums)
     assert np.count_nonzero(found) == lit
@@ -71,7 +74,7 @@ def test_microboone_refuses(tmp_path: Path) -> None:
     for option, wanted in (("plane=3", "wanted 0 or 1"), ("ticks=0", "wanted a number from 1"), ("plane=1", "no wire of plane 1")):
         with pytest.raises(UserError, match=wanted):
             open_images(f"{path}:{option}")
-    for bad, wanted in (([(1, 2, 3456)], "none of its 3456"), ([(1, 2, 7), (1, 2, 7)], "twice")):
+    for bad, wanted in (([(1, 2, 3456)], "wires beyond the 3456"), ([(1, 2, 7), (1, 2, 7)], "twice")):
         microboone(path, bad)
         with pytest.raises(UserError, match=wanted):
             open_images(str(path))

@@ -317,5 +317,10 @@ def test_targets_are_told_from_images(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="--targets"):
             open_images(source, data_root=tmp_path)
     assert open_targets("images.npy:limit=1", tmp_path).shape == (1, 3, 4)
-    with pytest.raises(UserError, match="no options"):
+    with pytest.raises(UserError, match="no options but key="):
         open_targets("vectors.npy:limit=1", tmp_path)
+    with pytest.raises(UserError, match="leave key=x out"):
+        open_targets("vectors.npy:key=x", tmp_path)
+    np.savez(tmp_path / "two.npz", a=np.ones((4, 3)), b=np.zeros((5, 2)), c=STACK)
+    assert open_targets("two.npz:key=b", tmp_path).codes.shape == (5, 2)
+    assert open_targets("two.npz:key=c", tmp_path).shape == (1, 3, 4)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,19 +11,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen.data import ArrayImages, Transform
+from pgen.data.scale import BUILT_IN, Scale
+from pgen.data.transform import ChargeBalance, fit_transform
 from pgen.errors import UserError
 
-transforms = st.builds(
-    lambda clip, fraction, scale, unit: Transform(clip, fraction * clip, scale, unit * clip),
-    st.floats(1e-2, 1e4),
-    st.sampled_from([0.0, 0.05, 0.5]),
-    st.sampled_from(["linear", "sqrt", "log", "asinh"]),
-    st.floats(1e-3, 10),
-)
+#: A scale as a plug-in may offer it.
+CBRT = Scale(lambda x: x ** (1 / 3), lambda y: y**3)
+
+
+def transforms(signed: bool = False, scales: Sequence[str] = ("linear", "sqrt", "log", "asinh")) -> st.SearchStrategy[Transform]:
+    return st.builds(
+        lambda clip, fraction, scale, unit: Transform(clip, fraction * clip, scale, unit * clip, signed),
+        st.floats(1e-2, 1e4),
+        st.sampled_from([0.0, 0.05, 0.5]),
+        st.sampled_from(scales),
+        st.floats(1e-3, 10),
+    )
 
 
 @settings(deadline=None)
-@given(transforms, st.lists(st.floats(0, 1), min_size=1, max_size=20))
+@given(transforms(), st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_inverse_undoes_forward(transform: Transform, parts: list[float]) -> None:
     charge = transform.threshold * 1.001 + torch.tensor(parts, dtype=torch.float64) * (transform.clip - transform.threshold * 1.001)
     charge = charge.float()
@@ -32,8 +41,30 @@ def test_inverse_undoes_forward(transform: Transform, parts: list[float]) -> Non
     assert bool((transform.forward(ordered).diff() >= 0).all())
 
 
+@given(st.data(), st.lists(st.floats(-1, 1), min_size=1, max_size=20), st.sampled_from([torch.float32, torch.float64]))
 @settings(deadline=None)
-@given(transforms)
+def test_signed_charge_goes_by_its_magnitude(data: st.DataObject, parts: list[float], dtype: torch.dtype) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BUILT_IN, "cbrt", CBRT)
+        signed = data.draw(transforms(True, [*BUILT_IN]))
+        unsigned = replace(signed, signed=False)
+        charge = torch.tensor(parts, dtype=dtype) * 1.2 * signed.clip
+        model = signed.forward(charge)
+        assert model.abs().max() <= 1 + 1e-6
+        assert torch.equal(signed.forward(-charge), -model)
+        assert torch.equal(model, unsigned.forward(charge.abs()) * charge.sign())
+        assert torch.equal(signed.inverse(-model), -signed.inverse(model))
+        # What lies between the thresholds is exactly invertible, the rest goes to 0 or to clip.
+        back, magnitude = signed.inverse(model), charge.abs()
+        inside = (magnitude > 1.001 * signed.threshold) & (magnitude <= signed.clip)
+        assert torch.allclose(back[inside], charge[inside], rtol=1e-4, atol=1e-5 * signed.clip)
+        assert not back[magnitude <= signed.threshold].any()
+        beyond = magnitude > signed.clip
+        assert torch.allclose(back[beyond], signed.clip * charge[beyond].sign(), rtol=1e-4)
+
+
+@settings(deadline=None)
+@given(transforms())
 def test_ends(transform: Transform) -> None:
     charge = torch.tensor([-5.0, 0.0, transform.threshold, transform.clip, 2 * transform.clip])
     assert torch.allclose(transform.forward(charge), torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0]))
@@ -45,20 +76,38 @@ def test_ends(transform: Transform) -> None:
 def test_fit() -> None:
     images = ArrayImages(np.array([[[0.0, 10, 20]], [[40, 5, -3]]]))
     assert Transform.fit(images, threshold=5, scale="log") == Transform(40, 5, "log", np.mean([10, 20, 40]))
+    assert Transform.fit(images, threshold=2, scale="log") == Transform(40, 2, "log", np.mean([10, 20, 40, 5, 3]), signed=True)
+    assert Transform.fit(ArrayImages(-images.images)) == Transform(40, 0, "linear", np.mean([10, 20, 40, 5, 3]), signed=True)
     assert Transform.fit(images, clip=25).clip == 25
     with pytest.raises(UserError, match="all images are blank"):
         Transform.fit(images, threshold=40)
 
 
+def test_balance_of_the_charge() -> None:
+    images = ArrayImages(np.array([[[0.0, 10, 20]], [[40, 5, -25]]]))
+    transform, balance = fit_transform(images, threshold=5, clip=30)
+    assert balance == ChargeBalance(signed=True, negative=25 / 95, suppressed=pytest.approx(5 / 100), clipped=10 / 100)
+    faint, balance = fit_transform(images, threshold=25, clip=30)
+    assert not faint.signed and balance == ChargeBalance(signed=False, negative=0, suppressed=pytest.approx(60 / 100), clipped=10 / 100)
+    unsigned = replace(transform, signed=False, clip=22)
+    assert unsigned.balance(images) == ChargeBalance(signed=False, negative=25 / 95, suppressed=pytest.approx(0.05), clipped=18 / 100)
+    assert unsigned.balance(ArrayImages(np.zeros((1, 2, 2)))) == ChargeBalance(signed=False, negative=0, suppressed=0, clipped=0)
+
+
+def test_transforms_of_earlier_versions_are_unsigned() -> None:
+    old = {"clip": 40.0, "threshold": 1.0, "scale": "asinh", "unit_charge": 3.0}
+    assert Transform.from_dict(old) == Transform(40, 1, "asinh", 3) and not Transform.from_dict(old).signed
+
+
 def test_exports() -> None:
     for scale in ("linear", "sqrt", "log", "asinh"):
-        transform = Transform(100.0, 10.0, scale, 30.0)
+        transform = Transform(100.0, 10.0, scale, 30.0, signed=scale != "log")
 
         class Back(torch.nn.Module):
             def forward(self, y: torch.Tensor) -> torch.Tensor:
                 return transform.inverse(y)  # noqa: B023
 
-        y = torch.rand(2, 1, 4, 4)
+        y = 2 * torch.rand(2, 1, 4, 4) - 1
         assert torch.equal(torch.export.export(Back(), (y,)).module()(y), transform.inverse(y))
 
 

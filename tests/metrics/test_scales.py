@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pgen.metrics.quantities import QUANTITIES, features_of, least_feature_scales, least_scales, quantities, scales
+from pgen.metrics.quantities import QUANTITIES, SIGNED_QUANTITIES, features_of, least_feature_scales, least_scales, quantities, scales
 from pgen.metrics.sets import Sets
 from pgen.metrics.suite import chosen, evaluate
 from tests.metrics.toy_tracks import tracks
@@ -35,12 +35,28 @@ def test_a_brightest_pixel_that_is_nearly_always_one_value() -> None:
 def test_scales_are_deviations_wherever_quantities_vary() -> None:
     images = tracks(300, 5, 24)
     values = quantities(images, 1.0)
-    scale = scales(values, least_scales())[0]
+    scale = scales(values, least_scales(QUANTITIES))[0]
     deviation = np.nanstd(values[:, 0], 0)
     varied = [k for k, name in enumerate(QUANTITIES) if name != "clusters"]
     assert scale[varied] == pytest.approx(deviation[varied])
     assert scale[list(QUANTITIES).index("clusters")] == max(1, deviation[list(QUANTITIES).index("clusters")])
-    assert least_feature_scales(2).shape == (features_of(quantities(np.repeat(images[:3], 2, axis=1))).shape[1],)
+    planes = np.repeat(images[:3], 2, axis=1)
+    assert least_feature_scales(QUANTITIES, 2).shape == (features_of(quantities(planes)).shape[1],)
+    assert least_feature_scales(SIGNED_QUANTITIES, 2).shape == (features_of(quantities(planes, signed=True)).shape[1],)
+
+
+def test_scales_of_signed_charge() -> None:
+    """A fraction has no least scale by its unit, as clusters have: 0.2 more or less would not be seen."""
+    images = np.rint(tracks(200, 6, 24))
+    images -= np.rint(0.3 * np.roll(images, 1, axis=2))
+    scale = dict(zip(SIGNED_QUANTITIES, scales(quantities(images, signed=True), least_scales(SIGNED_QUANTITIES))[0], strict=True))
+    assert scale["negative fraction"] < 0.1 and scale["clusters"] >= 1
+    generated, train, held_out = images[:60], images[60:120], images[120:]
+    doubled = np.where(generated < 0, 2 * generated, generated)
+    for candidate, verdict in ((generated, "as real"), (doubled, "worse")):
+        (finding,) = evaluate("x", {}, Sets(candidate, train, held_out), chosen(["physics"]), strict=True).findings.values()
+        (measure,) = (one for one in finding.measures if one.name == "negative fraction W1")
+        assert measure.verdict == verdict and (measure.value > 1) == (verdict == "worse")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def dense_and_sparse(y: torch.Tensor) -> tuple[Targets, Targets]:
 
 @st.composite
 def problems(draw: st.DrawFn, samples: int = 70, count: int = 300, size: int = 40) -> Problem:
-    """x, targets and psi of odd sizes; smooth or of few integers (so that values tie), empty in places, contiguous or not."""
+    """x, targets and psi of odd sizes; smooth or of few integers (so that values tie), empty in places, of one sign or both, contiguous or
+    not."""
     b, n, d = draw(st.integers(1, samples)), draw(st.integers(1, count)), draw(st.integers(1, size))
     random = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     x, y, psi = (torch.rand(*shape, generator=random) for shape in ((b, d), (n, d), (n,)))
@@ -53,6 +54,8 @@ def problems(draw: st.DrawFn, samples: int = 70, count: int = 300, size: int = 4
     if draw(st.booleans()):
         lit = draw(st.sampled_from([0.02, 0.05]))
         x, y = (torch.where(torch.rand(v.shape, generator=random) < lit, v, 0) for v in (x, y))
+    if draw(st.booleans()):
+        x, y = (torch.where(torch.rand(v.shape, generator=random) < 0.4, -v, v) for v in (x, y))  # signed charge
     if draw(st.booleans()):
         x, y, psi = x.T.contiguous().T, y.repeat(1, 2)[:, :d], psi.repeat_interleave(2)[::2]
     return x, y, psi

@@ -65,6 +65,10 @@ FAULTS = {
     "forgetful": (MODEL, "(batch - self.mean)", "(batch - self.count * self.mean)", "mean: other values after training in two goes"),
     "random": (MODEL, "return self(self.noise(n, generator=generator))", "return self(torch.randn(n, 3))", "one seed gives different"),
     "flat": (MODEL, "return self(self.noise(n, generator=generator))", "return torch.zeros(n, 5)", "has the shape (1, 5), wanted (1, 1,"),
+    "positive": (
+        MODEL, "return self.mean + 1e-4 * noise.sum(dim=1)[:, None, None, None]",
+        "return (self.mean + 1e-4 * noise.sum(dim=1)[:, None, None, None]).clamp(0, 1)", "generates none that is negative",
+    ),
     "unexportable": (MODEL, "return self.mean +", "noise.tolist(); return self.mean +", "generator.pt2"),
 }  # fmt: skip
 

@@ -13,10 +13,13 @@ from pgen.report.curves import _running_mean, _spans_decades, save_histogram, sa
 from pgen.report.grid import save_grid, save_pairs, save_rows
 from pgen.report.hamming_plot import save_hamming
 from pgen.report.pool import pool_image
+from pgen.report.sheet import Sheet
+from pgen.report.text import picture
 
 IMAGES = (np.random.default_rng(0).gamma(1, 20, (7, 1, 24, 16)) * (np.random.default_rng(1).random((7, 1, 24, 16)) < 0.1)).astype(
     np.float32
 )
+SIGNED = IMAGES - np.roll(IMAGES, 2, axis=3)
 PLANES = np.concatenate([IMAGES, IMAGES[::-1], IMAGES], axis=1)
 
 
@@ -30,6 +33,9 @@ PICTURES = {
     "one": lambda path: save_grid(path, IMAGES[:1], titles=["a title that is longer than the image is wide"]),
     "planes": lambda path: save_grid(path, PLANES, columns=2, titles=[f"event {i}\nsecond line" for i in range(7)]),
     "blank": lambda path: save_grid(path, IMAGES * 0),
+    "signed": lambda path: save_grid(path, SIGNED),
+    "signed rows": lambda path: save_rows(path, {"real": SIGNED, "generated": IMAGES}),
+    "signed pairs": lambda path: save_pairs(path, SIGNED, IMAGES, [f"#{i}" for i in range(7)]),
     "many": lambda path: save_grid(path, np.repeat(IMAGES, 20, 0)),
     "rows": lambda path: save_rows(path, {"real": IMAGES, "reconstructed": IMAGES[:4], "a set with a rather long name": PLANES[:5, :1]}),
     "pairs": lambda path: save_pairs(path, PLANES, PLANES[::-1], [f"#{i} Jaccard 0.12" for i in range(7)]),
@@ -54,6 +60,32 @@ def test_nothing_touches_the_edge(tmp_path, name):
     assert (ring == ring[0]).all()
     assert pixels.std() > 1
     assert [file.name for file in path.parent.iterdir()] == ["picture.png"]
+
+
+def test_signed_charge_has_a_colour_for_each_sign_and_one_range(monkeypatch):
+    sheets = []
+    monkeypatch.setattr(Sheet, "save", lambda sheet, path, unit: sheets.append(sheet))
+    one = np.zeros((1, 1, 8, 8), np.float32)
+    one[0, 0, 0], one[0, 0, 1], one[0, 0, 2] = 40, -40, -10
+    for draw in (
+        lambda images: save_grid("x.png", images),
+        lambda images: save_rows("x.png", {"real": np.abs(one), "generated": images}),
+        lambda images: save_pairs("x.png", np.abs(one), images, ["x"]),
+    ):
+        draw(one)
+        draw(np.abs(one))
+        signed, unsigned = sheets[-2:]
+        assert (signed.norm.vmin, signed.norm.vmax) == (-40, 40) and (unsigned.norm.vmin, unsigned.norm.vmax) == (0, 40)
+        positive, negative, faint, none = (signed.drawn.to_rgba(np.array([[q]]))[0, 0, :3] for q in (40.0, -40.0, -10.0, 0.0))
+        assert positive[0] > positive[2] + 0.1 and negative[2] > negative[0] + 0.1 and faint[2] > faint[0] + 0.1
+        assert none.max() < 0.01 and abs(positive.mean() - negative.mean()) < 0.05  # as bright as each other
+    np.testing.assert_allclose(signed.norm([-40, -10, 0, 10, 40]), [0, 0.25, 0.5, 0.75, 1])
+
+
+def test_letters_go_by_magnitude():
+    image = np.zeros((1, 4, 12), np.float32)
+    image[0, :, 4], image[0, :, 8] = 50, -50
+    assert picture(image) == picture(np.abs(image)) and picture(image).splitlines()[0] == "    @   @"
 
 
 def test_hamming(tmp_path):

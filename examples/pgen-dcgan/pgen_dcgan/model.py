@@ -10,7 +10,7 @@ from pgen import UserError
 
 
 class Dcgan(nn.Module):
-    """Generator: noise (n, z_dim) to images (n, channels, rows, columns) in [0, 1]. Discriminator: images to a logit, high for real."""
+    """Generator: noise (n, z_dim) to images (n, channels, rows, columns). Discriminator: images to a logit, high for real."""
 
     def __init__(self, config, data):
         super().__init__()
@@ -21,7 +21,8 @@ class Dcgan(nn.Module):
         self.config = config
         widths = [config.depth << i for i in range(config.n_layers)]
         smallest = (widths[-1], rows // step, columns // step)
-        self.generator = make_generator(config.z_dim, smallest, [*reversed(widths), channels])
+        last = nn.Tanh() if data.signed else nn.Sigmoid()
+        self.generator = make_generator(config.z_dim, smallest, [*reversed(widths), channels], last)
         self.discriminator = make_discriminator([channels, *widths], smallest)
         self.apply(initialise)
 
@@ -50,12 +51,12 @@ class Dcgan(nn.Module):
         return {"d_loss": d_loss, "g_loss": g_loss}
 
 
-def make_generator(z_dim, smallest, widths):
-    """Noise to images: a linear layer to ``smallest``, then one transposed convolution for each doubling."""
+def make_generator(z_dim, smallest, widths, last):
+    """Noise to images: a linear layer to ``smallest``, one transposed convolution for each doubling, then ``last``."""
     layers = [nn.Linear(z_dim, smallest[0] * smallest[1] * smallest[2]), nn.Unflatten(1, smallest), nn.BatchNorm2d(smallest[0]), nn.ReLU()]
     for before, after in pairwise(widths[:-1]):
         layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-2], widths[-1], 4, 2, 1), nn.Sigmoid())
+    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-2], widths[-1], 4, 2, 1), last)
 
 
 def make_discriminator(widths, smallest):

@@ -3,7 +3,7 @@
 Detector images are 97-99 % empty. A decoder that predicts one value a pixel, by mean squared error, answers doubt with a dim
 smear, which zero suppression then removes: charge is lost. The loss ``charge`` is that of a hurdle model (Mullahy 1986): a
 Bernoulli for "lit", and the charge given "lit". Decoding lights as many pixels as the probabilities sum to, and gives their charges
-the spectrum of real ones.
+the spectrum of real ones. Of signed charge a pixel is lit by its magnitude; the charge has its sign, the spectrum is that of |charge|.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgen.data.transform import Transform
+from pgen.errors import UserError
 from pgen.models.ae.config import AeConfig
 from pgen.models.ae.layers import encoder_and_decoder
 from pgen.models.ae.spectrum import ChargeSpectrum
-from pgen.models.layers import make_optimizer, standardised
+from pgen.models.layers import make_optimizer, output_activation, standardised
 from pgen.plugins.contract import DataInfo
 
 #: Steps from one look at the spectrum of charges to the next: it takes a fifth of the time of a step.
@@ -29,8 +30,8 @@ FOLLOW_EVERY = 4
 
 
 class AutoEncoder(nn.Module):
-    """encode: images (n, C, H, W) in [0, 1] to codes (n, D) of about unit variance; decode: the way back. With --kl-weight a variational
-    one (arXiv:1312.6114), whose codes have a spread. code_shape: how the D numbers lie, of a map (channels, rows, columns).
+    """encode: images (n, C, H, W) in model space to codes (n, D) of about unit variance; decode: the way back. With --kl-weight a
+    variational one (arXiv:1312.6114), whose codes have a spread. code_shape: how the D numbers lie, of a map (channels, rows, columns).
 
     With conditions the labels of an image can be read off its code, by a linear layer: codes keep what tells labels apart, and plainly, so
     that a generator for conditions finds it.
@@ -39,7 +40,13 @@ class AutoEncoder(nn.Module):
     def __init__(self, config: AeConfig, data: DataInfo) -> None:
         super().__init__()
         assert data.transform is not None
+        if data.signed and config.loss_fn == "bce":
+            raise UserError(
+                "--loss-fn bce: it is for charge of one sign, and the images hold both; pass --loss-fn charge or mse, or add negative=drop "
+                "to their source."
+            )
         self.config = config
+        self.activation = output_activation(data)
         self.transform = Transform.from_dict(data.transform)
         channels = data.shape[0]
         maps = 2 * channels if config.loss_fn == "charge" else channels
@@ -68,10 +75,12 @@ class AutoEncoder(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         maps = self.decoder(codes)
         if self.config.loss_fn != "charge":
-            return torch.sigmoid(maps)
+            return self.activation(maps)
         lit, value = maps.chunk(2, dim=1)
-        charge = self.spectrum(self.transform.inverse(torch.sigmoid(value)), most_probable(torch.sigmoid(lit)))
-        return self.transform.forward(charge)
+        value = self.activation(value)
+        charge = self.spectrum(self.transform.inverse(value).abs(), most_probable(torch.sigmoid(lit)))
+        # Of what the decoder has below the threshold the spectrum makes charge too: the sign is that of its answer.
+        return self.transform.forward(charge * value.sign())
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
         noisy = self.config.code_noise or self.config.kl_weight
@@ -107,24 +116,24 @@ class AutoEncoder(nn.Module):
     def _errors(self, batch: Tensor, maps: Tensor) -> dict[str, Tensor]:
         n = len(batch)
         if self.config.loss_fn == "mse":
-            loss = (torch.sigmoid(maps) - batch).square().sum() / n
+            loss = (self.activation(maps) - batch).square().sum() / n
             return {"loss": loss}
         if self.config.loss_fn == "bce":
             loss = F.binary_cross_entropy_with_logits(maps, batch, reduction="sum") / n
             return {"loss": loss}
         lit, value = maps.chunk(2, dim=1)
-        is_lit = (batch > 0).to(maps.dtype)
+        is_lit = (batch != 0).to(maps.dtype)
         where = F.binary_cross_entropy_with_logits(lit, is_lit, reduction="sum") / n
-        charge = ((torch.sigmoid(value) - batch).square() * is_lit).sum() / n
+        charge = ((self.activation(value) - batch).square() * is_lit).sum() / n
         return {"loss": where + self.config.charge_weight * charge, "lit_loss": where, "charge_loss": charge}
 
     @torch.no_grad()
     def _follow_charge(self, batch: Tensor, maps: Tensor, gathered: Callable[[Tensor], Tensor]) -> None:
         lit, value = maps.float().chunk(2, dim=1)
-        decoded, chosen = self.transform.inverse(torch.sigmoid(value)), most_probable(torch.sigmoid(lit))
+        decoded, chosen = self.transform.inverse(self.activation(value)).abs(), most_probable(torch.sigmoid(lit))
         # Quantiles of a part are not those of the whole batch.
         batch, decoded, chosen = map(gathered, (batch, decoded, chosen.to(batch.dtype)))
-        self.spectrum.follow(self.transform.inverse(batch), batch > 0, decoded, chosen > 0)
+        self.spectrum.follow(self.transform.inverse(batch).abs(), batch != 0, decoded, chosen > 0)
 
 
 def most_probable(probability: Tensor) -> Tensor:

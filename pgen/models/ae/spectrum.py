@@ -1,4 +1,4 @@
-"""The charge of lit pixels, kept as it is in real images: in total, and in its spread within an image.
+"""The |charge| of pixels above threshold, kept as it is in real images: in total, and in its spread within an image.
 
 A decoder trained by squared error answers with the mean of what a pixel may hold, so that the charges it gives within an image bunch:
 too few dim and too few bright pixels. Matching the quantiles of relative charge (that of a pixel over the mean of its image's lit pixels)

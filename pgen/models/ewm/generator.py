@@ -1,4 +1,4 @@
-"""Generators for EWM: noise to standardised codes, or to images in [0, 1]."""
+"""Generators for EWM: noise to standardised codes, or to images in model space."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from pgen.errors import UserError
 from pgen.models.ewm.config import EwmConfig
-from pgen.models.layers import BatchNorm2d, mlp, standardised
+from pgen.models.layers import BatchNorm2d, mlp, output_activation, standardised
 from pgen.plugins.contract import DataInfo
 
 
@@ -26,7 +26,7 @@ def make_generator(config: EwmConfig, data: DataInfo) -> nn.Sequential:
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
     if data.kind == "images":
-        return nn.Sequential(layers, nn.Sigmoid(), nn.Unflatten(1, data.shape))
+        return nn.Sequential(layers, output_activation(data), nn.Unflatten(1, data.shape))
     if normalised:
         # A least-squares fit to scattered targets shrinks towards their mean; this holds the scale.
         return nn.Sequential(layers, standardised(data.map_shape or data.shape))
@@ -46,4 +46,4 @@ def _convolutions(config: EwmConfig, data: DataInfo) -> nn.Sequential:
     layers: list[nn.Module] = [first, nn.Unflatten(1, small), nn.ReLU()]
     for before, after in itertools.pairwise(widths):
         layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), BatchNorm2d(after), nn.ReLU(), nn.Dropout(config.p)]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), nn.Sigmoid())
+    return nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), output_activation(data))

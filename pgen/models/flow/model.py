@@ -36,7 +36,7 @@ TIMES, LABELS, DROPPED = 10**15, 3 * 10**15, 4 * 10**15
 
 
 class Flow(nn.Module):
-    """sample: noise (n, *shape), or with the solver sde (n, steps, *shape), to codes, or to images in [0, 1].
+    """sample: noise (n, *shape), or with the solver sde (n, steps, *shape), to codes, or to images in model space.
 
     Images are shifted and scaled to mean 0 and spread 1 over all pixels, the scale of the noise; codes come so. State besides the network:
     that scale, the coupling's potential (a row a target) and how good it is, and how many targets have been seen. With conditions noise is
@@ -106,7 +106,7 @@ class Flow(nn.Module):
     def forward(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
         x = self._carried(noise, condition)
         if self.data.kind == "images":
-            return (x * self.spread + self.centre).clamp(0, 1)
+            return (x * self.spread + self.centre).clamp(-1 if self.data.signed else 0, 1)
         return self.moments(x) if self.config.match_moments else x
 
     def sample(self, n: int, *, generator: torch.Generator, condition: Tensor | None = None) -> Tensor:

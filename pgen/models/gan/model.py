@@ -9,20 +9,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgen.models.gan.config import GanConfig
-from pgen.models.layers import beside, make_optimizer, mlp
+from pgen.models.layers import beside, make_optimizer, mlp, output_activation
 from pgen.plugins.contract import DataInfo
 
 
 class Gan(nn.Module):
-    """Generator: noise (n, z_dim) to images in [0, 1]. Discriminator: images to a logit, high for real. With conditions both are told of
-    them (arXiv:1411.1784)."""
+    """Generator: noise (n, z_dim) to images in model space. Discriminator: images to a logit, high for real. With conditions both are
+    told of them (arXiv:1411.1784)."""
 
     def __init__(self, config: GanConfig, data: DataInfo) -> None:
         super().__init__()
-        self.config, self.shape = config, data.shape
+        self.config, self.shape, self.signed = config, data.shape, data.signed
         hidden = [config.n_hidden] * config.n_layers
         # Without normalisation the generator soon answers every noise with one image.
         self.generator = mlp([config.z_dim + data.condition_size, *hidden, data.size], normalise=True)
+        self.activation = output_activation(data)
         self.discriminator = mlp([data.size + data.condition_size, *hidden, 1], p=config.p)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -36,7 +37,7 @@ class Gan(nn.Module):
         return torch.randn(n, self.config.z_dim, generator=generator, device=generator.device)
 
     def forward(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
-        return torch.sigmoid(self.generator(beside(noise, condition))).unflatten(1, self.shape)
+        return self.activation(self.generator(beside(noise, condition))).unflatten(1, self.shape)
 
     def sample(self, n: int, *, generator: torch.Generator, condition: Tensor | None = None) -> Tensor:
         return self(self.noise(n, generator=generator), condition)
@@ -53,4 +54,5 @@ class Gan(nn.Module):
         return {"d_loss": d_loss, "g_loss": g_loss, "d_real": torch.sigmoid(real_logit).mean(), "d_fake": torch.sigmoid(fake_logit).mean()}
 
     def _judge(self, images: Tensor, condition: Tensor | None) -> Tensor:
-        return self.discriminator(beside(2 * images.flatten(1) - 1, condition))
+        flat = images.flatten(1)
+        return self.discriminator(beside(flat if self.signed else 2 * flat - 1, condition))

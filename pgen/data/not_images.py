@@ -1,0 +1,75 @@
+"""Things that pgen writes and that are given in place of images or latent codes: what each is, and what to give instead."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+#: Files by their ending, or their whole name: what they are, and what to do.
+FILES = {
+    ".safetensors": "the weights of a model, not images",
+    ".pt2": "a generator as one program, not images; make images first: pgen sample {path} --out samples.h5",
+    "config.json": "the options of a run, not images",
+    "metrics.jsonl": "the losses of a run, not images",
+    "results.json": "the results of an evaluation, not images",
+    ".html": "a page for a browser, not images",
+    ".toml": "options for --config, not images",
+}
+
+
+def explain(path: Path, *, targets: bool = False) -> str | None:
+    """What ``path`` is, if it is no source of images, or of ``targets``, but a run, a part of one, or another file that pgen writes."""
+    if path.is_dir():
+        return _explain_folder(path, targets=targets)
+    if path.parent.name == "checkpoints" and (run := model_of(path.parent.parent)):
+        return f"a checkpoint of the run {path.parent.parent} ({run}), not images; {_instead(path.parent.parent, targets=targets)}"
+    return None
+
+
+def explain_file(path: Path) -> str | None:
+    """What a file is that begins like no file of images, by its name."""
+    what = FILES.get(path.name) or FILES.get(path.suffix)
+    return None if what is None else what.format(path=path)
+
+
+def explain_missing(path: Path) -> str:
+    """How to come by codes.pt, if that is what is missing; else empty."""
+    if path.name != "codes.pt":
+        return ""
+    run = next((str(folder) for folder in path.parents if model_of(folder)), "RUN")
+    return f"`pgen deploy {run}` writes {run}/deploy/codes.pt"
+
+
+def model_of(folder: Path) -> str | None:
+    """The model of the run in a folder; None where there is no run."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        return str(config["model"]) if str(config["format"]).startswith("pgen-run-") else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _explain_folder(folder: Path, *, targets: bool) -> str | None:
+    if model := model_of(folder):
+        return f"a run of pgen train ({model}), not images; {_instead(folder, targets=targets)}"
+    if folder.name in ("checkpoints", "model", "samples") and (model := model_of(folder.parent)):
+        return f"a part of the run {folder.parent} ({model}), not images; {_instead(folder.parent, targets=targets)}"
+    if (folder / "codes.pt").is_file():
+        return f"a folder that pgen deploy wrote; give its codes, {folder / 'codes.pt'}" + ("" if targets else ", as --targets")
+    if (folder / "generator.pt2").is_file():
+        return f"a folder that pgen deploy wrote; make images first: pgen sample {folder / 'generator.pt2'} --out samples.h5"
+    if (folder / "results.json").is_file() and (folder / "report.html").is_file():
+        return "an evaluation, not images"
+    return None
+
+
+def _instead(run: Path, *, targets: bool) -> str:
+    """What can be given in place of a run."""
+    codes = run / "deploy" / "codes.pt"
+    if targets and codes.is_file():
+        return f"give its latent codes, {codes}"
+    if targets and not (run / "deploy" / "generator.pt2").is_file():
+        return f"deploy it first (pgen deploy {run}), and give {codes}"
+    if codes.is_file():
+        return f"give images, or its latent codes as --targets {codes}"
+    return f"give images; those of a generator come from pgen sample {run} --out samples.h5"
