@@ -17,12 +17,14 @@ from pgen.errors import UserError
 
 def natural(text: str) -> list[tuple[int, str]]:
     """A key to sort names by, that puts "2.png" before "10.png"."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+    # Digits of ASCII alone, compared as text: str.isdigit takes superscripts, which int does not, and int takes no more than 4,300.
+    parts = re.split("0*([0-9]+)", text)
+    return [(len(part), part) if k % 2 else (-1, part) for k, part in enumerate(parts)]
 
 
 def numbered(folder: Path, name: str) -> list[Path]:
     """name_<i>.npy of a folder, in order of i."""
-    found = [(int(match[1]), path) for path in folder.iterdir() if (match := re.fullmatch(rf"{name}_(\d+)\.npy", path.name))]
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := re.fullmatch(rf"{name}_([0-9]+)\.npy", path.name))]
     return [path for _, path in sorted(found)]
 
 

@@ -71,7 +71,7 @@ def _numbers(names: list[str]) -> npt.NDArray:
     known, counts = dict[str, tuple[int, ...]](), dict[str, int]()
     for name in dict.fromkeys(names):
         # At most 18 digits, which fit into 64 bits.
-        match = re.fullmatch(r"(\d{1,18})/(\d{1,18})/(\d{1,18})", name)
+        match = re.fullmatch("([0-9]{1,18})/([0-9]{1,18})/([0-9]{1,18})", name)
         if match:
             known[name] = tuple(map(int, match.groups()))
         else:

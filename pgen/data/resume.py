@@ -40,7 +40,7 @@ class Kept:
         if self.folder.exists() and not self._is_of_this_task():
             shutil.rmtree(self.folder)
         for path in sorted(self.folder.glob("*.h5")):
-            match = re.fullmatch(r"(\d+)-(\d+)", path.stem)
+            match = re.fullmatch("([0-9]+)-([0-9]+)", path.stem)
             if match and int(match[1]) == self.done and _is_sound(path):
                 self._parts.append((range(int(match[1]), int(match[2])), path))
 

@@ -45,7 +45,7 @@ def path_of(folder: RunFolder, step: int) -> Path:
 
 def steps(folder: RunFolder) -> list[int]:
     """Steps that have a checkpoint, oldest first."""
-    found = (re.fullmatch(r"step-(\d+)\.pt", path.name) for path in folder.checkpoints.glob("step-*.pt"))
+    found = (re.fullmatch(r"step-([0-9]+)\.pt", path.name) for path in folder.checkpoints.glob("step-*.pt"))
     return sorted(int(match[1]) for match in found if match)
 
 

@@ -124,7 +124,7 @@ def free_path(save_root: str, name: str | None, model: str, *, overwrite: bool) 
     """Where a new run may lie; without a name the first free of MODEL-1, MODEL-2, ... UserError where the name is taken."""
     root = Path(save_root)
     if name is None:
-        numbers = [int(found[1]) for path in root.glob(f"{model}-*") if (found := re.fullmatch(rf"{re.escape(model)}-(\d+)", path.name))]
+        numbers = [int(found[1]) for path in root.glob(f"{model}-*") if (found := re.fullmatch(rf"{re.escape(model)}-([0-9]+)", path.name))]
         name = f"{model}-{max(numbers, default=0) + 1}"
     folder = RunFolder(root / name)
     if folder.path.exists():

@@ -76,6 +76,6 @@ def first_host(nodes: str) -> str:
 
 def _number(environment: Mapping[str, str], name: str) -> int:
     value = environment.get(name, "")
-    if not re.fullmatch(r"\d+", value):
+    if not re.fullmatch("[0-9]+", value):
         raise UserError(f"{name}={value!r} in the environment, wanted a whole number. {HINT}.")
     return int(value)

@@ -14,7 +14,7 @@ import torch
 from pgen.trust import load_torch, refuse_odd_archive
 
 #: Members by their names, without the archive's: values as they are, and small files that torch and pgen write.
-_RAW = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
+_RAW = re.compile(r"data/(weights/weight|constants/tensor)_[0-9]+")
 _SMALL = re.compile(r"(\.data/)?(version|byteorder|serialization_id)|archive_(format|version)|extra(_files)?/pgen\.json")
 #: No bracket, no quote, no space: nothing that could be evaluated.
 _HARMLESS = re.compile(r"[\w.+:-]*")
@@ -25,7 +25,9 @@ _TARGET = re.compile(r"torch\.ops\.aten\.\w+(\.\w+)?|_operator\.(add|mul|sub|flo
 #: That noise and conditions are equally many.
 _GUARD = re.compile(r"L\['(noise|condition)'\]\.size\(\)\[0\] == L\['(noise|condition)'\]\.size\(\)\[0\]|")
 #: Pieces of sizes that follow from that of a batch, as torch writes them. No powers, which could take for ever.
-_SIZE = re.compile(r"Symbol|Integer|Mul|Add|FloorDiv|Mod|True|positive|integer|'?[su]\d{1,9}\b'?|\b\d{1,18}\b|(?<!\*)\*(?!\*)|[(),= +-]")
+_SIZE = re.compile(
+    r"Symbol|Integer|Mul|Add|FloorDiv|Mod|True|positive|integer|'?[su]\d{1,9}\b'?|\b\d{1,18}\b|(?<!\*)\*(?!\*)|[(),= +-]", re.ASCII
+)
 _LONGEST_SIZE = 500
 
 

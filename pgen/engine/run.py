@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -169,7 +170,7 @@ class Run:
         if which == "best" and not colon:
             model, header = load_module(self.folder.weights, {name: getattr(self.config, name) for name in self.config.sampling})
             return model.to(self.device), header.step
-        if (which not in ("best", "last") and not which.isdecimal()) or (colon and raw != "raw"):
+        if (which not in ("best", "last") and not re.fullmatch("[0-9]+", which)) or (colon and raw != "raw"):
             has = listed(checkpoints.steps(self.folder))
             raise UserError(f"--checkpoint {checkpoint}: wanted best, last or a step, perhaps with :raw; {self.folder.path} has {has}.")
         step = read_header(self.folder.weights).step if which == "best" else None if which == "last" else int(which)

@@ -11,7 +11,7 @@ from pgen.data.scale import scale_names
 from pgen.paths import expand_text
 
 #: What --device may say.
-DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
+DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"
 
 #: What may change on --resume: how long to run, how often to report, and where.
 RESUMABLE = frozenset(

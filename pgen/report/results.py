@@ -21,7 +21,7 @@ FORMAT = "pgen-results-1"
 def write_results(out: Path, about: Mapping[str, Any], warnings: Sequence[str], evaluations: Sequence[Evaluation]) -> list[Path]:
     """Into the folder ``out``, in place of an earlier evaluation. The files written."""
     written = [out / "results.json"]
-    tables = (path for path in out.glob("images*.csv") if re.fullmatch(r"images(-\d+)?\.csv", path.name))
+    tables = (path for path in out.glob("images*.csv") if re.fullmatch(r"images(-[0-9]+)?\.csv", path.name))
     earlier = set(tables) if written[0].exists() else set()
     generated = {each.name: each.to_dict() for each in evaluations}
     results = {"format": FORMAT, **about, "warnings": list(warnings), "generated": generated}
