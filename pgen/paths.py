@@ -13,6 +13,9 @@ from typing import Any
 from pgen.errors import UserError
 from pgen.files import natural
 
+#: The folder that macOS adds to an archive.
+MACOS_DEBRIS = "__MACOSX"
+
 
 def expand(path: str | os.PathLike[str]) -> Path:
     """Resolve ``~`` and ``~user``, as a shell does where it gets the chance (not in ``--out=~/x``).
@@ -68,6 +71,8 @@ def find_matches(pattern: str, folder: Path | None = None) -> list[Path]:
         matches = [path for path in walk(start, folders=parts[-1] != "**") if _fits(path.relative_to(start).parts, parts)]
     else:
         matches = [Path(name) for name in glob(os.path.join(escape(str(start)), *parts))]  # noqa: PTH118, PTH207 - escaped text
+        # glob passes over names with a leading dot by itself, where the pattern has none.
+        matches = [path for path in matches if MACOS_DEBRIS not in path.relative_to(start).parts]
     return sorted(matches, key=lambda path: natural(str(path)))
 
 
@@ -80,6 +85,11 @@ def _fits(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
     return bool(names) and fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none that a user means, but of an editor, a notebook, version control or macOS."""
+    return name.startswith(".") or name == MACOS_DEBRIS
+
+
 def walk(folder: Path, *, folders: bool = False) -> Iterator[Path]:
     """Every file below a folder that is not hidden, and with ``folders`` every folder.
 
@@ -90,8 +100,8 @@ def walk(folder: Path, *, folders: bool = False) -> Iterator[Path]:
         kept = []
         for name in sorted(names, key=lambda name: (Path(place, name).is_symlink(), natural(name))):
             target = os.path.realpath(Path(place, name))
-            if not name.startswith(".") and target not in entered:
+            if not is_hidden(name) and target not in entered:
                 entered.add(target)
                 kept.append(name)
         names[:] = kept
-        yield from (Path(place, name) for name in [*files, *(kept if folders else [])] if not name.startswith("."))
+        yield from (Path(place, name) for name in [*files, *(kept if folders else [])] if not is_hidden(name))

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.arrays import load_arrays
-from pgen.data.reading import LazyImages
+from pgen.data.arrays import list_members, load_arrays
+from pgen.data.reading import LazyImages, make_window
 from pgen.errors import UserError
 from pgen.files import numbered
 
@@ -24,23 +24,18 @@ def open_batches(folder: Path, name: str) -> LazyImages:
     """An ImageSet of the batches (n, H, W), mapped and not loaded; ids are "i/k", image k of batch i. Labels px, py, pz (MeV/c) where
     every batch has its momenta (n, 3). UserError where batches differ in shape, or momenta do not fit."""
     paths = find_batches(folder)
-    batches = [load_arrays(path, f"{name}: {path.name}", "npy")["images"] for path in paths]
+    batches = [list_members(path, f"{name}: {path.name}", "npy")["images"] for path in paths]
     for path, batch in zip(paths, batches, strict=True):
-        if batch.ndim != 3 or batch.shape[1:] != batches[0].shape[1:] or batch.dtype.kind not in "biuf":
-            raise UserError(f"{name}: {path.name} holds {batch.dtype} {batch.shape}, wanted images (n, H, W) of one size in all batches.")
-    starts = np.concatenate([[0], np.cumsum([len(batch) for batch in batches])])
-
-    def window(first: int, stop: int) -> npt.NDArray:
-        parts = [batch[max(first - start, 0) : max(stop - start, 0)] for start, batch in zip(starts, batches, strict=False)]
-        return np.concatenate(parts)[:, None]
-
+        if len(batch.shape) != 3 or batch.shape[1:] != batches[0].shape[1:] or batch.dtype.kind not in "biuf":
+            raise UserError(f"{name}: {path.name} holds {batch}, wanted images (n, H, W) of one size in all batches.")
+    counts = [batch.shape[0] for batch in batches]
     return LazyImages(
-        window,
-        (1, *batches[0].shape[1:]),
+        make_window(counts, lambda k, first, stop: batches[k].read(slice(first, stop))[:, None]),
+        (1, batches[0].shape[1], batches[0].shape[2]),
         name=name,
-        entries=np.arange(starts[-1]),
-        ids=[f"{path.stem.removeprefix('batch_')}/{k}" for path, batch in zip(paths, batches, strict=True) for k in range(len(batch))],
-        labels=_momenta(folder, paths, [len(batch) for batch in batches], name),
+        entries=np.arange(sum(counts)),
+        ids=[f"{path.stem.removeprefix('batch_')}/{k}" for path, count in zip(paths, counts, strict=True) for k in range(count)],
+        labels=_momenta(folder, paths, counts, name),
         about={"format": "folder of batches"},
     )
 

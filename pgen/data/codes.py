@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.arrays import headers, load_arrays, load_pt
+from pgen.data.arrays import list_members, load_arrays, load_pt
 from pgen.data.kinds import kind_of
 from pgen.data.planes import only
 from pgen.data.reading import reading
@@ -141,11 +141,11 @@ def is_codes(path: Path, name: str, key: str | None = None) -> bool:
     kind = kind_of(path, name)
     if kind in ("root", "hdf5"):
         return False
-    arrays = headers(path, name, kind)
-    if key in arrays:
-        return len(arrays[key][0]) == 2
-    found = {len(shape) for shape, _ in arrays.values()}
-    return 2 in found and not found & {3, 4}
+    members = list_members(path, name, kind)
+    if key in members:
+        return len(members[key].shape) == 2
+    ranks = {len(member.shape) for member in members.values()}
+    return 2 in ranks and not ranks & {3, 4}
 
 
 def load_codes(src: str | Path, key: str | None = None) -> Codes:

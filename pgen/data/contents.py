@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from pgen.data import larcv, larcv3, store
-from pgen.data.arrays import headers
+from pgen.data.arrays import list_members
+from pgen.data.hdf5_file import Hdf5File
 from pgen.data.kinds import kind_of
 from pgen.data.planes import by_plane
 from pgen.data.reading import reading
-from pgen.errors import listed
+from pgen.errors import UserError, listed
 from pgen.paths import walk
 
 
@@ -26,7 +26,7 @@ def contents(path: Path, name: str) -> dict[str, str]:
             return _root(path)
         if kind == "hdf5":
             return _hdf5(path, name)
-    return {key: f"{dtype} {shape}" for key, (shape, dtype) in headers(path, name, kind).items()}
+    return {key: member.problem or str(member) for key, member in list_members(path, name, kind).items()}
 
 
 def _events(count: int) -> str:
@@ -51,10 +51,8 @@ def _root(path: Path) -> dict[str, str]:
 
 
 def _hdf5(path: Path, name: str) -> dict[str, str]:
-    import h5py
-
     found: dict[str, str] = {}
-    with h5py.File(path, "r") as file:
+    with Hdf5File(path, name) as file:
         if store.is_store(file) and {"count", "lit"} <= set(file.attrs):
             return {"image store": f"{int(file.attrs['count']):,} images, {int(file.attrs['lit']):,} pixels that are not 0"}
         if larcv3.is_larcv3(file):
@@ -63,10 +61,9 @@ def _hdf5(path: Path, name: str) -> dict[str, str]:
                 if "extents" in group and key.partition("_")[0] in larcv3.PRODUCTS:
                     found[key] += f"; {by_plane(*larcv3.metas(group, name)[:4])}"
             return found
-
-        def note(key: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset):
-                found[key] = f"{item.dtype} {item.shape}"
-
-        file.visititems(note)
+        for key, dataset, storage in file.datasets():
+            if dataset is None or isinstance(storage, UserError):
+                found[key] = f"not read: {str(storage).removeprefix(f'{name}: ')}"
+            else:
+                found[key] = f"{dataset.dtype} {dataset.shape}"
     return found

@@ -111,7 +111,9 @@ def about_events(names: Names) -> str:
 
 
 def check_naming(text: str, src: str) -> Naming:
-    """The value of the option ``events=``."""
+    """The value of the option ``events=``; none means entry."""
+    if text == "none":
+        return "entry"
     if text not in ("number", "file", "entry"):
-        raise UserError(f"{src}: events={text} is not known, wanted number, file or entry.")
+        raise UserError(f"{src}: events={text} is not known, wanted number, file or entry (none means entry).")
     return text  # type: ignore[return-value]

@@ -1,97 +1,87 @@
-"""Plain HDF5 files: a dataset of images, read in windows."""
+"""Plain HDF5 files: datasets of images, read in windows."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from pgen.data.events import COLUMNS, events_in
-from pgen.data.planes import only
-from pgen.data.reading import Handle, LazyImages, reading, text
-from pgen.errors import UserError, listed
-from pgen.trust import refuse_larger_than_memory
+from pgen.data.hdf5_file import Hdf5File, Storage, count_axes, find_written, is_written
+from pgen.data.members import Member, No, open_members, refuse_reading
+from pgen.data.reading import Handle, LazyImages, reading
+from pgen.errors import UserError
 
-#: No honest compression makes more of a byte.
-EMPTINESS = 2000
-
-
-def open_hdf5(path: Path, name: str, *, dataset: str | None = None) -> LazyImages:
-    """An ImageSet over ``dataset`` (N, H, W) or (N, C, H, W): the one called ``images``, or the only one of such a rank.
-
-    Read too where they are there: datasets ``ids``, ``events``, ``geometry`` (N, C, 4), ``labels`` or ``labels/<name>``, each (N, ...),
-    and the attribute ``unit``.
-    """
+if TYPE_CHECKING:
     import h5py
 
-    handle: Handle[Any] = Handle(lambda: h5py.File(path, "r"))
+
+def open_hdf5(
+    path: Path, name: str, *, dataset: str | None = None, layout: str | None = None, labels: No | None = None, events: No | None = None
+) -> LazyImages:
+    """The images of an HDF5 file, and what lies next to them, see :func:`pgen.data.members.open_members`."""
+    about = {"format": "HDF5"}
     with reading(name, "HDF5"):
-        file = handle()
-        stacks: list[str] = []
-        others: list[str] = []
-
-        def note(key: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset) and item.ndim in (3, 4) and item.dtype.kind in "biuf" and not key.startswith("labels/"):
-                stacks.append(key)
-            elif isinstance(item, h5py.Dataset):
-                others.append(f"{key} {item.dtype} {item.shape}")
-
-        file.visititems(note)
-        if not stacks:
-            found = listed(others, empty="no dataset")
-            raise UserError(
-                f"{name}: found {found}, wanted images as one of real numbers, (N, H, W) or (N, C, H, W); codes come as .npz or .pt."
-            )
-        # As h5py spells a path inside a file, it begins with a slash.
-        key = only("dataset", stacks, (dataset and dataset.strip("/")) or ("images" if "images" in stacks else None), name)
-
-        stack = file[key]
-        _refuse_empty(stack)
-
-        def beside(dataset: Any) -> Any:
-            """All of a dataset that has a row an image."""
-            what = f"found {dataset.name} " + (
-                f"of shape {dataset.shape}" if isinstance(dataset, h5py.Dataset) else "as a group of datasets"
-            )
-            if not isinstance(dataset, h5py.Dataset) or not dataset.ndim or len(dataset) != len(stack):
-                raise UserError(f"{name}: {what}, wanted one with a row for each of {len(stack)} images; leave it out.")
-            _refuse_empty(dataset)
-            refuse_larger_than_memory([(dataset.shape, dataset.dtype.itemsize)])
-            return dataset.asstr()[:].astype(str) if dataset.dtype.kind == "O" else dataset[:]
-
-        def strings(what: str) -> Any:
-            return beside(found) if isinstance(found := file.get(what), h5py.Dataset) else None
-
-        def fits(what: str) -> bool:
-            return getattr(file.get(what), "shape", ())[:1] == stack.shape[:1]
-
-        found = file.get("labels", {})
-        labels = {"labels": beside(found)} if isinstance(found, h5py.Dataset) else {label: beside(found[label]) for label in found}
-        flat = stack.ndim == 3
-        shape = (1, *stack.shape[1:]) if flat else stack.shape[1:]
-
-        def window(first: int, stop: int) -> Any:
-            with reading(name, "HDF5"):
-                pixels = handle()[key][first:stop]
-                return pixels[:, None] if flat else pixels
-
-        return LazyImages(
-            window,
-            shape,
+        with path.open("rb") as stream:
+            if stream.read(6) == b"MATLAB":
+                about["written_by"] = "MATLAB, whose axes are in reverse order here: see layout="
+        return open_members(
+            _list_members(Handle(lambda: Hdf5File(path, name)), name, dataset),
+            path=path,
             name=name,
-            entries=np.arange(len(stack)),
-            ids=strings("ids"),
-            events=events_in({key: strings(key) for key in COLUMNS if key == "events" or fits(key)}, len(stack)),
+            option="dataset",
+            choice=dataset,
+            layout=layout,
             labels=labels,
-            unit=text(file.attrs.get("unit", "ADC")),
-            geometry=beside(file["geometry"]) if "geometry" in file else None,
-            about={"format": "HDF5", "dataset": key},
+            events=events,
+            about=about,
         )
 
 
-def _refuse_empty(dataset: Any) -> None:
-    """ValueError for a dataset that announces far more than the file holds."""
-    held = dataset.id.get_storage_size()
-    if dataset.nbytes > EMPTINESS * max(held, 2**20):
-        raise ValueError(f"{dataset.name} announces {dataset.nbytes / 2**30:.0f} GiB and holds {held} bytes")
+def _list_members(handle: Handle[Hdf5File], name: str, choice: str | None) -> dict[str, Member]:
+    """Every dataset of a file by its path, and the attribute ``unit``."""
+    import h5py
+
+    file = handle()
+    members = {key: _describe(handle, name, key, item, storage) for key, item, storage in file.datasets()}
+    for key in ("images", (choice or "").strip("/")):
+        # A soft link gives a dataset a second name.
+        if key and key not in members and isinstance(item := file.get(key), h5py.Dataset):
+            members[key] = _describe(handle, name, key, item, file.storage(key))
+    unit = file.attrs.get("unit")
+    if isinstance(unit, str | bytes):
+        members["unit"] = Member((), np.asarray(unit).dtype, lambda index: np.asarray(unit)[index])
+    return members
+
+
+def _describe(handle: Handle[Hdf5File], name: str, key: str, dataset: h5py.Dataset | None, storage: Storage | UserError) -> Member:
+    """A dataset as an array; ``None`` of a link that is not followed."""
+    import h5py
+
+    if dataset is None or isinstance(storage, UserError):
+        refusal = storage if isinstance(storage, UserError) else None
+        dtype, axes = (np.dtype("V"), 0) if dataset is None else (dataset.dtype, count_axes(dataset))
+        return Member((0,) * axes, dtype, refuse_reading, refusal=refusal)
+    shape, dtype, problem = dataset.shape, dataset.dtype, ""
+    if shape is None:
+        shape, problem = (), "is empty"
+    elif h5py.check_string_dtype(dtype) is not None and dtype.kind == "O":
+        dtype = np.dtype("U")
+    elif dtype.hasobject:
+        problem = "has rows of different lengths" if h5py.check_vlen_dtype(dtype) is not None else f"is of type {dtype}"
+    if not problem and not is_written(dataset):
+        problem = "was never written, so HDF5 would give zeros"
+    read = partial(_read, handle, f"{name}: {key}", key, storage)
+    return Member(shape, dtype, read, problem, written=lambda axis: find_written(handle()[key], axis))
+
+
+def _read(handle: Handle[Hdf5File], what: str, key: str, storage: Storage, index: Any) -> npt.NDArray:
+    axis = next((axis for axis, part in enumerate(index) if part != slice(None)), 0) if isinstance(index, tuple) else 0
+    dataset = handle().dataset(key, axis)
+    values = dataset.asstr()[index].astype(str) if dataset.dtype.kind == "O" else dataset[index]
+    # HDF5 gives zeros for a file that is gone meanwhile.
+    if gone := [path for path in storage.files if not path.exists()]:
+        raise UserError(f"{what} needs the file {gone[0]}, which is not there any more; put it back.")
+    return values

@@ -104,9 +104,14 @@ def with_ids(images: ImageSet, ids: npt.NDArray[np.str_]) -> Subset:
     return view
 
 
+def prefix_file(ids: npt.NDArray[np.str_], file: str) -> npt.NDArray[np.str_]:
+    """Ids, or events, of the images in a file among others: they begin with its name, unless a lone image has that name already."""
+    return np.array([file]) if ids.tolist() == [file.rpartition("/")[2]] else np.char.add(f"{file}/", ids)
+
+
 def named(images: ImageSet, file: str) -> ImageSet:
     """The images of a file among others: its name goes before ids, and is the label ``file``."""
-    view = with_ids(images, np.char.add(f"{file}/", images.ids))
+    view = with_ids(images, prefix_file(images.ids, file))
     view.labels = {**view.labels, "file": np.full(len(view), file)}
     return view
 

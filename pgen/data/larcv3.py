@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pgen.data.axes import larcv3_axes
 from pgen.data.events import entry_ids, event_names
+from pgen.data.hdf5_file import Hdf5File
 from pgen.data.particles import WITHOUT, Labels, first_particles, not_chosen, producer_of
 from pgen.data.planes import choose, pixels_of, planes_of, product_of
 from pgen.data.reading import Handle, LazyImages, reading
@@ -43,9 +44,7 @@ def open_larcv3(
     ``product``: image2d if there is one, else sparse2d. ``labels``: producer of the particles that become labels, see
     :mod:`pgen.data.particles`; "none" for no labels.
     """
-    import h5py
-
-    handle: Handle[Any] = Handle(lambda: h5py.File(path, "r"))
+    handle = Handle(lambda: Hdf5File(path, name, "LArCV3 (HDF5)"))
     with reading(name, "LArCV3 (HDF5)"):
         kind, producer = product_of(handle()["Data"], "group", PRODUCTS, product, producer, name)
         key, (table_of_spans, table_of_pixels) = f"Data/{kind}_{producer}_group", PRODUCTS[kind]
@@ -83,7 +82,7 @@ def open_larcv3(
 
     def window(first: int, stop: int) -> Any:
         with reading(name, "LArCV3 (HDF5)"):
-            pixels = handle()[key][table_of_pixels]
+            pixels = handle().dataset(f"{key}/{table_of_pixels}")
             places = zip(firsts[first:stop].ravel().tolist(), numbers[first:stop].ravel().tolist(), strict=True)
             out = np.stack([image(pixels, *place) for place in places]).reshape(stop - first, len(chosen.planes), *chosen.size)
             return out.swapaxes(2, 3) if transpose else out

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.events import entry_ids, event_names
+from pgen.data.hdf5_file import Hdf5File
 from pgen.data.particles import NONE, WITHOUT, Labels
 from pgen.data.reading import Handle, LazyImages, reading
 from pgen.data.skipped import Skipped
@@ -44,11 +45,9 @@ def open_microboone(
     is_cc, nu_pdg, nu_energy, lep_energy (GeV). ``labels``: event_table skips events that it lacks, none reads no labels. Events with a wire
     that is doubled or out of range are skipped. UserError if no event has a wire of the plane.
     """
-    import h5py
-
     if plane not in range(len(WIRES)):
         raise UserError(f"{name}: plane={plane} is not there, wanted 0 or 1 (induction) or 2 (collection).")
-    handle: Handle[Any] = Handle(lambda: h5py.File(path, "r"))
+    handle = Handle(lambda: Hdf5File(path, name, WHAT))
     with reading(name, WHAT):
         table = handle()["wire_table"]
         wire, of_plane, identity = (table[key][:] for key in ("local_wire", "local_plane", "event_id"))
@@ -87,7 +86,7 @@ def open_microboone(
 
     def picture(at: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         image = np.zeros((rows, WIRES[plane]), np.float32)
-        adc = handle()["wire_table/adc"]
+        adc = handle().dataset("wire_table/adc")
         for begin in range(int(at[0]), int(at[-1]) + 1, ROWS):
             here = at[(at >= begin) & (at < begin + ROWS)]
             if len(here):

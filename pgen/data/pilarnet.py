@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from pgen.data.hdf5_file import Hdf5File
 from pgen.data.reading import Handle, LazyImages, reading
 from pgen.errors import DamagedImage, UserError
 
@@ -20,20 +21,19 @@ def is_pilarnet(file: Any) -> bool:
     """Whether an open HDF5 file has ragged rows of voxels, one row an event."""
     import h5py
 
-    return all(key in file and h5py.check_vlen_dtype(file[key].dtype) is not None for key in ("point", "cluster"))
+    tables = [file.get(key) for key in ("point", "cluster")]
+    return all(hasattr(table, "dtype") and h5py.check_vlen_dtype(table.dtype) is not None for table in tables)
 
 
 def open_pilarnet(path: Path, name: str, *, projection: Literal["xz", "xy", "yz"] = "xz", threshold: float = 0.0) -> LazyImages:
     """An ImageSet of one image of 768 x 768 an event: the energy (MeV) added up along the axis that ``projection`` does not name, whose
     first letter is the row. Voxels of ``threshold`` MeV or less are left out. Ids are the places of events in the file."""
-    import h5py
-
-    handle: Handle[Any] = Handle(lambda: h5py.File(path, "r"))
+    handle = Handle(lambda: Hdf5File(path, name, WHAT))
     row, column = ("xyz".index(letter) for letter in projection)
     with reading(name, WHAT):
         events = handle()["point"]
-        count, numbers = len(events), _numbers(events, path)
-        if numbers * events.id.get_type().get_super().get_size() > path.stat().st_size:
+        count, numbers = len(events), _numbers(events, Path(events.file.filename))
+        if numbers * events.id.get_type().get_super().get_size() > Path(events.file.filename).stat().st_size:
             raise UserError(f"{name}: its events count {numbers} numbers, more than the file can hold; it is damaged. Fetch it again.")
 
     def picture(flat: npt.NDArray) -> npt.NDArray[np.float32]:
@@ -51,7 +51,7 @@ def open_pilarnet(path: Path, name: str, *, projection: Literal["xz", "xy", "yz"
 
     def window(first: int, stop: int) -> npt.NDArray[np.float32]:
         with reading(name, WHAT):
-            return np.stack([picture(flat) for flat in handle()["point"][first:stop]])[:, None]
+            return np.stack([picture(flat) for flat in handle().dataset("point")[first:stop]])[:, None]
 
     about = {"format": WHAT, "projection": projection, "threshold": threshold, "layout": "events, 1, rows, columns"}
     about |= {"rows": f"voxels along {projection[0]}", "columns": f"voxels along {projection[1]}"}

@@ -8,30 +8,30 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.reading import LazyImages, reading
+from pgen.data.folders import ARRAYS, find_files, label_folders
+from pgen.data.layout import Layout
+from pgen.data.reading import LazyImages, reading, require_file
 from pgen.errors import UserError
-from pgen.files import natural
-from pgen.paths import walk
 
 INDEX = "index.csv"  #: beside the images of a folder that pgen wrote: the columns file, id, event, unit, and labels
 COLUMNS = ("file", "id", "event", "unit")
-#: Colour types of the PNG specification (ISO/IEC 15948, 11.2.2).
-COLOURS = {0: "grayscale", 2: "in colour", 3: "with a palette", 4: "grayscale with transparency", 6: "in colour with transparency"}
-#: What keeps its numbers on the way through Pillow; in colour, equal channels are a grey.
-READ = {(1, "grayscale"), (8, "grayscale"), (16, "grayscale"), (8, "in colour")}
+#: How a PNG begins, and its colour type for grayscale (ISO/IEC 15948, 11.2.2).
+SIGNATURE, GRAYSCALE = b"\x89PNG\r\n\x1a\n", 0
 
 
 def find_pngs(folder: Path) -> list[Path]:
-    """Every .png below a folder, "2.png" before "10.png"; hidden ones are none of its images."""
-    paths = (path for path in walk(folder) if path.suffix.lower() == ".png")
-    return sorted(paths, key=lambda path: natural(path.relative_to(folder).as_posix()))
+    """Every .png below a folder that is not hidden, "2.png" before "10.png"."""
+    return find_files(folder, (".png",))
 
 
 def open_pngs(folder: Path, name: str) -> LazyImages:
-    """An ImageSet of a folder's PNGs, 8 or 16 bits, one channel; an id is the path inside the folder without its ending."""
+    """An ImageSet of a folder's PNGs, one channel; an id is the path inside the folder without its ending.
+
+    Where they lie in several folders, these are the label ``folder``.
+    """
     paths = find_pngs(folder)
     if not paths:
-        raise UserError(f"{name}: a folder with no images in it, wanted .png, IDX (MNIST), batch_<i>.npy or target_<i>.npy files.")
+        raise UserError(f"{name}: a folder with no images in it, wanted PNG, npy, npz, torch, HDF5, ROOT or IDX (MNIST) files.")
     files = [path.relative_to(folder).as_posix() for path in paths]
     ids = [file.rsplit(".", 1)[0] for file in files]
     events: list[str] | None = None
@@ -45,8 +45,15 @@ def open_pngs(folder: Path, name: str) -> LazyImages:
         ids, events, unit = [row["id"] for row in table], [row["event"] for row in table], table[0]["unit"]
         columns = [column for column in table[0] if column not in COLUMNS]
         labels = {column.removeprefix("labels/"): _numbers([row[column] for row in table]) for column in columns}
+    else:
+        labels = label_folders(files)
 
     first = _read(paths[0], name)
+    about = {"format": "PNG folder", **Layout("hw", "by default").about(), "layout": "one image per file"}
+    if others := find_files(folder, ARRAYS):
+        about["ignored"] = (
+            f"{len(others)} files that are no PNG ({others[0].name}, ...): a pattern reads them, such as '*{others[0].suffix}'"
+        )
 
     def window(start: int, stop: int) -> npt.NDArray:
         images = [_read(path, name) for path in paths[start:stop]]
@@ -67,7 +74,7 @@ def open_pngs(folder: Path, name: str) -> LazyImages:
         events=events,
         labels=labels,
         unit=unit,
-        about={"format": "PNG folder"},
+        about=about,
     )
 
 
@@ -81,24 +88,43 @@ def read_index(folder: Path) -> list[dict[str, str]] | None:
 
 
 def _read(path: Path, name: str) -> npt.NDArray:
-    """(H, W) pixels as the file has them."""
+    """(H, W) pixels as the file has them: those of grayscale, or of colours that are grey and opaque."""
     from PIL import Image
 
-    with path.open("rb") as stream:
-        header = stream.read(26)
-    # Byte 24 is the bit depth, byte 25 the colour type. Pillow would reduce 16 bits in colour to 8, and stretch 2 or 4 bits to 8.
-    depth, kind = (header[24], COLOURS.get(header[25], "of an unknown colour type")) if len(header) == 26 else (8, "grayscale")
-    if (depth, kind) not in READ:
-        raise UserError(f"{name}: {path.name} is {kind} of {depth} bits, wanted grayscale of 8 or 16 bits; convert it first.")
-    with reading(f"{name}: {path.name}", "PNG"), Image.open(path, formats=["PNG"]) as image:
-        if image.mode in ("L", "I;16", "I;16B", "I", "1"):
-            return np.asarray(image)
-        colour = np.asarray(image.convert("RGB"))
-    if not np.all(colour == colour[..., :1]):
+    what = f"{name}: {path.name}"
+    require_file(path, what)
+    with reading(what, "PNG"):
+        with path.open("rb") as stream:
+            header = stream.read(26)
+        if not header.startswith(SIGNATURE):
+            raise UserError(f"{what} is no PNG (it begins with {header[:8]!r}); convert it, or move it out of the folder.")
+        # Byte 24 is the bit depth, byte 25 the colour type.
+        depth, kind = (header[24], header[25]) if len(header) == 26 else (8, GRAYSCALE)
+        if depth == 16 and kind != GRAYSCALE:
+            raise UserError(
+                f"{what} has 16 bits for each of several channels, of which only 8 could be read; save it as grayscale of 16 bits."
+            )
+        with Image.open(path, formats=["PNG"]) as image:
+            if (frames := getattr(image, "n_frames", 1)) > 1:
+                raise UserError(f"{what} is an animation of {frames} images; save each as a file of its own.")
+            if kind == GRAYSCALE:
+                # Pillow stretches 2 and 4 bits to 8, and of 1 bit what is transparent.
+                pixels = np.asarray(image) // {2: 85, 4: 17}.get(depth, 1)
+                opaque = pixels != min(image.info.get("transparency", -1), 2**depth - 1)
+                is_grey = True
+            else:
+                channels = np.asarray(image.convert("RGBA"))
+                pixels, opaque = channels[..., 0], channels[..., 3] == 255
+                is_grey = bool(np.all(channels[..., 1:3] == pixels[..., None]))
+    if not np.all(opaque):
         raise UserError(
-            f"{name}: {path.name} is in colour, wanted grayscale (8 or 16 bits); convert it first, pgen does not guess a charge."
+            f"{what} is transparent in {np.count_nonzero(~opaque)} pixels, whose charge is not known; save it without transparency."
         )
-    return colour[..., 0]
+    if not is_grey:
+        raise UserError(
+            f"{what} is in colour, and pgen does not guess which charge a colour means; convert it to grayscale of 8 or 16 bits."
+        )
+    return pixels
 
 
 def _numbers(column: list[str]) -> npt.NDArray:

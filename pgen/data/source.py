@@ -17,10 +17,13 @@ import numpy as np
 from pgen.data import arrays, batch_folder, codes, hdf5, larcv, larcv3, microboone, mnist, not_images, pilarnet, png, store
 from pgen.data.check import sound_images
 from pgen.data.events import Naming, check_naming, renamed
+from pgen.data.folders import ARRAYS, find_files, label_folders
+from pgen.data.hdf5_file import Hdf5File
 from pgen.data.images import ImageSet, Subset
-from pgen.data.joined import Joined, named, with_ids
+from pgen.data.joined import Joined, named, prefix_file, with_ids
 from pgen.data.kinds import kind_of
-from pgen.data.reading import reading
+from pgen.data.layout import Layout
+from pgen.data.reading import reading, require_file
 from pgen.data.schemes import checked_set, scheme_called, scheme_names
 from pgen.data.skipped import NOTHING, refuse_too_many
 from pgen.data.suppress import Suppressed
@@ -72,14 +75,13 @@ def _open_source(src: str, root: Path | None, max_skipped: str | None, names: Ma
     own = options_of(scheme_called(place)) if place in scheme_names() else {}  # a plug-in's option may be called like one of pgen's
     common = {key: options.pop(key) for key in COMMON if key in options and key not in own}
     naming = check_naming(common.get("events", "number"), src)
+    if naming == "entry":
+        options["events"] = "none"  # which readers that look for events need not do then
     if place in scheme_names():
         opener, origin = scheme_called(place), place
         images = checked_set(place, opener(src, root, **_converted(opener, options, src)))
     elif paths := _matches(place, root):
-        files, origin = _names_of(paths), ""
-        if twice := [name for name in files if files.count(name) > 1]:
-            raise UserError(f"{src}: files that differ in their ending alone, as {twice[0]}, cannot be joined; give a narrower pattern.")
-        images = Joined([named(_open(path, str(path), options, file), file) for path, file in zip(paths, files, strict=True)], src)
+        images, origin = _join(paths, _names_of(paths), src, options), ""
     else:
         path = locate(place, src, root)
         origin = (names or {}).get(path) or _name_of(path)
@@ -94,7 +96,7 @@ def _open_source(src: str, root: Path | None, max_skipped: str | None, names: Ma
 def open_targets(src: str, data_root: str | Path | None = None, max_skipped: str | None = None) -> codes.Codes | ImageSet:
     """Codes where the content is vectors (a codes.pt, a folder of target_<i>.npy, arrays of rank 2), else images.
 
-    Codes of an npz or pt file take the option ``key=``.
+    Codes of an npz or pt file take the option ``key=``. With ``layout=hw`` an array of rank 2 is an image.
     """
     root = _root(data_root)
     place, options = parse(src, root)
@@ -102,13 +104,18 @@ def open_targets(src: str, data_root: str | Path | None = None, max_skipped: str
         path = locate(place, src, root)
         if what := not_images.explain(path, targets=True):
             raise UserError(f"{src}: is {what}.")
-        if codes.is_codes(path, src, options.get("key")):
+        if "layout" not in options and codes.is_codes(path, src, options.get("key")):
             if strange := [key for key in options if key != "key"]:
                 raise UserError(
                     f"{src}: holds code vectors, which take no options but key= (found {listed(strange)}); leave the others out."
                 )
             return codes.load_codes(path, options.get("key"))
-    return open_images(src, data_root=data_root, max_skipped=max_skipped)
+    images = open_images(src, data_root=data_root, max_skipped=max_skipped)
+    if getattr(images, "about", {}).get("layout") == Layout("hw", "by default").about()["layout"]:
+        raise UserError(
+            f"{src}: arrays of rank 2 may be code vectors or an image each; add layout=hw for images, or give vectors as one file (N, D)."
+        )
+    return images
 
 
 def parse(src: str, data_root: Path | None = None) -> tuple[str, dict[str, str]]:
@@ -184,6 +191,8 @@ def _with_events(images: ImageSet, naming: Naming, origin: str) -> ImageSet:
 def locate(place: str, src: str, data_root: Path | None) -> Path:
     """The existing file or folder that a source names."""
     path = _under(place, data_root)
+    if path.is_symlink() and not path.exists():
+        require_file(path, src)  # says where the link leads
     if not path.exists():
         looked = f" (looked for {path})" if str(path) != place else ""
         advice = not_images.explain_missing(path) or f"wanted a path, or one of {', '.join(scheme_names())}"
@@ -202,36 +211,58 @@ def _under(place: str, data_root: Path | None) -> Path:
     return path if data_root is None or path.is_absolute() else data_root / path
 
 
-def _open(path: Path, name: str, options: dict[str, str], origin: str) -> ImageSet:
-    """One file or folder; origin: what it is called in the names of its events."""
-    reader = _reader(path, name)
-    images = reader(path, name, **_converted(reader, options, name))
-    unnamed = getattr(images, "unnamed", None)
-    if unnamed is not None and unnamed.any():
-        images.events = np.where(unnamed, np.char.add(f"{origin}/", images.ids), images.events)
+def _join(paths: list[Path], names: list[str], src: str, options: dict[str, str], origin: str = "") -> ImageSet:
+    """Several files or folders, one after the other, by what they are called. Where they lie in different folders, these are the label
+    ``folder``. origin: what comes before their names in those of their events."""
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"{src}: files that differ in their ending alone, as {twice[0]}, cannot be joined; give a narrower pattern.")
+    sets = [named(_open(path, str(path), options, origin + name), name) for path, name in zip(paths, names, strict=True)]
+    images = Joined(sets, src)
+    images.labels = {**images.labels, **label_folders(images.labels["file"].tolist())}
+    if np.array_equal(images.labels["file"], images.ids):  # one image a file
+        images.labels = {label: values for label, values in images.labels.items() if label != "file"}
     return images
 
 
-def _reader(path: Path, src: str) -> Callable[..., ImageSet]:
-    """The reader for what lies at ``path``, by its first bytes or by what a folder holds."""
+def _open(path: Path, name: str, options: dict[str, str], origin: str) -> ImageSet:
+    """One file or folder; origin: what it is called in the names of its events."""
+    reader = _reader(path, name)
+    if reader is None:
+        files = find_files(path, ARRAYS)
+        return _join(files, [file.relative_to(path).with_suffix("").as_posix() for file in files], name, options, f"{origin}/")
+    images = reader(path, name, **_converted(reader, options, name))
+    unnamed = getattr(images, "unnamed", None)
+    if unnamed is not None and unnamed.any():
+        images.events = np.where(unnamed, prefix_file(images.ids, origin), images.events)
+    return images
+
+
+def _reader(path: Path, src: str) -> Callable[..., ImageSet] | None:
+    """The reader for what lies at ``path``, by its first bytes or by what a folder holds; None for a folder of files to read one by one."""
     if what := not_images.explain(path):
         raise UserError(f"{src}: is {what}.")
-    if codes.is_codes(path, src):
-        raise UserError(f"{src}: holds code vectors (N, D), not images; give it as --targets, or an only image as an array (1, H, W).")
     if path.is_dir():
+        if codes.is_codes(path, src):
+            raise UserError(f"{src}: holds code vectors, not images; give it as --targets.")
         if mnist.has_idx(path):
             return mnist.open_mnist
-        return batch_folder.open_batches if batch_folder.find_batches(path) else png.open_pngs
+        if batch_folder.find_batches(path):
+            return batch_folder.open_batches
+        return None if find_files(path, ARRAYS) and not png.find_pngs(path) else png.open_pngs
     kind = kind_of(path, src)
     if kind == "hdf5":
         return _hdf5_reader(path, src)
-    return {"root": larcv.open_root, "npy": arrays.open_npy, "npz": arrays.open_npz, "pt": arrays.open_pt}[kind]
+    readers: dict[str, Callable[..., ImageSet]] = {
+        "root": larcv.open_root,
+        "npy": arrays.open_npy,
+        "npz": arrays.open_npz,
+        "pt": arrays.open_pt,
+    }
+    return readers[kind]
 
 
 def _hdf5_reader(path: Path, src: str) -> Callable[..., ImageSet]:
-    import h5py
-
-    with reading(src, "HDF5"), h5py.File(path, "r") as file:
+    with reading(src, "HDF5"), Hdf5File(path, src) as file:
         for is_kind, reader in HDF5_KINDS:
             if is_kind(file):
                 return reader
@@ -240,6 +271,7 @@ def _hdf5_reader(path: Path, src: str) -> Callable[..., ImageSet]:
 
 def _converted(reader: Callable[..., Any], options: dict[str, str], src: str) -> dict[str, Any]:
     known = options_of(reader)
+    options = {key: text for key, text in options.items() if key in known or key not in COMMON}
     for key in options:
         if key not in known:
             near = difflib.get_close_matches(key, [*known, *COMMON], 1)
@@ -276,12 +308,12 @@ def _cut(images: ImageSet, cut: dict[str, str], src: str) -> ImageSet:
         return images
     start, stop = 0, len(images)
     if "entries" in cut:
-        match = re.fullmatch(r"(\d+)-(\d+)", cut["entries"])
+        match = re.fullmatch("([0-9]+)-([0-9]+)", cut["entries"])
         start, stop = (int(match[1]), int(match[2])) if match else (0, 0)
         if not start < stop <= len(images):
             raise UserError(f"{src}: entries={cut['entries']} does not fit, wanted START-STOP with START < STOP <= {len(images)} images.")
     if "limit" in cut:
-        if not re.fullmatch(r"0*[1-9]\d*", cut["limit"]):
+        if not re.fullmatch("0*[1-9][0-9]*", cut["limit"]):
             raise UserError(f"{src}: limit={cut['limit']} cannot be read, wanted a whole number of at least 1.")
         stop = min(stop, start + int(cut["limit"]))
     view = Subset(images, range(start, stop))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.events import about_events, named_as_stored
+from pgen.data.hdf5_file import Hdf5File
 from pgen.data.images import Described, FloatArray, Indices, positions
 from pgen.data.lit import Lit
 from pgen.data.reading import Handle, reading
@@ -52,10 +53,8 @@ class Store(Described):
     of images is checked when it is first touched."""
 
     def __init__(self, path: Path, name: str) -> None:
-        import h5py
-
         self.name = name
-        self._handle: Handle[Any] = Handle(lambda: h5py.File(path, "r"))
+        self._handle = Handle(lambda: Hdf5File(path, name, WHAT))
         with reading(name, WHAT):
             file = self._handle()
             header = {key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()}
@@ -69,7 +68,9 @@ class Store(Described):
             self._images = block_images(header["shape"])  # in a block
             named = ("offsets", "ids", "events", "checks", *(["geometry"] if "geometry" in file else []))
             columns = {key: self._column(file[key], count) for key in named}
-            columns.update({f"labels/{key}": self._column(column, count) for key, column in file.get("labels", {}).items()})
+            if "labels" in file:
+                labels = [f"labels/{path}" for path, _, _ in file["labels"].datasets()]
+                columns.update({path: self._column(file[path], count) for path in labels})
             suppression = float(header[NOTE]) if NOTE in header else None
             sound = header_checksum(header, columns) == int(header["checksum"])
             sound = sound and file["place"].shape == file["charge"].shape == (int(header["lit"]),)
