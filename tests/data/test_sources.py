@@ -277,20 +277,24 @@ def test_companions_of_another_shape(tmp_path: Path) -> None:
     for name, values in (
         ("labels/run", np.array(5)),
         ("ids", np.array("x")),
-        ("ids", np.array([["a", "b"]] * 2)),
+        ("ids", np.array([list("abcd")] * 2)),
         ("events", np.zeros((2, 1))),
     ):
         np.savez(tmp_path / "x.npz", **{"images": STACK, name: values})
-        with pytest.raises(UserError, match=f"found {name.removeprefix('labels/')} of shape .*, wanted one each"):
-            open_images(str(tmp_path / "x.npz"))
+        images = open_images(str(tmp_path / "x.npz"))
+        assert images.about["ignored"].startswith(f"{name} (")
+        assert not images.labels and images.ids.tolist() == ["0", "1"] and images.events.tolist() == ["x/0", "x/1"]
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["images"], file["labels/g/deep"] = STACK, np.ones(2)
-    with pytest.raises(UserError, match="found /labels/g as a group of datasets, wanted one with a row for each"):
-        open_images(str(tmp_path / "x.h5"))
+    assert list(open_images(str(tmp_path / "x.h5")).labels) == ["g/deep"]
     with h5py.File(tmp_path / "codes.h5", "w") as file:
         file["codes"] = np.ones((4, 3))
-    with pytest.raises(UserError, match=r"found codes float64 \(4, 3\), wanted images"):
+    with pytest.raises(UserError, match=r"codes of shape \(4, 3\) looks like vectors or a table"):
         open_images(str(tmp_path / "codes.h5"))
+    with h5py.File(tmp_path / "row.h5", "w") as file:
+        file["row"] = np.ones(4)
+    with pytest.raises(UserError, match=r"found row float64 \(4,\), wanted images"):
+        open_images(str(tmp_path / "row.h5"))
 
 
 def test_nothing_there(tmp_path: Path) -> None:
