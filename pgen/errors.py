@@ -32,6 +32,16 @@ class DamagedImage(UserError):
         self.reason = reason
 
 
+class Stopped(BaseException):
+    """A signal that ends a command. No ``Exception`` and no ``SystemExit``, so that code of others which is guarded against these lets it
+    through; blocks that clean up are left in order."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(signal)
+        self.signal = signal
+        self.exit_code = 128 + signal
+
+
 class ChoiceNeeded(UserError):
     """A source that is sound and holds more than one thing that could be meant."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import sys
 import traceback
 from types import TracebackType
@@ -13,9 +14,10 @@ from typing import Annotated
 import typer
 
 from pgen import __version__
-from pgen.cli import data, deploy, doctor, evaluate, models, plugin, sample, train
+from pgen.cli import data, deploy, doctor, evaluate, models, plugin, sample, streams, train
 from pgen.cli.console import console, errors
-from pgen.errors import UserError
+from pgen.engine.signals import raise_on_signals
+from pgen.errors import Stopped, UserError
 from pgen.text import printable
 
 # Pydantic would look through all installed packages for plug-ins of its own: a tenth of the time of a help page.
@@ -34,6 +36,9 @@ _WAYS_OUT = {
     ),
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+
+#: Packages through which every command goes.
+_COMMAND_LINE = ("__main__", "pgen", "typer", "click", "runpy")
 
 #: Options that only the run knows are left to the command.
 OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -76,27 +81,49 @@ def root(
 
 
 def main() -> None:
-    """Entry point of the ``pgen`` script. Bad input ends with one sentence and exit code 2."""
+    """Entry point of the ``pgen`` script. Bad input ends with one sentence and exit code 2, a signal with 128 + its number."""
+    streams.protect()
+    raise_on_signals()
     try:
         app()
+    except Stopped as stop:
+        errors.print(f"Stopped by {signal.Signals(stop.signal).name}.", markup=False, highlight=False)
+        sys.exit(stop.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except UserError as error:
         _fail(str(error), error)
-    except Exception as error:
+    except SystemExit as end:
+        if fault := _blamed(end):
+            _fail(fault, end)
+        if not end.code and (lost := streams.lost_output()):
+            errors.print(f"Standard output could not be written ({lost.strerror}); what was done is done.", style="red", soft_wrap=True)
+            sys.exit(1)
+        raise
+    except BaseException as error:
         _fail(_explained(error), error)
     finally:
         sys.excepthook = _print_traceback  # here, since Typer sets its own
 
 
-def _explained(error: Exception) -> str:
-    """What an unforeseen error means to a user. One that is a defect of pgen is raised again."""
+def _blamed(error: BaseException) -> str | None:
+    """What is to be said of an error in a plug-in's code."""
+    if all(str(frame.f_globals.get("__name__")).partition(".")[0] in _COMMAND_LINE for frame, _ in traceback.walk_tb(error.__traceback__)):
+        return None  # known without a look at what is installed, as when a command ends as it should
     from pgen.plugins.entries import blamed
 
+    fault = blamed(error)
+    return None if fault is None else str(fault)
+
+
+def _explained(error: BaseException) -> str:
+    """What an unforeseen error means to a user. One that is a defect of pgen is raised again."""
     # torch has no exception of its own for a CPU without memory.
     starved = isinstance(error, RuntimeError) and re.search("not enough memory|out of memory", str(error), re.IGNORECASE)
     if starved or isinstance(error, MemoryError):
         return f"memory does not suffice ({str(error).splitlines()[0]}); choose smaller batches, images or layers."
-    if fault := blamed(error):
-        return str(fault)
+    if fault := _blamed(error):
+        return fault
     if isinstance(error, OSError) and error.errno in _WAYS_OUT:
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror}; {_WAYS_OUT[error.errno]}."
@@ -108,7 +135,7 @@ def _print_traceback(kind: type[BaseException], error: BaseException, trace: Tra
     sys.stderr.write(printable("".join(traceback.format_exception(kind, error, trace)), keep="\n"))
 
 
-def _fail(sentence: str, error: Exception) -> None:
+def _fail(sentence: str, error: BaseException) -> None:
     if os.environ.get("PGEN_DEBUG"):
         raise error
     errors.print(f"Error: {printable(sentence)}", style="red", markup=False, highlight=False, soft_wrap=True)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from functools import lru_cache
 from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 #: Parts a process at least: it takes a second to start one.
 WORTH = 4
+#: Of <sys/prctl.h>: which signal a process gets when its parent ends.
+_PR_SET_PDEATHSIG = 1
+#: Seconds between two looks at whether the parent is still there.
+_WATCH_EVERY = 1.0
 
 
 def cores() -> int:
@@ -34,22 +42,49 @@ def ordered(work: Callable[..., T], calls: Sequence[tuple[Any, ...]], processes:
     if processes <= 1:
         yield from starmap(work, calls)
         return
-    # Fresh processes: a library's threads do not survive a fork. Ctrl-C reaches them too, and is left to this one.
+    # Fresh processes: a library's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        waiting: deque[Future[T]] = deque()
-        try:
-            for call in calls:
-                waiting.append(pool.submit(work, *call))
-                if len(waiting) > 2 * processes:
-                    yield waiting.popleft().result()
-            while waiting:
+    pool = ProcessPoolExecutor(processes, context, _begin_worker, (os.getpid(),))
+    waiting: deque[Future[T]] = deque()
+    done = False
+    try:
+        for call in calls:
+            waiting.append(pool.submit(work, *call))
+            if len(waiting) > 2 * processes:
                 yield waiting.popleft().result()
-        except BrokenProcessPool as error:
-            raise UserError(f"One of {processes} processes died, perhaps for lack of memory; give --processes fewer.") from error
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+        done = True
+    except BrokenProcessPool as error:
+        raise UserError(f"One of {processes} processes died, perhaps for lack of memory; give --processes fewer.") from error
+    finally:
+        if not done:
+            # Nobody waits for what they are doing. (Python 3.14 has a method for it.)
+            for process in list((pool._processes or {}).values()):
+                process.kill()
+        pool.shutdown(cancel_futures=True)
+
+
+def end_with(parent: int) -> None:
+    """Let this process end as soon as the process ``parent``, which began it, does, by whatever: workers must not outlive a kill."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # Where the system has no such service, or the parent was gone before it was asked for.
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_WATCH_EVERY)
+    os._exit(1)
+
+
+def _begin_worker(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches workers too, and is the parent's to handle
+    end_with(parent)
 
 
 def over_parts(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pgen.data.processes import end_with
 from pgen.data.source import open_images
 from pgen.engine.augment import augmented
 from pgen.engine.data import TrainingData
@@ -103,9 +106,11 @@ class Batches:
             pin_memory=on_gpu,
             # A library's threads do not survive a fork; a fresh process opens its own file handles.
             multiprocessing_context="spawn" if workers else None,
+            worker_init_fn=partial(_begin_worker, os.getpid()),
         )
-        # Ctrl-C and a scheduler's SIGTERM reach all processes of a job. The workers must live until the last batch has been used:
-        # they inherit that the signals are blocked. (Python unblocks them when it starts its resource tracker, so that comes first.)
+        # Ctrl-C, a closed terminal and a scheduler's SIGTERM reach all processes of a job. The workers must live until the last batch has
+        # been used: they inherit that the signals are blocked. (Python unblocks them when it starts its resource tracker, so that comes
+        # first.)
         if workers:
             resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
@@ -176,6 +181,10 @@ def _open_samples(info: DataInfo, settings: TrainSettings) -> Dataset:
         )
     except UserError as error:
         return _Unopened(error)
+
+
+def _begin_worker(parent: int, number: int) -> None:
+    end_with(parent)
 
 
 def _as_is(batch: Any) -> Any:

@@ -1,4 +1,8 @@
-"""SIGINT, SIGTERM and SIGUSR1 (by which schedulers warn) ask training to finish its step and save; a second one is obeyed at once."""
+"""Signals that end work in order: training finishes its step and saves, every other command removes what it has not finished.
+
+SIGINT is Ctrl-C, SIGTERM and SIGUSR1 come from schedulers, SIGHUP from a terminal that closes; where SIGHUP is ignored, as by nohup, it
+stays so. A second signal is obeyed at once.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,16 @@ import threading
 from types import FrameType
 from typing import Any
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+from pgen.errors import Stopped
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+
+
+def raise_on_signals() -> None:
+    """Let each of these signals raise :class:`pgen.errors.Stopped`, but SIGINT, which raises KeyboardInterrupt already."""
+    for number in STOPPING:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _raise)
 
 
 class StopSignal:
@@ -20,7 +33,8 @@ class StopSignal:
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
             for number in STOPPING:
-                self._former[number] = signal.signal(number, self._note)
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    self._former[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -29,5 +43,17 @@ class StopSignal:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
-        for known, handler in self._former.items():
-            signal.signal(known, handler)
+        _obey_the_next()
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    _obey_the_next()
+    raise Stopped(number)
+
+
+def _obey_the_next() -> None:
+    """Whatever is being done then, in whatever library."""
+    for number in STOPPING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            # Ctrl-C gives the terminal back as it was.
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -19,7 +19,7 @@ from pgen.metrics.result import plain
 from pgen.metrics.sets import Sets
 from pgen.plugins import registry
 from pgen.plugins.contract import MetricSpec
-from pgen.plugins.entries import broken, cause
+from pgen.plugins.entries import NOT_A_FAULT, broken, cause
 from pgen.plugins.registry import Entry
 
 #: Smallest charges of lit pixels that differ by more than this factor between sets call for a threshold.
@@ -106,9 +106,9 @@ def _ask(entry: Entry, spec: MetricSpec, sets: Sets) -> Finding:
     module, _, attribute = spec.function.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)(sets)
-    except UserError:
+    except NOT_A_FAULT:
         raise
-    except Exception as error:
+    except BaseException as error:
         if entry.distribution == "pgen":
             raise  # a defect of pgen shows its traceback
         raise broken(entry, f"metric {spec.name!r} failed: {cause(error)}") from error

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from traceback import walk_tb
 from typing import Any, TypeVar
 
-from pgen.errors import UserError
+from pgen.errors import Stopped, UserError
 
 T = TypeVar("T")
 
@@ -100,12 +102,45 @@ def instance(entry: Entry, kind: type[T]) -> T:
 
 def imported(entry: Entry) -> Any:
     """What an entry point names. UserError where it does not load."""
-    try:
+    with contained(entry, f"its entry point {entry.point.value!r} does not load"):
         return entry.point.load()
-    except UserError:
+
+
+#: What ends a command whoever's code is running. Everything else that a plug-in raises is its own fault.
+NOT_A_FAULT = (UserError, KeyboardInterrupt, Stopped)
+
+
+@contextmanager
+def contained(entry: Entry, failure: str) -> Iterator[None]:
+    """A block that imports a plug-in's code, which must not end pgen or move it elsewhere.
+
+    Raises:
+        UserError: the block raised anything, ``SystemExit`` too, or changed the working folder, which is put right. It names the plug-in,
+            and ``failure`` says what did not succeed. What the plug-in prints goes to standard error: standard output may be read by a
+            program.
+    """
+    folder = _working_folder()
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except NOT_A_FAULT:
         raise
-    except Exception as error:
-        raise broken(entry, f"its entry point {entry.point.value!r} does not load: {cause(error, entry.package)}") from error
+    except BaseException as error:
+        raise broken(entry, f"{failure}: {cause(error, entry.package)}") from error
+    finally:
+        moved = folder is not None and _working_folder() != folder
+        if moved:
+            os.chdir(folder)  # type: ignore[arg-type]
+    if moved:
+        raise broken(entry, f"{failure}: its import changes the working folder, in which relative paths are looked up")
+
+
+def _working_folder() -> Path | None:
+    """None where it has been removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
 
 
 @contextmanager
@@ -117,11 +152,15 @@ def without_torch(entry: Entry, target: str) -> Iterator[None]:
         raise broken(entry, f"importing {target!r} imports torch; move that into the module named by its spec")
 
 
-def broken(entry: Entry, cause: str) -> UserError:
+class BrokenPlugin(UserError):
+    """A plug-in that does not keep to what pgen asks of it."""
+
+
+def broken(entry: Entry, cause: str) -> BrokenPlugin:
     way = f"Update or uninstall {entry.distribution}"
     if entry.is_being_written:
         way = "Mend it; after a change of its pyproject.toml, install it again with pip install -e"
-    return UserError(f"Plug-in {entry.name!r} of {entry.origin} is broken: {cause}. {way}.")
+    return BrokenPlugin(f"Plug-in {entry.name!r} of {entry.origin} is broken: {cause}. {way}.")
 
 
 def cause(error: BaseException, package: str = "") -> str:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pgen.errors import UserError, problems
 from pgen.plugins import hookspecs
 from pgen.plugins.contract import API_VERSION, MetricSpec, ModelConfig, ModelSpec
-from pgen.plugins.entries import METRICS, MODELS, Entry, broken, cause, entries, imported, only, strays, without_torch
+from pgen.plugins.entries import METRICS, MODELS, Entry, broken, contained, entries, imported, only, strays, without_torch
 from pgen.plugins.entries import names as names_of
 
 #: Seconds that importing a plug-in's options may take before it is told: they come on top of every command that asks for them.
@@ -72,19 +72,15 @@ class Plugin:
         """UserError where options or model are not where the spec says. Imports no torch: the model's module is only looked for."""
         self.config_class()
         module = self.spec.model.partition(":")[0]
-        try:
+        with contained(self.entry, f"{module!r} does not import"):
             found = importlib.util.find_spec(module)
-        except Exception as error:
-            raise self._broken(f"{module!r} does not import: {cause(error)}") from error
         if found is None:
             raise self._broken(f"there is no module {module!r}, which model {self.spec.model!r} names")
 
     def _import(self, target: str) -> Any:
         module, _, attribute = target.partition(":")
-        try:
+        with contained(self.entry, f"{target!r} does not import"):
             return getattr(importlib.import_module(module), attribute)
-        except Exception as error:
-            raise self._broken(f"{target!r} does not import: {cause(error, self.entry.package)}") from error
 
     def _broken(self, cause: str) -> UserError:
         return broken(self.entry, cause)
@@ -168,12 +164,10 @@ def _ask(entry: Entry, hook: str) -> tuple[pluggy.PluginManager, Any]:
         module = imported(entry)
         manager = pluggy.PluginManager(hookspecs.PROJECT)
         manager.add_hookspecs(hookspecs)
-        try:
+        with contained(entry, f"its hook {hook} fails"):
             manager.register(module, name=entry.name)
             manager.check_pending()
             return manager, getattr(manager.hook, hook)()
-        except Exception as error:
-            raise broken(entry, cause(error, entry.package)) from error
 
 
 def _check_version(entry: Entry, spec: ModelSpec | MetricSpec) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pgen.errors import UserError, described
+from pgen.errors import Stopped, UserError, described
 from pgen.plugins import registry
 from pgen.plugins.contract import ModelSpec
 from pgen.plugins.entries import cause
@@ -60,7 +60,9 @@ def conformance(
                 ask(subject)
             except Skipped as why:
                 yield Check(told, skipped=str(why))
-            except Exception as error:
+            except (KeyboardInterrupt, Stopped):
+                raise
+            except BaseException as error:
                 yield Check(told, problem=_told(error, plugin))
                 if ask in NEEDED:
                     return
@@ -68,7 +70,7 @@ def conformance(
                 yield Check(told)
 
 
-def _told(error: Exception, plugin: Plugin) -> str:
+def _told(error: BaseException, plugin: Plugin) -> str:
     if isinstance(error, AssertionError | UserError):
         return str(error)
     return described(error) if isinstance(error, ValidationError) else cause(error, plugin.entry.package)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pgen.data import open_images
@@ -48,3 +55,66 @@ def die(number: int) -> int:
 def test_a_process_that_dies_is_told_of() -> None:
     with pytest.raises(UserError, match="One of 2 processes died"):
         list(ordered(die, [(number,) for number in range(9)], 2))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be noticed does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert condition()
+
+
+def workers_of(process: subprocess.Popen) -> list[int]:
+    """The processes that it started, and that work for it."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+LONG = ("data", "simulate", "-n", "1000000", "--size", "32", "--processes", "2", "--out", "x.h5")
+LOADED = ("train", "gan", "--data", "x.npy", "--n-hidden", "4", "--num-workers", "2", "--num-epochs", "1000000", "--name", "x")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc")
+@pytest.mark.parametrize(("command", "number"), [(LONG, signal.SIGTERM), (LONG, signal.SIGKILL), (LOADED, signal.SIGKILL)])
+def test_workers_end_with_the_process_that_began_them(command: tuple[str, ...], number: int, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((60, 8, 8), dtype=np.float32))
+    process = subprocess.Popen([sys.executable, "-m", "pgen", *command], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: len(workers_of(process)) == 2)
+        workers = workers_of(process)
+        if command is LONG:
+            # Not only begun, but at work.
+            wait_until(lambda: list(tmp_path.glob(".x.*.h5")))
+        process.send_signal(number)
+        assert process.wait(30) == (128 + number if number == signal.SIGTERM else -number)
+        wait_until(lambda: not any(map(is_alive, workers)), 30)
+    finally:
+        process.kill()
+    if number == signal.SIGTERM:
+        assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+
+
+def test_a_worker_whose_parent_is_gone_already_ends() -> None:
+    code = "import time; from pgen.data.processes import end_with; end_with(1 if __import__('os').getppid() != 1 else 2); time.sleep(60)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 1
+
+
+def slowly(number: int) -> int:
+    time.sleep(0 if number < 2 else 60)
+    return number
+
+
+def test_nobody_waits_for_work_that_is_not_wanted_any_more() -> None:
+    before = set(multiprocessing.active_children())
+    results = ordered(slowly, [(number,) for number in range(6)], 2)
+    assert next(results) == 0
+    results.close()
+    wait_until(lambda: not any(process.is_alive() for process in set(multiprocessing.active_children()) - before), 30)
