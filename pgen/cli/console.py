@@ -51,8 +51,8 @@ def follow(*commands: Iterable[object] | str) -> None:
     console.print(printable(f"Next: {', or '.join(told)}"), soft_wrap=True)
 
 
-#: Seconds between two lines of progress where there is no terminal.
-QUIET_EVERY = 30.0
+#: Seconds between two lines of progress where there is no terminal; of training after the first line, twice as many after each.
+QUIET_EVERY, FIRST_PAUSE = 30.0, 2.0
 
 
 @contextmanager
@@ -109,8 +109,9 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def training_reporter(*, silent: bool = False) -> Iterator[Reporter]:
     """A Reporter for training: epoch, step, losses, rate, ETA and GPU memory in one line. silent: one that says nothing."""
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
 
     from pgen.engine.reporter import Reporter
 
@@ -119,35 +120,42 @@ def training_reporter(*, silent: bool = False) -> Iterator[Reporter]:
         return
     terminal = errors.is_terminal
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(20),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(12),
+        TextColumn("{task.percentage:3.0f} %", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        # What does not fit into the terminal is cut here.
+        TextColumn("{task.fields[more]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
-    with Bars(*columns, console=errors, disable=not terminal) as bars:
-        task = bars.add_task("starting", total=1.0)
+    with Bars(*columns, console=errors, disable=not terminal, expand=True) as bars:
+        task = bars.add_task("starting", total=1.0, more="")
 
         class Live(Reporter):
-            last = time.monotonic()
+            pause, due = FIRST_PAUSE, 0.0
 
             def message(self, text: str) -> None:
-                errors.print(text, markup=False, highlight=False)
+                errors.print(text, markup=False, highlight=False, soft_wrap=True)
 
             def progress(self, progress: Progress) -> None:
                 if terminal:
-                    bars.update(task, completed=progress.fraction, description=_line(progress))
-                elif time.monotonic() - self.last > QUIET_EVERY:
-                    self.last = time.monotonic()
-                    errors.print(f"{_line(progress)}  {progress.fraction:.0%}", markup=False, highlight=False)
+                    bars.update(task, completed=progress.fraction, description=_place(progress), more=_values(progress))
+                elif time.monotonic() >= self.due or progress.is_last:
+                    self.due, self.pause = time.monotonic() + self.pause, min(QUIET_EVERY, 2 * self.pause)
+                    line = f"{_place(progress)}  {progress.fraction:4.0%}  {_values(progress)}"
+                    errors.print(line, markup=False, highlight=False, soft_wrap=True)
 
         yield Live()
 
 
-def _line(progress: Progress) -> str:
-    losses = "  ".join(f"{name} {value:.4g}" for name, value in progress.metrics.items())
-    memory = f"  {progress.memory / 2**30:.1f} GiB" if progress.memory is not None else ""
-    return f"epoch {progress.epoch}/{progress.num_epochs}  step {progress.step}  {losses}  {progress.rate:.0f} img/s{memory}"
+def _place(progress: Progress) -> str:
+    return f"epoch {progress.epoch}/{progress.num_epochs}  step {progress.step}"
+
+
+def _values(progress: Progress) -> str:
+    """Rate, memory and losses, the losses last, as many as there may be."""
+    memory = [] if progress.memory is None else [f"{progress.memory / 2**30:.1f} GiB"]
+    losses = [f"{name} {value:.4g}" for name, value in progress.metrics.items()]
+    return "  ".join([f"{progress.rate:.0f} img/s", *memory, *losses])
 
 
 @contextmanager
@@ -159,7 +167,7 @@ def ticking_reporter(title: str) -> Iterator[Reporter]:
 
         class Ticking(Reporter):
             def message(self, text: str) -> None:
-                errors.print(text, markup=False, highlight=False)
+                errors.print(text, markup=False, highlight=False, soft_wrap=True)
 
             def tick(self, done: int, total: int) -> None:
                 bar(done, total)

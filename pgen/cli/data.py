@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pgen.cli import data_info
-from pgen.cli.console import console, errors, follow, progress_bar
+from pgen.cli.console import console, errors, follow, progress_bar, spelt
 from pgen.cli.options import IMAGES, DataRoot, FileFormat, MaxSkipped, Overwrite, Source
 from pgen.paths import expand_option
 from pgen.text import printable
@@ -291,6 +291,8 @@ def split(
         held = f"{len(indices)} image{'s' * (len(indices) != 1)} of {events} event{'s' * (events != 1)}"
         console.print(f"{held}: {path}", markup=False, highlight=False, soft_wrap=True)
     if max(images.shape[1:]) > LARGE:
-        follow(("data", "crop", out / "train.h5", "--size", 64, "--out", out / "train_tiles.h5"))
+        # Both, since a model is judged by images like those that it learns from.
+        crops = (("data", "crop", out / f"{name}.h5", "--size", 64, "--out", out / f"{name}_tiles.h5") for name in ("train", "held_out"))
+        follow(", then ".join(spelt(*crop) for crop in crops))
     else:
         follow(("train", "ae", "--data", out / "train.h5", "--held-out", out / "held_out.h5"))

@@ -48,7 +48,7 @@ def deploy(
         if path.name == "codes.pt":
             told = ",".join(condition.name for condition in opened.info.conditions)
             # flow's network knows which places of a map are neighbours
-            model = "flow" if load_codes(path).shape else "ewm"
+            model = "flow" if load_codes(path).is_map else "ewm"
             follow(("train", model, "--targets", path, *(("--condition", told) if told else ())))
         if path.name == "generator.pt2":
             asked = [word for condition in opened.info.conditions for word in (flag(condition.name), condition.example)]

@@ -139,7 +139,7 @@ def hamming(
     if (out / "hamming.json").exists():
         (out / "pairs.png").unlink(missing_ok=True)  # of the earlier evaluation, which this one replaces
     with atomic(out / "hamming.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n")
+        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     save_hamming(out / "hamming.png", result)
     pairs = result.thresholds[0].pairs
     if pairs:
@@ -160,6 +160,7 @@ def losses(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Plot the training curves of one or more runs."""
+    from pgen.cli.first import next_steps
     from pgen.engine.folder import RunFolder
     from pgen.files import refuse_existing
     from pgen.report.curves import save_losses
@@ -170,7 +171,7 @@ def losses(
     _written(out.parent, [out.name])
     config = RunFolder.open(runs[0]).read_config()
     longer = ("train", config["model"], "--resume", runs[0], "--num-epochs", 2 * config["settings"]["num_epochs"])
-    follow(("deploy", runs[0]), f"{spelt(*longer)} where the curves still fall")
+    follow(next(iter(next_steps(runs[0]))), f"{spelt(*longer)} where the curves still fall")
 
 
 @app.command()
@@ -206,7 +207,7 @@ def cost(
     table.add_row("peak memory", *(f"{each.peak_memory / 2**30:.2f} GiB" for each in costs))
     console.print(table)
     with atomic(out / "cost.json") as temporary:
-        temporary.write_text(json.dumps({name: each.to_dict() for name, each in found.items()}, indent=2) + "\n")
+        temporary.write_text(json.dumps({name: each.to_dict() for name, each in found.items()}, indent=2) + "\n", encoding="utf-8")
     _written(out, ["cost.json"])
     follow(evaluation(runs[0], runs[0]))
 
@@ -220,15 +221,15 @@ def reconstruction(
     data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
 ) -> None:
-    """How well an auto-encoder gives back training and unseen images, at each checkpoint, and which checkpoint to take."""
+    """How well an auto-encoder reconstructs training and held-out images, at each checkpoint, and which checkpoint to use."""
     from rich.table import Table
 
     from pgen.engine.device import choose_device
-    from pgen.engine.reconstruct import reconstruct_checkpoints
+    from pgen.engine.reconstruct import choose_checkpoint, reconstruct_checkpoints
     from pgen.engine.run import Run
+    from pgen.engine.weights import read_header
     from pgen.files import atomic, folder_of
     from pgen.metrics.images import ratio
-    from pgen.metrics.reconstruction import smallest_gap
     from pgen.report.curves import save_reconstruction_curve
 
     folder_of(out)
@@ -242,18 +243,18 @@ def reconstruction(
     console.print(table)
     steps, train_mse = list(results), [train.mse for train, _ in results.values()]
     held_out_mse = [unseen.mse for _, unseen in results.values()]
-    choice = smallest_gap(steps, train_mse, held_out_mse)
-    near = f"of the {choice.qualified} with a held-out error within 10 % of the smallest"
-    console.print(f"Smallest gap, {near}: step {choice.step}; smallest held-out error: step {choice.best_step}", highlight=False)
+    choice = choose_checkpoint(opened, dict(zip(steps, held_out_mse, strict=True)))
+    console.print(f"Checkpoint to use: step {choice.step}, the best by {choice.by}", highlight=False)
     rows = {str(step): {"train": a.to_dict(), "held_out": b.to_dict()} for step, (a, b) in results.items()}
     with atomic(out / "reconstruction.json") as temporary:
-        temporary.write_text(json.dumps({"checkpoints": rows, "choice": choice.to_dict()}, indent=2) + "\n")
+        temporary.write_text(json.dumps({"checkpoints": rows, "choice": choice.to_dict()}, indent=2) + "\n", encoding="utf-8")
     zero = next(iter(results.values()))[1].predict_zero_mse
     save_reconstruction_curve(
         out / "reconstruction.png", steps, train_mse, held_out_mse, chosen=choice.step, predict_zero_mse=zero, unit=opened.info.unit
     )
     _written(out, ["reconstruction.json", "reconstruction.png"])
-    follow(("deploy", run, "--checkpoint", choice.step))
+    is_default = opened.folder.weights.is_file() and read_header(opened.folder.weights).step == choice.step
+    follow(("deploy", run) if is_default else ("deploy", run, "--checkpoint", choice.step))
 
 
 def _written(folder: Path, names: list[str]) -> None:

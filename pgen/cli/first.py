@@ -10,14 +10,18 @@ from pgen.cli.console import console, spelt
 from pgen.engine.folder import RunFolder
 from pgen.errors import UserError
 
+#: The words of a command.
+Command = tuple[object, ...]
+
 WHAT = "pgen trains generative models on pictures of liquid-argon detectors, and draws new pictures from them."
-#: From nothing to new pictures.
+#: From nothing to new images, as in the README.
 BEGIN = """\
-  pgen data simulate -n 2500 --out images.h5
-  pgen train ae --preset simulated64 --data images.h5 --name ae
+  pgen data simulate -n 2500 --size 64 --seed 1 --out simulated.h5
+  pgen data split simulated.h5 --held-out 500 --out data
+  pgen train ae --data data/train.h5 --held-out data/held_out.h5 --threshold 10 --num-epochs 12 --name ae
   pgen deploy runs/ae
-  pgen train ewm --preset simulated64 --targets runs/ae/deploy/codes.pt
-  pgen sample runs/ewm-1 -n 100 --out new.h5 --grid new.png"""
+  pgen train ewm --targets runs/ae/deploy/codes.pt --num-epochs 12 --name ewm
+  pgen sample runs/ewm -n 1000 --out samples.h5 --grid samples.png"""
 
 
 def welcome() -> None:
@@ -28,26 +32,40 @@ def welcome() -> None:
         lines += ["First steps, on simulated pictures, some minutes in all (yours: pgen data info FILE):", BEGIN]
     else:
         folder, config, changed = newest
-        lines += [f"Newest run: {folder.path}, a model {config['model']!r}, {_ago(time.time() - changed)}:", *_columns(_with(folder))]
+        lines += [f"Newest run: {folder.path}, a model {config['model']!r}, {_ago(time.time() - changed)}:"]
+        lines += _columns({spelt(*command): purpose for command, purpose in next_steps(folder.path).items()})
     lines += ["", *_columns({"pgen --help": "all commands", "pgen doctor": "what this machine has, and what is missing"})]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
-def _with(folder: RunFolder) -> dict[str, str]:
-    """What can be done with a run. What kind of model it is its files tell: to ask the model itself would take seconds."""
-    run, deployed = folder.path, folder.path / "deploy"
-    sample = spelt("sample", run, "-n", 1000, "--out", "samples.h5", "--grid", "samples.png")
-    losses = {spelt("evaluate", "losses", run): "its training as a picture"}
+def next_steps(run: Path) -> dict[Command, str]:
+    """The commands that can follow the training of a run, the likeliest first, and what each is for. What kind of model it is, its
+    config.json tells: to ask the model itself would take seconds."""
+    folder, deployed = RunFolder.open(run), run / "deploy"
+    config = folder.read_config()
     if not folder.weights.exists():
-        return {spelt("train", folder.read_config()["model"], "--resume", run): "go on with it: it has saved no model yet"}
-    if (deployed / "codes.pt").exists():
-        return {spelt("train", "ewm", "--targets", deployed / "codes.pt"): "a generator of images like those it was trained on"} | losses
-    if (deployed / "generator.pt2").exists():
-        return {sample: "new images", spelt(*evaluation(run, run)): "how good they are"}
-    return {spelt("deploy", run): "an encoder's codes, or a generator as one file", sample: "new images, of a generator"} | losses
+        return {("train", config["model"], "--resume", run): "resume it: it has saved no model yet"}
+    samples: Command = ("sample", run, "-n", 1000, "--out", "samples.h5", "--grid", "samples.png")
+    of_generator = {samples: "new images", evaluation(run, run): "how good they are"}
+    losses: dict[Command, str] = {("evaluate", "losses", run): "its training as a picture"}
+    if (codes := deployed / "codes.pt").exists():
+        if codes.stat().st_mtime < folder.weights.stat().st_mtime:
+            return {("deploy", run, "--overwrite"): "codes anew: the model has been trained since they were made", **losses}
+        return {
+            ("train", "ewm", "--targets", codes): "a generator of images like those it was trained on",
+            ("train", "flow", "--targets", codes): "another, also for codes that are maps",
+            **losses,
+        }
+    generates = config.get("generates", (deployed / "generator.pt2").exists() or None)
+    if generates:
+        return of_generator
+    if generates is False:
+        return {("deploy", run): "an encoder's codes", **losses}
+    # An earlier version did not note it.
+    return {("deploy", run): "an encoder's codes, or a generator as one file", samples: "new images, of a generator", **losses}
 
 
-def evaluation(generated: object, run: Path) -> tuple[object, ...]:
+def evaluation(generated: object, run: Path) -> Command:
     """`pgen evaluate all` of what ``run`` generated, with the real images that it, or the encoder of its codes, was trained on."""
     config = RunFolder.open(run).read_config()
     if isinstance(codes := config["data"].get("codes"), dict):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +14,7 @@ from typer.main import get_command
 
 from pgen.cli import presets
 from pgen.cli.console import console, follow, training_reporter
-from pgen.errors import UserError, flag
+from pgen.errors import Stopped, UserError, flag
 from pgen.paths import expand
 from pgen.text import printable
 
@@ -165,7 +167,7 @@ def _train(
         values = {"settings": settings.model_dump(mode="json"), "config": options.model_dump(mode="json")}
         console.print_json(data={"model": plugin.spec.name, **values}, ensure_ascii=True)
         return
-    with joined() as ranks, training_reporter(silent=ranks.rank > 0) as reporter:
+    with _stopped_with(requeue_exit_code), joined() as ranks, training_reporter(silent=ranks.rank > 0) as reporter:
         # The run that --resume auto finds is not to be one that a faster rank has just begun.
         with ranks.together():
             path, settings, options = _resolved(plugin, given, resume)
@@ -183,17 +185,25 @@ def _train(
         raise typer.Exit(requeue_exit_code or 128 + run.stopped_by)
 
 
+@contextmanager
+def _stopped_with(exit_code: int | None) -> Iterator[None]:
+    """A block that a signal ends with that exit code, before training or after it, too."""
+    try:
+        yield
+    except Stopped as stop:
+        stop.exit_code = exit_code or stop.exit_code
+        raise
+
+
 def _tell_what_follows(plugin: registry.Plugin, run: Run) -> None:
-    from pgen.cli.first import evaluation
+    from pgen.cli.first import next_steps
 
     path = run.folder.path
     console.print(f"Run: {path}", markup=False, highlight=False, soft_wrap=True)
     if run.stopped_by is not None:
         follow(("train", plugin.spec.name, "--resume", path))
-    elif callable(getattr(plugin.model_class(), "sample", None)):
-        follow(("sample", path, "-n", 1000, "--out", "samples.h5"), evaluation(path, path))
     else:
-        follow(("deploy", path), ("evaluate", "losses", path))
+        follow(*list(next_steps(path))[:2])
 
 
 def _resolved(plugin: registry.Plugin, given: dict[str, Any], resume: str | None) -> tuple[Path | None, TrainSettings, ModelConfig]:
@@ -224,23 +234,29 @@ def _run_of(settings: TrainSettings) -> Path | None:
 def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of the run, after checking that nothing is asked to change that would make it another run."""
     from pgen.engine.folder import RunFolder
-    from pgen.engine.settings import RESUMABLE, TrainSettings
+    from pgen.engine.settings import MOVABLE, RESUMABLE, TrainSettings
 
     saved = RunFolder.open(resume).read_config()
     if saved["model"] != name:
         raise UserError(f"--resume {resume} holds a run of {saved['model']!r}; go on with `pgen train {saved['model']} --resume {resume}`.")
     # A run of an earlier version lacks options that have come since.
     before = {**TrainSettings.model_validate({}).model_dump(mode="json"), **saved["settings"], **saved["config"]}
+    # A run without held-out data did not choose its checkpoints by any.
+    judged = bool(before["held_out"] and given.get("held_out"))
+    may_change = RESUMABLE | (MOVABLE if judged else MOVABLE - {"held_out"})
     changed = [
         f"{flag(key)} from {before[key]} to {value}"
         for key, value in given.items()
-        if key in before and key not in RESUMABLE and before[key] != value
+        if key in before and before[key] != value and key not in may_change
     ]
     if changed:
         raise UserError(
-            f"--resume {resume} cannot change {', '.join(changed)}; only run length and logging may change. Start a new run instead."
+            f"--resume {resume} cannot change {', '.join(changed)}; only run length, logging and where the data lie may change. "
+            "Start a new run instead."
         )
     settings = dict(saved["settings"])
+    if (training := {"data", "dataset", "targets"}) & given.keys():
+        settings = {key: value for key, value in settings.items() if key not in training}
     if {"device", "gpu"} & given.keys():
         # Two ways to name one thing: what is given stands in for both.
         settings = {key: value for key, value in settings.items() if key not in ("device", "gpu")}

@@ -103,6 +103,11 @@ class Codes:
         return len(self.codes)
 
     @property
+    def is_map(self) -> bool:
+        """Whether the numbers of a code lie in rows and columns."""
+        return len(self.shape) == 3
+
+    @property
     def decoder(self) -> Path | None:
         """The weights file beside codes.pt that turns codes into images, or None."""
         if self.folder is None or "file" not in self.encoder:

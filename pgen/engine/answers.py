@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pgen.engine.average import extra_state
+from pgen.engine.weights import pack, unpack
+from pgen.errors import described
 from pgen.plugins.entries import broken
 from pgen.plugins.registry import Plugin
 
@@ -27,6 +30,21 @@ def check_held_out(plugin: Plugin, found: Any) -> None:
     best = plugin.spec.best
     if best is not None and best not in found:
         raise broken(plugin.entry, f"its best is {best!r}, but held_out_step returns {', '.join(found) or 'nothing'}")
+
+
+def check_extra_state(plugin: Plugin, state: dict[str, Any]) -> None:
+    """UserError for extra state that a checkpoint could not give back: anything but tensors and plain values."""
+    for name, value in extra_state(state).items():
+        if isinstance(value, Tensor):
+            continue
+        try:
+            unpack(pack(value))
+        except Exception as error:
+            kind = type(value).__name__
+            raise broken(
+                plugin.entry,
+                f"get_extra_state returned a {kind} as {name} that cannot be saved ({described(error)}); use tensors and plain values",
+            ) from error
 
 
 def check_samples(plugin: Plugin, found: Any, n: int, shape: tuple[int, ...]) -> None:

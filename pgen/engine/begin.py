@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from pgen.data.source import files_of
-from pgen.engine.data import open_held_out, open_training_data
+from pgen.engine.data import count_shared, open_held_out, open_training_data
 from pgen.engine.device import choose_device
 from pgen.engine.folder import RunFolder, free_path
 from pgen.engine.images import load_decoder
+from pgen.engine.moved import locate_sources, resolve_moved
 from pgen.engine.ranks import Ranks
 from pgen.engine.reporter import Reporter
 from pgen.engine.run import Run
@@ -41,11 +43,16 @@ def resume(path: str | Path, settings: TrainSettings, reporter: Reporter | None 
     ranks = ranks or Ranks()
     with ranks.together():
         run = Run.open(path, device=choose_device(settings.device, settings.gpu, ranks), reporter=reporter)
-        before, run.settings, run.ranks = run.settings, settings, ranks
+        saved = run.folder.read_config()
+        before, run.ranks = TrainSettings.model_validate(saved["settings"]), ranks
+        settings = resolve_moved(settings, before)
+        run.settings = locate_sources(settings, run.began_in)
+        if run.settings == settings:
+            run.began_in = str(Path.cwd())
         _check_division(settings, run.plugin, run.info, ranks)
         sink_classes(settings.log_to)
         _ = run.data  # what cannot go on leaves the run as it was
-        _check_held_out(run, before)
+        _check_held_out(run)
     ranks.stand_apart(run.device)
     ranks.first(lambda: _go_on(run, before))
     _say_notes(run)
@@ -66,18 +73,26 @@ def _checked(model: str, settings: TrainSettings, config: ModelConfig, ranks: Ra
         raise UserError(f"--patience {settings.patience}: model {model!r} does not say which checkpoint is better; add --best-by METRIC.")
     held_out = open_held_out(settings, data.info, ranks.count)
     decoder = data.decoder()
+    images = data.info if data.info.kind == "images" else None  # what samples become
     if decoder is not None:
-        load_decoder(decoder, data.info)  # one of another training is refused here
+        images = load_decoder(decoder, data.info)[1].data  # one of another training is refused here
+    judged_by = None if held_out is None else held_out.samples
     if settings.best_by is not None:
         from pgen.engine.best_by import check_best_by  # not at the top: metrics need libraries that take long to load
 
-        check_best_by(settings, settings.best_by, plugin.model_class(), data.info)
+        judged_by = check_best_by(settings, settings.best_by, plugin.model_class(), data.info, images, ranks.count)
     check_size(plugin, config, data.info, device)
     plugin.model_class()(config, data.info)  # options that do not fit the data are refused here
     _check_division(settings, plugin, data.info, ranks)
     sink_classes(settings.log_to)
     _spare_inputs(settings)
-    run = Run(RunFolder(settings.save_root), plugin, settings, config, device, ranks=ranks)
+    shared, total = count_shared(judged_by, data.samples)
+    if shared and shared == total:
+        raise UserError(f"--held-out {settings.held_out} holds training images alone; name images that the model does not see.")
+    if shared:
+        note = f"warning: {shared} of the {total} held-out images are training images too, so overfitting is taken for quality; split again"
+        data = replace(data, notes=(*data.notes, note))
+    run = Run(RunFolder(settings.save_root), plugin, settings, config, device, ranks=ranks, began_in=str(Path.cwd()))
     # What was opened for the checks is not opened again.
     run.__dict__.update(data=data, held_out=held_out, info=data.info)
     return run
@@ -109,17 +124,25 @@ def _go_on(run: Run, before: TrainSettings) -> None:
     run.folder.claim()
     if (count := run.folder.read_config().get("ranks", 1)) != run.ranks.count:
         run.say(f"{count} rank(s) trained this run before, now {run.ranks.count}")
-    if before.num_epochs != run.settings.num_epochs and run.settings.lr_decay < 1:
-        epochs = f"{run.settings.num_epochs} epochs, no longer of {before.num_epochs}"
-        run.say(f"learning rates from here on are those of a run of {epochs}")
+    lengths = [_length(settings) for settings in (run.settings, before)]
+    if lengths[0] != lengths[1] and run.settings.lr_decay < 1:
+        run.say(f"learning rates from here on are those of a run of {lengths[0]}, no longer of {lengths[1]}")
     run.folder.write_config(run.facts())
 
 
-def _check_held_out(run: Run, before: TrainSettings) -> None:
+def _length(settings: TrainSettings) -> str:
+    """How long a run is to be."""
+    return f"{settings.num_epochs} epochs" + ("" if settings.max_steps is None else f" or {settings.max_steps} steps")
+
+
+def _check_held_out(run: Run) -> None:
     """UserError where the held-out data are no longer those that the checkpoints so far were judged by."""
     saved = run.folder.read_config().get("held_out")
-    if saved and before.held_out == run.settings.held_out and saved != run.held_out_fingerprint:
-        raise UserError(f"--held-out {before.held_out} has changed since {run.folder.path} was judged by it; restore it or name another.")
+    if saved and run.settings.held_out and saved != run.held_out_fingerprint:
+        raise UserError(
+            f"--held-out {run.settings.held_out} has changed since {run.folder.path} was judged by it, or is another set; restore it, or "
+            "name where it lies now."
+        )
 
 
 def _check_division(settings: TrainSettings, plugin: Plugin, info: DataInfo, ranks: Ranks) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
-from pgen.data.images import read_all, subset
+from pgen.data.images import ImageSet, read_all, subset
 from pgen.data.lit import negative_fraction
 from pgen.data.source import open_images
-from pgen.engine.data import percent
+from pgen.engine.data import check_held_out, keep_in_memory, percent
 from pgen.engine.drawn import drawn, images_of
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError
@@ -26,18 +26,34 @@ if TYPE_CHECKING:
 N = 1000
 
 
-def check_best_by(settings: TrainSettings, metric: str, model: type, info: DataInfo) -> None:
-    """UserError where ``--best-by metric`` cannot be asked of a model of this class that learns from data like ``info``."""
+def check_best_by(settings: TrainSettings, metric: str, model: type, info: DataInfo, images: DataInfo | None, ranks: int = 1) -> ImageSet:
+    """The held-out images by which ``--best-by metric`` judges.
+
+    Args:
+        model: the class of the model.
+        info: what it learns from.
+        images: what its samples are once they are images; None where nothing can make images of them.
+        ranks: how many processes share this machine's memory.
+
+    Raises:
+        UserError: the metric cannot be computed for such a model, or not with these held-out images.
+    """
     option = f"--best-by {metric}"
     chosen([metric])
     if not callable(getattr(model, "sample", None)):
         raise UserError(f"{option}: this model generates nothing that could be compared; leave it out.")
     if settings.held_out is None:
         raise UserError(f"{option} compares samples with held-out images; name them with --held-out.")
-    images = open_images(settings.held_out, data_root=settings.data_root, max_skipped=settings.max_skipped)
-    if len(images) < MINIMUM or (info.kind == "images" and images.shape != info.shape):
-        found = f"{len(images)} images of {images.shape}"
-        raise UserError(f"{option}: {settings.held_out} holds {found}, wanted at least {MINIMUM} of the shape of the samples; give others.")
+    if images is None:
+        raise UserError(f"{option}: {info.name} came without a decoder, which makes images of samples; give a codes.pt of pgen deploy.")
+    held_out = open_images(settings.held_out, data_root=settings.data_root, max_skipped=settings.max_skipped)
+    held_out = keep_in_memory(held_out, settings, ranks)
+    # Of codes, the images that they were made of.
+    trained_on = info.fingerprint if info.codes is None else str(info.codes.get("source", {}).get("fingerprint"))
+    check_held_out(held_out, settings.held_out, images, trained_on, "the images that samples become are")
+    if len(held_out) < MINIMUM:
+        raise UserError(f"{option}: --held-out {settings.held_out} holds {len(held_out)} images, wanted at least {MINIMUM}; give more.")
+    return held_out
 
 
 class BestBy:
@@ -55,8 +71,8 @@ class BestBy:
             run.say(f"warning: {percent(negative)} of the |charge| of {settings.held_out} is negative, and samples are of unsigned charge")
 
     def ask(self, model: nn.Module) -> float:
-        """The metric's first measure, of as many samples of ``model`` as there are held-out images; the smaller the better. Infinite for
-        samples that cannot be compared, as blank ones."""
+        """The metric's first measure, of as many samples of ``model`` as there are held-out images; the smaller the better. Infinite where
+        it cannot be computed, as for blank samples, which is reported."""
         run = self.run
         seed, unit = run.settings.seed, self.to_images.unit
         parts = drawn(images_of(run, model, self.to_images), len(self.held_out), seed, run.device, unit, lambda done, total: None)
@@ -68,7 +84,7 @@ class BestBy:
             sets = Sets(images, self.held_out, self.held_out, threshold=threshold, unit=unit, seed=seed, device=run.device)
             (finding,) = evaluate("", {}, sets, self.metric, strict=True).findings.values()
         except UserError as error:
-            run.reporter.message(f"--best-by {run.settings.best_by}: {error}")
+            run.say(f"--best-by {run.settings.best_by}: {error}")
             return math.inf
         first = finding.measures[0]
         return first.value if first.better == "low" else -first.value

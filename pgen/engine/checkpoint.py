@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from pydantic import NonNegativeInt, TypeAdapter
 
+from pgen.engine.average import extra_state
 from pgen.engine.folder import RunFolder
 from pgen.errors import UserError, described, listed
 from pgen.files import write_through_memory
@@ -35,8 +36,9 @@ class Checkpoint:
 
     @property
     def in_use(self) -> dict[str, Any]:
-        """The model's state as it is used: averaged, if it is."""
-        return self.average["model"] if self.average else self.model
+        """The model's state as it is used: averaged, if it is, with the model's own extra state, which is never averaged. (Earlier versions
+        left with the average that of the untrained model.)"""
+        return {**self.average["model"], **extra_state(self.model)} if self.average else self.model
 
 
 def path_of(folder: RunFolder, step: int) -> Path:

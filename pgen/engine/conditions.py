@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,11 @@ def find_conditions(wanted: str, labels: Labels, source: str) -> tuple[Condition
             wrong.append(f"{name} is {values.shape[1:]} numbers an image")
         elif len(different := np.unique(values)) < 2:
             wrong.append(f"{name} is {different[0]} for all images")
-        elif values.dtype.kind == "U" or (values.dtype.kind in "iub" and len(different) <= MOST_CLASSES):
+        elif values.dtype.kind == "U" or _are_classes(values, different):
             if len(different) > MOST_CLASSES:
                 wrong.append(f"{name} has {len(different)} different names, more than {MOST_CLASSES}")
-            found.append(Condition(name, label, tuple(different.tolist())))
+            classes = different.astype(np.int64) if different.dtype.kind == "f" else different
+            found.append(Condition(name, label, tuple(classes.tolist())))
         elif not np.isfinite(values).all():
             wrong.append(f"{name} is not finite for all images")
         else:
@@ -58,6 +60,15 @@ def find_conditions(wanted: str, labels: Labels, source: str) -> tuple[Condition
         usable = listed(labels, 12)
         raise UserError(f"--condition {wanted}: {'; '.join(wrong)}. The labels of {source} are: {usable}; name some that differ.")
     return tuple(found)
+
+
+def _are_classes(values: npt.NDArray, different: npt.NDArray) -> bool:
+    """Whether numbers are few whole ones, in whatever type a file keeps them. Of floats they must occur again and again, since a measured
+    number may be whole by chance."""
+    if len(different) > MOST_CLASSES or values.dtype.kind not in "iubf":
+        return False
+    is_whole = bool(np.isfinite(different).all() and (different == np.round(different)).all())
+    return values.dtype.kind != "f" or (is_whole and 2 * len(different) <= len(values))
 
 
 def encode(conditions: tuple[Condition, ...], labels: Labels) -> Tensor:
@@ -141,9 +152,12 @@ def _read(condition: Condition, text: str) -> Any:
         if not np.isfinite(value):
             raise UserError(f"{flag(condition.name)} {text}: wanted a number, as {condition.example}.")
         return value
-    known = {str(value): value for value in condition.classes}
+    known: dict[str, Any] = {str(value): value for value in condition.classes}
     if condition.label == "pdg":
         known.update({NAMES[value]: value for value in condition.classes if value in NAMES})  # type: ignore[index]
+    if text not in known and all(isinstance(value, int) for value in condition.classes):
+        with suppress(ValueError, StopIteration):
+            known[text] = next(value for value in condition.classes if value == float(text))  # 1.0 is 1
     if text not in known:
         raise UserError(f"{flag(condition.name)} {text}: the training images had none; wanted one of {listed(known, 12)}.")
     return known[text]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -14,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pgen.data.codes import Codes
-from pgen.data.images import ImageSet, in_memory, subset
+from pgen.data.images import ArrayImages, ImageSet, LitImages, in_memory, subset
 from pgen.data.lit import Lit, lit_chunks, lit_counts
 from pgen.data.source import open_images, open_targets
 from pgen.data.transform import ChargeBalance, Transform, fit_transform
@@ -140,12 +143,42 @@ def open_held_out(settings: TrainSettings, info: DataInfo, ranks: int = 1) -> Tr
     """The held-out set in the model space that ``info`` tells of, or None. UserError where its kind or shape is another."""
     if settings.held_out is None or settings.best_by is not None:
         return None  # or it is not the model that looks at it
-    found = _kept(open_targets(settings.held_out, data_root=settings.data_root, max_skipped=settings.max_skipped), settings, ranks)
-    fitting(found, info, f"--held-out {settings.held_out}", "the training data are")
-    if found.fingerprint == info.fingerprint:
-        raise UserError(f"--held-out {settings.held_out} holds the training data itself; name images that the model does not see.")
+    opened = open_targets(settings.held_out, data_root=settings.data_root, max_skipped=settings.max_skipped)
+    found = keep_in_memory(opened, settings, ranks)
+    check_held_out(found, settings.held_out, info, info.fingerprint)
     notes = () if isinstance(found, Codes) else _notes_of_held_out(found, info, f"--held-out {settings.held_out}")
     return TrainingData(replace(info, count=len(found), name=settings.held_out, fingerprint=found.fingerprint), found, notes)
+
+
+def check_held_out(held_out: Samples, source: str, expected: DataInfo, trained_on: str, what: str = "the training data are") -> None:
+    """UserError where held-out samples cannot judge a model.
+
+    Args:
+        held_out: the samples, given as ``--held-out source``.
+        expected: of which shape and unit they must be, as ``what``.
+        trained_on: fingerprint of the samples that the model learns from, which they must not be.
+    """
+    fitting(held_out, expected, f"--held-out {source}", what)
+    if held_out.fingerprint == trained_on:
+        raise UserError(f"--held-out {source} holds the training data itself; name images that the model does not see.")
+
+
+def count_shared(held_out: ImageSet | Codes | None, training: ImageSet | Codes) -> tuple[int, int]:
+    """How many held-out images are training images to the last bit, and of how many, blank ones aside. None are of sets that are not in
+    memory and would have to be read for it."""
+    if not (isinstance(held_out, ArrayImages | LitImages) and isinstance(training, ArrayImages | LitImages)):
+        return 0, 0
+    known = set(_digests(training))
+    is_known = [digest in known for digest in _digests(held_out)]
+    return sum(is_known), len(is_known)
+
+
+def _digests(images: ImageSet) -> Iterator[bytes]:
+    for lit in lit_chunks(images):
+        places, charges = np.ascontiguousarray(lit.place, "<i8"), np.ascontiguousarray(lit.value, "<f4")
+        for start, stop in itertools.pairwise(lit.offsets):
+            if stop > start:
+                yield hashlib.blake2b(places[start:stop].tobytes() + charges[start:stop].tobytes()).digest()
 
 
 def fitting(samples: ImageSet | Codes, wanted: ImageSet | DataInfo, source: str, what: str) -> None:
@@ -161,7 +194,7 @@ def fitting(samples: ImageSet | Codes, wanted: ImageSet | DataInfo, source: str,
         raise UserError(f"{source}: found {' and '.join(wrong)} as {what}; crop or convert one of them.")
 
 
-def _kept(samples: Samples, settings: TrainSettings, ranks: int) -> Samples:
+def keep_in_memory(samples: Samples, settings: TrainSettings, ranks: int) -> Samples:
     """Images in memory where they fit well, since the fingerprint, the transform and training would each read them; not those that
     other processes read."""
     if isinstance(samples, Codes) or settings.num_workers:
@@ -170,7 +203,7 @@ def _kept(samples: Samples, settings: TrainSettings, ranks: int) -> Samples:
 
 
 def _of_images(images: ImageSet, settings: TrainSettings, ranks: int) -> TrainingData:
-    images = _kept(images, settings, ranks)
+    images = keep_in_memory(images, settings, ranks)
     transform, balance = fit_transform(images, threshold=settings.threshold, clip=settings.clip, scale=settings.scale)
     info = DataInfo(
         kind="images",

@@ -46,7 +46,7 @@ class RunFolder:
 
         What a killed process left unfinished is swept away.
         """
-        self._claimed = (self.path / "lock").open("a")
+        self._claimed = (self.path / "lock").open("a", encoding="utf-8")
         try:
             fcntl.flock(self._claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -67,11 +67,11 @@ class RunFolder:
 
     def write_config(self, values: dict[str, Any]) -> None:
         with atomic(self.config) as temporary:
-            temporary.write_text(json.dumps({"format": FORMAT, **values}, indent=2) + "\n")
+            temporary.write_text(json.dumps({"format": FORMAT, **values}, indent=2) + "\n", encoding="utf-8")
 
     def read_config(self) -> dict[str, Any]:
         try:
-            values = json.loads(self.config.read_text())
+            values = json.loads(self.config.read_text(encoding="utf-8"))
             if values.get("format") != FORMAT:
                 raise ValueError(f"its format is {values.get('format')!r}, wanted {FORMAT!r}")
             if missing := sorted({"model", "settings", "config", "data"} - set(values)):
@@ -85,17 +85,17 @@ class RunFolder:
         return values
 
     def append_log(self, text: str) -> None:
-        with self.log.open("a") as file:
+        with self.log.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {printable(text)}\n")
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        with self.metrics.open("a") as file:
+        with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All lines; what is none, as a last one torn by a kill, is passed over."""
         lines: list[dict[str, Any]] = []
-        for line in self.metrics.read_text(errors="replace").splitlines() if self.metrics.is_file() else []:
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines() if self.metrics.is_file() else []:
             try:
                 found = json.loads(line)
             except ValueError:
@@ -110,7 +110,7 @@ class RunFolder:
             return
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         with atomic(self.metrics) as temporary:
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
 
 def _sweep(folder: Path, stem: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,8 +16,20 @@ if TYPE_CHECKING:
     from pgen.engine.best_by import BestBy
 
 
+def best_step(errors: Mapping[int, float]) -> int | None:
+    """Of the checkpoints, step to error on held-out data, the best: the one with the smallest error,
+    the earliest among equals. None where no error is a finite number: such a one is never the best."""
+    finite = {step: error for step, error in sorted(errors.items()) if math.isfinite(error)}
+    return min(finite, key=lambda step: finite[step], default=None)
+
+
+def criterion_of(run: Run) -> str:
+    """The metric by which a run judges its checkpoints, as it is logged."""
+    return f"held_out_{run.settings.best_by or run.plugin.spec.best}"
+
+
 class Judge:
-    """Knows the best checkpoint so far. best: (step, value), or None before there was one."""
+    """Knows the best checkpoint so far. best: (step, error), or None before there was one."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -28,14 +41,29 @@ class Judge:
         self.best: tuple[int, float] | None = None
 
     def is_best(self, step: int, found: dict[str, float]) -> bool:
-        """Whether the checkpoint of ``step`` is the one to use: the best so far by what was ``found`` of it, else simply the newest."""
-        value = found.get(f"held_out_{self._run.settings.best_by or self._run.plugin.spec.best}")
-        if value is None:
+        """Whether the checkpoint of ``step`` is the one to use: the best so far by what was ``found`` of it; the newest while none is."""
+        if (error := found.get(self.criterion)) is None:
             return True
-        if self.best is None or value < self.best[1] or math.isnan(self.best[1]):
-            self.best = (step, value)
-            return True
-        return False
+        before = {} if self.best is None else {-1: self.best[1]}
+        best = best_step({**before, step: error})
+        if best == step:
+            self.best = (step, error)
+        return best in (None, step)
+
+    @property
+    def criterion(self) -> str:
+        """The metric that judges, as it is logged."""
+        return criterion_of(self._run)
+
+    @property
+    def notice(self) -> str:
+        """What it means that there are no held-out images; empty where there are, or they would be of no use."""
+        model = self._run.plugin.model_class()
+        by_itself, generates = (callable(getattr(model, name, None)) for name in ("held_out_step", "sample"))
+        if self._run.settings.held_out is not None or not (by_itself or generates):
+            return ""
+        options = "--held-out SRC" if by_itself else "--held-out SRC --best-by fpd"
+        return f"no held-out images: overfitting goes unseen, and the newest checkpoint is used; {options} keeps the best one"
 
     def out_of_patience(self, step: int) -> bool:
         """Whether as many checkpoints as --patience says have not been better than the best."""

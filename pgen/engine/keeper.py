@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 
@@ -38,6 +39,8 @@ class Keeper:
         with self.run.ranks.together():
             saved = checkpoints.load(self.run.folder, step)
             self.state.restore(saved, checkpoints.path_of(self.run.folder, step))
+        if saved.best and not math.isfinite(saved.best[1]):
+            saved.best = None  # of an earlier version
         self.judge.best = saved.best
         self.run.ranks.first(lambda: self._mend_weights(saved))
         return step
@@ -60,13 +63,16 @@ class Keeper:
         found = self.judge.look(model)
         if known := {name: value for name, value in found.items() if math.isfinite(value)}:
             run.record(step, {"epoch": int(epoch), **known})
-        is_best = self.judge.is_best(step, found)
+        if not math.isfinite(found.get(self.judge.criterion, 0.0)):
+            run.say(f"warning: {self.judge.criterion} of step {step} is {found[self.judge.criterion]}, so it cannot be the best checkpoint")
+        is_used = self.judge.is_best(step, found)
         saved.best = self.judge.best
         path = checkpoints.save(run.folder, saved, keep=run.settings.keep_checkpoints)
-        if is_best:
+        if is_used:
             run.save_weights(saved.in_use, step)
-        pictures.draw(run, model, step)
-        run.say(f"saved {path.name}" + (" (best)" if is_best and saved.best else ""))
+        run.attempt("pictures", partial(pictures.draw, run, model, step), Exception)
+        best = saved.best if saved.best and saved.best[0] == step else None
+        run.say(f"saved {path.name}" + (f" (best: {self.judge.criterion} {best[1]:.4g})" if best else ""))
         return saved.best
 
     def _newest(self) -> int | None:

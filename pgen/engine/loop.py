@@ -43,7 +43,7 @@ class TrainingLoop:
         self.model, self.trainer = self.state.model, self.state.trainer
         self.since_log = Tracker(run.ranks)
         self.step = self.keeper.restore()
-        self.ranks.first(lambda: run.folder.cut_metrics(self.step))
+        self.ranks.first(lambda: run.attempt("metrics.jsonl", lambda: run.folder.cut_metrics(self.step)))
 
     def run_to_end(self) -> Path:
         """Train until the last epoch or step, --patience is out, or a signal comes; save; return the run folder."""
@@ -53,6 +53,8 @@ class TrainingLoop:
         self.run.say(f"training {self.spec.name} on {info.name} ({samples}), {self.run.device}{several}, from step {self.step}")
         if still := untrained(self.model, self.trainer.optimizers):
             self.run.say(f"warning: {', '.join(still)} of the model are in no optimiser and stay as they are")
+        if self.step == 0 and (notice := self.keeper.judge.notice):
+            self.run.say(notice)
         self.ranks.first(lambda: self.keeper.judge.rehearse(self.model))
         saved_at = self.step if self.step else None
         self.began, self.first = time.monotonic(), self.step
@@ -71,10 +73,10 @@ class TrainingLoop:
                 if self.step % self.settings.checkpoint == 0:
                     self._save(epoch)
                     saved_at = self.step
-                now = time.monotonic()
-                if now - reported > REPORT_EVERY:
+                now, is_last = time.monotonic(), self._finished()
+                if is_last or now - reported > REPORT_EVERY:
                     reported = now
-                    self._report(epoch, metrics)
+                    self._report(epoch, metrics, is_last)
                 stopped = self.ranks.agreed(stop.signal)
             # While the data are still open: whatever happens when they are closed, nothing is lost.
             if saved_at != self.step:
@@ -84,7 +86,7 @@ class TrainingLoop:
         return self.run.folder.path
 
     def _do_step(self, batches: Generator[Item]) -> dict[str, Tensor]:
-        self.trainer.begin(self.step, self._epoch_now() / self.settings.num_epochs)
+        self.trainer.begin(self.step, self._fraction())
         for piece in range(self.settings.accumulate):
             with torch.profiler.record_function("batch"):
                 part, batch, condition = next(batches)
@@ -122,6 +124,7 @@ class TrainingLoop:
         return f"{why} at step {self.step} after {time.monotonic() - self.began:.0f} s"
 
     def _fraction(self) -> float:
+        """How much of the run is done, by the limit of its length that is nearer: --num-epochs or --max-steps."""
         by_steps = self.step / self.settings.max_steps if self.settings.max_steps else 0.0
         return min(1.0, max(by_steps, self._epoch_now() / self.settings.num_epochs))
 
@@ -129,11 +132,11 @@ class TrainingLoop:
         """Samples a second since this process began to train."""
         return (self.step - self.first) * self.settings.batch_size / (time.monotonic() - self.began)
 
-    def _report(self, epoch: float, metrics: dict[str, Tensor]) -> None:
+    def _report(self, epoch: float, metrics: dict[str, Tensor], is_last: bool) -> None:
         values = {name: float(value.detach()) for name, value in metrics.items()}
         memory = memory_in_use(self.run.device)
         self.run.reporter.progress(
-            Progress(self.step, int(epoch) + 1, self.settings.num_epochs, self._fraction(), self._rate(), values, memory)
+            Progress(self.step, int(epoch) + 1, self.settings.num_epochs, self._fraction(), self._rate(), values, memory, is_last)
         )
 
     def _log(self, epoch: float) -> None:

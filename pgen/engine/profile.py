@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from torch.profiler import ProfilerActivity, profile, schedule
@@ -43,12 +44,15 @@ class Profile(AbstractContextManager["Profile"]):
             self._profiler.step()
 
     def _ready(self, found: Any) -> None:
+        self._run.attempt("the profile", partial(self._save, found), Exception)
+
+    def _save(self, found: Any) -> None:
         folder = self._run.folder.path
         with atomic(folder / "trace.json") as temporary:
             found.export_chrome_trace(str(temporary))
         text = summary(found.key_averages(), on_gpu=self._run.device.type == "cuda")
         with atomic(folder / "profile.txt") as temporary:
-            temporary.write_text(text)
+            temporary.write_text(text, encoding="utf-8")
         self._run.reporter.message(f"{text}\nFor a viewer (ui.perfetto.dev): {folder / 'trace.json'}")
 
 

@@ -39,7 +39,8 @@ def save_program(path: Path, generator: nn.Module, to_images: nn.Module, given: 
     """
     given = tuple(each.cpu() for each in given)
     try:
-        program = _export(_Pipeline(generator, to_images).eval().cpu(), given)
+        # A program is there to be used: gradients of its weights would keep every activation in memory.
+        program = _export(_Pipeline(generator, to_images).eval().cpu().requires_grad_(False), given)
         # Once more, of the traced module: what only training needs (potential, encoder, discriminator) stays behind.
         program = _export(_used_part(program.module()), given)
     except (UserError, MemoryError):

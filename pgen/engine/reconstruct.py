@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,11 @@ from pgen.data.source import open_images
 from pgen.data.transform import Transform
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine.data import fitting
+from pgen.engine.judge import best_step, criterion_of
 from pgen.engine.run import Run
 from pgen.errors import UserError
 from pgen.metrics.reconstruction import ReconstructionResult, reconstruction_error
+from pgen.metrics.result import Result
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,33 @@ def reconstruct_checkpoints(
     if not results:
         raise UserError(f"{run.folder.path} has no checkpoint yet; train it further with --resume.")
     return results
+
+
+@dataclass(frozen=True)
+class CheckpointChoice(Result):
+    """The checkpoint to use. step: its step. by: the error on held-out data that is smallest there."""
+
+    step: int
+    by: str
+
+
+def choose_checkpoint(run: Run, held_out_mse: Mapping[int, float]) -> CheckpointChoice:
+    """The checkpoint of a run to use: the one that training found best by its held-out data, which is what `pgen deploy` and `pgen sample`
+    take; of a run without such data the one with the smallest error now.
+
+    Args:
+        held_out_mse: step -> reconstruction error on held-out images, of all checkpoints.
+
+    Raises:
+        UserError: no error is a finite number.
+    """
+    judged = checkpoints.load(run.folder).best
+    if judged is not None and math.isfinite(judged[1]) and judged[0] in held_out_mse:
+        return CheckpointChoice(judged[0], f"{criterion_of(run)} in training")
+    step = best_step(held_out_mse)
+    if step is None:
+        raise UserError(f"{run.folder.path}: no checkpoint has a finite error, so training diverged; train again, more slowly.")
+    return CheckpointChoice(step, "held-out MSE")
 
 
 def _error(run: Run, model: nn.Module, images: ImageSet) -> ReconstructionResult:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """One moment of training. fraction: 0 to 1 of the whole. rate: samples a second. memory: bytes on the GPU, or None."""
+    """One moment of training. fraction: 0 to 1 of the whole. rate: samples a second. memory: bytes on the GPU, or None. is_last: whether
+    training ends here."""
 
     step: int
     epoch: int
@@ -16,6 +17,7 @@ class Progress:
     rate: float
     metrics: dict[str, float]
     memory: int | None = None
+    is_last: bool = False
 
 
 class Reporter:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,18 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 import pgen
+from pgen.data.labels import convert_labels
 from pgen.data.source import open_images
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine import defaults
 from pgen.engine.answers import check_samples
+from pgen.engine.average import extra_state
 from pgen.engine.conditions import Asked, load_labels, save_labels
 from pgen.engine.data import TrainingData, open_held_out, open_training_data
 from pgen.engine.device import choose_device
 from pgen.engine.folder import RunFolder
 from pgen.engine.images import ToImages, to_images_for
+from pgen.engine.moved import locate_sources, missing_sources
 from pgen.engine.ranks import Ranks
 from pgen.engine.reporter import Reporter
 from pgen.engine.seeds import derive
@@ -35,6 +39,7 @@ from pgen.engine.weights import load_module, load_state, read_header, save_weigh
 from pgen.errors import UserError, described, flag, listed, problems
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
+from pgen.plugins.entries import BrokenPlugin, cause
 from pgen.plugins.registry import Plugin
 
 UNSIGNED = "warning: negative charge counts as 0: a version of pgen began this run that knew no signed charge; begin a new run to keep it"
@@ -60,6 +65,8 @@ class Run:
     stopped_by: int | None = None
     sinks: list[Sink] = field(default_factory=list)
     wanted: Mapping[str, str] = field(default_factory=dict)
+    began_in: str | None = None
+    _reported: set[str] = field(default_factory=set, init=False, repr=False)
 
     def mend_folder(self) -> None:
         """Make the run folder again, should someone have removed it while the run goes on."""
@@ -73,7 +80,7 @@ class Run:
         """The run in a folder, with the options that it was trained with, on ``device`` (None: the one that it was trained on)."""
         folder = RunFolder.open(path)
         saved = folder.read_config()
-        plugin = registry.load(saved["model"])
+        plugin = _load_plugin(folder, saved)
         config = plugin.options(saved["config"], folder.config)
         try:
             settings = TrainSettings.model_validate(saved["settings"])
@@ -82,7 +89,9 @@ class Run:
             reason = described(error)
             raise UserError(f"{folder.config} does not fit pgen {pgen.__version__}: {reason}. Install the version it came from.") from error
         device = device or choose_device(settings.device, settings.gpu)
-        return cls(folder, plugin, settings, config, device, reporter or Reporter())
+        began_in = saved.get("began_in")
+        began_in = began_in if isinstance(began_in, str) else None
+        return cls(folder, plugin, locate_sources(settings, began_in), config, device, reporter or Reporter(), began_in=began_in)
 
     def fill(self, folder: RunFolder) -> None:
         """Write what makes a folder a run, before it is trained."""
@@ -103,7 +112,9 @@ class Run:
             "settings": self.settings.model_dump(mode="json"),
             "config": self.config.model_dump(mode="json"),
             "data": self.info.to_dict(),
+            "generates": callable(getattr(self.plugin.model_class(), "sample", None)),
             "held_out": self.held_out_fingerprint,
+            "began_in": self.began_in,
             "ranks": self.ranks.count,
             "versions": versions,
         }
@@ -111,34 +122,78 @@ class Run:
     def say(self, text: str) -> None:
         """A line for the log and for the user, of the first rank."""
         if self.ranks.rank == 0:
-            self.mend_folder()
-            self.folder.append_log(text)
+            self.attempt("log.txt", lambda: self._append_log(text))
             self.reporter.message(text)
 
     def record(self, step: int, values: dict[str, Any]) -> None:
         """Metrics after ``step`` steps, to wherever they are kept, by the first rank."""
         if self.ranks.rank == 0:
-            self.mend_folder()
-            self.folder.append_metrics({"step": step, **values})
+            self.attempt("metrics.jsonl", lambda: self._append_metrics({"step": step, **values}))
             for sink in self.sinks:
                 sink.scalars(step, values)
+
+    def attempt(self, name: str, write: Callable[[], object], faults: type[Exception] = OSError) -> None:
+        """Write what training does not depend on, called ``name``. What fails by one of ``faults``, as on a full disk, is reported once."""
+        try:
+            write()
+        except BrokenPlugin:
+            raise  # a model that does not keep to what pgen asks is better stopped
+        except faults as error:
+            if name not in self._reported:
+                self._reported.add(name)
+                reason = error.strerror if isinstance(error, OSError) else cause(error, self.plugin.entry.package)
+                self.reporter.message(f"warning: {name} cannot be written ({reason}); training continues without it")
+
+    def _append_log(self, text: str) -> None:
+        self.mend_folder()
+        self.folder.append_log(text)
+
+    def _append_metrics(self, line: dict[str, Any]) -> None:
+        self.mend_folder()
+        self.folder.append_metrics(line)
 
     @cached_property
     def data(self) -> TrainingData:
         """The training data. UserError where they are no longer what the run began with."""
+        self._need(("data", "dataset", "targets"))
         data = open_training_data(self.settings, self.plugin.spec, self.ranks.count)
-        if self.folder.config.is_file() and data.info.fingerprint != self.info.fingerprint:
-            raise UserError(
-                f"{data.info.name} has changed since {self.folder.path} was trained on it; restore the data or start a new run."
-            )
         if not self.folder.config.is_file():
             return data
-        # The transform is the run's own: of a run of an earlier version it is unsigned, whatever the data hold.
-        return replace(data, info=self.info, notes=data.notes if data.info.signed == self.info.signed else (UNSIGNED,))
+        if data.info.fingerprint != self.info.fingerprint:
+            raise UserError(
+                f"{data.info.name} has changed since {self.folder.path} was trained on it, or is another set; restore the data, name where "
+                "they lie now, or start a new run."
+            )
+        self._check_labels(data)
+        # What the model was made for; found anew it might differ, by another version of pgen. The transform too: of a run of an earlier
+        # version it is unsigned, whatever the data hold.
+        is_signed = data.info.signed
+        self.__dict__["info"] = replace(self.info, name=data.info.name)
+        return replace(data, info=self.info, notes=data.notes if is_signed == self.info.signed else (UNSIGNED,))
+
+    def _need(self, options: tuple[str, ...]) -> None:
+        """UserError, with a way out, for data of an existing run that are gone."""
+        missing = missing_sources(self.settings) if self.folder.config.is_file() else {}
+        for option, source in missing.items():
+            if option in options:
+                places = dict.fromkeys([str(Path.cwd()), *([self.began_in] if self.began_in else [])])
+                searched = "" if Path(source).is_absolute() else f" (not in {' or '.join(places)})"
+                name = flag("data" if option == "dataset" else option)
+                raise UserError(f"{source}: the data of {self.folder.path} are gone{searched}; give {name} with the path they have now.")
+
+    def _check_labels(self, data: TrainingData) -> None:
+        """UserError where the labels that the model is conditioned on are others than when the run began."""
+        if not self.info.conditions or not self.folder.labels.is_file():
+            return
+        kept = load_labels(self.folder.labels, self.info.conditions)
+        labels = {name: convert_labels(data.samples.labels[name], values, name) for name, values in kept.items()}
+        if changed := [name for name, values in kept.items() if not numpy.array_equal(values, labels[name])]:
+            raise UserError(f"{data.info.name}: its labels {', '.join(changed)} have changed since {self.folder.path} was trained on them.")
 
     @cached_property
     def held_out(self) -> TrainingData | None:
         """The held-out data that the model looks at. UserError where they are those trained on."""
+        self._need(("held_out",))
         return open_held_out(self.settings, self.info, self.ranks.count)
 
     @cached_property
@@ -169,6 +224,8 @@ class Run:
         which, colon, raw = checkpoint.partition(":")
         if which == "best" and not colon:
             model, header = load_module(self.folder.weights, {name: getattr(self.config, name) for name in self.config.sampling})
+            if self.settings.ema and not header.trained_extra_state:
+                self._restore_extra_state(model, header.step)
             return model.to(self.device), header.step
         if (which not in ("best", "last") and not re.fullmatch("[0-9]+", which)) or (colon and raw != "raw"):
             has = listed(checkpoints.steps(self.folder))
@@ -179,9 +236,26 @@ class Run:
         load_state(model, state.model if raw else state.in_use, checkpoints.path_of(self.folder, state.step))
         return model.eval(), state.step
 
+    def _restore_extra_state(self, model: nn.Module, step: int) -> None:
+        """Give averaged weights of an earlier version, which kept the extra state of the untrained model, that of the checkpoint."""
+        state = model.state_dict()
+        if not extra_state(state):
+            return
+        try:
+            trained = extra_state(checkpoints.load(self.folder, step).model)
+        except UserError:
+            self.reporter.message(
+                f"warning: {self.folder.weights} is of an earlier version of pgen: its weights are an average, but its counters (extra "
+                f"state) those of the untrained model, and the checkpoint of step {step} that has the right ones is gone. Samples may be "
+                "worse than the model's. Use a --checkpoint that is there, or train again."
+            )
+            return
+        load_state(model, {**state, **trained}, checkpoints.path_of(self.folder, step))
+
     def save_weights(self, state: dict[str, Any], step: int, path: Path | None = None) -> None:
         """Write a model's state as a weights file: all that is needed to use the model."""
-        save_weights(path or self.folder.weights, state, model=self.plugin.spec.name, config=self.config, data=self.info, step=step)
+        name, averaged = self.plugin.spec.name, bool(self.settings.ema)
+        save_weights(path or self.folder.weights, state, model=name, config=self.config, data=self.info, step=step, averaged=averaged)
 
     def to_images(self, decoder: str | None = None) -> ToImages:
         """The way from model space to charge units, on the run's device."""
@@ -226,3 +300,19 @@ class Run:
         if not self.plugin.manager.has_plugin("engine"):
             self.plugin.manager.register(defaults, name="engine")
         return self.plugin.manager.hook
+
+
+def _load_plugin(folder: RunFolder, saved: Mapping[str, Any]) -> Plugin:
+    """The plug-in that a run was trained by. UserError where it is not installed, which names its package."""
+    name, about = saved["model"], saved.get("plugin")
+    distribution, version = (about.get(key) for key in ("distribution", "version")) if isinstance(about, dict) else (None, None)
+    if name in registry.names() or distribution == "pgen" or not (isinstance(distribution, str) and isinstance(version, str)):
+        return registry.load(name)
+    try:
+        state = f"the installed {distribution} {metadata.version(distribution)} has no such model"
+    except (metadata.PackageNotFoundError, ValueError):
+        state = "which is not installed"
+    raise UserError(
+        f"{folder.path} was trained by the model {name!r} of {distribution} {version}, {state}; install that package, as by "
+        f"pip install '{distribution}=={version}'."
+    )

@@ -31,6 +31,11 @@ RESUMABLE = frozenset(
 )
 
 
+#: What may name the same data elsewhere on --resume, where its fingerprint proves that it is the same.
+SOURCES = ("data", "dataset", "targets", "held_out")
+MOVABLE = frozenset((*SOURCES, "data_root"))
+
+
 class TrainSettings(BaseModel):
     """Every engine option, its default and help; each field is an option of ``pgen train MODEL``."""
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pgen.errors import UserError
-from pgen.plugins.entries import SINKS, names, only, subclass
+from pgen.errors import Stopped, UserError
+from pgen.plugins.entries import SINKS, cause, names, only, subclass
 
 if TYPE_CHECKING:
     from pgen.engine.run import Run
+
+T = TypeVar("T")
 
 
 class Sink:
@@ -63,9 +66,42 @@ def opened_sinks(run: Run, step: int) -> Iterator[None]:
     """The run's sinks, open on the first rank until the block ends."""
     try:
         if run.ranks.rank == 0:
-            for sink in sink_classes(run.settings.log_to):
-                run.sinks.append(sink(run.folder.path, step))
+            names = (run.settings.log_to or "").split(",")
+            for name, sink in zip(names, sink_classes(run.settings.log_to), strict=False):
+                run.sinks.append(_Contained(name, run.say, partial(sink, run.folder.path, step)))
         yield
     finally:
         while run.sinks:
             run.sinks.pop().close()
+
+
+class _Contained(Sink):
+    """A sink that cannot end training: after its first error, which is logged, it gets no more calls."""
+
+    def __init__(self, name: str, say: Callable[[str], None], open_sink: Callable[[], Sink]) -> None:
+        self._name, self._say = name, say
+        self._sink: Sink | None = None
+        self._sink = self._attempt(open_sink)
+
+    def scalars(self, step: int, values: dict[str, Any]) -> None:
+        if self._sink is not None:
+            self._attempt(partial(self._sink.scalars, step, dict(values)))
+
+    def picture(self, step: int, name: str, path: Path) -> None:
+        if self._sink is not None:
+            self._attempt(partial(self._sink.picture, step, name, path))
+
+    def close(self) -> None:
+        if self._sink is not None:
+            sink, self._sink = self._sink, None
+            self._attempt(sink.close)
+
+    def _attempt(self, act: Callable[[], T]) -> T | None:
+        try:
+            return act()
+        except (KeyboardInterrupt, Stopped):
+            raise
+        except BaseException as error:
+            self._sink = None
+            self._say(f"warning: --log-to {self._name} failed ({cause(error)}); training continues without it")
+            return None

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgen.engine.answers import check_metrics
+from pgen.engine.answers import check_extra_state, check_metrics
 from pgen.engine.average import Average
 from pgen.engine.checkpoint import Checkpoint
 from pgen.engine.device import arithmetic, prepare
@@ -36,6 +36,7 @@ class TrainState:
         self._shared: tuple[str, ...] = tuple(names) if ranks.count > 1 else ()
         self.targets = (ranks if self._shared else Ranks()).parts(run.info.count)[0]
         self.model = run.new_model(replace(run.info, count=self.targets.count) if self._shared else run.info)
+        check_extra_state(run.plugin, self.model.state_dict())
         self.trainer = Trainer(self.model.optimizers(), run.device, settings, ranks, run.say)  # type: ignore[operator]
         self._average = Average(self.model, settings.ema) if settings.ema else None
         if ranks.count * settings.accumulate > 1:
@@ -69,10 +70,14 @@ class TrainState:
 
     def capture(self, step: int) -> Checkpoint:
         """All of it after ``step`` steps, to be called by every rank."""
+        if self._average:
+            self._average.copy_rest(self.model)
         average = self._average.state() if self._average else None
+        state = self.model.state_dict()
+        check_extra_state(self.run.plugin, state)
         return Checkpoint(
             step,
-            self._whole(self.model.state_dict()),
+            self._whole(state),
             {name: optimizer.state_dict() for name, optimizer in self.trainer.optimizers.items()},
             average=None if average is None else {**average, "model": self._whole(average["model"])},
         )
@@ -84,7 +89,7 @@ class TrainState:
             for name, optimizer in self.trainer.optimizers.items():
                 _load_optimizer(optimizer, saved.optimizers[name])
             if self._average and saved.average:
-                self._average.load({**saved.average, "model": self._mine(saved.average["model"])})
+                self._average.load({**saved.average, "model": self._mine(saved.in_use)})
         except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
             name = self.run.plugin.spec.name
             raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,31 +16,60 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import nn
 
+from pgen.engine.average import extra_state
 from pgen.engine.device import free_memory
 from pgen.errors import UserError, described
 from pgen.files import write_through_memory
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
+from pgen.trust import load_torch
 
 FORMAT = "pgen-weights-1"
 
 
 @dataclass(frozen=True)
 class WeightsHeader:
-    """What a weights file says of itself. config: the model's options as plain values."""
+    """What a weights file says of itself.
+
+    config: the model's options as plain values. packed: names of extra state that is no tensor and
+    lies in the file as the bytes of :func:`torch.save`. trained_extra_state: set for averaged weights
+    of a model with extra state; earlier versions saved them with that of the untrained model.
+    """
 
     model: str
     config: dict[str, Any]
     data: DataInfo
     step: int
+    packed: tuple[str, ...] = ()
+    trained_extra_state: bool = False
 
 
-def save_weights(path: Path, state: dict[str, torch.Tensor], *, model: str, config: ModelConfig, data: DataInfo, step: int) -> None:
-    """Write a model's state with all that is needed to build the model again."""
+def save_weights(
+    path: Path, state: dict[str, Any], *, model: str, config: ModelConfig, data: DataInfo, step: int, averaged: bool = False
+) -> None:
+    """Write a model's state with all that is needed to build the model again. averaged: whether the weights are a running average."""
     header = {"format": FORMAT, "model": model, "config": config.model_dump(mode="json"), "data": data.to_dict(), "step": step}
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    # Only where they say something: the bytes of most files, and with them their digests, are those of earlier versions.
+    if packed := [name for name, value in state.items() if not isinstance(value, torch.Tensor)]:
+        header["packed"] = packed
+    if averaged and extra_state(state):
+        header["trained_extra_state"] = True
+    tensors = {name: pack(state[name]) if name in packed else value for name, value in state.items()}
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     content = serialise(tensors, metadata={"pgen": json.dumps(header)})
     write_through_memory(path, lambda stream: stream.write(content))
+
+
+def pack(value: Any) -> torch.Tensor:
+    """Plain values as a tensor of bytes."""
+    stream = io.BytesIO()
+    torch.save(value, stream)
+    return torch.frombuffer(bytearray(stream.getbuffer()), dtype=torch.uint8)
+
+
+def unpack(packed: torch.Tensor) -> Any:
+    """What :func:`pack` was given. ValueError, or any of torch's exceptions, for what is no plain value; no code in it runs."""
+    return load_torch(io.BytesIO(packed.numpy().tobytes()))
 
 
 def read_header(path: Path) -> WeightsHeader:
@@ -88,6 +118,10 @@ def load_module(path: Path, sampling: Mapping[str, Any] | None = None) -> tuple[
     model = plugin.model_class()(config, header.data)
     with safe_open(path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        state.update({name: unpack(state[name]) for name in header.packed})
+    except Exception as error:
+        raise UserError(f"{path} is damaged: its extra state cannot be read ({described(error)}).") from error
     load_state(model, state, path)
     return model.eval(), header
 

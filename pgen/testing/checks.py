@@ -18,11 +18,13 @@ from pgen.data.codes import Codes
 from pgen.engine import begin
 from pgen.engine import checkpoint as checkpoints
 from pgen.engine.answers import check_held_out, check_metrics, untrained
+from pgen.engine.average import extra_state
 from pgen.engine.drawn import images_of
 from pgen.engine.requests import DeployRequest, SampleRequest
 from pgen.engine.run import Run
 from pgen.engine.settings import TrainSettings
 from pgen.engine.trainer import Trainer
+from pgen.engine.weights import pack
 from pgen.errors import UserError
 from pgen.plugins.contract import ModelConfig
 from pgen.plugins.registry import Plugin
@@ -73,8 +75,10 @@ class Subject:
             "device": "cpu",
             "batch_size": BATCH,
             "sample_size": 0,
+            "num_epochs": 10**6,
+            "lr_decay": 1.0,  # a rate that falls would depend on the length of a run, which differs from check to check
         }
-        return TrainSettings.model_validate({**self.plugin.spec.settings, **common, "num_epochs": 10**6, **values})
+        return TrainSettings.model_validate({**self.plugin.spec.settings, **common, **values})
 
     @cached_property
     def untrained(self) -> Run:
@@ -199,11 +203,25 @@ def weights_are_kept(subject: Subject) -> None:
     run = subject.trained
     again = Run.open(run.folder.path).load_model()
     assert not again.training, "a loaded model must be in evaluation mode"
+    if not own_training(subject):
+        _assert_kept(run, again)
+
+
+def weights_are_averaged(subject: Subject) -> None:
     if own_training(subject):
-        return
-    wanted = checkpoints.load(run.folder).in_use
-    state = again.state_dict()
-    differ = [name for name, value in wanted.items() if name not in state or not _same(value, state[name])]
+        raise Skipped("it has a train hook of its own")
+    run = subject.train("averaged", max_steps=subject.steps, ema=0.9)
+    model = Run.open(run.folder.path).load_model()
+    _assert_kept(run, model)
+    saved = checkpoints.load(run.folder)
+    loaded, trained = extra_state(model.state_dict()), extra_state(saved.model)
+    differ = [name for name, value in trained.items() if not _same(value, loaded.get(name))]
+    assert not differ, f"{', '.join(differ)}: with averaged weights another extra state than that of the trained model"
+
+
+def _assert_kept(run: Run, model: nn.Module) -> None:
+    expected, state = checkpoints.load(run.folder).in_use, model.state_dict()
+    differ = [name for name, value in expected.items() if name not in state or not _same(value, state[name])]
     assert not differ, f"{', '.join(differ)}: other values in model/weights.safetensors than in the checkpoint"
 
 
@@ -319,7 +337,10 @@ def _assert_finite(method: str, metrics: dict[str, Tensor], when: str) -> None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    return torch.equal(one, other) if isinstance(one, Tensor) else one == other
+    if isinstance(one, Tensor) != isinstance(other, Tensor):
+        return False
+    one, other = (value if isinstance(value, Tensor) else pack(value) for value in (one, other))
+    return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 CHECKS: dict[str, Callable[[Subject], None]] = {
@@ -330,6 +351,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "held-out images are judged": held_out_is_judged,
     "training in two goes is training in one": training_goes_on,
     "weights are kept": weights_are_kept,
+    "weights are averaged (--ema)": weights_are_averaged,
     "samples: shape, one seed one sample": samples_are_repeatable,
     "signed charge": signs_are_kept,
     "samples are made for labels": labels_are_told,

@@ -46,6 +46,8 @@ def test_pgen_alone_tells_what_to_do_with_the_newest_run(pgen_wide, pipeline: Pa
     assert "Newest run: runs/ewm, a model 'ewm'" in text and "pgen sample runs/ewm" in text
     shutil.rmtree(tmp_path / "runs/ewm")
     assert "pgen train ewm --targets runs/ae/deploy/codes.pt" in pgen_wide(cwd=tmp_path).stdout
+    os.utime(tmp_path / "runs/ae/model/weights.safetensors")  # as if it had been trained since
+    assert "pgen deploy runs/ae --overwrite" in pgen_wide(cwd=tmp_path).stdout
 
 
 def test_each_command_of_data_names_one_that_works(pgen, tmp_path: Path) -> None:
@@ -78,6 +80,7 @@ def test_each_command_on_runs_names_one_that_works(pgen, pipeline: Path, tmp_pat
         return following(pgen(*arguments, cwd=tmp_path))
 
     (train,) = then("deploy", "runs/ae", "--overwrite")
+    assert train[:2] == ["train", "ewm"]  # its codes are vectors
     pgen(*train, "--dry-run", cwd=tmp_path)
     (sample,) = then("deploy", "runs/ewm")
     pgen(*sample, cwd=tmp_path)
@@ -91,7 +94,7 @@ def test_each_command_on_runs_names_one_that_works(pgen, pipeline: Path, tmp_pat
     assert evaluate == ["evaluate", "all", "--generated", "new.h5", *map(str, real)]
     (deploy,) = then("evaluate", "reconstruction", "runs/ae", "--held-out", "simulate:n=60,size=32,seed=4")
     pgen(*deploy, "--overwrite", cwd=tmp_path)
-    assert then("evaluate", "losses", "runs/ae")[0] == ["deploy", "runs/ae"]
+    assert then("evaluate", "losses", "runs/ae")[0] == ["train", "ewm", "--targets", "runs/ae/deploy/codes.pt"]  # it is deployed already
     (evaluate,) = then("evaluate", "cost", "runs/ewm")
     assert evaluate[:4] == ["evaluate", "all", "--generated", "runs/ewm"]
 

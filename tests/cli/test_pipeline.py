@@ -113,7 +113,7 @@ def test_evaluations(pipeline: Path, pgen, tmp_path: Path) -> None:
     assert len(json.loads((out / "hamming.json").read_text())["thresholds"]) == 2
     pgen("evaluate", "reconstruction", "runs/ae", "--held-out", held_out, "--out", out, cwd=pipeline)
     choice = json.loads((out / "reconstruction.json").read_text())
-    assert len(choice["checkpoints"]) == 3 and choice["choice"]["best_step"] in (60, 120, 180)
+    assert len(choice["checkpoints"]) == 3 and choice["choice"]["step"] in (60, 120, 180)
     pgen("evaluate", "losses", "runs/ae", "runs/ewm", "--out", out / "losses.png", cwd=pipeline)
     assert {path.name for path in out.iterdir()} >= {"hamming.png", "pairs.png", "reconstruction.png", "losses.png"}
 

@@ -6,11 +6,18 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from pgen.data import ArrayImages, open_images, read_all, write_images
+from pgen.engine import checkpoint as checkpoints
 from pgen.engine.best_by import BestBy
+from pgen.engine.folder import RunFolder
 from pgen.engine.run import Run
+from pgen.engine.weights import read_header
+from tests.conftest import IMAGES, SMALL_AE
+from tests.plugins.packages import fake_package, on_path
 
 DATA, HELD_OUT = "simulate:n=64,size=16,seed=1", "simulate:n=40,size=16,seed=2"
 SMALL = ("--n-hidden", 16, "--batch-size", 16, "--num-epochs", 6, "--checkpoint", 8, "--sample-size", 0, "--save-root", "runs")
@@ -54,8 +61,78 @@ def test_what_cannot_be_judged_is_refused(refuses, tmp_path: Path) -> None:
         (("gan", "--data", DATA, "--best-by", "fpd"), "name them with --held-out"),
         (("gan", "--data", DATA, "--best-by", "fdp", "--held-out", HELD_OUT), "There is no metric called 'fdp'"),
         (("ae", "--data", DATA, "--best-by", "fpd", "--held-out", HELD_OUT), "generates nothing that could be compared"),
-        (("gan", "--data", DATA, "--best-by", "fpd", "--held-out", "simulate:n=40,size=8,seed=2"), "40 images of (1, 8, 8)"),
+        (
+            ("gan", "--data", DATA, "--best-by", "fpd", "--held-out", "simulate:n=40,size=8,seed=2"),
+            "found images of (1, 8, 8), wanted (1, 16, 16)",
+        ),
         (("gan", "--data", DATA, "--held-out", HELD_OUT), "--best-by fpd"),
     ):
         refuses("train", *arguments, "--name", "x", saying=saying, cwd=tmp_path)
     assert not (tmp_path / "runs").exists()
+
+
+def test_held_out_images_are_checked_as_everywhere(pgen, refuses, pipeline: Path, tmp_path: Path) -> None:
+    for name, seed in (("train", 1), ("held_out", 2)):
+        pgen("data", "simulate", "-n", 30, "--size", 32, "--seed", seed, "--out", f"{name}.h5", cwd=tmp_path)
+    charge = read_all(open_images(str(tmp_path / "held_out.h5")))
+    write_images(tmp_path / "kev.h5", ArrayImages(charge, unit="keV"))
+    write_images(tmp_path / "mixed.h5", ArrayImages(np.concatenate([charge, read_all(open_images(str(tmp_path / "train.h5")))[:4]])))
+    common = ("--best-by", "physics", "--max-steps", 1, "--sample-size", 0, "--name", "x", "--held-out")
+    gan = ("train", "gan", "--data", "train.h5", "--n-hidden", 4, *common)
+    refuses(*gan, "kev.h5", saying="found charge in 'keV', wanted 'ADC'", cwd=tmp_path)
+    refuses(*gan, "train.h5", saying="holds the training data itself", cwd=tmp_path)
+    refuses(*gan, "train.h5:entries=3-27", saying="holds training images alone", cwd=tmp_path)
+    # Of codes, the images that they decode to and those that they were made of.
+    codes = pipeline / "runs/ae/deploy/codes.pt"
+    ewm = ("train", "ewm", "--targets", codes, "--n-hidden", 4, "--ots-steps", 6, *common)
+    refuses(*ewm, "simulate:n=30,size=24,seed=9", saying="found images of (1, 24, 24), wanted (1, 32, 32)", cwd=tmp_path)
+    refuses(*ewm, "kev.h5", saying="wanted 'ADC'", cwd=tmp_path)
+    refuses(*ewm, IMAGES, saying="holds the training data itself", cwd=tmp_path)
+    np.save(tmp_path / "codes.npy", np.random.default_rng(0).random((30, 4), dtype=np.float32))
+    refuses(*ewm[:2], "--targets", "codes.npy", *ewm[4:], "held_out.h5", saying="codes.npy came without a decoder", cwd=tmp_path)
+    assert not (tmp_path / "runs").exists()
+    said = pgen(*gan, "mixed.h5", cwd=tmp_path).stderr
+    assert "warning: 4 of the 34 held-out images are training images too" in " ".join(said.split())
+
+
+METRIC = """
+from pgen import MetricSpec, hookimpl
+@hookimpl
+def pgen_metrics():
+    return [MetricSpec("odd", "a metric", "odd_module:odd")]
+VALUES = [float("nan"), float("inf"), "refused", 7.0, float("nan"), 5.0, 6.0]
+def odd(sets):
+    from pgen import UserError
+    from pgen.metrics.finding import Finding, Measure
+    value = VALUES.pop(0)
+    if value == "refused":
+        raise UserError("odd: no such images")
+    return Finding("odd", (Measure("odd", value, 0.0, (0.0, 0.0), 1),))
+"""
+
+
+def test_what_cannot_be_computed_is_never_the_best(pgen, tmp_path: Path) -> None:
+    fake_package(tmp_path, "odd", METRIC, "pgen.metrics")
+    arguments = ("train", "gan", "--data", DATA, "--held-out", HELD_OUT, "--best-by", "odd", "--n-hidden", 4, "--batch-size", 16)
+    steps = ("--checkpoint", 2, "--max-steps", 14, "--keep-checkpoints", 9, "--sample-size", 0, "--name", "x")
+    said = pgen(*arguments, *steps, env=on_path(tmp_path), cwd=tmp_path).stderr
+    saved = [line for line in said.splitlines() if line.startswith("saved")]
+    assert [line.partition(".pt")[2] for line in saved] == [
+        "", "", "", " (best: held_out_odd 7)", "", " (best: held_out_odd 5)", "",
+    ]  # fmt: skip
+    for text in ("held_out_odd of step 2 is nan", "held_out_odd of step 4 is inf", "odd: no such images", "held_out_odd of step 10 is nan"):
+        assert text in " ".join(said.split()), said
+    run = RunFolder(tmp_path / "runs/x")
+    assert read_header(run.weights).step == 12
+    assert [checkpoints.load(run, step).best for step in (2, 6, 8, 14)] == [None, None, (8, 7.0), (12, 5.0)]
+
+
+def test_a_best_of_an_earlier_version_that_is_no_number_is_forgotten(pgen, tmp_path: Path) -> None:
+    arguments = ("train", "ae", "--data", DATA, "--held-out", HELD_OUT, *SMALL_AE, "--sample-size", 0)
+    pgen(*arguments, "--max-steps", 4, "--checkpoint", 2, "--name", "x", cwd=tmp_path)
+    folder = RunFolder(tmp_path / "runs/x")
+    saved = checkpoints.load(folder)
+    saved.best = (2, math.inf)
+    checkpoints.save(folder, saved, keep=3)
+    pgen("train", "ae", "--resume", "runs/x", "--max-steps", 6, cwd=tmp_path)
+    assert checkpoints.load(folder).best[0] == read_header(folder.weights).step == 6

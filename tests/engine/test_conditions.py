@@ -39,7 +39,7 @@ def quiet(text: str) -> None:
 @settings(max_examples=50, deadline=None)
 def test_classes_are_one_column_each_and_numbers_are_standardised(classes: np.ndarray, data: st.DataObject) -> None:
     numbers = data.draw(nps.arrays(np.float64, len(classes), elements=st.floats(-1e6, 1e6)))
-    if len(np.unique(classes)) < 2 or numbers.std() < 1e-3:
+    if len(np.unique(classes)) < 2 or numbers.std() < 1e-3 or (numbers == np.round(numbers)).all():
         return
     labels = {"kind": classes, "size": numbers}
     conditions = find_conditions("kind,size", labels, "x")
@@ -57,6 +57,27 @@ def test_type_is_the_particle_and_all_survives_a_config_file() -> None:
     (place,) = find_conditions("place", LABELS, "x.h5")
     info = DataInfo("images", (1, 8, 8), 5, transform={}, conditions=(*CONDITIONS, place))
     assert DataInfo.from_dict(info.to_dict()) == info and info.condition_size == 3 + 1 + 2
+
+
+def test_whole_numbers_are_classes_in_whatever_type_a_file_keeps_them() -> None:
+    values = np.array([3.0, 7.0, 3.0, 3.0, 7.0, 3.0])
+    for kind in (np.float32, np.float64, np.int16):
+        labels = {"kind": values.astype(kind)}
+        (condition,) = find_conditions("kind", labels, "x.h5")
+        assert condition.classes == (3, 7) and condition.example == "3"
+        assert encode((condition,), labels).tolist() == [[1, 0], [0, 1], [1, 0], [1, 0], [0, 1], [1, 0]]
+        for asked in ("7", "7.0"):
+            assert Asked.of((condition,), labels, {"kind": asked}, quiet).rows["kind"].tolist() == [7, 7]
+        for asked in ("5", "3.5", "nan", "seven"):
+            with pytest.raises(UserError, match=f"--kind {asked}: the training images had none; wanted one of 3, 7"):
+                Asked.of((condition,), labels, {"kind": asked}, quiet)
+    # Measured numbers, some of which are whole by chance, or all of which differ, are numbers.
+    for numbers in (values + 0.25, np.array([100.0, 231.0, 17.0, 5.0]), np.array([1.0, np.inf, 1.0, np.inf])):
+        if np.isfinite(numbers).all():
+            assert find_conditions("kind", {"kind": numbers}, "x.h5")[0].classes == ()
+        else:
+            with pytest.raises(UserError, match="kind is not finite"):
+                find_conditions("kind", {"kind": numbers}, "x.h5")
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pgen.engine.targets import AllTargets
 from pgen.errors import UserError
 from pgen.plugins import registry
 from tests.conftest import SMALL_AE, run_pgen
+from tests.engine.test_resume import cut_back
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +75,9 @@ def test_targets_are_drawn_anew_each_epoch_and_shared_out_alike(codes: Path) -> 
 def test_generators_learn_from_them_and_go_on_exactly(model: str, codes: Path, pgen, tmp_path: Path) -> None:
     more = ("--ots-steps", 4) if model == "ewm" else ()
     arguments = ("train", model, "--targets", codes, "--n-hidden", 16, "--batch-size", 32, "--sample-size", 0, *more)
-    pgen(*arguments, "--max-steps", 9, "--name", "whole", cwd=tmp_path)
-    pgen(*arguments, "--max-steps", 5, "--name", "broken", cwd=tmp_path)
-    pgen("train", model, "--resume", "runs/broken", "--max-steps", 9, cwd=tmp_path)
+    pgen(*arguments, "--max-steps", 9, "--checkpoint", 5, "--name", "whole", cwd=tmp_path)
+    cut_back(shutil.copytree(tmp_path / "runs/whole", tmp_path / "runs/broken"), 5)
+    pgen("train", model, "--resume", "runs/broken", cwd=tmp_path)
     one, other = (checkpoints.load(RunFolder(tmp_path / "runs" / name)).model for name in ("whole", "broken"))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,13 +26,22 @@ def assert_same(root: Path, first: str, second: str, step: int) -> None:
     assert_equal(*(checkpoints.load(RunFolder(root / name), step) for name in (first, second)))
 
 
+def cut_back(run: Path, step: int) -> Path:
+    """Make a run what it was after ``step`` steps, when it was to last as long."""
+    folder = RunFolder(run)
+    for later in [number for number in checkpoints.steps(folder) if number > step]:
+        checkpoints.path_of(folder, later).unlink()
+    folder.weights.unlink()
+    return run
+
+
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("steps", [11])
 def test_resume_is_exact(model: str, steps: int, pgen, tmp_path: Path) -> None:
-    common = (*MODELS[model], "--save-root", tmp_path, "--sample-size", 0, "--num-epochs", 99)
-    pgen("train", model, *common, "--name", "whole", "--max-steps", 27)
-    pgen("train", model, *common, "--name", "halves", "--max-steps", steps)
-    pgen("train", model, "--resume", tmp_path / "halves", "--max-steps", 27)
+    common = (*MODELS[model], "--save-root", tmp_path, "--sample-size", 0, "--num-epochs", 99, "--max-steps", 27, "--checkpoint", steps)
+    pgen("train", model, *common, "--name", "whole")
+    cut_back(shutil.copytree(tmp_path / "whole", tmp_path / "halves"), steps)
+    assert f"from step {steps}" in pgen("train", model, "--resume", tmp_path / "halves").stderr
     assert_same(tmp_path, "whole", "halves", 27)
     if model == "gan":
         assert "nothing was left to do at step 27" in pgen("train", model, "--resume", tmp_path / "halves").stderr
@@ -40,10 +50,10 @@ def test_resume_is_exact(model: str, steps: int, pgen, tmp_path: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("model", MODELS)
 def test_resume_is_exact_on_a_gpu(model: str, pgen, tmp_path: Path) -> None:
-    common = (*MODELS[model], "--save-root", tmp_path, "--sample-size", 0, "--num-epochs", 99, "--device", "cuda", "--deterministic")
-    pgen("train", model, *common, "--name", "whole", "--max-steps", 27)
-    pgen("train", model, *common, "--name", "halves", "--max-steps", 11)
-    pgen("train", model, "--resume", tmp_path / "halves", "--max-steps", 27)
+    common = (*MODELS[model], "--save-root", tmp_path, "--sample-size", 0, "--num-epochs", 99, "--max-steps", 27, "--checkpoint", 11)
+    pgen("train", model, *common, "--name", "whole", "--device", "cuda", "--deterministic")
+    cut_back(shutil.copytree(tmp_path / "whole", tmp_path / "halves"), 11)
+    pgen("train", model, "--resume", tmp_path / "halves")
     assert_same(tmp_path, "whole", "halves", 27)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from pgen.engine import checkpoint as checkpoints
 from pgen.engine.average import Average
 from pgen.engine.divided import see_whole_batches
 from pgen.engine.ranks import Ranks
 from pgen.engine.settings import TrainSettings
 from pgen.engine.trainer import Trainer
+from tests.models.trained import trained
 
 CPU = torch.device("cpu")
 
@@ -95,6 +98,15 @@ def test_rates_rise_and_fall() -> None:
         trainer.begin(step, done)
         rates.append(trainer.optimizers["all"].param_groups[0]["lr"])
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.55, 0.1, 0.1])
+
+
+def test_rates_fall_over_the_nearer_of_steps_and_epochs(tmp_path: Path) -> None:
+    for length, last in (({"max_steps": 9, "num_epochs": 300}, 9), ({"max_steps": 300, "num_epochs": 2}, 8), ({"num_epochs": 3}, 12)):
+        run = trained("gan", "simulate:n=16,size=8,seed=1", tmp_path, n_hidden=4, batch_size=4, lr_decay=0.03, **length)
+        saved = checkpoints.load(run.folder)
+        assert saved.step == last
+        (rate,) = {group["lr"] / group["initial_lr"] for each in saved.optimizers.values() for group in each["param_groups"]}
+        assert rate == pytest.approx(0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * (last - 1) / last)))
 
 
 def test_average_of_weights_is_what_the_formula_says() -> None:

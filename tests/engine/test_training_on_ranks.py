@@ -16,6 +16,7 @@ from pgen.engine.checkpoint import Checkpoint
 from pgen.engine.folder import RunFolder
 from tests.conftest import run_pgen
 from tests.engine.launchers import ended, srun, torchrun
+from tests.engine.test_resume import cut_back
 
 IMAGES = "simulate:n=42,size=16,seed=3"
 COMMON = ("--sample-size", 0, "--log-every", 5, "--save-root", "runs", "--device", "cpu")
@@ -76,11 +77,12 @@ def test_several_ranks_come_to_what_one_comes_to(launch: Callable, ranks: int, m
 
 
 def test_another_number_of_ranks_goes_on_and_says_so(alone, tmp_path: Path) -> None:
-    arguments = dict(zip(MODELS["ewm"][::2], MODELS["ewm"][1::2], strict=True)) | {"--max-steps": 15}
+    arguments = dict(zip(MODELS["ewm"][::2], MODELS["ewm"][1::2], strict=True)) | {"--checkpoint": 15}
     flat = [part for pair in arguments.items() for part in pair]
     (said,) = ended(torchrun(2, "train", "ewm", *flat, *COMMON, "--name", "x", cwd=tmp_path))
     assert said[0] == 0, said
-    done = run_pgen("train", "ewm", "--resume", "runs/x", "--max-steps", 30, cwd=tmp_path)
+    cut_back(tmp_path / "runs/x", 15)
+    done = run_pgen("train", "ewm", "--resume", "runs/x", cwd=tmp_path)
     assert "2 rank(s) trained this run before, now 1" in done.stderr
     assert_alike(alone("ewm"), tmp_path / "runs/x")
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pgen.errors import UserError
 from pgen.metrics.images import compare_statistics, image_statistics
-from pgen.metrics.reconstruction import reconstruction_error, smallest_gap
+from pgen.metrics.reconstruction import reconstruction_error
 
 
 @settings(max_examples=30, deadline=None)
@@ -47,21 +47,3 @@ def test_reconstruction_error():
     assert "per_image" not in half.to_dict()
     with pytest.raises(UserError, match="found 4 images for 5"):
         reconstruction_error(real, real[:4])
-
-
-def test_the_untrained_checkpoint_is_not_chosen_for_its_gap():
-    #             untrained    learnt       best held-out   overfitted
-    choice = smallest_gap([0, 10, 20, 30], [90.0, 10.0, 7.0, 2.0], [90.0, 10.2, 9.9, 14.0])
-    assert (choice.step, choice.best_step, choice.smallest_gap_step, choice.qualified) == (10, 20, 0, 2)
-    assert choice.gap == pytest.approx(0.2)
-    assert smallest_gap([0, 10, 20, 30], [90.0, 10.0, 7.0, 2.0], [90.0, 10.2, 9.9, 14.0], slack=0).step == 20
-
-
-def test_diverged_checkpoints_take_no_part():
-    assert smallest_gap([1, 2], [np.nan, 1.0], [np.nan, 2.0]).step == 2
-    with pytest.raises(UserError, match="no finite error"):
-        smallest_gap([1], [np.nan], [1.0])
-    with pytest.raises(UserError, match="2 steps, 1 train"):
-        smallest_gap([1, 2], [1.0], [1.0, 2.0])
-    with pytest.raises(UserError, match="slack"):
-        smallest_gap([1], [1.0], [1.0], slack=-1)

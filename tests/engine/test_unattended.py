@@ -1,0 +1,166 @@
+"""Training outlives its terminal, its readers, its loggers and a full disk for its logs; signals end it in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pgen.data import open_images
+from pgen.engine import checkpoint as checkpoints
+from pgen.engine.folder import RunFolder
+from pgen.engine.signals import STOPPING, StopSignal, raise_on_signals
+from pgen.errors import Stopped
+from tests.engine.test_resume import wait_for
+from tests.plugins.packages import fake_package
+from tests.plugins.test_third_party import CRASHING
+
+GAN = ("train", "gan", "--data", "simulate:n=40,size=8,seed=4", "--n-hidden", 4, "--batch-size", 10, "--sample-size", 0)
+
+
+def start(*arguments: object, **options) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "pgen", *map(str, arguments)], **options)
+
+
+def with_packages(folder: Path) -> dict[str, str]:
+    """An environment in which packages in ``folder`` are found, besides those of this one."""
+    return {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+
+
+def newest(folder: Path) -> int:
+    return max(checkpoints.steps(RunFolder(folder)), default=0)
+
+
+def test_a_reader_that_leaves_after_one_line_ends_nothing(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    process = start(*GAN, "--max-steps", 60, "--checkpoint", 20, "--name", "x", cwd=tmp_path, stdout=writer, stderr=writer)
+    os.close(writer)
+    assert os.read(reader, 8)
+    os.close(reader)  # as `| head -1` does
+    assert process.wait(120) == 0
+    assert newest(tmp_path / "runs/x") == 60
+
+
+def test_other_commands_finish_without_a_reader_too(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    simulate = ("data", "simulate", "-n", 30, "--size", 8, "--out")
+    process = start(*simulate, "a.h5", cwd=tmp_path, stdout=writer, stderr=writer)
+    os.close(writer)
+    # Closed from the beginning: no file that is opened takes the place of standard output.
+    closed = f"{sys.executable} -m pgen {' '.join(map(str, simulate))} b.h5 >&- 2>&- <&-"
+    assert subprocess.run(closed, shell=True, cwd=tmp_path, timeout=60, check=False).returncode == 0
+    assert process.wait(60) == 0
+    assert len(open_images(str(tmp_path / "a.h5"))) == len(open_images(str(tmp_path / "b.h5"))) == 30
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_output_that_a_full_disk_lost_is_reported_after_the_work(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = start("data", "simulate", "-n", 30, "--size", 8, "--out", "a.h5", cwd=tmp_path, stdout=full, stderr=subprocess.PIPE)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1 and b"No space left on device" in said and b"Traceback" not in said
+    assert (tmp_path / "a.h5").is_file()
+
+
+def test_a_terminal_that_closes_is_a_signal_like_others(tmp_path: Path) -> None:
+    process = start(*GAN, "--num-epochs", 10**6, "--log-every", 1, "--name", "x", cwd=tmp_path, stderr=subprocess.DEVNULL)
+    wait_for(tmp_path / "runs/x/metrics.jsonl", process)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 128 + signal.SIGHUP
+    assert newest(tmp_path / "runs/x") > 0
+
+
+@pytest.fixture
+def handlers():
+    """Signal handlers that are put back after the test."""
+    former = {number: signal.getsignal(number) for number in STOPPING}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+def test_a_terminal_that_closes_is_ignored_under_nohup(handlers) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    raise_on_signals()
+    with StopSignal() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.signal is None
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert stop.signal == signal.SIGUSR1
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+    with pytest.raises(Stopped):
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def waiting_model(folder: Path, name: str, where: str) -> None:
+    """A package of a model that says that it has begun with what ``where`` names, and takes a minute for it."""
+    wait = "open('begun', 'w').close(); __import__('time').sleep(60)"
+    fake_package(folder, name, CRASHING.format(name=name, crash="pass").replace(f"pass  # {where}", wait))
+
+
+def test_a_second_signal_is_obeyed_at_once(tmp_path: Path) -> None:
+    waiting_model(tmp_path, "slow", "training_step")
+    process = start("train", "slow", *GAN[2:4], "--name", "x", cwd=tmp_path, env=with_packages(tmp_path), stderr=subprocess.DEVNULL)
+    wait_for(tmp_path / "begun", process)
+    process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)  # it finishes its step
+    process.terminate()
+    assert process.wait(20) == -signal.SIGTERM
+
+
+def test_a_signal_before_training_ends_with_the_code_for_schedulers(tmp_path: Path) -> None:
+    waiting_model(tmp_path, "waiting", "__init__")
+    arguments = ("train", "waiting", *GAN[2:4], "--name", "x", "--requeue-exit-code", 75)
+    process = start(*arguments, cwd=tmp_path, env=with_packages(tmp_path), stderr=subprocess.PIPE, text=True)
+    wait_for(tmp_path / "begun", process)
+    process.send_signal(signal.SIGUSR1)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 75 and "Stopped by SIGUSR1" in said and "Traceback" not in said
+
+
+SINK = """
+from pgen.engine.sinks import Sink
+class Failing(Sink):
+    def {method}:
+        {fault}
+"""
+SINKS = {
+    "opening": ("__init__(self, folder, step)", "raise OSError('no network')"),
+    "scalar": ("scalars(self, step, values)", "if step == 6: raise SystemExit('quota')"),
+    "drawing": ("picture(self, step, name, path)", "1 / 0"),
+    "closing": ("close(self)", "raise RuntimeError('not closed')"),
+}
+
+
+def test_sinks_that_fail_are_named_once_and_end_nothing(pgen, tmp_path: Path) -> None:
+    for name, (method, fault) in SINKS.items():
+        fake_package(tmp_path, name, SINK.format(method=method, fault=fault), "pgen.sinks", "Failing")
+    arguments = (*GAN[:-1], 2, "--log-every", 3, "--checkpoint", 4, "--max-steps", 12, "--log-to", ",".join(SINKS), "--name", "x")
+    said = pgen(*arguments, cwd=tmp_path, env=with_packages(tmp_path)).stderr
+    assert newest(tmp_path / "runs/x") == 12
+    causes = ("OSError: no network", "SystemExit: quota", "ZeroDivisionError", "RuntimeError: not closed")
+    for name, cause in zip(SINKS, causes, strict=True):
+        assert said.count(f"--log-to {name} failed ({cause}") == 1, said
+    log = (tmp_path / "runs/x/log.txt").read_text()
+    assert log.count("training continues without it") == 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_logs_and_pictures_that_cannot_be_written_end_nothing(pgen, tmp_path: Path) -> None:
+    pgen(*GAN, "--max-steps", 2, "--checkpoint", 2, "--name", "x", cwd=tmp_path)
+    run = tmp_path / "runs/x"
+    for name in ("log.txt", "metrics.jsonl"):
+        (run / name).unlink()
+        (run / name).symlink_to("/dev/full")
+    (run / "losses.png").unlink()
+    (run / "losses.png").mkdir()
+    said = pgen("train", "gan", "--resume", "runs/x", "--max-steps", 9, "--log-every", 1, cwd=tmp_path).stderr
+    assert newest(run) == 9
+    for name in ("log.txt", "metrics.jsonl", "pictures"):
+        assert said.count(f"{name} cannot be written") == 1, said
