@@ -115,7 +115,7 @@ def refuse_larger_than_memory(arrays: Iterable[tuple[tuple[int, ...], int]]) -> 
 def free_memory() -> int:
     """Bytes that this machine has available."""
     try:
-        with Path("/proc/meminfo").open() as lines:
+        with Path("/proc/meminfo").open(encoding="utf-8") as lines:
             return 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
     except (OSError, StopIteration):
         return 2**32

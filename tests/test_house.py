@@ -45,3 +45,24 @@ def test_imports_point_downwards() -> None:
                 if known in rooms and known != room and known not in below:
                     wrong.append(f"{path.relative_to(HOUSE)} imports {module}")
     assert not wrong
+
+
+def opens_text(call: ast.Call) -> bool:
+    """Whether a call reads or writes text, as `path.read_text()` and `path.open("a")` do."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    mode = call.args[-1] if (call.args and isinstance(call.func, ast.Attribute)) or len(call.args) > 1 else None
+    if name == "open":
+        options = {keyword.arg for keyword in call.keywords}
+        is_text = isinstance(mode, ast.Constant) and isinstance(mode.value, str) and set(mode.value) <= set("rwax+t")
+        return is_text or "newline" in options or not (call.args or call.keywords)
+    return name in ("read_text", "write_text")
+
+
+def test_text_is_utf8_whatever_the_locale_says() -> None:
+    wrong = []
+    for path in HOUSE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and opens_text(node) and "encoding" not in {keyword.arg for keyword in node.keywords}:
+                wrong.append(f"{path.relative_to(HOUSE)}:{node.lineno}")
+    # Metadata of an installed package is no file.
+    assert [place for place in wrong if not place.startswith("plugins/entries.py")] == []

@@ -17,7 +17,7 @@ def names() -> list[str]:
 
 def tables(name: str) -> dict[str, dict[str, Any]]:
     """The options of a preset by model."""
-    return tomllib.loads((FOLDER / f"{name}.toml").read_text())
+    return tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def preset(name: str | None, model: str) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def explain_missing(path: Path) -> str:
 def model_of(folder: Path) -> str | None:
     """The model of the run in a folder; None where there is no run."""
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return str(config["model"]) if str(config["format"]).startswith("pgen-run-") else None
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None

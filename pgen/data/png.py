@@ -82,7 +82,7 @@ def read_index(folder: Path) -> list[dict[str, str]] | None:
     """The rows of a folder's index.csv, or None where there is none that pgen wrote."""
     if not (folder / INDEX).is_file():
         return None
-    with reading(str(folder / INDEX), "a table"), (folder / INDEX).open(newline="") as stream:
+    with reading(str(folder / INDEX), "a table"), (folder / INDEX).open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         table = csv.DictReader(stream, restval="")
         return list(table) if tuple(table.fieldnames or ())[:4] == COLUMNS else None
 

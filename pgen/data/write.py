@@ -122,7 +122,7 @@ def _write_npz(path: Path, pieces: Iterator[ImageSet]) -> None:
 def _write_pngs(path: Path, pieces: Iterator[ImageSet]) -> None:
     from PIL import Image
 
-    with (path / INDEX).open("w", newline="") as stream:
+    with (path / INDEX).open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         table: Any = None
         count = 0
         for piece in pieces:

@@ -38,5 +38,5 @@ def new_plugin(name: str, parent: Path) -> Path:
     for source, place in _FILES.items():
         path = draft / Template(place).substitute(words)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(Template((templates / source).read_text()).substitute(words))
+        path.write_text(Template((templates / source).read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
     return draft.rename(folder)

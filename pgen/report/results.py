@@ -26,7 +26,7 @@ def write_results(out: Path, about: Mapping[str, Any], warnings: Sequence[str], 
     generated = {each.name: each.to_dict() for each in evaluations}
     results = {"format": FORMAT, **about, "warnings": list(warnings), "generated": generated}
     with atomic(written[0]) as temporary:
-        temporary.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     for number, each in enumerate(evaluations, 1):
         if columns := each.per_image():
             written.append(out / ("images.csv" if len(evaluations) == 1 else f"images-{number}.csv"))
@@ -38,7 +38,7 @@ def write_results(out: Path, about: Mapping[str, Any], warnings: Sequence[str], 
 
 
 def _write_csv(path: Path, columns: Mapping[str, npt.NDArray]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream:
         table = csv.writer(stream)
         table.writerow(["image", *columns])
         for number, row in enumerate(zip(*columns.values(), strict=True)):
