@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pgen.ot.assign import assign
 from pgen.ot.costs import check_cost
+from pgen.ot.heavy import weigh
 from pgen.ot.soft import soft_frequency
 from pgen.ot.start import first_potential
 from pgen.ot.targets import Targets
@@ -22,7 +23,8 @@ class DualAscent(nn.Module):
 
     Steps are in the unit that :func:`pgen.ot.start.mean_cost` finds. Step t of a solve has the rate ``rate / (1 + t / slow)``, times
     sqrt(N B) for ``sgd``, B being the solve's first batch: the noise of the hits then moves a potential by one rate, whatever N and B, and
-    by less in larger batches. psi stays free of mean, which changes no assignment. ``state_dict`` resumes bit for bit.
+    by less in larger batches. For the same reason it is divided by sqrt(m) for a target of m > 1 times the mean mass. psi stays free of
+    mean, which changes no assignment. ``state_dict`` resumes bit for bit.
 
     count: targets here, N. cost: l1, l2 or sqeuclidean. weights: (N,) masses b of the targets, 0 or more, uniform if not given, normalised
     over all ranks; the potential has their type, which is to be that of the targets. averaging: of psi over a solve: ``polynomial``
@@ -78,7 +80,8 @@ class DualAscent(nn.Module):
         if len(x) * targets.ranks < 2 <= targets.total:
             raise ValueError("found one sample to begin a solve with, wanted two or more: the unit of its steps is how they differ")
         mass = self.mass(targets)
-        psi, unit = first_potential(x, targets, self.cost, mass, self.average)
+        psi, unit = first_potential(x, targets, self.cost, mass, targets.spread(self.average))
+        psi = weigh(x, targets, psi, self.cost, mass)
         self.unit = unit
         self.psi.copy_(psi - targets.sum(psi.double().sum()) / targets.total)
         self.average.copy_(self.psi)
@@ -126,7 +129,9 @@ class DualAscent(nn.Module):
             frequency = soft_frequency(x, targets, self.psi, self.cost, mass, width)
         else:
             frequency = targets.hits(index) / (len(x) * targets.ranks)
-        gradient = (mass - frequency).to(self.psi.dtype)
+        # A hit of a heavy target is one of many: by its own noise its potential would move by more than one rate.
+        heavy = (targets.total * mass).clamp_min(1) if self.method == "sgd" else 1
+        gradient = targets.spread((mass - frequency) / heavy**0.5).to(self.psi.dtype)
         self.momentum.lerp_(gradient, 1 - self.decay)
         if self.method == "adam":
             self.square.lerp_(gradient.square(), 0.01)
@@ -141,8 +146,8 @@ class DualAscent(nn.Module):
         return index, value
 
     def mass(self, targets: Targets) -> Tensor:
-        """(N,) masses of the targets here, of which those of all ranks sum to one; float64."""
-        return self.weights.double() / targets.sum(self.weights.double().sum())
+        """(N,) masses of the targets here, of which those of all ranks sum to one, the first of equal ones having that of all; float64."""
+        return targets.merge(self.weights.double() / targets.sum(self.weights.double().sum()))
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor([self.steps, self.unit, self.batch], dtype=torch.float64)

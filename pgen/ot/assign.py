@@ -32,6 +32,7 @@ def assign(x: Tensor, targets: Tensor | Targets, psi: Tensor, cost: str = "l1") 
     Raises:
         ValueError: unknown cost, or shapes or types that do not fit.
     """
+    is_kept = isinstance(targets, Targets)
     if not isinstance(targets, Targets):
         targets = Targets(targets)
     count, size = targets.shape
@@ -43,7 +44,8 @@ def assign(x: Tensor, targets: Tensor | Targets, psi: Tensor, cost: str = "l1") 
         raise ValueError(f"found x of {x.dtype}, psi of {psi.dtype} and targets of {targets.dtype}, wanted one type of all")
     if not len(x):
         return torch.zeros(0, dtype=torch.long, device=x.device), torch.zeros(0, device=x.device, dtype=x.dtype)
-    psi = psi.to(x.device)
+    # To look for duplicates among targets that are used once would cost more than it saves.
+    psi = (targets.duplicates.single_out(psi) if is_kept and targets.duplicates else psi).to(x.device)
     index, value = assign_shared(x, targets, psi, cost, _on_any_device) if targets.group else _on_any_device(x, targets, psi, cost)
     return index, value.to(x.dtype)
 

@@ -63,7 +63,7 @@ def certify(
     if bound and targets.group is not None:
         raise ValueError("bound=True: wanted targets that are all in one process, found them shared out to ranks")
     mass = torch.ones(len(targets), device=psi.device) if weights is None else weights
-    mass = mass.double() / targets.sum(mass.double().sum())
+    mass = targets.merge(mass.double() / targets.sum(mass.double().sum()))
     parts = [(x if bound else None, *assign(x, targets, psi, cost)) for x in batches]
     if sum(len(part[1]) for part in parts) * targets.ranks < 3:
         raise ValueError("found fewer than three samples to certify a potential on, wanted three or more, better thousands")
@@ -81,7 +81,7 @@ def certify(
         chi2=chi2,
         chi2_interval=chi2_interval,
         tv=0.5 * float(targets.sum((hits / samples - mass).abs().sum())),
-        never_hit=int(targets.sum((hits == 0).sum())),
+        never_hit=int(targets.sum(((hits == 0) & (mass > 0)).sum())),
         evenness=float(ratio[:, 0].min() / -ratio[:, 1].min()),
         dual=float(value.mean() + targets.sum((psi.double() * mass).sum())),
         dual_interval=NORMAL * float(value.std()) / math.sqrt(samples),

@@ -38,7 +38,7 @@ class Sinkhorn:
     """
 
     def __init__(self, targets: Targets, cost: str, psi: Tensor, mass: Tensor, length: int) -> None:
-        self.targets, self.cost, self.length = targets, cost, min(length, targets.total)
+        self.targets, self.cost, self.length = targets, cost, min(length, targets.distinct)
         self.psi, self.mass = psi, mass
         self.seen, self.margin, self._due = 0, 0.0, FIRST * targets.total
         self._lists: list[tuple[Tensor, Tensor]] = []
@@ -66,12 +66,16 @@ class Sinkhorn:
             return
         x = self.targets.gather(torch.cat(self._waiting))
         self._waiting = []
-        index, cost = shortlist(x, self.targets, self.psi, self.cost, self.length)
+        # Of equal targets the first stands in the lists, on whichever rank it is.
+        twins = self.targets.duplicates
+        psi = self.psi.masked_fill(~twins.is_first, -torch.inf) if twins else self.psi
+        index, cost = shortlist(x, self.targets, psi, self.cost, self.length)
+        cost = cost.nan_to_num(torch.inf, posinf=torch.inf) if twins else cost
         index, cost = pad(index, (0, self.length - index.shape[1])), pad(cost, (0, self.length - cost.shape[1]), value=torch.inf)
         value = cost - self.psi.to(cost.device)[index]
         everywhere = self.targets.gather(value[None]).transpose(0, 1).flatten(1)
         first, last = everywhere.amin(1, keepdim=True), everywhere.kthvalue(self.length, dim=1, keepdim=True).values
-        if self.length < self.targets.total:
+        if self.length < self.targets.distinct:
             # All of those that tie for the last place or none, whichever of them a rank has found.
             cost = cost.masked_fill((value >= last) & (value > first), torch.inf)
         second = everywhere.kthvalue(min(2, self.length), dim=1, keepdim=True).values
@@ -89,7 +93,7 @@ class Sinkhorn:
         self._lists += zip(index.split(rows), cost.split(rows), strict=True)
         self.margin, reach = float(gaps[:, 0].mean()), float(gaps[:, 1].median())
         self._due = GROWTH * self.seen
-        crowding = self.targets.total / self.seen
+        crowding = self.targets.distinct / self.seen
         width = SMOOTHING * reach / (1 + 1 / crowding) ** 0.5
         psi = self.psi.double()
         highest = psi + reach
@@ -100,6 +104,7 @@ class Sinkhorn:
                 break
             psi -= width * ((frequency + TINY) / (self.mass + TINY)).log()
             psi = torch.minimum(psi, highest)
+        psi = self.targets.spread(psi)
         self.psi.copy_(psi - self.targets.sum(psi.sum()) / self.targets.total)
 
     def _frequency(self, psi: Tensor, width: float) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pgen.ot.ascent import DualAscent
 from pgen.ot.assign import assign
 from pgen.ot.certificate import NORMAL, Certificate, certify
+from pgen.ot.heavy import SAMPLES, find_heavy, weigh
 from pgen.ot.replay import replayed
 from pgen.ot.sinkhorn import Sinkhorn
 from pgen.ot.targets import Targets
@@ -42,8 +43,7 @@ class SemiDiscreteOT(nn.Module):
     method, rate, slow, momentum, averaging, epsilon: see :class:`DualAscent`. ``state_dict`` holds the potential found so far and the
     targets' hash, and loads only beside the same targets; a later :meth:`fit` starts from it. ValueError for an option out of its range.
 
-    No potential tells equal targets apart: all samples go to the first of them, and chi2 ends near 2 m / N where N targets hold m pairs.
-    Give each once, with a weight.
+    Equal targets are one target to the solve, with their joint mass: samples go to the first of them, and chi2 is of these masses.
 
     Example: see :mod:`pgen.ot`.
     """
@@ -130,11 +130,23 @@ class SemiDiscreteOT(nn.Module):
                 step = self._steps(sampler, batch, replay)
             if done or stalled:
                 self._leave_lists(batch)
+            if done and self._weigh_heavy(sampler):
+                found = self.certify(sampler, found.samples)
+                if watch:
+                    watch(found, spent)
             if done:
                 return found
             before = found.chi2
             latest = LATEST_IN_LISTS if self._lists else LATEST
             due = min(most, spent / count * min(latest, max(SOONEST, found.chi2 / chi2)))
+
+    def _weigh_heavy(self, sampler: Sampler) -> bool:
+        """Whether there are heavy targets, whose potentials were then found anew."""
+        mass = self.ascent.mass(self.targets)
+        if not len(find_heavy(self.targets, mass)):
+            return False
+        self.psi.copy_(weigh(sampler(-(-SAMPLES // self.targets.ranks)), self.targets, self.psi, self.ascent.cost, mass))
+        return True
 
     def _steps(self, sampler: Sampler, batch: int, replay: bool) -> Callable[[], None]:
         """What takes in one batch of samples after the other."""

@@ -32,15 +32,17 @@ def mean_cost(x: Tensor, targets: Targets, cost: str) -> tuple[Tensor, float]:
     width = max(1, BLOCK // len(x))
     for start in range(0, len(targets), width):
         block = cost_matrix(x, targets.part(start, min(start + width, len(targets)), x.device).dense, cost).double()
+        if targets.duplicates:  # each counts once
+            block *= targets.duplicates.is_first[start : start + width].to(x.device)
         columns.append(block.mean(0))
         rows += block.sum(1)
         square = square.to(x.device) + block.square().mean(0).sum()
     column = torch.cat(columns)
-    rows, square = targets.sum(rows) / targets.total, targets.sum(square) / targets.total
+    rows, square = targets.sum(rows) / targets.distinct, targets.sum(square) / targets.distinct
     mean = rows.mean()
-    columns_square = targets.sum(column.square().sum()) / targets.total
+    columns_square = targets.sum(column.square().sum()) / targets.distinct
     interaction = square - columns_square - rows.square().mean() + mean**2
-    return column - mean, float(interaction.clamp_min(0).sqrt())
+    return targets.spread(column - mean), float(interaction.clamp_min(0).sqrt())
 
 
 @torch.no_grad()

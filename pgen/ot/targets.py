@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pgen.ot.costs import check_cost
+from pgen.ot.duplicates import Duplicates, find_duplicates
 from pgen.ot.shared import rows_shared
 
 #: Targets with less than this share of pixels lit are faster as sparse ones.
@@ -17,12 +18,14 @@ SPARSE_BELOW = 0.1
 
 
 class Targets:
-    """N targets of D values, dense or sparse, whichever their occupancy makes faster.
+    """N targets of D values, dense or sparse, whichever their occupancy makes faster. Equal ones are transported to as one of their joint
+    mass: their first, by its number, represents them.
 
     values: (N, D), a strided or a CSR tensor in single or double precision, which is kept and must not change. group: processes of
     torch.distributed that share the targets out; each gives its own ``values``, and those of all ranks in turn are the targets. sparse:
-    whether assignments use the lit pixels alone. first, total: the number of the first target here, and how many all ranks hold. rank,
-    ranks: this process among those of the group. ValueError for another type, layout or number of axes, or nothing in one of them.
+    whether assignments use the lit pixels alone. first, total: the number of the first target here, and how many all ranks hold. counts:
+    how many each rank holds. rank, ranks: this process among those of the group. ValueError for another type, layout or number of axes,
+    or nothing in one of them.
     """
 
     def __init__(self, values: Tensor, group: dist.ProcessGroup | None = None) -> None:
@@ -41,10 +44,10 @@ class Targets:
         self._given: Tensor | None = values.detach()
         # A CSR tensor stays one, since its dense form may not fit in memory.
         self.sparse = values.layout == torch.sparse_csr or int(values.count_nonzero()) < SPARSE_BELOW * values.numel()
-        counts = self.gather(torch.tensor([len(values)], device=values.device)).tolist()
-        self.total = sum(counts)
+        self.counts: list[int] = self.gather(torch.tensor([len(values)], device=values.device)).tolist()
+        self.total = sum(self.counts)
         self.rank, self.ranks = (dist.get_rank(group), dist.get_world_size(group)) if group else (0, 1)
-        self.first = sum(counts[: self.rank])
+        self.first = sum(self.counts[: self.rank])
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -66,11 +69,42 @@ class Targets:
         return total
 
     def hits(self, index: Tensor) -> Tensor:
-        """(N,) how often each target here is among the ``index`` (B,) of all ranks."""
+        """(N,) how often each target here is among the ``index`` (B,) of all ranks; the first of equal ones has the hits of all of them."""
         mine = self.gather(index) - self.first
         # One place more, for the targets of others: a GPU would have to be waited for if it were to count what it leaves out.
         at = torch.where((mine >= 0) & (mine < len(self)), mine, len(self))
-        return at.new_zeros(len(self) + 1).index_add_(0, at, torch.ones_like(at))[:-1].to(self.device)
+        return self.merge(at.new_zeros(len(self) + 1).index_add_(0, at, torch.ones_like(at))[:-1].to(self.device))
+
+    @cached_property
+    def duplicates(self) -> Duplicates | None:
+        """Which targets, on all ranks, are equal; None where no two are. All ranks ask for it at the same time."""
+        return find_duplicates(self)
+
+    @property
+    def distinct(self) -> int:
+        """How many different targets all ranks hold."""
+        return self.duplicates.distinct if self.duplicates else self.total
+
+    def merge(self, values: Tensor) -> Tensor:
+        """(N,) of ``values`` (N,): for the first of equal targets, on whichever rank, the sum of all of them; for the others 0."""
+        return self._sum_groups(values) * self.duplicates.is_first.to(values.device) if self.duplicates else values
+
+    def spread(self, values: Tensor) -> Tensor:
+        """(N,) of ``values`` (N,): for each target the value of the first that equals it, on whichever rank."""
+        if self.duplicates is None:
+            return values
+        # Not by a product: what stands for the others need be no number.
+        return self._sum_groups(values.masked_fill(~self.duplicates.is_first.to(values.device), 0))
+
+    def _sum_groups(self, values: Tensor) -> Tensor:
+        """(N,) for each target the sum of ``values`` (N,) of all that equal it."""
+        assert self.duplicates is not None
+        group, shared = self.duplicates.group.to(values.device), self.duplicates.shared
+        # One place more, for groups of other ranks.
+        sums = values.new_zeros(self.duplicates.count + 1).index_add_(0, group, values)
+        if shared is not None:
+            sums[shared] = self.sum(sums[shared])
+        return sums[group]
 
     def rows(self, index: Tensor) -> Tensor:
         """(n, D), dense, of targets by their number among all; where they are shared out, every rank asks for equally many."""
@@ -110,7 +144,7 @@ class Targets:
         part = object.__new__(Targets)
         part.shape, part.device, part.dtype, part.sparse = (last - first, self.shape[1]), device, self.dtype, self.sparse
         part.group, part.first, part.total, part.rank, part.ranks = None, 0, last - first, 0, 1
-        part._given = None
+        part.counts, part._given, part.duplicates = [last - first], None, None
         if self.sparse:
             starts, pixels, charges = self.lit
             begin, end = int(starts[first]), int(starts[last])
@@ -138,7 +172,7 @@ class Targets:
             return self._given.to_dense().contiguous()
         _, pixels, charges = self.lit
         dense = torch.zeros(self.shape, device=self.device, dtype=self.dtype)
-        dense[self._lit_rows(), pixels.long()] = charges
+        dense[self.lit_rows(), pixels.long()] = charges
         return dense
 
     def norms(self, cost: str) -> Tensor:
@@ -159,10 +193,10 @@ class Targets:
         if not self.sparse:
             return torch.linalg.vector_norm(self.dense, power, dim=1) ** power
         charges = self.lit[2]
-        return torch.zeros(len(self), device=self.device, dtype=self.dtype).index_add_(0, self._lit_rows(), charges.abs() ** power)
+        return torch.zeros(len(self), device=self.device, dtype=self.dtype).index_add_(0, self.lit_rows(), charges.abs() ** power)
 
-    def _lit_rows(self) -> Tensor:
-        """The target of each lit pixel."""
+    def lit_rows(self) -> Tensor:
+        """The target here of each lit pixel."""
         starts, _, charges = self.lit
         # The size is told, or a GPU would have to be waited for.
         return torch.repeat_interleave(torch.arange(len(self), device=self.device), starts.diff(), output_size=len(charges))

@@ -17,10 +17,14 @@ from pgen.ot import SemiDiscreteOT, Targets, assign
 
 dist.init_process_group("gloo")
 
-def main(folder, cost, lit, shortlist):
+def main(folder, cost, lit, shortlist, copies):
     rank, ranks = dist.get_rank(), dist.get_world_size()
     random = torch.Generator().manual_seed(0)
     y = torch.randn(151, 20, generator=random) * (torch.rand(151, 20, generator=random) < float(lit))
+    if copies == "some":
+        y[70:100] = y[3]
+    elif copies == "all":
+        y[80:] = y[:71]  # the second rank has none of its own
     group = dist.group.WORLD if ranks > 1 else None
     # Parts need not be alike.
     mine = Targets(y[:80] if rank == 0 else y[80:], group) if group else Targets(y)
@@ -37,7 +41,9 @@ def main(folder, cost, lit, shortlist):
     certificate = [found.chi2, found.chi2_interval, found.tv, found.never_hit, found.evenness]
     certificate += [found.dual, found.dual_interval, found.samples]
     index, value = assign(noise(50 // ranks), mine, solver.psi, cost)
+    merged = mine.merge(weights.double())
     parts = {"psi": solver.psi, "index": index, "value": value, "hits": found.hits, "certificate": torch.tensor(certificate)}
+    parts |= {"merged": merged, "spread": mine.spread(merged), "distinct": torch.tensor(mine.distinct)}
     # The second rank holds nothing that can be nearest.
     only_first = torch.where(torch.arange(mine.first, mine.first + len(mine)) < 80, solver.psi, -torch.inf)
     parts["of_first"], _ = assign(noise(50 // ranks), mine, only_first, cost)
@@ -55,7 +61,14 @@ dist.destroy_process_group()
 """
 
 
-CASES = [("l1", 1.0, 64), ("l1", 1.0, 0), ("sqeuclidean", 1.0, 64), ("l2", 0.05, 64)]
+CASES = [
+    ("l1", 1.0, 64, "none"),
+    ("l1", 1.0, 0, "none"),
+    ("sqeuclidean", 1.0, 64, "none"),
+    ("l2", 0.05, 64, "none"),
+    ("l1", 1.0, 64, "some"),
+    ("sqeuclidean", 1.0, 0, "all"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +93,10 @@ def test_two_ranks_give_the_potential_of_one(case: tuple, solved: Path) -> None:
     one, *two = (torch.load(folder / name, weights_only=True) for name in ("1-0.pt", "2-0.pt", "2-1.pt"))
     # Of numbers of several digits, in single precision.
     scale = float(one["psi"].abs().max().clamp_min(1))
-    for name in ("psi", "index", "value", "hits", "of_first"):
+    for name in ("merged", "spread", "psi", "index", "value", "hits", "of_first"):
         torch.testing.assert_close(torch.cat([part[name] for part in two]), one[name], rtol=0, atol=1e-6 * scale)
     assert bool((one["of_first"] < 80).all())
+    assert [int(part["distinct"]) for part in two] == [int(one["distinct"])] * 2
     assert [part["shape"] for part in two] == [(80, 20), (71, 20)]
     for part in two:
         torch.testing.assert_close(part["certificate"], one["certificate"], rtol=1e-5, atol=1e-6)

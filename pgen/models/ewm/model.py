@@ -19,6 +19,7 @@ from pgen.models.ewm.config import EwmConfig
 from pgen.models.ewm.generator import make_generator
 from pgen.models.labelled import random_rows, with_labels
 from pgen.models.layers import beside, make_optimizer
+from pgen.models.merged import report_merged
 from pgen.ot import DualAscent, Targets, certify, pair_cost
 from pgen.ot.replay import replayed
 from pgen.plugins.contract import DataInfo
@@ -95,8 +96,8 @@ class Ewm(nn.Module):
         return self(self.noise(n, generator=generator), condition)
 
     def histograms(self) -> dict[str, Tensor]:
-        """Hits of each target in the last certificate."""
-        return {"hits per target": self.hits}
+        """Hits of each target in the last certificate; of equal ones those of all together."""
+        return {"hits per target": self.hits[self.hits >= 0]}
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
         solving = self.phase == OTS
@@ -106,6 +107,8 @@ class Ewm(nn.Module):
             if trainer.condition is not None:
                 weight, random = self.config.label_weight, trainer.generator(-1, common=True)
                 self._targets, self._label_scale = with_labels(self._targets, values, trainer.condition, weight, self.config.cost, random)
+            if self.iteration == self.done == 0:
+                report_merged(self._targets, trainer.say)
             if trainer.batch_size < 2 <= self._targets.total:
                 raise trainer.ranks.error(UserError("--batch-size 1: ewm wanted 2 or more, since its steps go by how samples differ."))
             if trainer.group and trainer.batch_size > self.config.mem_size:
@@ -209,10 +212,14 @@ class Ewm(nn.Module):
         batches = -(-SAMPLES_A_TARGET * targets.total // trainer.batch_size)
         fresh = (self._made(**self._drawn(trainer, -(10**9) - trainer.step * 1000 - k)) for k in range(batches))
         found = certify(fresh, targets, self.ascent.average, self.config.cost)
-        self.hits.copy_(found.hits)
+        merged = targets.duplicates
+        self.hits.copy_(found.hits.masked_fill(~merged.is_first, -1) if merged else found.hits)
         self.certified = [found.chi2, found.chi2_interval, float(found.never_hit), found.dual]
         if last or found.chi2 <= self.config.chi2:
             self.phase, self.done, self.began = FIT, 0, trainer.step
+            # Slots without a pair of this solve repeat the others: all that the buffer holds is of it, each target in its proportion.
+            kept = min(self.config.mem_size, len(self.pair_steps) * trainer.batch_size)
+            self.pair_hit.copy_(self.pair_hit[:kept].repeat(-(-self.config.mem_size // kept))[: self.config.mem_size])
 
     def _certified(self) -> dict[str, Tensor]:
         return {} if math.isnan(self.certified[0]) else dict(zip(CERTIFIED, map(torch.tensor, self.certified), strict=True))
