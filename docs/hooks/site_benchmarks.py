@@ -189,12 +189,36 @@ def two_commands(result: Result) -> str:
     return as_table(["command", "time"], ((f"`{command}`", f"{seconds} s") for command, seconds in result["seconds"].items()))
 
 
+def few_steps(result: Result) -> str:
+    rows = []
+    for name, row in result["samplers"].items():
+        values = [number(draw["value"]) for draw in row["draws"]]
+        low, high = (max(abs(draw["interval"][side] - draw["value"]) for draw in row["draws"]) for side in (0, 1))
+        charge = sum(row["charge"]) / len(row["charge"])
+        rows.append((name, number(row["fpd"]), ", ".join(values), f"{number(max(low, high))}", f"{charge:.3f}"))
+    table = as_table(["steps", "FPD, mean of the draws", "draws", "± (95 %)", "charge / training"], rows)
+    coupling = result["coupling"]
+    return (
+        f"{table}\n\nThe training tiles that noise is coupled to have {coupling['charge']:.3f} of the charge and "
+        f"{coupling['pixels']:.3f} of the pixels above threshold of all training tiles, at χ² {coupling['chi2']:.3f}."
+    )
+
+
+def identical_targets(result: Result) -> str:
+    rows = (
+        (row["targets"], f"`{row['model']}`", f"{row['blank']:.1%}", f"{row['noise_to_blank']:.1%}",
+         f"{row['blank_samples']:.1%}" if "blank_samples" in row else None, number(row["chi2"]))
+        for row in result["rows"]
+    )  # fmt: skip
+    return as_table(["targets", "model", "identical", "noise sent to them", "samples like them", "χ²"], rows)
+
+
 SHOWN: dict[str, Callable[[Result], str]] = {
     each.__name__: each
     for each in (
         ot_assign, ot_exact, ot_scale, ot_solve, ewm_outer, data_batches, data_scale,
         engine_step, engine_kills, engine_hostile, evaluate_all, evaluate_oracles, closure,
-        mnist_wasserstein, two_commands,
+        mnist_wasserstein, two_commands, few_steps, identical_targets,
     )
 } | {"real_tiles": two_stage, "simulated": two_stage, "ot_exact_triton": ot_exact}  # fmt: skip
 

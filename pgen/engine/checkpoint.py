@@ -40,6 +40,13 @@ class Checkpoint:
         left with the average that of the untrained model.)"""
         return {**self.average["model"], **extra_state(self.model)} if self.average else self.model
 
+    @in_use.setter
+    def in_use(self, state: dict[str, Any]) -> None:
+        if self.average:
+            self.average = {**self.average, "model": state}
+        else:
+            self.model = state
+
 
 def path_of(folder: RunFolder, step: int) -> Path:
     return folder.checkpoints / f"step-{step:08d}.pt"

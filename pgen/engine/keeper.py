@@ -59,7 +59,8 @@ class Keeper:
     def _write(self, saved: Checkpoint, epoch: float) -> tuple[int, float] | None:
         run, step = self.run, saved.step
         run.mend_folder()
-        model = self.state.shown(saved)
+        model = run.prepare_sampling(self.state.shown(saved), lambda text: None)
+        saved.in_use = model.state_dict()
         found = self.judge.look(model)
         if known := {name: value for name, value in found.items() if math.isfinite(value)}:
             run.record(step, {"epoch": int(epoch), **known})

@@ -24,7 +24,7 @@ from pgen.engine import checkpoint as checkpoints
 from pgen.engine import defaults
 from pgen.engine.answers import check_samples
 from pgen.engine.average import extra_state
-from pgen.engine.conditions import Asked, load_labels, save_labels
+from pgen.engine.conditions import Asked, encode, load_labels, save_labels
 from pgen.engine.data import TrainingData, open_held_out, open_training_data
 from pgen.engine.device import choose_device
 from pgen.engine.folder import RunFolder
@@ -32,7 +32,7 @@ from pgen.engine.images import ToImages, to_images_for
 from pgen.engine.moved import locate_sources, missing_sources
 from pgen.engine.ranks import Ranks
 from pgen.engine.reporter import Reporter
-from pgen.engine.seeds import derive
+from pgen.engine.seeds import derive, generator
 from pgen.engine.settings import TrainSettings
 from pgen.engine.sinks import Sink
 from pgen.engine.weights import load_module, load_state, read_header, save_weights
@@ -226,7 +226,7 @@ class Run:
             model, header = load_module(self.folder.weights, {name: getattr(self.config, name) for name in self.config.sampling})
             if self.settings.ema and not header.trained_extra_state:
                 self._restore_extra_state(model, header.step)
-            return model.to(self.device), header.step
+            return self.prepare_sampling(model.to(self.device), self.reporter.message), header.step
         if (which not in ("best", "last") and not re.fullmatch("[0-9]+", which)) or (colon and raw != "raw"):
             has = listed(checkpoints.steps(self.folder))
             raise UserError(f"--checkpoint {checkpoint}: wanted best, last or a step, perhaps with :raw; {self.folder.path} has {has}.")
@@ -234,7 +234,20 @@ class Run:
         state = checkpoints.load(self.folder, step)
         model = self.new_model()
         load_state(model, state.model if raw else state.in_use, checkpoints.path_of(self.folder, state.step))
-        return model.eval(), state.step
+        return self.prepare_sampling(model.eval(), self.reporter.message), state.step
+
+    @torch.no_grad()
+    def prepare_sampling(self, model: nn.Module, say: Callable[[str], None]) -> nn.Module:
+        """``model``, in evaluation mode, ready to sample as the options say: its own ``prepare_sampling`` is called, if it has one.
+
+        The random numbers are the same each time, so that samples follow from weights, options and seed.
+        """
+        if callable(getattr(model, "prepare_sampling", None)):
+            conditions = self.info.conditions
+            labels = encode(conditions, load_labels(self.folder.labels, conditions)).to(self.device) if conditions else None
+            random = generator(self.settings.seed, "prepare sampling", device=self.device)
+            model.prepare_sampling(generator=random, conditions=labels, say=say)  # type: ignore[operator]
+        return model
 
     def _restore_extra_state(self, model: nn.Module, step: int) -> None:
         """Give averaged weights of an earlier version, which kept the extra state of the untrained model, that of the checkpoint."""

@@ -73,6 +73,12 @@ def pgen_model() -> ModelSpec:  # type: ignore[empty-body]
     ``draw(n, *, generator)``, so that it is the same however many share the batch (:class:`pgen.engine.trainer.Trainer`). A model that is
     given all targets (``inputs="targets"``) has besides an attribute ``epoch``, its outer iterations done, which ``--num-epochs`` counts,
     and may name in ``per_target`` the state that has a row a target: targets and these rows are then shared out.
+
+    A model that measures something of its samples before it can be used, as their mean and spread, does so in
+    ``prepare_sampling(*, generator, conditions, say)``. It is called in evaluation mode, without gradients, before each checkpoint is
+    written and whenever the model is loaded, with the options of sampling that are then in its config. What it finds belongs into
+    buffers, with what it was found for, so that it is not measured twice. ``conditions`` (N, K) are those of all training samples, None
+    without any; ``say`` takes a line for the user.
     """
 
 

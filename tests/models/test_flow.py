@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
+from pgen.data import Codes
+from pgen.engine.program import load_program, save_program
 from pgen.engine.run import Run
 from pgen.errors import UserError
 from pgen.models.flow.config import FlowConfig
@@ -23,7 +26,7 @@ from pgen.models.flow.ode import integrate
 from pgen.models.flow.sde import integrate_with_noise
 from pgen.models.flow.times import Times
 from pgen.models.flow.velocity import make_velocity
-from pgen.ot import Targets, pair_cost
+from pgen.ot import Targets, assign, pair_cost
 from pgen.plugins.contract import DataInfo
 from tests.models.trained import trained
 
@@ -78,8 +81,10 @@ def test_error_of_a_step_is_of_its_order(solver: str, order: int) -> None:
     assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.15)
 
 
-@pytest.mark.parametrize("spread", [0.2, 3.0])
-def test_fresh_noise_keeps_to_the_distribution_of_the_flow(spread: float) -> None:
+@pytest.mark.parametrize("times", [EVEN, Times(2.5)], ids=str)
+@pytest.mark.parametrize("spread", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize(("steps", "error"), [(48, 0.02), (256, 0.004), (500, 0.004)])
+def test_fresh_noise_keeps_to_the_distribution_of_the_flow(steps: int, error: float, spread: float, times: Times) -> None:
     """From normal noise to a normal distribution of another mean and spread, whose velocity is known."""
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
@@ -87,11 +92,13 @@ def test_fresh_noise_keeps_to_the_distribution_of_the_flow(spread: float) -> Non
         variance = (1 - t).square() + (t * spread).square()
         return 2 + (t * spread**2 - (1 - t)) / variance * (x - 2 * t)
 
-    noise = torch.randn(4000, 64, 2, generator=torch.Generator().manual_seed(0))
-    found = integrate_with_noise(velocity, noise, EVEN.of_steps(64))
-    assert found.mean(0).tolist() == pytest.approx([2, 2], abs=0.1 * spread)
-    assert found.std(0).tolist() == pytest.approx([spread, spread], rel=0.1)
-    assert float(torch.corrcoef(torch.stack([found[:, 0], noise[:, 0, 0]]))[0, 1]) < 0.2  # forgotten
+    # Noise whose moments are exact up to the second, so that what is off is the solver's.
+    noise = torch.randn(3000, steps, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = torch.linalg.qr(noise - noise.mean(0)).Q[..., None] * 2999**0.5
+    samples = integrate_with_noise(velocity, noise, times.of_steps(steps))
+    assert float(samples.mean()) == pytest.approx(2, abs=0.01 * spread)
+    assert float(samples.std()) == pytest.approx(spread, rel=error)
+    assert abs(float(samples[:, 0] @ noise[:, 0, 0])) / (samples.norm() * noise[:, 0].norm()) < 0.1  # forgotten
 
 
 def test_fresh_noise_mends_what_a_wrong_velocity_does() -> None:
@@ -163,6 +170,76 @@ def test_two_clusters_are_learnt_and_transport_needs_fewer_steps(tmp_path: Path)
         between[coupling] = float((near[:, 0].abs() < 0.6).float().mean())  # where no target is
         assert float((far[:, 0].abs() < 0.6).float().mean()) < 0.1
     assert between["semidiscrete"] < 0.5 * between["independent"]
+
+
+def copies(path: Path, number: int, count: int = 500) -> Path:
+    """Codes, of which ``number`` are equal."""
+    codes = np.random.default_rng(0).standard_normal((count, 6)).astype("f4")
+    codes[:number] = codes[0] + 1
+    np.save(path, codes)
+    return path
+
+
+@pytest.mark.parametrize("number", [166, 50, 5])
+def test_noise_goes_to_identical_codes_in_proportion(number: int, tmp_path: Path) -> None:
+    run = trained("flow", copies(tmp_path / "codes.npy", number), tmp_path, max_steps=2, n_hidden=8, batch_size=16)
+    model, codes = run.load_model("last:raw"), run.data.tensor()
+    index, _ = assign(torch.randn(20_000, 6, generator=torch.Generator().manual_seed(3)), Targets(codes), model.coupling.psi, "sqeuclidean")
+    assert float((index < number).float().mean()) == pytest.approx(number / 500, abs=0.01)
+    assert run.folder.log.read_text().count(f"{number} of 500 targets ({number / 500:.1%}) are identical to others") == 1
+
+
+def test_equal_codes_of_other_labels_are_other_targets(tmp_path: Path) -> None:
+    codes = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
+    codes[:30] = codes[0]
+    kinds = [str(i % 2) for i in range(90)]
+    Codes.of(codes, list(map(str, range(90))), {}, labels={"kind": np.array(kinds)}).save(tmp_path / "codes.pt")
+    run = trained("flow", tmp_path / "codes.pt", tmp_path, max_steps=2, n_hidden=8, batch_size=16, condition="kind")
+    assert "30 of 90 targets (33.3%) are identical to others, but for rounding; they are merged into 2," in run.folder.log.read_text()
+
+
+def moments(samples: Tensor) -> tuple[list[float], list[float]]:
+    return samples.mean(0).tolist(), samples.std(0).tolist()
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_moments_are_those_of_the_sampler_and_the_weights_in_use(ema: float, tmp_path: Path) -> None:
+    run = trained("flow", copies(tmp_path / "codes.npy", 3), tmp_path, max_steps=25, n_hidden=16, batch_size=64, ema=ema, checkpoint=10)
+    lines: list[str] = []
+    run.reporter.message = lines.append  # type: ignore[method-assign]
+    for checkpoint in ("best", "10"):
+        run.load_model(checkpoint)
+    assert not lines  # measured in training
+    for sampler, checkpoint in itertools.product(({"solver": "euler", "n_steps": "2"}, {"n_steps": "1"}, {}), ("best", "last:raw")):
+        run.ask(sampler)
+        model = run.load_model(checkpoint)
+        mean, std = moments(model.sample(4000, generator=torch.Generator().manual_seed(1)).detach())
+        assert mean == pytest.approx([0] * 6, abs=0.08) and std == pytest.approx([1] * 6, abs=0.08)
+        again = run.load_model(checkpoint)
+        assert all(torch.equal(values, again.state_dict()[name]) for name, values in model.state_dict().items())
+    assert "measuring mean and spread of 2,048 samples by 2 steps of euler" in lines
+
+
+def test_states_of_earlier_versions_are_measured_anew(tmp_path: Path) -> None:
+    run = trained("flow", copies(tmp_path / "codes.npy", 3), tmp_path, max_steps=10, n_hidden=16, batch_size=64)
+    state, model = run.load_model().state_dict(), run.new_model()
+    del state["measured"]
+    state["moments.running_var"] *= 100
+    model.load_state_dict(state)
+    run.prepare_sampling(model.eval(), lambda line: None)
+    assert torch.equal(model.moments.running_var, run.load_model().moments.running_var)
+
+
+def test_an_exported_program_has_the_moments_of_its_sampler(tmp_path: Path) -> None:
+    run = trained("flow", copies(tmp_path / "codes.npy", 3), tmp_path, max_steps=10, n_hidden=16, batch_size=64)
+    run.ask({"solver": "euler", "n_steps": "3"})
+    model = run.load_model()
+    noise = model.noise(300, generator=torch.Generator().manual_seed(0))
+    save_program(tmp_path / "generator.pt2", model, nn.Identity(), (noise[:2],), {})
+    program, _ = load_program(tmp_path / "generator.pt2", torch.device("cpu"))
+    with torch.no_grad():
+        torch.testing.assert_close(program(noise), model(noise), rtol=1e-4, atol=1e-5)
+    assert moments(program(noise))[1] == pytest.approx([1] * 6, abs=0.2)
 
 
 def test_images_come_back_in_the_range_of_the_model(tmp_path: Path) -> None:

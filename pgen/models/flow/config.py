@@ -16,7 +16,7 @@ class FlowConfig(ModelConfig):
         description="Which noise goes to which target: any to any (independent), by optimal transport within a batch (minibatch), or "
         "to all targets (semidiscrete).",
     )
-    chi2: float = Field(0.2, gt=0, description="With --coupling semidiscrete: how evenly targets are to be hit; the less, the more evenly.")
+    chi2: float = Field(0.05, gt=0, description="With --coupling semidiscrete: how evenly to hit targets; the less, the more evenly.")
     n_hidden: int | None = Field(
         None,
         ge=1,
@@ -35,10 +35,10 @@ class FlowConfig(ModelConfig):
     match_moments: bool = Field(True, description="With codes: hold mean and spread of generated codes at those of the targets.")
     solver: Literal["euler", "heun", "sde"] = Field(
         "heun",
-        description="Steps of sampling: euler, or heun, two evaluations of the network each, or sde, with fresh noise in each, which mends "
-        "what earlier ones got wrong and takes --coupling independent.",
+        description="Steps of sampling: euler, or heun, two evaluations of the network each, or sde, heun with fresh noise in each, which "
+        "corrects what earlier steps got wrong and takes --coupling independent.",
     )
-    n_steps: int | None = Field(None, ge=1, le=1000, description="Steps from noise to a sample. [default: 16, or 64 of sde]")
+    n_steps: int | None = Field(None, ge=1, le=1000, description="Steps from noise to a sample. [default: 16, or 32 of sde]")
     label_weight: float = Field(
         10.0, gt=0, description="With --condition: what a difference of labels costs in a coupling, against one of targets."
     )

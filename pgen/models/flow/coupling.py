@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from pgen.ot import Certificate, SemiDiscreteOT, Targets, assign, cost_matrix
 
 COST = "sqeuclidean"
-#: Most samples a target that a potential is solved with.
-MOST = 200.0
+#: Most samples a target that a potential is solved with; fewer, but no fewer than the second number, where samples and targets would then
+#: be compared in more than so many values: some ten minutes of one core.
+MOST, FEWEST, WORK = 200.0, 16.0, 2e13
 #: Steps that no run reaches, whose generators draw targets: those of a step itself have drawn its noise.
 ANY = 2 * 10**15
 
@@ -40,14 +41,23 @@ class Coupling(nn.Module):
             random = trainer.generator(step, common=True)
             return lambda n: noise(n * targets.ranks, generator=random)[targets.rank * n : (targets.rank + 1) * n]
 
-        solver, most = SemiDiscreteOT(targets, COST), int(MOST * targets.total)
+        solver, limit = SemiDiscreteOT(targets, COST), min(MOST, max(FEWEST, WORK / (targets.total**2 * targets.shape[1])))
+        most = int(limit * targets.total)
 
         def watch(found: Certificate, spent: int) -> None:
             trainer.say(f"solving the coupling: chi2 {found.chi2:.2g}, wanted {self.chi2:g}, after {spent} of at most {most} samples")
 
-        solver.fit(sampler(-2), chi2=self.chi2, most=MOST, watch=watch)
+        solver.fit(sampler(-2), chi2=self.chi2, most=limit, watch=watch)
         self.psi.copy_(solver.psi)
-        return solver.certify(sampler(-3))
+        found = solver.certify(sampler(-3))
+        if found.chi2 - found.chi2_interval > self.chi2:
+            reached = f"chi2 {found.chi2:.2g} ± {found.chi2_interval:.1g}, above --chi2 {self.chi2:g}"
+            missed = f"{found.never_hit:,} of {targets.distinct:,} never"
+            trainer.say(
+                f"warning: the coupling ends at {reached}: noise hits some targets more often than others, and {missed}; "
+                "--coupling minibatch hits all alike"
+            )
+        return found
 
     @torch.no_grad()
     def targets_of(self, x: Tensor, targets: Targets, trainer: Any) -> Tensor:

@@ -7,11 +7,13 @@ a batch (arXiv:2302.00482) or from noise to all targets, semi-discrete (arXiv:25
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pgen.errors import UserError
 from pgen.models.flow.config import FlowConfig
@@ -22,13 +24,16 @@ from pgen.models.flow.times import Times
 from pgen.models.flow.velocity import make_velocity
 from pgen.models.labelled import random_rows, with_labels
 from pgen.models.layers import beside, make_optimizer, standardised
+from pgen.models.merged import report_merged
 from pgen.ot import Targets
 from pgen.plugins.contract import DataInfo
 
 #: Targets by which the scale of images is found, on all ranks together.
 LOOKED_AT = 1024
-#: Steps from one look at the moments of samples to the next: a tenth of the work of training, a fifth with sde.
-MOMENTS_EVERY = 100
+#: Samples that mean and spread are measured on, and how many at a time.
+MEASURED, AT_A_TIME = 2048, 256
+#: Solvers by the numbers that stand for them in a model's state.
+SOLVERS = get_args(FlowConfig.model_fields["solver"].annotation)
 #: What is shown of the coupling's certificate.
 CERTIFIED = ("chi2", "never_hit")
 #: Random numbers of a step that are not those of its noise come from generators of steps that no run reaches.
@@ -39,14 +44,16 @@ class Flow(nn.Module):
     """sample: noise (n, *shape), or with the solver sde (n, steps, *shape), to codes, or to images in model space.
 
     Images are shifted and scaled to mean 0 and spread 1 over all pixels, the scale of the noise; codes come so. State besides the network:
-    that scale, the coupling's potential (a row a target) and how good it is, and how many targets have been seen. With conditions noise is
-    given the labels of a random target, and coupled with these beside it (:mod:`pgen.models.labelled`).
+    that scale, the coupling's potential (a row a target) and how good it is, how many targets have been seen, and for codes mean and spread
+    of samples, by which these are held at those of the targets, with the sampler that they were measured of: other steps lead to other
+    ones. With conditions noise is given the labels of a random target, and coupled with these beside it (:mod:`pgen.models.labelled`).
     """
 
     per_target = ("coupling.psi",)
 
     centre: Tensor
     spread: Tensor
+    measured: Tensor
 
     def __init__(self, config: FlowConfig, data: DataInfo) -> None:
         super().__init__()
@@ -61,6 +68,9 @@ class Flow(nn.Module):
         self.moments = standardised(data.map_shape or data.shape) if data.kind == "codes" else nn.Identity()
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))
+        # The sampler that the moments belong to; zeros where they are to be measured, as where an earlier version wrote the state.
+        self.register_buffer("measured", torch.zeros(3, dtype=torch.float64))
+        self.register_load_state_dict_pre_hook(lambda module, state, prefix, *_: state.setdefault(f"{prefix}measured", torch.zeros(3)))
         # Plain numbers: a step on a GPU need not wait to learn them. Targets are those of all ranks, counted in the first step.
         self.seen, self.count = 0, 0
         self.certified: dict[str, float] = {}
@@ -91,7 +101,28 @@ class Flow(nn.Module):
 
     @property
     def steps(self) -> int:
-        return self.config.n_steps or (64 if self.config.solver == "sde" else 16)
+        return self.config.n_steps or (32 if self.config.solver == "sde" else 16)
+
+    @torch.no_grad()
+    def prepare_sampling(self, *, generator: torch.Generator, conditions: Tensor | None, say: Callable[[str], None]) -> None:
+        """Measure mean and spread of samples, by which these are held at those of the targets. A network too smooth to tell neighbouring
+        targets apart goes to their middle, where there is none, and whose spread is less; and few steps end short of the targets."""
+        guidance = self.config.guidance if self.data.conditions else 1.0
+        sampler = [SOLVERS.index(self.config.solver), self.steps, guidance]
+        if self.data.kind != "codes" or not self.config.match_moments or self.measured.tolist() == sampler:
+            return
+        say(f"measuring mean and spread of {MEASURED:,} samples by {self.steps} steps of {self.config.solver}")
+        samples = []
+        for _ in range(0, MEASURED, AT_A_TIME):
+            noise = self.noise(AT_A_TIME, generator=generator)
+            labels = None if conditions is None else random_rows(AT_A_TIME, generator=generator, rows=conditions)
+            samples.append(self._carried(noise, labels))
+        (norm,) = (module for module in self.moments.modules() if isinstance(module, _BatchNorm))
+        norm.reset_running_stats()
+        norm.momentum = 1.0  # as they are, with no memory of others
+        self.moments.train()(torch.cat(samples))
+        self.moments.eval()
+        self.measured.copy_(torch.tensor(sampler))
 
     def noise(self, n: int, *, generator: torch.Generator) -> Tensor:
         """All that a sample needs: where it begins, and for ``sde`` what is added on the way."""
@@ -148,16 +179,9 @@ class Flow(nn.Module):
         at = _spread_out(t, x0)
         loss = (self._field((1 - at) * x0 + at * x1, t, self._told(index, trainer)) - (x1 - x0)).square().mean()
         trainer.update("velocity", loss)
-        if self.data.kind == "codes" and self.config.match_moments and trainer.step % MOMENTS_EVERY == 0:
-            self._follow_moments(trainer.drawn(self.noise), None if trainer.condition is None else trainer.condition[index])
+        self.measured.zero_()
         self.seen += trainer.batch_size
         return {"loss": loss, **{name: torch.tensor(value) for name, value in self.certified.items()}}
-
-    @torch.no_grad()
-    def _follow_moments(self, noise: Tensor, condition: Tensor | None) -> None:
-        """Mean and spread of samples, by which they are held at those of the targets. A network too smooth to tell neighbouring targets
-        apart goes to their middle, where there is none, and whose spread is less."""
-        self.moments(self._carried(noise, condition))
 
     @torch.no_grad()
     def _prepare(self, values: Tensor, trainer: Any) -> None:
@@ -173,6 +197,8 @@ class Flow(nn.Module):
         self._targets = targets
         if self.seen == 0:
             self.count = targets.total
+            if self.config.coupling == "semidiscrete":
+                report_merged(targets, trainer.say)
             found = self.coupling.begin(targets, partial(self._noise_beside_labels, condition), trainer)
             if found is not None:
                 self.certified = dict(zip(CERTIFIED, (found.chi2, float(found.never_hit)), strict=True))
