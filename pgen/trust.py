@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from pgen.resources import free_memory
+
 
 def load_torch(file: Path | IO[bytes]) -> Any:
     """Plain tensors and values as torch saves them, on the CPU. Any of torch's exceptions, or ValueError for what is no honest file."""
@@ -46,19 +48,10 @@ def refuse_same_names(names: Sequence[str]) -> None:
 
 
 def refuse_larger_than_memory(arrays: Iterable[tuple[tuple[int, ...], int]]) -> None:
-    """ValueError where arrays, (shape, bytes of a value), would not fit into this machine's free memory."""
+    """ValueError where arrays, (shape, bytes of a value), would not fit into the memory that is free."""
     wanted, free = sum(math.prod(shape) * size for shape, size in arrays), free_memory()
     if wanted > free:
         raise ValueError(f"its arrays take {wanted / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free")
-
-
-def free_memory() -> int:
-    """Bytes that this machine has available."""
-    try:
-        with Path("/proc/meminfo").open() as lines:
-            return 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
-    except (OSError, StopIteration):
-        return 2**32
 
 
 def _tensors(content: Any) -> Iterator[Any]:

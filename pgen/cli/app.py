@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 import traceback
 from types import TracebackType
@@ -16,6 +15,7 @@ from pgen import __version__
 from pgen.cli import data, deploy, doctor, evaluate, models, plugin, sample, train
 from pgen.cli.console import console, errors
 from pgen.errors import UserError
+from pgen.resources import describe_shortage, is_out_of_memory
 from pgen.text import printable
 
 # Pydantic would look through all installed packages for plug-ins of its own: a tenth of the time of a help page.
@@ -33,6 +33,18 @@ _WAYS_OUT = {
         "see what lies there, or choose another place",
     ),
     errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+#: How each command can do with less memory.
+_LESS_MEMORY = {
+    "train": "train with a smaller --batch-size or --sample-size, or with smaller layers",
+    "deploy": "give a smaller --batch-size",
+    "sample": "give a smaller --batch-size",
+    "evaluate": "give fewer images, as FILE:limit=1000",
+    "data simulate": "give a smaller --size, or fewer --processes",
+    "data info": "look at fewer images, as FILE:limit=1000",
+    "data split": "divide fewer images, as FILE:limit=1000",
+    "data": "give fewer images at a time, as FILE:entries=0-1000, or fewer --processes",
 }
 
 #: Options that only the run knows are left to the command.
@@ -91,10 +103,8 @@ def _explained(error: Exception) -> str:
     """What an unforeseen error means to a user. One that is a defect of pgen is raised again."""
     from pgen.plugins.entries import blamed
 
-    # torch has no exception of its own for a CPU without memory.
-    starved = isinstance(error, RuntimeError) and re.search("not enough memory|out of memory", str(error), re.IGNORECASE)
-    if starved or isinstance(error, MemoryError):
-        return f"memory does not suffice ({str(error).splitlines()[0]}); choose smaller batches, images or layers."
+    if is_out_of_memory(error):
+        return f"Memory does not suffice ({describe_shortage(error)}); {_way_to_less_memory(sys.argv[1:])}."
     if fault := blamed(error):
         return str(fault)
     if isinstance(error, OSError) and error.errno in _WAYS_OUT:
@@ -106,6 +116,12 @@ def _explained(error: Exception) -> str:
 def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print a traceback, whose messages may quote a file, without the control characters in them."""
     sys.stderr.write(printable("".join(traceback.format_exception(kind, error, trace)), keep="\n"))
+
+
+def _way_to_less_memory(arguments: list[str]) -> str:
+    """What takes less memory, of the command that was given."""
+    command = " ".join(word for word in arguments if not word.startswith("-"))
+    return next((way for name, way in _LESS_MEMORY.items() if command.startswith(name)), "run it where more is free")
 
 
 def _fail(sentence: str, error: Exception) -> None:

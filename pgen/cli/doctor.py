@@ -113,9 +113,9 @@ def _version(name: str) -> str | None:
 
 
 def _devices(found: Findings) -> None:
-    from pgen.trust import free_memory
+    from pgen.resources import cores, free_memory
 
-    rows = {"CPU": f"{len(os.sched_getaffinity(0))} cores, {_gib(free_memory())} of memory free"}
+    rows = {"CPU": f"{cores()} cores and {_gib(free_memory())} of memory for this job"}
     found.sections["Devices"] = rows
     try:
         import torch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgen.data.parts import parts
 from pgen.errors import UserError
+from pgen.resources import cores, limit_threads
 
 if TYPE_CHECKING:
     from pgen.data.images import ImageSet
@@ -24,19 +24,14 @@ T = TypeVar("T")
 WORTH = 4
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def ordered(work: Callable[..., T], calls: Sequence[tuple[Any, ...]], processes: int) -> Iterator[T]:
     """``work(*call)`` of each call, in order, by so many processes, with no more than two results a process waiting to be taken."""
     if processes <= 1:
         yield from starmap(work, calls)
         return
-    # Fresh processes: a library's threads do not survive a fork. Ctrl-C reaches them too, and is left to this one.
+    # Fresh processes: a library's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    with ProcessPoolExecutor(processes, context, _begin, (max(1, cores() // processes),)) as pool:
         waiting: deque[Future[T]] = deque()
         try:
             for call in calls:
@@ -50,6 +45,12 @@ def ordered(work: Callable[..., T], calls: Sequence[tuple[Any, ...]], processes:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _begin(threads: int) -> None:
+    """In each process before its work: Ctrl-C is left to the one that shares out; the cores are shared by all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    limit_threads(threads)
 
 
 def over_parts(

@@ -14,6 +14,7 @@ from pgen.data.events import about_events, named_as_stored
 from pgen.data.images import Described, FloatArray, Indices, checked
 from pgen.data.skipped import NOTHING, Skipped
 from pgen.errors import DamagedImage, UserError
+from pgen.resources import is_out_of_memory
 
 WINDOW_BYTES = 32 * 2**20  #: no reader holds much more than this of a file at once
 
@@ -28,6 +29,8 @@ def reading(name: str, what: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         reason = (str(error).strip().splitlines() or [""])[0][:160]
         raise UserError(
             f"{name}: cannot be read as {what} ({type(error).__name__}: {reason}); it may be truncated or damaged. Fetch it again."

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from pgen import trust
+from pgen import resources
 from pgen.engine.ranks import Ranks
 from pgen.engine.settings import DEVICE
 from pgen.errors import UserError
@@ -74,10 +74,17 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes free on a GPU; for the CPU, half of what the machine has available."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return trust.free_memory() // 2
+    """Bytes free on a GPU; for the CPU, those that this process can still take."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else resources.free_memory()
+
+
+def room_for_data(device: torch.device, holders: int = 1) -> int:
+    """Compute how much of a device's memory training data may fill, where ``holders`` processes share it.
+
+    Half of what is free on a GPU. A quarter on the CPU: there data are held as their file has them and as the model sees them, and twice
+    while they are put together.
+    """
+    return free_memory(device) // (2 if device.type == "cuda" else 4) // holders
 
 
 def memory_in_use(device: torch.device) -> int | None:
