@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from pgen import __version__
+from pgen.caches import provide_caches
 from pgen.cli import data, deploy, doctor, evaluate, models, plugin, sample, train
 from pgen.cli.console import console, errors
 from pgen.errors import UserError
-from pgen.resources import describe_shortage, is_out_of_memory
+from pgen.resources import describe_shortage, is_out_of_memory, raise_open_files
 from pgen.text import printable
 
 # Pydantic would look through all installed packages for plug-ins of its own: a tenth of the time of a help page.
@@ -89,6 +90,8 @@ def root(
 
 def main() -> None:
     """Entry point of the ``pgen`` script. Bad input ends with one sentence and exit code 2."""
+    provide_caches()
+    raise_open_files()
     try:
         app()
     except UserError as error:
