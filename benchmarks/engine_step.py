@@ -94,7 +94,7 @@ class ByHand:
 
     def __init__(self, model: Any, device: torch.device, batch_size: int) -> None:
         self.optimizers, self.device, self.batch_size = model.optimizers(), device, batch_size
-        self.shuffle, self.group, self.step = True, None, 0
+        self.shuffle, self.group, self.step, self.condition = True, None, 0, None
 
     def generator(self, step: int | None = None, *, common: bool = False) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(abs(self.step if step is None else step) + 10**6 * (step is not None and step < 0))
