@@ -59,18 +59,17 @@ def prepare(device: torch.device, *, deterministic: bool) -> None:
 
 @contextmanager
 def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """How a training step counts: in fp32; with matrix products of fewer digits on a GPU (tf32); or in bf16 where that is safe."""
-    if precision == "tf32":
-        former = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high")
-        try:
+    """How a training step counts: in fp32; with products of fewer digits on a GPU (tf32); or in bf16 where that is safe."""
+    former = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"  # torch would use it for convolutions unless told otherwise
+    try:
+        # A step may move the weights more than once: a cache of rounded ones would be stale.
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
             yield
-        finally:
-            torch.set_float32_matmul_precision(former)
-        return
-    # A step may move the weights more than once: a cache of rounded ones would be stale.
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
-        yield
+    finally:
+        torch.set_float32_matmul_precision(former[0])
+        torch.backends.cudnn.allow_tf32 = former[1]
 
 
 def free_memory(device: torch.device) -> int:
