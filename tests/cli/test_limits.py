@@ -17,7 +17,11 @@ from typer.main import get_command
 from pgen import resources
 from pgen.cli.app import app
 from pgen.cli.train import model_command
+from pgen.engine import begin
 from pgen.engine.device import room_for_data
+from pgen.engine.reporter import Reporter
+from pgen.engine.settings import TrainSettings
+from pgen.models.gan.config import GanConfig
 from tests.conftest import IMAGES
 
 GAN = ("train", "gan", "--data", IMAGES, "--n-hidden", 8, "--z-dim", 4, "--sample-size", 0)
@@ -38,6 +42,24 @@ def test_a_run_keeps_its_threads(pgen, tmp_path: Path) -> None:
     assert threads(run) == 1 and "3 thread(s) trained this run before, now 1" in " ".join(said.split())
     said = pgen("train", "gan", "--resume", run, "--max-steps", 4, cwd=tmp_path, env=ONE_THREAD).stderr
     assert threads(run) == 1 and "before, now" not in said
+
+
+def test_a_busy_machine_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    class Heard(Reporter):
+        def message(self, text: str) -> None:
+            said.append(text)
+
+    settings = TrainSettings(data="simulate:n=20,size=8,seed=1,threshold=1", batch_size=4, max_steps=2, sample_size=0)
+    for threads, load in ((2, 37.2), (2, None), (1, 37.2)):
+        monkeypatch.setattr(resources, "busy", lambda load=load: load)
+        monkeypatch.setattr("torch.get_num_threads", lambda threads=threads: threads)
+        said.clear()
+        run = begin.create("gan", settings.model_copy(update={"save_root": str(tmp_path)}), GanConfig(n_hidden=4), Heard())
+        run.hooks().train(run=run)
+        told = [text for text in said if "--threads 1" in text]
+        assert len(told) == (threads > 1 and load is not None) and all("load 37" in text for text in told)
 
 
 def leaves(path: str, command: Any) -> Iterator[tuple[str, Any]]:
