@@ -5,6 +5,8 @@ progress. They take turns, step by step on the CPU. On a GPU it also runs the or
 DataLoader of PNG files that waits for the GPU at every step, and says which part of the GPU's peak each reaches:
 
     python benchmarks/engine_step.py
+
+--quick: a few steps of each, to see that it works.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +96,7 @@ class ByHand:
 
     def __init__(self, model: Any, device: torch.device, batch_size: int) -> None:
         self.optimizers, self.device, self.batch_size = model.optimizers(), device, batch_size
-        self.shuffle, self.group, self.step = True, None, 0
+        self.shuffle, self.group, self.step, self.condition = True, None, 0, None
 
     def generator(self, step: int | None = None, *, common: bool = False) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(abs(self.step if step is None else step) + 10**6 * (step is not None and step < 0))
@@ -223,15 +225,17 @@ def measured(case: Case, folder: Path, repeats: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="a few steps")
+    parser.add_argument("--out", type=Path, default=record.RESULTS, help="folder of the result")
     options = parser.parse_args()
-    found = {}
+    name, found = "engine_step_cuda" if torch.cuda.is_available() else "engine_step", {}
     with tempfile.TemporaryDirectory() as folder:
         for case in CASES:
-            found[case.name] = measured(case, Path(folder), options.repeats)
-            print(case.name, {key: value if isinstance(value, list) else float(f"{value:.4g}") for key, value in found[case.name].items()})
-    record.write(
-        "engine_step_cuda" if torch.cuda.is_available() else "engine_step", {"seconds_per_step": found, "repeats": options.repeats}
-    )
+            found[case.name] = measured(replace(case, steps=3) if options.quick else case, Path(folder), options.repeats)
+            rounded = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in found[case.name].items()}
+            print(case.name, rounded, flush=True)
+            # As it goes, for whoever has little time.
+            record.write(name, {"seconds_per_step": found, "repeats": options.repeats}, folder=options.out)
 
 
 if __name__ == "__main__":

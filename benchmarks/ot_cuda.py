@@ -5,20 +5,27 @@
 
 Each takes turns, twenty times, timed by CUDA events; the median counts. Of the limit: dense l1, two FP32 instructions a coordinate
 (multiprocessors x 128 lanes x clock / 2); sqeuclidean, two TF32 operations a coordinate on tensor cores (multiprocessors x 1024 x clock, as
-sm_90 has, on other cards read it with care); sparse l1, bytes of lit pixels and of the samples' numbers met at them, from memory at its
-rated speed. Then 10^6 assignments a kernel are compared with double precision by brute force, and a step of ascent, from noise to
-potential, is launched kernel by kernel and replayed as one graph. KeOps and FAISS are left out where they are not installed. Writes
-results/ot_cuda.json. Not yet run on a card; see docs/results.md.
+sm_90 has, on other cards read it with care), the clock being the highest that nvidia-smi names; sparse l1, bytes of lit pixels and of the
+samples' numbers met at them, at the speed of a copy within the card. Then 10^6 assignments a kernel are compared with double precision by
+brute force, and a step of ascent, from noise to potential, is launched kernel by kernel and replayed as one graph. KeOps and FAISS are left
+out where they are not installed. Writes results/ot_cuda.json, as it goes. Not yet run on a card; see docs/results.md.
+
+--quick: tiny sizes, on the CPU where there is no GPU, to see that it works.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,15 +40,19 @@ CASES = {  # B, N, D, share of lit pixels
     "2 % lit, 256 x 50,000 x 4,096": (256, 50_000, 4_096, 0.02),
 }
 STEPS = 200
+#: Of --quick: (samples, targets, dimension, share of lit pixels), and how many assignments are compared with brute force.
+QUICK = {"dense 8 x 300 x 20": (8, 300, 20, 1.0), "2 % lit, 8 x 200 x 400": (8, 200, 400, 0.02)}
+MILLION, FEW = 10**6, 4000
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 Method = Callable[[], torch.Tensor]
 
 
 def case(samples: int, count: int, size: int, lit: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    random = torch.Generator("cuda").manual_seed(0)
-    x, y = (torch.rand(n, size, generator=random, device="cuda") for n in (samples, count))
+    random = torch.Generator(DEVICE).manual_seed(0)
+    x, y = (torch.rand(n, size, generator=random, device=DEVICE) for n in (samples, count))
     if lit < 1:
-        x, y = (part * (torch.rand(part.shape, generator=random, device="cuda") < lit) for part in (x, y))
-    return x, y, torch.rand(count, generator=random, device="cuda")
+        x, y = (part * (torch.rand(part.shape, generator=random, device=DEVICE) < lit) for part in (x, y))
+    return x, y, torch.rand(count, generator=random, device=DEVICE)
 
 
 def methods(x: torch.Tensor, y: torch.Tensor, psi: torch.Tensor, cost: str) -> dict[str, Method]:
@@ -74,6 +85,10 @@ def methods(x: torch.Tensor, y: torch.Tensor, psi: torch.Tensor, cost: str) -> d
 
 
 def seconds(run: Method) -> float:
+    if DEVICE.type == "cpu":
+        began = time.perf_counter()
+        run()
+        return time.perf_counter() - began
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
     run()
@@ -82,27 +97,45 @@ def seconds(run: Method) -> float:
     return begin.elapsed_time(end) / 1e3
 
 
-def limit(name: str, cost: str) -> float | None:
+@cache
+def highest_clock() -> float | None:
+    """Of the multiprocessors, in Hz; torch does not say. None without nvidia-smi."""
+    command = ["nvidia-smi", "--query-gpu=clocks.max.sm", "--format=csv,noheader,nounits", "--id=0"]
+    try:
+        return 1e6 * float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()[0])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None
+
+
+@cache
+def bandwidth() -> float:
+    """Bytes a second, read and written, of a copy within the card."""
+    source = torch.empty(2**30, dtype=torch.uint8, device=DEVICE)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    return 2 * len(source) / statistics.median(seconds(lambda: target.copy_(source)) for _ in range(ROUNDS))
+
+
+def limit(size: tuple[int, int, int, float], cost: str) -> float | None:
     """Seconds that the card needs at least, or None where no one bound holds."""
-    samples, count, size, lit = CASES[name]
-    card = torch.cuda.get_device_properties(0)
-    clock = 1e3 * card.clock_rate
+    samples, count, dimension, lit = size
+    if DEVICE.type == "cpu":
+        return None
     if lit < 1:
-        bandwidth = 2 * 1e3 * card.memory_clock_rate * card.memory_bus_width / 8
-        return count * lit * size * (8 + 4 * samples / 64) / bandwidth if cost == "l1" else None
-    lanes = 128 / 2 if cost == "l1" else 1024 / 2
-    return samples * count * size / (card.multi_processor_count * lanes * clock)
+        return count * lit * dimension * (8 + 4 * samples / 64) / bandwidth() if cost == "l1" else None
+    lanes, clock = 128 / 2 if cost == "l1" else 1024 / 2, highest_clock()
+    return clock and samples * count * dimension / (torch.cuda.get_device_properties(0).multi_processor_count * lanes * clock)
 
 
-def compare(name: str, cost: str) -> dict[str, object]:
-    runs = methods(*case(*CASES[name]), cost)
+def compare(name: str, size: tuple[int, int, int, float], cost: str) -> dict[str, object]:
+    runs = methods(*case(*size), cost)
     answers = {key: run() for key, run in runs.items()}
     times: dict[str, list[float]] = {key: [] for key in runs}
     for _ in range(ROUNDS):
         for key, run in runs.items():
             times[key].append(seconds(run))
     medians = {key: statistics.median(values) for key, values in times.items()}
-    least = limit(name, cost)
+    least = limit(size, cost)
     return {
         "case": name, "cost": cost, "milliseconds": {key: 1e3 * value for key, value in medians.items()},
         "times_slower_than_pgen.ot": {key: value / medians["pgen.ot"] for key, value in medians.items()},
@@ -111,9 +144,9 @@ def compare(name: str, cost: str) -> dict[str, object]:
     }  # fmt: skip
 
 
-def wrong(cost: str, lit: float) -> int:
-    """Of 10^6 assignments, how many are not the double-precision argmin."""
-    x, y, psi = case(10**6, 500, 200, lit)
+def wrong(cost: str, lit: float, samples: int) -> int:
+    """Of so many assignments, how many are not the double-precision argmin."""
+    x, y, psi = case(samples, 500, 200, lit)
     targets, errors = Targets(y), 0
     for part in x.split(2000):
         index, _ = assign(part, targets, psi, cost)
@@ -127,41 +160,55 @@ def steps() -> dict[str, float]:
     """Milliseconds of a step that makes 512 samples of noise, assigns them to 4,000 codes of 64 numbers and moves the potential."""
     sizes = (16, 512, 512, 512, 64)
     layers = [layer for pair in pairwise(sizes) for layer in (torch.nn.Linear(*pair), torch.nn.ReLU())]
-    generator, targets = torch.nn.Sequential(*layers[:-1]).cuda(), Targets(torch.randn(4000, 64, device="cuda"))
+    generator, targets = torch.nn.Sequential(*layers[:-1]).to(DEVICE), Targets(torch.randn(4000, 64, device=DEVICE))
 
     @torch.no_grad()
     def samples() -> torch.Tensor:
-        return generator(torch.randn(512, 16, device="cuda"))
+        return generator(torch.randn(512, 16, device=DEVICE))
+
+    def now() -> float:
+        if DEVICE.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
     found = {}
-    for name, made in (("launched", lambda move: move), ("replayed", Replayed)):
-        ascent = DualAscent(4000, "sqeuclidean").cuda()
+    for name, made in {"launched": lambda move: move, **({"replayed": Replayed} if DEVICE.type == "cuda" else {})}.items():
+        ascent = DualAscent(4000, "sqeuclidean").to(DEVICE)
         ascent.begin(samples(), targets)
         move = made(lambda ascent=ascent: ascent.move(samples(), targets))
         for step in range(-WARM_UP - 1, STEPS):
             if step == 0:
-                torch.cuda.synchronize()
-                began = time.perf_counter()
+                began = now()
             ascent.plan(targets)
             move()
-        torch.cuda.synchronize()
-        found[name] = 1e3 * (time.perf_counter() - began) / STEPS
+        found[name] = 1e3 * (now() - began) / STEPS
     return found
 
 
 def main() -> None:
-    if not torch.cuda.is_available():
-        raise SystemExit("No GPU is here; run this on a machine that has one.")
-    results = [compare(name, cost) for name in CASES for cost in ("l1", "sqeuclidean")]
-    exact = {f"{cost}, {'sparse' if lit < 1 else 'dense'}": wrong(cost, lit) for cost in COSTS for lit in (1.0, 0.02)}
-    about = {
-        "what": "argmin over targets of cost - potential on a GPU",
-        "results": results,
-        "wrong_of_a_million": exact,
-        "milliseconds_a_step": steps(),
-    }
-    print(json.dumps(about, indent=1))
-    record.write("ot_cuda", about, "triton")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="tiny sizes")
+    parser.add_argument("--out", type=Path, default=record.RESULTS, help="folder of the result")
+    options = parser.parse_args()
+    if DEVICE.type == "cpu" and not options.quick:
+        raise SystemExit("No GPU is here; run this on a machine that has one, or try it with --quick.")
+    about: dict[str, Any] = {"what": f"argmin over targets of cost - potential on {DEVICE.type}", "results": []}
+    about["wrong"] = {"of": FEW if options.quick else MILLION}
+
+    def keep(what: object) -> None:
+        print(json.dumps(what), flush=True)
+        record.write("ot_cuda", about, *(["triton"] if find_spec("triton") else []), folder=options.out)
+
+    about["milliseconds_a_step"] = steps()
+    keep(about["milliseconds_a_step"])
+    for cost in COSTS:
+        for lit in (1.0, 0.02):
+            about["wrong"][f"{cost}, {'sparse' if lit < 1 else 'dense'}"] = wrong(cost, lit, about["wrong"]["of"])
+            keep(about["wrong"])
+    for name, size in (QUICK if options.quick else CASES).items():
+        for cost in ("l1", "sqeuclidean"):
+            about["results"].append(compare(name, size, cost))
+            keep(about["results"][-1])
 
 
 if __name__ == "__main__":

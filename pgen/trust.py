@@ -12,6 +12,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from pgen.resources import free_memory
+
 
 def load_torch(file: Path | IO[bytes], *, arrays: bool = False) -> Any:
     """Plain tensors and values as torch saves them, on the CPU, with ``arrays`` those of NumPy too, each as a :class:`PickledArray`. Any of
@@ -106,19 +108,10 @@ class TooLarge(ValueError):
 
 
 def refuse_larger_than_memory(arrays: Iterable[tuple[tuple[int, ...], int]]) -> None:
-    """TooLarge where arrays, (shape, bytes of a value), would not fit into this machine's free memory."""
+    """TooLarge where arrays, (shape, bytes of a value), would not fit into the memory that is free."""
     wanted, free = sum(math.prod(shape) * size for shape, size in arrays), free_memory()
     if wanted > free:
         raise TooLarge(f"its arrays take {wanted / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free")
-
-
-def free_memory() -> int:
-    """Bytes that this machine has available."""
-    try:
-        with Path("/proc/meminfo").open(encoding="utf-8") as lines:
-            return 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
-    except (OSError, StopIteration):
-        return 2**32
 
 
 def _tensors(content: Any) -> Iterator[Any]:

@@ -185,6 +185,20 @@ def evaluate_oracles(result: Result) -> str:
     return as_table(["case", "metric", "pgen", "pgen, at N", "jetnet"], rows)
 
 
+def busy_machine(result: Result) -> str:
+    rows = []
+    for state, runs in result["states"].items():
+        where = state if state == "as it is" else f"next to {result['spinning_processes']} spinning processes"
+        for name, run in runs.items():
+            if name != "default_over_one_thread":
+                rows.append((where, name, number(run["images_per_second"]), number(run["cores"]), number(run["cores_of_others"])))
+    ratio = result["states"]["busy"]["default_over_one_thread"]
+    spread = f"{number(min(ratio['rounds']))} to {number(max(ratio['rounds']))}"
+    table = as_table(["machine", "threads", "images/s", "cores of the run", "cores of other people"], rows)
+    times = f"{number(ratio['median'])} times as fast as one ({spread} in {result['rounds']} rounds)"
+    return f"{table}\n\nOn the busy machine the default threads are {times}."
+
+
 def two_commands(result: Result) -> str:
     return as_table(["command", "time"], ((f"`{command}`", f"{seconds} s") for command, seconds in result["seconds"].items()))
 
@@ -218,7 +232,7 @@ SHOWN: dict[str, Callable[[Result], str]] = {
     for each in (
         ot_assign, ot_exact, ot_scale, ot_solve, ewm_outer, data_batches, data_scale,
         engine_step, engine_kills, engine_hostile, evaluate_all, evaluate_oracles, closure,
-        mnist_wasserstein, two_commands, few_steps, identical_targets,
+        mnist_wasserstein, two_commands, few_steps, identical_targets, busy_machine,
     )
 } | {"real_tiles": two_stage, "simulated": two_stage, "ot_exact_triton": ot_exact}  # fmt: skip
 

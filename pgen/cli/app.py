@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import signal
 import sys
 import traceback
@@ -14,10 +13,12 @@ from typing import Annotated
 import typer
 
 from pgen import __version__
+from pgen.caches import provide_caches
 from pgen.cli import data, deploy, doctor, evaluate, models, plugin, sample, streams, train
 from pgen.cli.console import console, errors
 from pgen.engine.signals import raise_on_signals
 from pgen.errors import Stopped, UserError
+from pgen.resources import describe_shortage, is_out_of_memory, raise_open_files
 from pgen.text import printable
 
 # Pydantic would look through all installed packages for plug-ins of its own: a tenth of the time of a help page.
@@ -39,6 +40,17 @@ _WAYS_OUT = {
 
 #: Packages through which every command goes.
 _COMMAND_LINE = ("__main__", "pgen", "typer", "click", "runpy")
+#: How each command can do with less memory.
+_LESS_MEMORY = {
+    "train": "train with a smaller --batch-size or --sample-size, or with smaller layers",
+    "deploy": "give a smaller --batch-size",
+    "sample": "give a smaller --batch-size",
+    "evaluate": "give fewer images, as FILE:limit=1000",
+    "data simulate": "give a smaller --size, or fewer --processes",
+    "data info": "look at fewer images, as FILE:limit=1000",
+    "data split": "divide fewer images, as FILE:limit=1000",
+    "data": "give fewer images at a time, as FILE:entries=0-1000, or fewer --processes",
+}
 
 #: Options that only the run knows are left to the command.
 OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -84,6 +96,8 @@ def main() -> None:
     """Entry point of the ``pgen`` script. Bad input ends with one sentence and exit code 2, a signal with 128 + its number."""
     streams.protect()
     raise_on_signals()
+    provide_caches()
+    raise_open_files()
     try:
         app()
     except Stopped as stop:
@@ -118,10 +132,8 @@ def _blamed(error: BaseException) -> str | None:
 
 def _explained(error: BaseException) -> str:
     """What an unforeseen error means to a user. One that is a defect of pgen is raised again."""
-    # torch has no exception of its own for a CPU without memory.
-    starved = isinstance(error, RuntimeError) and re.search("not enough memory|out of memory", str(error), re.IGNORECASE)
-    if starved or isinstance(error, MemoryError):
-        return f"memory does not suffice ({str(error).splitlines()[0]}); choose smaller batches, images or layers."
+    if is_out_of_memory(error):
+        return f"Memory does not suffice ({describe_shortage(error)}); {_way_to_less_memory(sys.argv[1:])}."
     if fault := _blamed(error):
         return fault
     if isinstance(error, OSError) and error.errno in _WAYS_OUT:
@@ -133,6 +145,12 @@ def _explained(error: BaseException) -> str:
 def _print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print a traceback, whose messages may quote a file, without the control characters in them."""
     sys.stderr.write(printable("".join(traceback.format_exception(kind, error, trace)), keep="\n"))
+
+
+def _way_to_less_memory(arguments: list[str]) -> str:
+    """What takes less memory, of the command that was given."""
+    command = " ".join(word for word in arguments if not word.startswith("-"))
+    return next((way for name, way in _LESS_MEMORY.items() if command.startswith(name)), "run it where more is free")
 
 
 def _fail(sentence: str, error: BaseException) -> None:

@@ -14,7 +14,7 @@ import typer
 
 from pgen.cli import data_info
 from pgen.cli.console import console, errors, follow, progress_bar, spelt
-from pgen.cli.options import IMAGES, DataRoot, FileFormat, MaxSkipped, Overwrite, Source
+from pgen.cli.options import IMAGES, DataRoot, FileFormat, MaxSkipped, Overwrite, Source, Threads
 from pgen.paths import expand_option
 from pgen.text import printable
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look at, simulate, convert, merge, crop, split and export images.", no_args_is_help=True)
 
-Processes = Annotated[int | None, typer.Option(min=1, help="Processes that share the work.", show_default="one a core, if worth it")]
+Processes = Annotated[
+    int | None, typer.Option(min=1, help="Processes that share the work.", show_default="one for each thread, if worth it")
+]
 #: Rows or columns beyond which images are cut before training.
 LARGE = 512
 
@@ -47,13 +49,14 @@ def simulate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
     particles: Annotated[str, typer.Option(help="Particles, joined by +.")] = "e+gamma+mu+pi+p",
     processes: Processes = None,
+    threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Simulate single particles in liquid argon (a toy, for trying things)."""
     from pgen.data import write_images
-    from pgen.data.processes import cores
     from pgen.data.simulate import Settings, simulate_parts
     from pgen.files import refuse_existing
+    from pgen.resources import cores
 
     refuse_existing(out, overwrite=overwrite)
     settings = Settings((size, size), seed, particles.split("+"))
@@ -83,6 +86,7 @@ def crop(
     min_occupancy: Annotated[float, typer.Option(min=0, max=1, help="Windows with a smaller share of lit pixels are dropped.")] = 0.01,
     processes: Processes = None,
     max_skipped: MaxSkipped = None,
+    threads: Threads = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -128,6 +132,7 @@ def convert(
     format: FileFormat = None,
     processes: Processes = None,
     max_skipped: MaxSkipped = None,
+    threads: Threads = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -142,6 +147,7 @@ def merge(
     append: Annotated[bool, typer.Option("--append", help="Add to --out, which is an image store already.")] = False,
     processes: Processes = None,
     max_skipped: MaxSkipped = None,
+    threads: Threads = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -157,6 +163,7 @@ def export(
     ],
     processes: Processes = None,
     max_skipped: MaxSkipped = None,
+    threads: Threads = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:

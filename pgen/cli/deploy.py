@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pgen.cli.console import console, follow, ticking_reporter
-from pgen.cli.options import DataRoot, Decoder
+from pgen.cli.options import DataRoot, Decoder, Threads
 from pgen.errors import UserError, flag
 from pgen.paths import expand_option
 
@@ -23,6 +23,7 @@ def deploy(
     decoder: Decoder = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images worked on together; fewer take less memory.")] = 256,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
+    threads: Threads = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Make files of a trained model: of an encoder codes.pt, on which generators train; of a generator generator.pt2, one program.

@@ -113,9 +113,9 @@ def _version(name: str) -> str | None:
 
 
 def _devices(found: Findings) -> None:
-    from pgen.trust import free_memory
+    from pgen.resources import cores, free_memory
 
-    rows = {"CPU": f"{len(os.sched_getaffinity(0))} cores, {_gib(free_memory())} of memory free"}
+    rows = {"CPU": f"{cores()} cores and {_gib(free_memory())} of memory for this job"}
     found.sections["Devices"] = rows
     try:
         import torch
@@ -167,9 +167,8 @@ def _plug_ins(found: Findings) -> None:
 
 
 def _places(found: Findings) -> None:
-    import pooch
-
-    from pgen.data.mnist import SHA256
+    from pgen.caches import cache_home, lasting_folder
+    from pgen.data.mnist import SHA256, cache_folder
 
     rows = {}
     for name, path in (("runs", Path("runs").resolve()), ("temporary", Path(tempfile.gettempdir()))):
@@ -180,7 +179,14 @@ def _places(found: Findings) -> None:
             found.lacks(f"a place to write: {there} is read-only; choose another, by {_ELSEWHERE[name]}")
         elif free < LITTLE:
             found.lacks(f"disk: {there} has {_gib(free)} free; free some, or choose another place by {_ELSEWHERE[name]}")
-    cache = Path(pooch.os_cache("pgen")) / "mnist"
+    home, kept = cache_home(), lasting_folder()
+    rows["caches"] = str(kept or "none")
+    if home is None or kept != home / "pgen":
+        found.lacks(
+            f"a lasting place for caches: {home or 'a home folder'} cannot be written, so what is compiled or fetched is kept in "
+            f"{kept or 'no file at all'}; set XDG_CACHE_HOME to a folder of your own"
+        )
+    cache = cache_folder()
     here = sum((cache / file).is_file() for file in SHA256)
     rows["MNIST"] = f"in {cache}" if here == len(SHA256) else "not here yet; fetched (11 MB) when it is first asked for"
     found.sections["Places"] = rows

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from pgen.cli.console import console, errors, follow, progress_bar, spelt
-from pgen.cli.options import DataRoot, Decoder
+from pgen.cli.options import DataRoot, Decoder, Threads
 from pgen.paths import expand_option
 from pgen.text import printable
 
@@ -74,6 +74,7 @@ def hamming(
     out: Out = Path("evaluation"),
     data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
+    threads: Threads = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
 ) -> None:
     """Are generated images copies: closer to training images than unseen real ones are?"""
@@ -181,6 +182,7 @@ def cost(
     decoder: Decoder = None,
     out: Out = Path("evaluation"),
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
+    threads: Threads = None,
 ) -> None:
     """What generators cost: parameters, seconds a training step, images a second, memory."""
     from rich.table import Table
@@ -220,6 +222,7 @@ def reconstruction(
     out: Out = Path("evaluation"),
     data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
+    threads: Threads = None,
 ) -> None:
     """How well an auto-encoder reconstructs training and held-out images, at each checkpoint, and which checkpoint to use."""
     from rich.table import Table

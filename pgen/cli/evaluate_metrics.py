@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from pgen.cli.console import console, errors, follow, task_bar
 from pgen.cli.evaluate import ALL
-from pgen.cli.options import DataRoot, Decoder
+from pgen.cli.options import DataRoot, Decoder, Threads
 from pgen.paths import expand_option
 from pgen.text import printable, shortened
 
@@ -54,6 +54,7 @@ def metric_command(name: str, summary: str) -> Any:
         ] = None,
         data_root: DataRoot = None,
         device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
+        threads: Threads = None,
         seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
     ) -> None:
         from pgen.engine.device import choose_device

@@ -14,6 +14,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from pgen import resources
 from pgen.data.formats import Format
 from pgen.errors import UserError, flag, problems
 from pgen.paths import expand, expand_option
@@ -34,6 +35,18 @@ MaxSkipped = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 FileFormat = Annotated[
     Format | None, typer.Option(help="Format, where the name of the file leaves a choice: .h5 is a store, or larcv3.", show_default=False)
+]
+
+
+def _limit_threads(count: int | None) -> int | None:
+    """Limit threads while the command line is parsed: before the libraries load that are to be limited."""
+    resources.limit_threads(count)
+    return count
+
+
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, callback=_limit_threads, help="Threads that compute.", show_default="the cores that this job may use"),
 ]
 
 

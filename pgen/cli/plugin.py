@@ -10,6 +10,7 @@ from rich.control import Control
 from rich.segment import ControlType
 
 from pgen.cli.console import console, errors
+from pgen.cli.options import Threads
 from pgen.paths import expand_option
 
 app = typer.Typer(help="Write a model of your own: a package to begin with, and checks of what pgen asks of it.", no_args_is_help=True)
@@ -37,6 +38,7 @@ def check(
         str | None, typer.Option(help="Images, or targets, to try it on. [default: simulated ones of 32x32]", show_default=False)
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML or JSON file of the model's options, where its defaults do not suit.")] = None,
+    threads: Threads = None,
 ) -> None:
     """Check that a model keeps to what pgen asks of it: options, gradients, resuming, samples, deploying. Exit code 1 where it does not."""
     from pgen.cli.options import read_config

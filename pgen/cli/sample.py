@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pgen.cli.console import console, follow, ticking_reporter
-from pgen.cli.options import Decoder, FileFormat
+from pgen.cli.options import Decoder, FileFormat, Threads
 from pgen.paths import expand_option
 
 
@@ -31,6 +31,7 @@ def sample(
     checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
     batch_size: Annotated[int, typer.Option(min=1, help="Images worked on together; fewer take less memory.")] = 256,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
+    threads: Threads = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
 ) -> None:
     """Generate new images by a trained model, with charge in the unit of its training images.

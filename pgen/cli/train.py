@@ -156,6 +156,7 @@ def _train(
 ) -> None:
     from pgen.cli.options import read_config
     from pgen.engine.ranks import joined
+    from pgen.resources import limit_threads
 
     given = {**read_config(config), **given}
     known = presets.preset(preset, plugin.spec.name)
@@ -167,10 +168,12 @@ def _train(
         values = {"settings": settings.model_dump(mode="json"), "config": options.model_dump(mode="json")}
         console.print_json(data={"model": plugin.spec.name, **values}, ensure_ascii=True)
         return
+    limit_threads()  # before ranks, which find each other by torch
     with _stopped_with(requeue_exit_code), joined() as ranks, training_reporter(silent=ranks.rank > 0) as reporter:
         # The run that --resume auto finds is not to be one that a faster rank has just begun.
         with ranks.together():
             path, settings, options = _resolved(plugin, given, resume)
+        limit_threads(settings.threads)
         from pgen.engine import begin
 
         if path is None:
@@ -235,6 +238,7 @@ def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, 
     """The options of the run, after checking that nothing is asked to change that would make it another run."""
     from pgen.engine.folder import RunFolder
     from pgen.engine.settings import MOVABLE, RESUMABLE, TrainSettings
+    from pgen.resources import cores
 
     saved = RunFolder.open(resume).read_config()
     if saved["model"] != name:
@@ -260,4 +264,7 @@ def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, 
     if {"device", "gpu"} & given.keys():
         # Two ways to name one thing: what is given stands in for both.
         settings = {key: value for key, value in settings.items() if key not in ("device", "gpu")}
+    if settings.get("threads"):
+        # As many as before, since sums depend on their number, but no more than this job may use.
+        settings["threads"] = min(settings["threads"], cores())
     return settings, saved["config"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -25,6 +25,11 @@ class Rays:
     kinetic: Floats  #: (M,) MeV
     position: Floats  #: (M, 3) cm: drift (row), vertical, beam (column)
     direction: Floats  #: (M, 3) unit vectors
+    travelled: Floats = field(default_factory=lambda: np.zeros(0))  #: (M,) cm, by default 0; scattering depends on it
+
+    def __post_init__(self) -> None:
+        if len(self.travelled) != len(self.image):
+            self.travelled = np.zeros(len(self.image))
 
     def take(self, index: np.ndarray) -> Rays:
         return Rays(*(getattr(self, f.name)[index] for f in fields(self)))
@@ -49,19 +54,21 @@ def transport(rays: Rays, extent: tuple[float, float], step: float, rng: np.rand
     while len(alive):
         loss = physics.energy_loss(alive.kinetic, alive.mass, DELTA_CUT)
         length = np.minimum(step, 0.2 * alive.kinetic / loss)  # a fifth of the energy at most: the end of a track needs short steps
-        _, beta, _ = physics.speeds(alive.kinetic, alive.mass)
+        # all of a step is as in its middle, which errs by the third power of its length (the midpoint rule)
+        middle = alive.kinetic - 0.5 * length * loss
+        loss = physics.energy_loss(middle, alive.mass, DELTA_CUT)
+        _, beta, _ = physics.speeds(middle, alive.mass)
         # straggling below the cut: Bohr's variance, with the gamma distribution's shape to keep it positive
-        mean, variance = (
-            loss * length,
-            physics.XI / beta**2 * length * np.minimum(DELTA_CUT, physics.max_transfer(alive.kinetic, alive.mass)),
-        )
+        mean, variance = loss * length, physics.XI / beta**2 * length * np.minimum(DELTA_CUT, physics.max_transfer(middle, alive.mass))
         lost = np.minimum(rng.gamma(mean**2 / variance) * variance / mean, alive.kinetic)
         stopped = alive.kinetic - lost < STOP
         lost = np.where(stopped, alive.kinetic, lost)
-        deposits.append((alive.image, alive.position + 0.5 * length[:, None] * alive.direction, lost, loss))
-
-        alive.position = alive.position + length[:, None] * alive.direction
-        alive.direction = deflect(alive.direction, physics.scattering_angle(alive.kinetic, alive.mass, length), rng)
+        half = 0.5 * length[:, None]
+        alive.position = alive.position + half * alive.direction
+        deposits.append((alive.image, alive.position, lost, loss))
+        alive.direction = deflect(alive.direction, physics.scattering_angle(middle, alive.mass, length, alive.travelled), rng)
+        alive.position = alive.position + half * alive.direction
+        alive.travelled = alive.travelled + length
         alive.kinetic = alive.kinetic - lost
         inside = _inside(alive.position, extent)
         length, alive = length[~stopped & inside], alive.take(~stopped & inside)

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.reading import open_file_limit, reading, require_file
+from pgen.data.reading import reading, require_file
 from pgen.errors import UserError
-from pgen.trust import free_memory
+from pgen.resources import free_memory, open_file_limit
 
 if TYPE_CHECKING:
     import h5py

@@ -14,6 +14,7 @@ from pgen.data.lit import Lit, lit_chunks, lit_counts, read_lit
 from pgen.data.parts import BYTES, parts
 from pgen.data.skipped import NOTHING, Skipped
 from pgen.errors import DamagedImage, UserError
+from pgen.resources import require_memory
 
 FloatArray = npt.NDArray[np.float32]
 Indices = Sequence[int] | npt.NDArray[np.int64]
@@ -265,5 +266,7 @@ def joined_columns(parts: Mapping[str, Sequence[npt.NDArray]]) -> dict[str, npt.
 
 
 def read_all(images: ImageSet) -> FloatArray:
-    """Every image of a set, (N, C, H, W)."""
+    """Every image of a set, (N, C, H, W). UserError where memory does not suffice."""
+    # Twice: a reader may put them in order by a copy, and whoever asks for all of them works on them.
+    require_memory(8 * len(images) * int(np.prod(images.shape)), images.name, "give fewer images, as with the option :limit=1000")
     return images.read(range(len(images)))

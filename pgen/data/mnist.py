@@ -7,12 +7,14 @@ big-endian uint32 and the values.
 from __future__ import annotations
 
 import gzip
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from pgen.caches import is_writable, lasting_folder
 from pgen.data.reading import LazyImages, from_array, reading
 from pgen.errors import UserError
 from pgen.paths import expand
@@ -67,11 +69,22 @@ def open_mnist_scheme(
     return open_mnist(next((folder for folder in near if has_idx(folder)), None) or _download(name, split), name, split=split)
 
 
+def cache_folder() -> Path:
+    """Where downloaded files are kept: in the user's folder for caches, unless that holds none of them and cannot be written."""
+    import pooch
+
+    with suppress(RuntimeError):  # of a user without a home
+        usual = Path(pooch.os_cache("pgen")) / "mnist"
+        if usual.is_absolute() and (is_writable(usual) or has_idx(usual)):
+            return usual
+    return (lasting_folder() or Path.cwd()) / "mnist"
+
+
 def _download(name: str, split: str) -> Path:
     """The folder of a split's two files in pooch's cache, fetched and checked where missing."""
     import pooch
 
-    cache = pooch.create(path=pooch.os_cache("pgen") / "mnist", base_url=MIRROR, registry=SHA256)
+    cache = pooch.create(path=cache_folder(), base_url=MIRROR, registry=SHA256)
     try:
         for file in SHA256:
             if file.startswith(PREFIX[split]):

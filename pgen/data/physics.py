@@ -49,11 +49,21 @@ def max_transfer(kinetic: Floats, mass: Floats) -> Floats:
     return 2 * ELECTRON_MASS * (beta * gamma) ** 2 / (1 + 2 * gamma * ELECTRON_MASS / mass + (ELECTRON_MASS / mass) ** 2)
 
 
-def scattering_angle(kinetic: Floats, mass: Floats, step: Floats) -> Floats:
-    """The rms plane angle (rad) of multiple scattering over ``step`` cm: Highland's formula (PDG), held at 1 rad or less."""
+def scattering_angle(kinetic: Floats, mass: Floats, step: Floats, before: Floats | float = 0.0) -> Floats:
+    """The rms plane angle (rad) that multiple scattering adds over ``step`` cm, held at 1 rad or less.
+
+    Highland's formula (PDG) holds for a whole length, and its logarithm makes several short ones too small in sum. So a step adds what the
+    formula gives for all the way, the ``before`` cm included, beyond what it gives for those: the sum does not depend on the steps.
+    """
     momentum, beta, _ = speeds(kinetic, mass)
-    path = step / RADIATION_LENGTH
-    return np.minimum(13.6 / (beta * momentum) * np.sqrt(path) * np.maximum(1 + 0.038 * np.log(path), 0.5), 1.0)
+    variance = _highland(before + step) - _highland(np.asarray(before))
+    return np.minimum(13.6 / (beta * momentum) * np.sqrt(variance), 1.0)
+
+
+def _highland(length: Floats) -> Floats:
+    """The mean square plane angle over ``length`` cm, in units of (13.6 MeV / beta c p)^2."""
+    path = length / RADIATION_LENGTH
+    return path * np.maximum(1 + 0.038 * np.log(np.maximum(path, 1e-30)), 0.5) ** 2
 
 
 def recombination(loss: Floats) -> Floats:

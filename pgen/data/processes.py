@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgen.data.parts import parts
 from pgen.errors import UserError
+from pgen.resources import cores, limit_threads
 
 if TYPE_CHECKING:
     from pgen.data.images import ImageSet
@@ -32,11 +33,6 @@ _PR_SET_PDEATHSIG = 1
 _WATCH_EVERY = 1.0
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def ordered(work: Callable[..., T], calls: Sequence[tuple[Any, ...]], processes: int) -> Iterator[T]:
     """``work(*call)`` of each call, in order, by so many processes, with no more than two results a process waiting to be taken."""
     if processes <= 1:
@@ -44,7 +40,7 @@ def ordered(work: Callable[..., T], calls: Sequence[tuple[Any, ...]], processes:
         return
     # Fresh processes: a library's threads do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, _begin_worker, (os.getpid(),))
+    pool = ProcessPoolExecutor(processes, context, _begin_worker, (os.getpid(), max(1, cores() // processes)))
     waiting: deque[Future[T]] = deque()
     done = False
     try:
@@ -82,9 +78,10 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
-def _begin_worker(parent: int) -> None:
+def _begin_worker(parent: int, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches workers too, and is the parent's to handle
     end_with(parent)
+    limit_threads(threads)
 
 
 def over_parts(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import resource
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,8 @@ from pgen.data.events import about_events, named_as_stored
 from pgen.data.images import Described, FloatArray, Indices, checked
 from pgen.data.skipped import NOTHING, Skipped
 from pgen.errors import DamagedImage, UserError
-from pgen.trust import TooLarge, free_memory
+from pgen.resources import free_memory, is_out_of_memory, open_file_limit
+from pgen.trust import TooLarge
 
 WINDOW_BYTES = 32 * 2**20  #: no reader holds much more than this of a file at once
 
@@ -51,6 +51,8 @@ def reading(name: str, what: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         if cause := _find_cause(error):
             raise UserError(f"{name}: cannot be read: {cause}.") from error
         reason = (str(error).strip().splitlines() or [""])[0][:160]
@@ -62,8 +64,8 @@ def reading(name: str, what: str) -> Iterator[None]:
 def _find_cause(error: Exception) -> str | None:
     """What keeps a file that may be sound from being read, and what helps; None for damage."""
     message = " ".join(str(error).split())
-    if isinstance(error, TooLarge | MemoryError):
-        return f"it does not fit into memory ({message or 'no more is free'}); free some, or give a part of it in a smaller file"
+    if isinstance(error, TooLarge):
+        return f"it does not fit into memory ({message}); free some, or give a part of it in a smaller file"
     if isinstance(error, ImportError):
         return f"the package {error.name} is missing; install it (pip install {error.name})" if error.name else message
     if "TorchScript" in message:
@@ -162,12 +164,6 @@ _OPEN: dict[int, ref[Handle]] = {}
 _HELD = {"files": 0, "memory": 0}
 #: Files that all handles keep open at most, and of the limit of this process the fraction.
 MOST_FILES, FRACTION_OF_FILES = 256, 0.25
-
-
-def open_file_limit() -> int:
-    """How many files this process may have open."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 2**20 if limit == resource.RLIM_INFINITY else limit
 
 
 def _make_room(files: int, memory: int) -> None:

@@ -20,7 +20,7 @@ from pgen.data.processes import end_with
 from pgen.data.source import open_images
 from pgen.engine.augment import augmented
 from pgen.engine.data import TrainingData
-from pgen.engine.device import free_memory
+from pgen.engine.device import room_for_data
 from pgen.engine.ranks import Part, Ranks
 from pgen.engine.resident import LitSamples
 from pgen.engine.seeds import generator
@@ -34,8 +34,8 @@ class Batches:
     """Batches of model-space samples, epoch after epoch, from any step on. The order follows from (seed, epoch) alone. Of each batch there
     come the parts that are this rank's, ``--accumulate`` of them.
 
-    Data that fit into half of the device's free memory live there, by their lit pixels where these are known to take a quarter of the
-    memory at most; otherwise, or with ``num_workers``, they are loaded.
+    Data for which the device has room (:func:`pgen.engine.device.room_for_data`) live there, by their lit pixels where these are known to
+    take a quarter of the memory at most; otherwise, or with ``num_workers``, they are loaded.
     """
 
     def __init__(self, data: TrainingData, settings: TrainSettings, device: torch.device, ranks: Ranks | None = None) -> None:
@@ -55,11 +55,12 @@ class Batches:
         self._here: Callable[[Tensor], Tensor] | None = None  # indices to a batch, where all data are on the device
         # Ranks on one host share its memory; each has a GPU of its own.
         holders = self._ranks.count if device.type == "cpu" else 1
-        room = free_memory(device) / 2 / holders if settings.num_workers == 0 else 0
-        if data.lit_nbytes is not None and data.lit_nbytes <= room:
+        room = 0 if settings.num_workers else room_for_data(device, holders)
+        # Lit pixels are put together on the host.
+        if data.lit_nbytes is not None and data.lit_nbytes <= min(room, room_for_data(torch.device("cpu"), self._ranks.count)):
             self._here = LitSamples(data.lit(), data.shape, device).__getitem__
         elif data.nbytes <= room:
-            samples = data.tensor().to(device)
+            samples = data.tensor(device=device)
             self._here = lambda indices: samples[indices.to(device)]
 
     def stream(self, step: int) -> Generator[tuple[Part, Tensor, Tensor | None]]:

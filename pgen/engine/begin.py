@@ -7,6 +7,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from pgen.data.source import files_of
 from pgen.engine.data import count_shared, open_held_out, open_training_data
 from pgen.engine.device import choose_device
@@ -23,11 +25,12 @@ from pgen.errors import UserError
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
 from pgen.plugins.registry import Plugin
+from pgen.resources import limit_threads
 
 
 def create(model: str, settings: TrainSettings, config: ModelConfig, reporter: Reporter | None = None, ranks: Ranks | None = None) -> Run:
     """A new run with its config.json, to be trained by this process alone or by all of ``ranks``."""
-    ranks = ranks or Ranks()
+    ranks, settings = ranks or Ranks(), _with_threads(settings)
     with ranks.together():
         run = _checked(model, settings, config, ranks)
     ranks.stand_apart(run.device)
@@ -40,7 +43,7 @@ def create(model: str, settings: TrainSettings, config: ModelConfig, reporter: R
 
 def resume(path: str | Path, settings: TrainSettings, reporter: Reporter | None = None, ranks: Ranks | None = None) -> Run:
     """The run in a folder, to be trained further with ``settings``, which its config.json then holds."""
-    ranks = ranks or Ranks()
+    ranks, settings = ranks or Ranks(), _with_threads(settings)
     with ranks.together():
         run = Run.open(path, device=choose_device(settings.device, settings.gpu, ranks), reporter=reporter)
         saved = run.folder.read_config()
@@ -57,6 +60,12 @@ def resume(path: str | Path, settings: TrainSettings, reporter: Reporter | None 
     ranks.first(lambda: _go_on(run, before))
     _say_notes(run)
     return run
+
+
+def _with_threads(settings: TrainSettings) -> TrainSettings:
+    """Limit threads as the settings say, or note in them how many torch uses: the last digits of sums depend on it."""
+    threads = torch.get_num_threads() if settings.threads is None else limit_threads(settings.threads)
+    return settings.model_copy(update={"threads": threads})
 
 
 def _checked(model: str, settings: TrainSettings, config: ModelConfig, ranks: Ranks) -> Run:
@@ -124,6 +133,10 @@ def _go_on(run: Run, before: TrainSettings) -> None:
     run.folder.claim()
     if (count := run.folder.read_config().get("ranks", 1)) != run.ranks.count:
         run.say(f"{count} rank(s) trained this run before, now {run.ranks.count}")
+    if run.device.type == "cpu" and before.threads not in (None, run.settings.threads):
+        run.say(
+            f"{before.threads} thread(s) trained this run before, now {run.settings.threads}: from here on sums are rounded differently"
+        )
     lengths = [_length(settings) for settings in (run.settings, before)]
     if lengths[0] != lengths[1] and run.settings.lr_decay < 1:
         run.say(f"learning rates from here on are those of a run of {lengths[0]}, no longer of {lengths[1]}")

@@ -15,9 +15,10 @@ from pgen.engine.average import extra_state
 from pgen.engine.folder import RunFolder
 from pgen.errors import UserError, described, listed
 from pgen.files import write_through_memory
+from pgen.resources import is_out_of_memory
 from pgen.trust import load_torch
 
-_NOT_ITS_FAULT = (errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_NOT_ITS_FAULT = (errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass
@@ -92,7 +93,7 @@ def load(folder: RunFolder, step: int | None = None) -> Checkpoint:
             return TypeAdapter(Checkpoint).validate_python(load_torch(path_of(folder, candidate)))
         except Exception as error:
             # Nothing is wrong with the file where memory is short, or the file system has a hiccup.
-            if isinstance(error, MemoryError) or "alloc" in str(error) or (isinstance(error, OSError) and error.errno in _NOT_ITS_FAULT):
+            if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in _NOT_ITS_FAULT):
                 raise
             if step is not None:
                 raise UserError(f"{path_of(folder, candidate)} cannot be read ({described(error)}); use another --checkpoint.") from error

@@ -19,14 +19,16 @@ from torch import Tensor
 from pgen.data.codes import Codes
 from pgen.data.images import ArrayImages, ImageSet, LitImages, in_memory, subset
 from pgen.data.lit import Lit, lit_chunks, lit_counts
+from pgen.data.parts import BYTES
 from pgen.data.source import open_images, open_targets
 from pgen.data.transform import ChargeBalance, Transform, fit_transform
 from pgen.engine.conditions import encode, find_conditions
-from pgen.engine.device import free_memory
+from pgen.engine.device import room_for_data
 from pgen.engine.ranks import Part
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError, flag
 from pgen.plugins.contract import Condition, DataInfo, ModelSpec
+from pgen.resources import require_memory
 
 Samples = TypeVar("Samples", bound=ImageSet | Codes)
 #: Fractions of the charge up to this are not worth a line.
@@ -75,10 +77,14 @@ class TrainingData:
             return None
         return self.samples.spread / self.samples.std
 
-    def tensor(self, rows: range | None = None) -> Tensor:
-        """All of it, or some rows that follow each other."""
+    def tensor(self, rows: range | None = None, device: torch.device | str = "cpu") -> Tensor:
+        """Read all of it, or some rows that follow each other, onto a device, of which the host never holds more than a part."""
         rows = rows or range(len(self))
-        return torch.cat([self.read(rows[start : start + 1024]) for start in range(0, len(rows), 1024)])
+        samples = torch.empty(len(rows), *self.shape, device=device)
+        step = max(1, BYTES // (4 * prod(self.shape)))
+        for start in range(0, len(rows), step):
+            samples[start : start + step] = self.read(rows[start : start + step])
+        return samples
 
     @property
     def lit_nbytes(self) -> int | None:
@@ -97,16 +103,23 @@ class TrainingData:
         ]
         return Lit.join(parts)
 
-    def targets(self, part: Part, *, sparse: bool) -> Tensor:
-        """A part of it (n, ...); with ``sparse`` and mostly dark images a CSR tensor (n, D) of their lit pixels."""
+    def targets(self, part: Part, device: torch.device | str = "cpu", *, sparse: bool) -> Tensor:
+        """A part of it (n, ...) on a device; with ``sparse`` and mostly dark images a CSR tensor (n, D) of their lit pixels. UserError
+        where memory does not suffice."""
         rows = range(part.first, part.first + part.count)
-        if not sparse or self.lit_nbytes is None:
-            return self.tensor(rows)
+        on_host = sparse and self.lit_nbytes is not None
+        if on_host or torch.device(device).type == "cpu":
+            # Lit pixels have places of 64 bits here, and are there twice while they are put together.
+            needed = 3 * self.lit_nbytes if on_host and self.lit_nbytes is not None else self.nbytes
+            require_memory(needed * part.count // len(self), self.info.name, "all targets are in memory at once: train on fewer")
+        if not on_host:
+            return self.tensor(rows, device)
         lit = self.lit(rows)
         starts, places, values = map(torch.from_numpy, (lit.offsets, lit.place.astype(np.int64), lit.value))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
-            return torch.sparse_csr_tensor(starts, places, values, (part.count, self.info.size), check_invariants=True)
+            targets = torch.sparse_csr_tensor(starts, places, values, (part.count, self.info.size), check_invariants=True)
+            return targets.to(device)
 
     def decoder(self) -> Path | None:
         """The decoder of latent codes, where it lies beside them as `pgen deploy` writes it."""
@@ -199,7 +212,7 @@ def keep_in_memory(samples: Samples, settings: TrainSettings, ranks: int) -> Sam
     other processes read."""
     if isinstance(samples, Codes) or settings.num_workers:
         return samples
-    return in_memory(samples, free_memory(torch.device("cpu")) // 2 // ranks)  # type: ignore[return-value]
+    return in_memory(samples, room_for_data(torch.device("cpu"), ranks))  # type: ignore[return-value]
 
 
 def _of_images(images: ImageSet, settings: TrainSettings, ranks: int) -> TrainingData:

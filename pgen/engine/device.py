@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from pgen import trust
+from pgen import resources
 from pgen.engine.ranks import Ranks
 from pgen.engine.settings import DEVICE
 from pgen.errors import UserError
@@ -59,25 +59,31 @@ def prepare(device: torch.device, *, deterministic: bool) -> None:
 
 @contextmanager
 def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """How a training step counts: in fp32; with matrix products of fewer digits on a GPU (tf32); or in bf16 where that is safe."""
-    if precision == "tf32":
-        former = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high")
-        try:
+    """How a training step counts: in fp32; with products of fewer digits on a GPU (tf32); or in bf16 where that is safe."""
+    former = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"  # torch would use it for convolutions unless told otherwise
+    try:
+        # A step may move the weights more than once: a cache of rounded ones would be stale.
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
             yield
-        finally:
-            torch.set_float32_matmul_precision(former)
-        return
-    # A step may move the weights more than once: a cache of rounded ones would be stale.
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
-        yield
+    finally:
+        torch.set_float32_matmul_precision(former[0])
+        torch.backends.cudnn.allow_tf32 = former[1]
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes free on a GPU; for the CPU, half of what the machine has available."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return trust.free_memory() // 2
+    """Bytes free on a GPU; for the CPU, those that this process can still take."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else resources.free_memory()
+
+
+def room_for_data(device: torch.device, holders: int = 1) -> int:
+    """Compute how much of a device's memory training data may fill, where ``holders`` processes share it.
+
+    Half of what is free on a GPU. A quarter on the CPU: there data are held as their file has them and as the model sees them, and twice
+    while they are put together.
+    """
+    return free_memory(device) // (2 if device.type == "cuda" else 4) // holders
 
 
 def memory_in_use(device: torch.device) -> int | None:

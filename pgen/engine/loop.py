@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pgen import resources
 from pgen.engine.answers import untrained
 from pgen.engine.batches import Batches
 from pgen.engine.device import memory_in_use
@@ -51,6 +53,7 @@ class TrainingLoop:
         skipped = getattr(self.run.data.samples, "left_out", None)
         samples = f"{info.count} samples" + (f"; {skipped}" if skipped else "")
         self.run.say(f"training {self.spec.name} on {info.name} ({samples}), {self.run.device}{several}, from step {self.step}")
+        self._warn_of_busy_machine()
         if still := untrained(self.model, self.trainer.optimizers):
             self.run.say(f"warning: {', '.join(still)} of the model are in no optimiser and stay as they are")
         if self.step == 0 and (notice := self.keeper.judge.notice):
@@ -84,6 +87,13 @@ class TrainingLoop:
         self.run.stopped_by = stopped
         self.run.say(self._ending(stopped))
         return self.run.folder.path
+
+    def _warn_of_busy_machine(self) -> None:
+        threads = torch.get_num_threads()
+        if self.run.device.type == "cpu" and threads > 1 and (load := resources.busy()):
+            self.run.say(
+                f"other processes keep this machine busy (load {load:.0f}, {os.cpu_count()} cores): --threads 1 may be as fast as {threads}"
+            )
 
     def _do_step(self, batches: Generator[Item]) -> dict[str, Tensor]:
         self.trainer.begin(self.step, self._fraction())

@@ -18,6 +18,7 @@ from pgen.engine.program_check import check_program
 from pgen.errors import UserError, described
 from pgen.files import write_through_memory
 from pgen.plugins.contract import Condition
+from pgen.resources import is_out_of_memory
 
 FORMAT = "pgen-generator-1"
 
@@ -43,9 +44,9 @@ def save_program(path: Path, generator: nn.Module, to_images: nn.Module, given: 
         program = _export(_Pipeline(generator, to_images).eval().cpu().requires_grad_(False), given)
         # Once more, of the traced module: what only training needs (potential, encoder, discriminator) stays behind.
         program = _export(_used_part(program.module()), given)
-    except (UserError, MemoryError):
-        raise
     except Exception as error:
+        if isinstance(error, UserError) or is_out_of_memory(error):
+            raise
         raise UserError(
             f"{path.name} cannot be made of {type(generator).__name__}: torch.export says {described(error)} Its forward must consist of "
             "torch's own operations, for any number of noise vectors; let a deploy hook write something else, or leave forward out."
@@ -77,6 +78,8 @@ def load_program(path: Path, device: torch.device) -> tuple[Callable[..., Tensor
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']!r}, wanted {FORMAT!r}")
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             f"{path} is no generator exported by `pgen deploy` ({type(error).__name__}: {error}).".replace("\n", " ")
         ) from error

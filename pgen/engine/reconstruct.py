@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from pgen.engine.run import Run
 from pgen.errors import UserError
 from pgen.metrics.reconstruction import ReconstructionResult, reconstruction_error
 from pgen.metrics.result import Result
+from pgen.resources import require_memory
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def choose_checkpoint(run: Run, held_out_mse: Mapping[int, float]) -> Checkpoint
 
 
 def _error(run: Run, model: nn.Module, images: ImageSet) -> ReconstructionResult:
+    # Of images and reconstructions the batches, and all of them put together.
+    require_memory(16 * len(images) * prod(images.shape), images.name, "give fewer images, as with the option :limit=1000")
     batches = list(reconstruct(run, model, images))
     # Against the images as they are: what zero suppression took away counts as lost.
     real, rebuilt = (np.concatenate(parts) for parts in zip(*((batch.real, batch.images) for batch in batches), strict=True))

@@ -24,6 +24,7 @@ RESUMABLE = frozenset(
         "log_every",
         "device",
         "gpu",
+        "threads",
         "num_workers",
         "patience",
         "log_to",
@@ -69,6 +70,7 @@ class TrainSettings(BaseModel):
         "auto", pattern=DEVICE, description="Where to compute: auto (a GPU if there is one), cpu, cuda, or cuda:i for GPU number i."
     )
     gpu: int | None = Field(None, ge=0, description="Number of the GPU, from 0; the same as --device cuda:i.")
+    threads: int | None = Field(None, ge=1, le=4096, description="Threads that compute. [default: the cores that this job may use]")
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         "fp32", description="Number format of a step: fp32, or faster and coarser: tf32 (GPUs alone), bf16."
     )

@@ -19,6 +19,7 @@ from pgen.engine.run import Run
 from pgen.engine.trainer import Trainer
 from pgen.engine.weights import load_state
 from pgen.errors import UserError, described
+from pgen.resources import describe_shortage, is_out_of_memory
 
 
 class TrainState:
@@ -53,12 +54,13 @@ class TrainState:
                 metrics = self.model.training_step(batch, self.trainer)  # type: ignore[operator]
             check_metrics(self.run.plugin, "training_step", metrics)
             return metrics
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"--batch-size {settings.batch_size}: a step does not fit into the memory of {self.run.device} ({described(error)}); "
-                "begin a run with a smaller one, with --precision bf16, or, of images, with --accumulate 2."
-            ) from error
-        except RuntimeError as error:
+        except Exception as error:
+            if is_out_of_memory(error):
+                pieces = " or --accumulate 2" if self.run.plugin.spec.inputs == "images" else ""
+                raise UserError(
+                    f"--batch-size {settings.batch_size}: a step does not fit into the memory of {self.run.device} "
+                    f"({describe_shortage(error)}); begin a run with a smaller one, or with --precision bf16{pieces}."
+                ) from error
             if not (settings.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))):
                 raise
             raise UserError(f"--compile: {described(error)}; install what is missing, or leave --compile out.") from error
@@ -91,6 +93,8 @@ class TrainState:
             if self._average and saved.average:
                 self._average.load({**saved.average, "model": self._mine(saved.in_use)})
         except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
             name = self.run.plugin.spec.name
             raise UserError(
                 f"{path} does not fit model and optimisers of {name!r} ({described(error)}); train with the version of "

@@ -18,7 +18,7 @@ class AllTargets:
 
     def __init__(self, data: TrainingData, part: Part, device: torch.device, seed: int, *, sparse: bool) -> None:
         self._part, self._device, self._seed = part, device, seed
-        self._targets = data.targets(part, sparse=sparse).to(device)
+        self._targets = data.targets(part, device, sparse=sparse)
         self.condition = None if data.condition is None else data.condition.to(device)
         self._spread = None if data.spread is None else part.of(data.spread).to(device)
 

@@ -22,6 +22,7 @@ from pgen.errors import UserError, described
 from pgen.files import write_through_memory
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
+from pgen.resources import is_out_of_memory
 from pgen.trust import load_torch
 
 FORMAT = "pgen-weights-1"
@@ -131,4 +132,6 @@ def load_state(model: nn.Module, state: dict[str, Any], path: Path) -> None:
     try:
         model.load_state_dict(state)
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(f"{path} does not fit the installed {type(model).__name__}: {error}".replace("\n", " ")) from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from pgen.caches import compiled
 
 Ints = NDArray[np.int64]
 
 
-@njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def search(
     starts: Ints,
     pixels: NDArray[np.int32],

@@ -21,6 +21,7 @@ from pgen.plugins import registry
 from pgen.plugins.contract import MetricSpec
 from pgen.plugins.entries import NOT_A_FAULT, broken, cause
 from pgen.plugins.registry import Entry
+from pgen.resources import is_out_of_memory
 
 #: Smallest charges of lit pixels that differ by more than this factor between sets call for a threshold.
 FAINT = 2.0
@@ -109,7 +110,7 @@ def _ask(entry: Entry, spec: MetricSpec, sets: Sets) -> Finding:
     except NOT_A_FAULT:
         raise
     except BaseException as error:
-        if entry.distribution == "pgen":
+        if entry.distribution == "pgen" or is_out_of_memory(error):
             raise  # a defect of pgen shows its traceback
         raise broken(entry, f"metric {spec.name!r} failed: {cause(error)}") from error
     if not isinstance(found, Finding):

@@ -8,7 +8,7 @@ from torch import Tensor
 from pgen.ot import triton_kernels as kernels
 from pgen.ot.targets import Targets
 
-KINDS = {"l1": kernels.L1, "l2": kernels.L2, "sqeuclidean": kernels.SQEUCLIDEAN}
+KINDS = {"l1": kernels.L1.value, "l2": kernels.L2.value, "sqeuclidean": kernels.SQEUCLIDEAN.value}
 #: Samples and targets of a program, and values of each read at a time. For dense l1 a thread keeps one target, four of its numbers and 32
 #: sums in registers, and loads shared numbers of the samples four at a time: on sm_90 five of six instructions are additions.
 L1_TILE = {"ROWS": 32, "TILE": 128, "CHUNK": 4, "num_warps": 4}

@@ -19,6 +19,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from pgen.caches import compiled
+
 L1, L2, SQEUCLIDEAN = 0, 1, 2
 #: Relative rounding error of single precision.
 EPS = np.float32(2.0**-23)
@@ -74,7 +76,7 @@ def no_candidates(samples: int) -> Candidates:
     )
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def dense(problem, found, first, last):
     """Any cost to dense targets, four samples by four targets at a time, so that each number is loaded once for four terms."""
     samples, size = problem.x.shape
@@ -87,7 +89,7 @@ def dense(problem, found, first, last):
             _scan_tiles(problem, found, costs, i, start, stop - start)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def dense_l1(problem, out, origin, first, last):
     """l1 to dense targets ``first`` to ``last``, into the columns of ``out`` (B, …) from ``first - origin`` on."""
     samples, size = problem.x.shape
@@ -176,7 +178,7 @@ def _tile_products(costs, at, x, y, i0, i1, i2, i3, j0, j1, j2, j3):
     costs[3, at], costs[3, at + 1], costs[3, at + 2], costs[3, at + 3] = s30, s31, s32, s33
 
 
-@njit(cache=True)
+@compiled()
 def _scan_tiles(problem, found, costs, i, first, count):
     for a in range(min(4, len(problem.x) - i)):
         if problem.kind != L1:
@@ -184,7 +186,7 @@ def _scan_tiles(problem, found, costs, i, first, count):
         _scan(problem, found, i + a, costs[a], first, count)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def products(problem, found, block, first):
     """l2 and sqeuclidean to dense targets, from a ``block`` of products of all samples with targets from ``first`` on."""
     x_norms, norms = problem.x_norms, problem.norms
@@ -196,7 +198,7 @@ def products(problem, found, block, first):
             _scan(problem, found, row, costs, first + start, count)
 
 
-@njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _squares(costs, block, x_norm, norms, first, count):
     """Products x·y to |x - y|², in place where ``costs`` and ``block`` are one."""
     # Sliced, since Numba takes a sum of indices for one that may be negative, which keeps the loop from vector registers.
@@ -216,7 +218,7 @@ def _scan(problem, found, row, costs, first, count):
                 offer(problem, found, row, first + b, costs[b], relative * (norm + problem.norms[first + b]))
 
 
-@njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _hits(kind, costs, slack, psi, first, count, best, x_slack):
     """How many of a run of targets may have a value of at most ``best``. Counting fits vector registers, finding the least does not."""
     hits = np.int32(0)
@@ -226,7 +228,7 @@ def _hits(kind, costs, slack, psi, first, count, best, x_slack):
     return hits
 
 
-@njit(cache=True, fastmath=FAST)
+@compiled(fastmath=FAST)
 def _column_hits(kind, costs, norms, norm, relative, psi, best):
     """The same for one target and all samples."""
     hits = np.int32(0)
@@ -244,7 +246,7 @@ def _hit(kind, low, psi, best):
     return low <= reach
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def sparse(problem, found, columns, first, last):
     """Any cost to sparse targets in O(lit pixels), for all samples at once; ``columns`` (D, B) is x transposed.
 
@@ -263,7 +265,7 @@ def sparse(problem, found, columns, first, last):
                     offer(problem, found, b, j, costs[b], error)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def sparse_costs(problem, out, origin, columns, first, last):
     """Costs (l2: squares) to sparse targets ``first`` to ``last``, into the rows of ``out`` (…, B) from ``first - origin`` on."""
     norms = problem.x_norms.astype(np.float32)
@@ -282,7 +284,7 @@ def _sparse_costs(problem, costs, columns, norms, j):
         _subtract_products(costs, columns, problem.pixels, problem.charges, begin, end)
 
 
-@njit(cache=True)
+@compiled()
 def _add_l1(costs, columns, pixels, charges, begin, end):
     """Two pixels at a time, so that a cost is loaded and stored half as often."""
     for q in range(begin, end - 1, 2):
@@ -296,7 +298,7 @@ def _add_l1(costs, columns, pixels, charges, begin, end):
             costs[b] += abs(column[b] - charge) - abs(column[b])
 
 
-@njit(cache=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _subtract_products(costs, columns, pixels, charges, begin, end):
     """Four pixels at a time, likewise."""
     whole = begin + (end - begin) // 4 * 4
@@ -328,7 +330,7 @@ def offer(problem, found, row, index, cost, error):
         found.target[row, slot], found.lower[row, slot], found.held[row] = index, low, slot + 1
 
 
-@njit(cache=True)
+@compiled()
 def decide(problem, found, row):
     """The best of a sample's candidates and its exact value; it alone is kept. -1 and infinity where there is none."""
     index, value = np.int64(-1), np.inf
@@ -347,7 +349,7 @@ def decide(problem, found, row):
     return index, value
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def decide_all(problem, found):
     """(index, exact value), each (B,)."""
     samples = len(found.held)
@@ -359,7 +361,7 @@ def decide_all(problem, found):
     return index, value
 
 
-@njit(cache=True)
+@compiled()
 def _exact(problem, row, target):
     """The cost of a sample and a target in double precision."""
     x, total = problem.x[row], 0.0

@@ -117,5 +117,12 @@ class Sinkhorn:
             share = logit.sub_(highest[:, None]).exp_()
             # In double precision, so that it does not matter how a list is shared out to ranks.
             share /= self.targets.sum(share.sum(1, dtype=torch.float64))[:, None]
-            frequency += torch.bincount(target, share.flatten(), minlength=len(psi))
+            frequency += _sums(target, share.flatten(), len(psi))
         return frequency / self.seen
+
+
+def _sums(target: Tensor, share: Tensor, count: int) -> Tensor:
+    """(count,) sums of the shares of each target."""
+    if share.is_cuda:  # where torch has no bincount that adds in the same order each time
+        return share.new_zeros(count).index_add_(0, target, share)
+    return torch.bincount(target, share, minlength=count)

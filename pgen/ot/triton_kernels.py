@@ -6,7 +6,8 @@ the second pass (:func:`exact`) looks in double precision only at tiles whose lo
 value. The answer therefore depends neither on the order of summation, nor on the tiles, nor on how tensor cores round, as long as a bound
 holds: :func:`pgen.ot.cuda.dense_error` says why it does.
 
-Tiles are fixed, in :mod:`pgen.ot.cuda`, since tuning would run each shape many times at the first call. Arrays are contiguous; offsets into
+Tiles are fixed, in :mod:`pgen.ot.cuda`, since tuning would run each shape many times at the first call. Nor are kernels compiled anew for
+numbers that are divisible by 16, or 1, where loads do not gain by it. Arrays are contiguous; offsets into
 those that may hold more than 2^31 numbers are 64 bits wide. TRITON_INTERPRET=1 runs all of this on the CPU.
 """
 
@@ -38,7 +39,7 @@ def _bounds(cost, relative, norms, psi, KIND: tl.constexpr):
     return tl.where(low < INFINITY, low, INFINITY), tl.where(high < INFINITY, high, INFINITY)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["samples", "count", "tiles"])
 def dense_bounds(
     x,  # (samples, size)
     y,  # (count, size)
@@ -85,7 +86,7 @@ def dense_bounds(
     tl.store(highs + at, tl.min(tl.where(inside, high, INFINITY), axis=1), mask=row < samples)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "tiles"])
 def sparse_bounds(
     columns,  # (size, samples): x transposed, so that a pixel of all samples is read at once
     x_norms,  # (samples,)
@@ -165,7 +166,7 @@ def _sparse_costs(x, x_norm, starts, pixels, charges, column, count, KIND: tl.co
     return tl.where(cost < 0, 0.0, cost)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count", "tiles"])
 def exact(
     x,  # (samples, size)
     x_norms,  # (samples,) in double precision

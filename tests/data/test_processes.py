@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from pgen.data import open_images
-from pgen.data.processes import cores, ordered
+from pgen.data.processes import ordered
 from pgen.data.simulate import BLOCK, Settings, simulate_parts
 from pgen.errors import UserError
+from pgen.resources import cores
 
 
 def test_simulated_images_are_the_same() -> None:
@@ -50,6 +51,17 @@ def die(number: int) -> int:
     if number == 5:
         os._exit(1)
     return number
+
+
+def threads_here(number: int) -> tuple[str, int]:
+    import torch
+
+    return os.environ["OMP_NUM_THREADS"], torch.get_num_threads()
+
+
+def test_processes_share_the_cores() -> None:
+    share = max(1, cores() // 2)
+    assert set(ordered(threads_here, [(1,), (2,)], 2)) == {(str(share), share)}
 
 
 def test_a_process_that_dies_is_told_of() -> None:

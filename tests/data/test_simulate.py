@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 
 from pgen.data import open_images, physics, read_all
 from pgen.data.cascade import Rays, transport
-from pgen.data.simulate import BLOCK, PARTICLES, simulate
+from pgen.data.simulate import BLOCK, GAIN, PARTICLES, simulate
 from pgen.errors import UserError
 
 
@@ -29,12 +30,78 @@ def test_images_look_like_data(particle: str) -> None:
     assert pixels[pixels > 0].min() >= 10 and np.array_equal(pixels, np.rint(pixels))
 
 
-def track(mass: float, momentum: float, n: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    """(depth in cm, dE/dx) of all deposits of n particles starting along the columns of an endless picture."""
+def beam(mass: float, momentum: float, n: int) -> Rays:
+    """n particles along the columns of an endless picture."""
     kinetic = np.full(n, np.hypot(momentum, mass) - mass)
-    start = Rays(np.arange(n), np.full(n, mass), kinetic, np.tile([500.0, 0, 1.0], (n, 1)), np.tile([0.0, 0, 1], (n, 1)))
-    _, position, _, loss = transport(start, (1000.0, 1000.0), 0.15, np.random.default_rng(0))
+    return Rays(np.arange(n), np.full(n, mass), kinetic, np.tile([500.0, 0, 1.0], (n, 1)), np.tile([0.0, 0, 1], (n, 1)))
+
+
+def track(mass: float, momentum: float, n: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """(depth in cm, dE/dx) of all deposits of a beam."""
+    _, position, _, loss = transport(beam(mass, momentum, n), (1000.0, 1000.0), 0.15, np.random.default_rng(0))
     return position[:, 2] - 1, loss
+
+
+def csda_range(mass: float, kinetic: float) -> float:
+    """The way (cm) on which a particle loses its energy, if it loses the mean of it everywhere."""
+    return quad(lambda energy: 1 / float(physics.energy_loss(np.array(energy), np.array(mass))), 0.3, kinetic)[0]
+
+
+@pytest.mark.parametrize(
+    ("kinetic", "length"), [(10, 0.9833), (20, 3.321), (40, 10.58), (80, 30.84), (140, 67.32), (200, 106.3), (400, 238.5)]
+)
+def test_muons_go_as_far_as_tables_say(kinetic: float, length: float) -> None:
+    """CSDA ranges of muons in liquid argon, g/cm2: PDG, Atomic Data and Nuclear Data Tables 78 (2001) 183."""
+    assert csda_range(PARTICLES["mu"][1], kinetic) == pytest.approx(length / physics.DENSITY, rel=0.01)
+
+
+@pytest.mark.parametrize("momentum", [300, 365, 480, 650])
+def test_protons_go_as_far_whatever_the_steps(momentum: float) -> None:
+    mass, n = PARTICLES["p"][1], 60
+    for step in (0.06, 0.15, 0.4):
+        image, position, _, _ = transport(beam(mass, momentum, n), (1000.0, 1000.0), step, np.random.default_rng(1))
+        depth = np.zeros(n)
+        np.maximum.at(depth, image, position[:, 2] - 1)
+        assert depth.mean() == pytest.approx(csda_range(mass, np.hypot(momentum, mass) - mass), rel=0.012)
+
+
+@pytest.mark.parametrize("length", [1.0, 5.0, 14.0])
+def test_scattering_is_that_of_the_whole_length(length: float) -> None:
+    """Highland's formula (PDG), however many steps there are."""
+    mass, kinetic = np.array([105.6584]), np.array([2000.0])
+    momentum, beta, _ = physics.speeds(kinetic, mass)
+    whole = 13.6 / (beta * momentum) * np.sqrt(length / 14) * (1 + 0.038 * np.log(length / 14))
+    for count in (1, 7, 300):
+        step = length / count
+        angles = [physics.scattering_angle(kinetic, mass, np.array([step]), before=k * step) for k in range(count)]
+        assert np.sqrt(np.sum(np.square(angles))) == pytest.approx(whole[0], rel=1e-6)
+
+
+def test_tracks_scatter_as_much_whatever_the_steps() -> None:
+    """How far muons are off their line after 8 cm: what comes of angles at each depth, by the distance that is left there."""
+    mass, momentum, n, length = 105.6584, 3000.0, 1500, 8.0
+    depth = np.linspace(0, length, 2001)
+    angles = physics.scattering_angle(np.full(2001, np.hypot(momentum, mass) - mass), np.full(2001, mass), depth)
+    expected = np.sqrt(np.sum(np.diff(angles**2) * (length - depth[1:]) ** 2))
+    for step in (0.1, 0.25):
+        rays = beam(mass, momentum, n)
+        rays.position[:, 2] = 0
+        image, position, _, _ = transport(rays, (1000.0, length), step, np.random.default_rng(2))
+        off, far = np.zeros(n), np.zeros(n)
+        order = np.argsort(position[:, 2], kind="stable")
+        off[image[order]], far[image[order]] = position[order, 0] - 500, position[order, 2]
+        assert far.min() > length - step
+        # Without the tails that delta rays make.
+        assert np.quantile(np.abs(off), 0.6827) == pytest.approx(expected, rel=0.06)
+
+
+def test_charge_of_a_minimum_ionising_track() -> None:
+    image, position, energy, loss = transport(beam(105.6584, 250.0, 300), (1000.0, 1000.0), 0.15, np.random.default_rng(3))
+    charge = energy / physics.ION_WORK * physics.recombination(loss) * GAIN
+    near = (position[:, 2] > 1) & (position[:, 2] < 13)
+    wire = image[near] * 40 + ((position[near, 2] - 1) / 0.3).astype(int)
+    counts = np.bincount(wire, charge[near], minlength=300 * 40)
+    assert np.median(counts) == pytest.approx(54, rel=0.02) and counts.mean() == pytest.approx(59, rel=0.03)
 
 
 def test_protons_lose_more_towards_their_end() -> None:

@@ -172,7 +172,7 @@ def test_batches_by_lit_pixels_are_the_same(tmp_path: Path, monkeypatch: pytest.
     settings = TrainSettings(data=source, batch_size=8, threshold=20)
 
     def batches(room: int, source: str = source) -> list[torch.Tensor]:
-        monkeypatch.setattr("pgen.engine.batches.free_memory", lambda device: room)
+        monkeypatch.setattr("pgen.engine.batches.room_for_data", lambda device, holders=1: room)
         settings = TrainSettings(data=source, batch_size=8, threshold=20)
         stream = Batches(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(3)
         return [next(stream)[1] for _ in range(9)]

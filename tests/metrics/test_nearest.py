@@ -61,7 +61,8 @@ def test_a_pixel_at_the_threshold_is_dark():
     assert binarise(np.full((1, 1, 2, 2), 5, np.float32), 5).lit.tolist() == [0]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_gpu_equals_cpu():
     images = (np.random.default_rng(0).random((300, 1, 64, 64)) < 0.1).astype(np.float32)
     here, there = (nearest(binarise(images[:100], 0, d), binarise(images[100:], 0, d)) for d in ("cpu", "cuda"))

@@ -20,6 +20,7 @@ from pgen.plugins.contract import Condition, DataInfo
 from tests.ot.problems import dense_and_sparse
 from tests.ot.tape import Noted, record
 
+pytestmark = pytest.mark.gpu
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
 

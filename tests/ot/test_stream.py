@@ -45,6 +45,7 @@ def test_not_a_number_is_told_in_the_value(monkeypatch: pytest.MonkeyPatch) -> N
     assert index[0] == 0 and value.isnan().tolist() == [True, False]
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("pinned", [True, False])
