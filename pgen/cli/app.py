@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import sys
 import traceback
-from types import TracebackType
-from typing import Annotated
+from types import FrameType, TracebackType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -32,6 +33,7 @@ _WAYS_OUT = {
         (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),
         "see what lies there, or choose another place",
     ),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.EBUSY), "see whether the disk is sound, or choose another place"),
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
@@ -77,6 +79,9 @@ def root(
 
 def main() -> None:
     """Entry point of the ``pgen`` script. Bad input ends with one sentence and exit code 2."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, _leave)
     try:
         app()
     except UserError as error:
@@ -85,6 +90,11 @@ def main() -> None:
         _fail(_explained(error), error)
     finally:
         sys.excepthook = _print_traceback  # here, since Typer sets its own
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End as after an error, so that nothing unfinished is left."""
+    sys.exit(128 + number)
 
 
 def _explained(error: Exception) -> str:

@@ -16,6 +16,8 @@ from pgen.data.skipped import NOTHING, Skipped
 from pgen.errors import DamagedImage, UserError
 
 FloatArray = npt.NDArray[np.float32]
+#: Images in one file at most: its columns are kept in memory.
+MOST_IMAGES = 10**8
 Indices = Sequence[int] | npt.NDArray[np.int64]
 
 

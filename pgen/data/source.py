@@ -25,6 +25,7 @@ from pgen.data.schemes import checked_set, scheme_called, scheme_names
 from pgen.data.skipped import NOTHING, refuse_too_many
 from pgen.data.suppress import Suppressed
 from pgen.errors import UserError, listed
+from pgen.files import restore
 from pgen.paths import expand, find_matches, is_remote
 
 #: Kinds of HDF5 files by what is in them; others are plain ones.
@@ -184,6 +185,7 @@ def _with_events(images: ImageSet, naming: Naming, origin: str) -> ImageSet:
 def locate(place: str, src: str, data_root: Path | None) -> Path:
     """The existing file or folder that a source names."""
     path = _under(place, data_root)
+    restore(path)
     if not path.exists():
         looked = f" (looked for {path})" if str(path) != place else ""
         advice = not_images.explain_missing(path) or f"wanted a path, or one of {', '.join(scheme_names())}"

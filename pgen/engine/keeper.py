@@ -60,6 +60,7 @@ class Keeper:
         found = self.judge.look(model)
         if known := {name: value for name, value in found.items() if math.isfinite(value)}:
             run.record(step, {"epoch": int(epoch), **known})
+        run.mend_folder()  # judging may have taken long
         is_best = self.judge.is_best(step, found)
         saved.best = self.judge.best
         path = checkpoints.save(run.folder, saved, keep=run.settings.keep_checkpoints)

@@ -43,6 +43,7 @@ class Profile(AbstractContextManager["Profile"]):
             self._profiler.step()
 
     def _ready(self, found: Any) -> None:
+        self._run.mend_folder()
         folder = self._run.folder.path
         with atomic(folder / "trace.json") as temporary:
             found.export_chrome_trace(str(temporary))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,21 @@ class WeightsHeader:
     step: int
 
 
-def save_weights(path: Path, state: dict[str, torch.Tensor], *, model: str, config: ModelConfig, data: DataInfo, step: int) -> None:
-    """Write a model's state with all that is needed to build the model again."""
+def save_weights(
+    path: Path,
+    state: dict[str, torch.Tensor],
+    *,
+    model: str,
+    config: ModelConfig,
+    data: DataInfo,
+    step: int,
+    guard: Callable[[], object] = lambda: None,
+) -> None:
+    """Write a model's state with all that is needed to build the model again. guard: see :class:`pgen.files.Outputs`."""
     header = {"format": FORMAT, "model": model, "config": config.model_dump(mode="json"), "data": data.to_dict(), "step": step}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     content = serialise(tensors, metadata={"pgen": json.dumps(header)})
-    write_through_memory(path, lambda stream: stream.write(content))
+    write_through_memory(path, lambda stream: stream.write(content), guard)
 
 
 def read_header(path: Path) -> WeightsHeader:
