@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,11 @@ LONGEST = 100
 
 
 def write_json(path: Path, values: Mapping[str, Any], files: Sequence[str]) -> None:
-    """Write the file that tells of an evaluation, with its format and the names of the other ``files`` that belong to it."""
-    content = {"format": KINDS[path.name][0], **values, "files": [*files, path.name]}
+    """Write the file that tells of an evaluation, with its format and the names of the other ``files`` that belong to it.
+
+    Numbers that are not finite become null, since JSON has none.
+    """
+    content = {"format": KINDS[path.name][0], **_finite(values), "files": [*files, path.name]}
     with atomic(path) as draft:
         draft.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
@@ -121,6 +125,14 @@ class EvaluationFolder:
         # One by an earlier version of pgen does not list them.
         names = content.get("files", [path.name for path in self.path.iterdir()])
         return [name for name in names if isinstance(name, str) and re.fullmatch(pattern, name)] if isinstance(names, list) else None
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def _is_empty(folder: Path) -> bool:
