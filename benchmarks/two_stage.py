@@ -47,12 +47,12 @@ def main() -> None:
             "deploy runs/ae --data held_out.h5 --out unseen",
             f"train ewm --targets runs/ae/deploy/codes.pt --name ewm --seed {given.seed}",
             f"sample runs/ewm -n {len(data['train'])} --out samples.h5",
-            f"evaluate hamming --generated samples.h5 --train train.h5 --held-out held_out.h5 --threshold {given.lit:g}",
+            f"evaluate hamming --generated samples.h5 --train train.h5 --held-out held_out.h5 --threshold {given.lit:g} --out copies",
         ):
             kept.pgen(command)
         reconstructed = read_all(open_images(str(folder / "unseen/reconstructions.h5")))
         generated = read_all(open_images(str(folder / "samples.h5")))
-        hamming = json.loads((folder / "evaluation/hamming.json").read_text())
+        hamming = json.loads((folder / "copies/hamming.json").read_text())
         certificate = [line for line in map(json.loads, (folder / "runs/ewm/metrics.jsonl").read_text().splitlines()) if "chi2" in line]
 
     sets = {"held-out": data["held_out"], "reconstructed held-out": reconstructed, "train": data["train"], "generated": generated}

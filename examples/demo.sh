@@ -13,9 +13,9 @@ pgen train ae --data "$out/data/train.h5" --held-out "$out/data/held_out.h5" --t
 pgen deploy "$out/runs/ae"
 pgen train ewm --targets "$out/runs/ae/deploy/codes.pt" --num-epochs 12 --checkpoint 1000 --save-root "$out/runs" --name ewm
 pgen sample "$out/runs/ewm" -n 1000 --out "$out/samples.h5" --grid "$out/samples.png"
-pgen evaluate hamming --generated "$out/samples.h5" --train "$out/data/train.h5" --held-out "$out/data/held_out.h5" --out "$out/evaluation"
+pgen evaluate hamming --generated "$out/samples.h5" --train "$out/data/train.h5" --held-out "$out/data/held_out.h5" --out "$out/copies"
 pgen evaluate all --generated "$out/samples.h5" --train "$out/data/train.h5" --held-out "$out/data/held_out.h5" --out "$out/report"
-pgen evaluate reconstruction "$out/runs/ae" --held-out "$out/data/held_out.h5" --out "$out/evaluation"
+pgen evaluate reconstruction "$out/runs/ae" --held-out "$out/data/held_out.h5" --out "$out/reconstruction"
 
 echo
 echo "Report: $out/report/report.html"

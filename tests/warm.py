@@ -14,6 +14,7 @@ import runpy
 import sys
 import tempfile
 from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 
@@ -25,12 +26,18 @@ _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload([*LIBRARIES, *(f"pgen.{room}" for room in ROOMS)])
 
 
+def start(arguments: list[str], cwd: Path, out: Path, err: Path, env: Mapping[str, str] = os.environ) -> BaseProcess:
+    """``pgen ARGUMENTS``, begun in ``cwd`` with the environment ``env``, as a process that writes to the files ``out`` and ``err``."""
+    process = _processes.Process(target=_command, args=(arguments, cwd, dict(env), out, err))
+    process.start()
+    return process
+
+
 def run(arguments: list[str], cwd: Path | None = None, env: Mapping[str, str] = os.environ, timeout: float = 300) -> CompletedProcess[str]:
     """``pgen ARGUMENTS``, begun in ``cwd`` with the environment ``env``."""
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        process = _processes.Process(target=_command, args=(arguments, cwd or Path.cwd(), dict(env), out, err))
-        process.start()
+        process = start(arguments, cwd or Path.cwd(), out, err, env)
         process.join(timeout)
         if process.exitcode is None:
             process.kill()

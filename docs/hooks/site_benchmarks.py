@@ -129,6 +129,17 @@ def engine_kills(result: Result) -> str:
     return as_table(["", ""], rows)
 
 
+def output_kills(result: Result) -> str:
+    during, left = (", ".join(f"{count} {what}" for what, count in result[key].items()) for key in ("during", "left"))
+    commands = len({kill["command"] for kill in result["log"]})
+    rows = [
+        (f"kills of {commands} commands", f"{result['kills']} ({during})"),
+        ("outputs afterwards", left),
+        ("outputs half there, files of others touched, or anything left over by the next run", result["half_or_lost"]),
+    ]
+    return as_table(["", ""], rows)
+
+
 def engine_hostile(result: Result) -> str:
     totals: dict[str, list[int]] = {}
     for kind, count in sorted(result["kinds"].items()):
@@ -231,7 +242,7 @@ SHOWN: dict[str, Callable[[Result], str]] = {
     each.__name__: each
     for each in (
         ot_assign, ot_exact, ot_scale, ot_solve, ewm_outer, data_batches, data_scale,
-        engine_step, engine_kills, engine_hostile, evaluate_all, evaluate_oracles, closure,
+        engine_step, engine_kills, output_kills, engine_hostile, evaluate_all, evaluate_oracles, closure,
         mnist_wasserstein, two_commands, few_steps, identical_targets, busy_machine,
     )
 } | {"real_tiles": two_stage, "simulated": two_stage, "ot_exact_triton": ot_exact}  # fmt: skip

@@ -35,6 +35,7 @@ _WAYS_OUT = {
         (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP),
         "see what lies there, or choose another place",
     ),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.EBUSY), "see whether the disk is sound, or choose another place"),
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 

@@ -55,12 +55,13 @@ def simulate(
     """Simulate single particles in liquid argon (a toy, for trying things)."""
     from pgen.data import write_images
     from pgen.data.simulate import Settings, simulate_parts
-    from pgen.files import refuse_existing
+    from pgen.data.write import refuse_count, refuse_output
     from pgen.resources import cores
 
-    refuse_existing(out, overwrite=overwrite)
+    refuse_output(out, overwrite=overwrite)
     settings = Settings((size, size), seed, particles.split("+"))
     settings.check(n)
+    refuse_count(n, out)
 
     def work(start: int) -> Iterator[Share]:
         for part in simulate_parts(n, settings, processes=processes or cores(), start=start):
@@ -96,10 +97,11 @@ def crop(
     from pgen.data.formats import rows_columns
     from pgen.data.processes import over_parts
     from pgen.data.resume import identity
+    from pgen.data.source import files_of
+    from pgen.data.write import refuse_output
     from pgen.errors import UserError
-    from pgen.files import refuse_existing
 
-    refuse_existing(out, overwrite=overwrite)
+    refuse_output(out, overwrite=overwrite, inputs=files_of(source, data_root=data_root))
     try:
         shape = rows_columns(size)
     except ValueError as error:
@@ -188,14 +190,15 @@ def _write(
     from pgen.data.lit import read_lit
     from pgen.data.processes import over_parts
     from pgen.data.resume import identity
-    from pgen.data.source import open_all
-    from pgen.data.write import append_images
+    from pgen.data.source import files_of, open_all
+    from pgen.data.write import append_images, refuse_output
     from pgen.errors import UserError
-    from pgen.files import refuse_existing
 
     if append and overwrite:
         raise UserError("--append and --overwrite contradict each other; give one of them.")
-    refuse_existing(out, overwrite=overwrite or append)
+    if not append:
+        inputs = [path for source in sources for path in files_of(source, data_root=data_root)]
+        refuse_output(out, format=format, overwrite=overwrite, inputs=inputs)
     sets = open_all(sources, data_root=data_root, max_skipped=max_skipped)
     if len(sets) > 1:
         joined = Joined(sets, " ".join(sources))
@@ -217,7 +220,7 @@ def _write(
     with _going_on(out, task, total) as kept, progress_bar("writing") as tick:
         pieces = _ticking(kept.over(work), tick, total)
         if append:
-            append_images(out, pieces)
+            append_images(out, pieces, waiting=lambda: _say(f"Waiting for another process, which appends to {out}"))
         else:
             write_images(out, pieces, format=format, overwrite=overwrite)
     console.print(f"{total} images: {out}", markup=False, highlight=False)
@@ -241,9 +244,9 @@ def _going_on(out: Path, task: Mapping[str, Any], total: int) -> Iterator[Kept]:
     """What an interrupted run of the same task has kept, which is told."""
     from pgen.data.resume import resumable
 
-    with resumable(out, task) as kept:
+    with resumable(out, task, total, _say) as kept:
         if kept.done:
-            errors.print(f"Going on after {kept.done} of {total} images, kept in {kept.folder}", markup=False, highlight=False)
+            _say(f"Going on after {kept.done} of {total} images, kept in {kept.path}")
         yield kept
 
 
@@ -275,25 +278,28 @@ def split(
     from pgen.data import open_images, subset, write_images
     from pgen.data.images import pieces
     from pgen.data.joined import shared_events_note
+    from pgen.data.source import files_of
     from pgen.data.split import split as divide
     from pgen.errors import UserError
-    from pgen.files import refuse_existing
+    from pgen.files import Outputs
 
     images = open_images(source, data_root=data_root, max_skipped=max_skipped)
     if not math.isfinite(held_out) or (held_out > 1 and held_out != int(held_out)):
         raise UserError(f"--held-out {held_out:g}: wanted a whole number of events, or a fraction below 1.")
     amount = held_out if held_out < 1 else int(held_out)
-    for name in ("train", "held_out"):
-        refuse_existing(out / f"{name}.h5", overwrite=overwrite)  # both, before either is written
-    sides = divide(images, amount, seed, by)
-    _tell_skipped(images)
-    if by == "event":
-        _say(shared_events_note(images))
-    if shared := len(np.intersect1d(images.events[sides[0]], images.events[sides[1]])):
-        _say(f"Warning: --by {by} puts images of {shared:,} events on both sides; leave it out unless equal numbers are different events.")
-    for name, indices in zip(("train", "held_out"), sides, strict=True):
-        with progress_bar(f"writing {name}.h5") as tick:
-            path = write_images(out / f"{name}.h5", pieces(subset(images, indices), tick), overwrite=overwrite)
+    with Outputs(overwrite=overwrite, inputs=files_of(source, data_root=data_root)) as outputs:
+        drafts = [outputs.add(out / f"{name}.h5") for name in ("train", "held_out")]
+        sides = divide(images, amount, seed, by)
+        _tell_skipped(images)
+        if by == "event":
+            _say(shared_events_note(images))
+        if shared := len(np.intersect1d(images.events[sides[0]], images.events[sides[1]])):
+            advice = "leave it out unless equal numbers are different events"
+            _say(f"Warning: --by {by} puts images of {shared:,} events on both sides; {advice}.")
+        for draft, indices in zip(drafts, sides, strict=True):
+            with progress_bar(f"writing {draft.name}") as tick:
+                write_images(draft, pieces(subset(images, indices), tick))
+    for path, indices in zip(outputs.targets, sides, strict=True):
         events = len(np.unique(images.events[indices]))
         held = f"{len(indices)} image{'s' * (len(indices) != 1)} of {events} event{'s' * (events != 1)}"
         console.print(f"{held}: {path}", markup=False, highlight=False, soft_wrap=True)

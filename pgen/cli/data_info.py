@@ -45,7 +45,8 @@ def info(
 
     in_terminal = preview == Path("-")
     if preview is not None and not in_terminal:
-        preview = refuse_existing(check_picture(expand(preview)), overwrite=overwrite)
+        inputs = files_of(source, data_root=data_root)
+        preview = refuse_existing(check_picture(expand(preview)), overwrite=overwrite, inputs=inputs)
     paths = files_of(source, data_root=data_root)
     files = {str(path): contents(path, source) for path in (paths if as_json else paths[:FILES])}
     if not as_json:

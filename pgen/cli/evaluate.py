@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from pgen.cli.console import console, errors, follow, progress_bar, spelt
-from pgen.cli.options import DataRoot, Decoder, Threads
+from pgen.cli.options import DataRoot, Decoder, Overwrite, Threads
 from pgen.paths import expand_option
 from pgen.text import printable
 
@@ -48,7 +48,10 @@ app = typer.Typer(cls=MetricGroup, help="Measure how good generated images and t
 #: Mean net charge and mean |charge|, as statistics of sets call them.
 KINDS_OF_CHARGE = ("charge_mean", "absolute_charge_mean")
 
-Out = Annotated[Path, typer.Option(help="Folder for results and pictures; earlier ones in it are replaced.", callback=expand_option)]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder for results and pictures.", show_default="evaluation/NAME, after what is evaluated", callback=expand_option),
+]
 
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders of pgen train.", callback=expand_option)]
 
@@ -71,11 +74,12 @@ def hamming(
             show_default="the zero suppression of the generated images",
         ),
     ] = None,
-    out: Out = Path("evaluation"),
+    out: Out = None,
     data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
     threads: Threads = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Are generated images copies: closer to training images than unseen real ones are?"""
     from rich.table import Table
@@ -84,13 +88,13 @@ def hamming(
     from pgen.data.suppress import suppress, zero_suppression
     from pgen.engine.device import choose_device
     from pgen.engine.threshold import choose_threshold
-    from pgen.files import atomic, folder_of
     from pgen.metrics.hamming import hamming as compare
     from pgen.metrics.images import compare_statistics
+    from pgen.report.folder import EvaluationFolder, write_json
     from pgen.report.grid import save_pairs
     from pgen.report.hamming_plot import save_hamming
 
-    folder_of(out)
+    folder = EvaluationFolder.choose(out, [generated], "hamming.json", overwrite=overwrite)
     place = choose_device(device)
     sources = {"held-out": held_out, "train": train, "generated": generated}
     sets = {name: open_images(source, data_root=data_root) for name, source in sources.items()}
@@ -137,18 +141,17 @@ def hamming(
         "warnings": warnings,
         "statistics": {key: [one.to_dict() for one in row] for key, row in statistics.items()},
     }
-    if (out / "hamming.json").exists():
-        (out / "pairs.png").unlink(missing_ok=True)  # of the earlier evaluation, which this one replaces
-    with atomic(out / "hamming.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    save_hamming(out / "hamming.png", result)
     pairs = result.thresholds[0].pairs
-    if pairs:
-        left, right = images["generated"][[pair.generated for pair in pairs]], images["train"][[pair.train for pair in pairs]]
-        save_pairs(
-            out / "pairs.png", left, right, [f"Jaccard {p.jaccard:.2f}, Hamming {p.hamming}" for p in pairs], unit=sets["train"].unit
-        )
-    _written(out, ["hamming.json", "hamming.png", *(["pairs.png"] if pairs else [])])
+
+    def write(draft: Path) -> None:
+        save_hamming(draft / "hamming.png", result)
+        if pairs:
+            left, right = images["generated"][[pair.generated for pair in pairs]], images["train"][[pair.train for pair in pairs]]
+            captions = [f"Jaccard {p.jaccard:.2f}, Hamming {p.hamming}" for p in pairs]
+            save_pairs(draft / "pairs.png", left, right, captions, unit=sets["train"].unit)
+        write_json(draft / "hamming.json", report, ["hamming.png", *(["pairs.png"] if pairs else [])])
+
+    _written(folder.fill(write))
     root = () if data_root is None else ("--data-root", data_root)
     real = ("--train", train, "--held-out", held_out, "--threshold", f"{thresholds[0]:g}", *root)
     follow(("evaluate", ALL, "--generated", generated, *real))
@@ -157,8 +160,10 @@ def hamming(
 @app.command()
 def losses(
     runs: Runs,
-    out: Annotated[Path, typer.Option(help="Picture to write.", callback=expand_option)] = Path("losses.png"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Picture to write.", show_default="evaluation/NAME/losses.png", callback=expand_option)
+    ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Plot the training curves of one or more runs."""
     from pgen.cli.first import next_steps
@@ -166,10 +171,12 @@ def losses(
     from pgen.files import refuse_existing
     from pgen.report.curves import save_losses
     from pgen.report.figure import check_picture
+    from pgen.report.folder import default_folder
 
-    refuse_existing(check_picture(out), overwrite=overwrite)
-    save_losses(out, {str(run): RunFolder.open(run).read_metrics() for run in runs})
-    _written(out.parent, [out.name])
+    path = check_picture(out or default_folder(map(str, runs), overwrite=overwrite) / "losses.png")
+    refuse_existing(path, overwrite=overwrite)
+    save_losses(path, {str(run): RunFolder.open(run).read_metrics() for run in runs})
+    _written([path])
     config = RunFolder.open(runs[0]).read_config()
     longer = ("train", config["model"], "--resume", runs[0], "--num-epochs", 2 * config["settings"]["num_epochs"])
     follow(next(iter(next_steps(runs[0]))), f"{spelt(*longer)} where the curves still fall")
@@ -180,9 +187,10 @@ def cost(
     runs: Runs,
     checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
     decoder: Decoder = None,
-    out: Out = Path("evaluation"),
+    out: Out = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
     threads: Threads = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """What generators cost: parameters, seconds a training step, images a second, memory."""
     from rich.table import Table
@@ -191,9 +199,9 @@ def cost(
     from pgen.engine.cost import cost_of
     from pgen.engine.device import choose_device
     from pgen.engine.run import Run
-    from pgen.files import atomic, folder_of
+    from pgen.report.folder import EvaluationFolder, write_json
 
-    folder_of(out)
+    folder = EvaluationFolder.choose(out, list(map(str, runs)), "cost.json", overwrite=overwrite)
     place, found = choose_device(device), {}
     for run in runs:
         opened = Run.open(run, device=place)
@@ -208,9 +216,8 @@ def cost(
         table.add_row(f"images a second, {size} at a time", *(f"{each.samples_per_second[size]:,.0f}" for each in costs))
     table.add_row("peak memory", *(f"{each.peak_memory / 2**30:.2f} GiB" for each in costs))
     console.print(table)
-    with atomic(out / "cost.json") as temporary:
-        temporary.write_text(json.dumps({name: each.to_dict() for name, each in found.items()}, indent=2) + "\n", encoding="utf-8")
-    _written(out, ["cost.json"])
+    values = {name: each.to_dict() for name, each in found.items()}
+    _written(folder.fill(lambda draft: write_json(draft / "cost.json", values, [])))
     follow(evaluation(runs[0], runs[0]))
 
 
@@ -219,10 +226,11 @@ def reconstruction(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of an auto-encoder.", callback=expand_option)],
     held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
     data: Annotated[str | None, typer.Option(help="Training images.", show_default="those of the run")] = None,
-    out: Out = Path("evaluation"),
+    out: Out = None,
     data_root: DataRoot = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
     threads: Threads = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """How well an auto-encoder reconstructs training and held-out images, at each checkpoint, and which checkpoint to use."""
     from rich.table import Table
@@ -231,11 +239,11 @@ def reconstruction(
     from pgen.engine.reconstruct import choose_checkpoint, reconstruct_checkpoints
     from pgen.engine.run import Run
     from pgen.engine.weights import read_header
-    from pgen.files import atomic, folder_of
     from pgen.metrics.images import ratio
     from pgen.report.curves import save_reconstruction_curve
+    from pgen.report.folder import EvaluationFolder, write_json
 
-    folder_of(out)
+    folder = EvaluationFolder.choose(out, [str(run)], "reconstruction.json", overwrite=overwrite)
     opened = Run.open(run, device=choose_device(device))
     with progress_bar("reconstructing") as tick:
         results = reconstruct_checkpoints(opened, data, held_out, data_root, tick)
@@ -249,16 +257,17 @@ def reconstruction(
     choice = choose_checkpoint(opened, dict(zip(steps, held_out_mse, strict=True)))
     console.print(f"Checkpoint to use: step {choice.step}, the best by {choice.by}", highlight=False)
     rows = {str(step): {"train": a.to_dict(), "held_out": b.to_dict()} for step, (a, b) in results.items()}
-    with atomic(out / "reconstruction.json") as temporary:
-        temporary.write_text(json.dumps({"checkpoints": rows, "choice": choice.to_dict()}, indent=2) + "\n", encoding="utf-8")
     zero = next(iter(results.values()))[1].predict_zero_mse
-    save_reconstruction_curve(
-        out / "reconstruction.png", steps, train_mse, held_out_mse, chosen=choice.step, predict_zero_mse=zero, unit=opened.info.unit
-    )
-    _written(out, ["reconstruction.json", "reconstruction.png"])
+
+    def write(draft: Path) -> None:
+        picture = draft / "reconstruction.png"
+        save_reconstruction_curve(picture, steps, train_mse, held_out_mse, chosen=choice.step, predict_zero_mse=zero, unit=opened.info.unit)
+        write_json(draft / "reconstruction.json", {"checkpoints": rows, "choice": choice.to_dict()}, [picture.name])
+
+    _written(folder.fill(write))
     is_default = opened.folder.weights.is_file() and read_header(opened.folder.weights).step == choice.step
     follow(("deploy", run) if is_default else ("deploy", run, "--checkpoint", choice.step))
 
 
-def _written(folder: Path, names: list[str]) -> None:
-    console.print("Written: " + ", ".join(str(folder / name) for name in names), markup=False, highlight=False, soft_wrap=True)
+def _written(paths: Sequence[Path]) -> None:
+    console.print("Written: " + ", ".join(map(str, paths)), markup=False, highlight=False, soft_wrap=True)

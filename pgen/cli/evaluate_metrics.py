@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from pgen.cli.console import console, errors, follow, task_bar
 from pgen.cli.evaluate import ALL
-from pgen.cli.options import DataRoot, Decoder, Threads
+from pgen.cli.options import DataRoot, Decoder, Overwrite, Threads
 from pgen.paths import expand_option
 from pgen.text import printable, shortened
 
@@ -38,9 +38,10 @@ def metric_command(name: str, summary: str) -> Any:
                 min=0, help="|charge| at or below this is 0 in all sets.", show_default="the zero suppression that the run was trained with"
             ),
         ] = None,
-        out: Annotated[Path, typer.Option(help="Folder for the report; an earlier one in it is replaced.", callback=expand_option)] = Path(
-            "evaluation"
-        ),
+        out: Annotated[
+            Path | None,
+            typer.Option(help="Folder for the report.", show_default="evaluation/NAME, after what is evaluated", callback=expand_option),
+        ] = None,
         n: Annotated[int, typer.Option("-n", "--n", min=20, help="Images to generate, where a run is given.")] = 10_000,
         checkpoints: Annotated[
             str, typer.Option("--checkpoint", "--checkpoints", help="Which saved state of a run: best, last, the number of a step, or all.")
@@ -56,15 +57,18 @@ def metric_command(name: str, summary: str) -> Any:
         device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
         threads: Threads = None,
         seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
+        overwrite: Overwrite = False,
     ) -> None:
+        from pgen.data.write import refuse_count
         from pgen.engine.device import choose_device
         from pgen.engine.evaluate import EvaluateRequest, run_evaluation
         from pgen.errors import UserError
-        from pgen.files import folder_of
+        from pgen.report.folder import EvaluationFolder
 
         if fail_if_copy_rate is not None and name not in (ALL, "memorisation"):
             raise UserError(f"--fail-if-copy-rate {fail_if_copy_rate:g}: {name} does not look for copies; ask memorisation, or all.")
-        folder_of(out)
+        folder = EvaluationFolder.choose(out, generated, "results.json", overwrite=overwrite)
+        refuse_count(n)
         request = EvaluateRequest(
             metrics=() if name == ALL else (name,),
             generated=tuple(generated),
@@ -85,7 +89,7 @@ def metric_command(name: str, summary: str) -> Any:
             _warn(warning)
         for evaluation in report.evaluations:
             _show(evaluation)
-        written = report.write(out)
+        written = folder.fill(report.write)
         console.print("Written: " + ", ".join(map(str, written)), markup=False, highlight=False, soft_wrap=True)
         page = next(path for path in written if path.suffix == ".html")
         runs = [("deploy", each) for each in generated if Path(each).is_dir()]

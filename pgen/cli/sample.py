@@ -40,9 +40,11 @@ def sample(
     and those of its model that concern sampling.
     """
     from pgen.cli.options import more_options
+    from pgen.data.write import refuse_count
     from pgen.engine.device import choose_device
     from pgen.engine.requests import SampleRequest
 
+    refuse_count(n, out)
     more = more_options(context.args)
     request = SampleRequest(n, out, seed, grid, checkpoint, decoder, batch_size, overwrite, format)
     place = choose_device(device)

@@ -228,9 +228,12 @@ def _resolved(plugin: registry.Plugin, given: dict[str, Any], resume: str | None
 
 def _run_of(settings: TrainSettings) -> Path | None:
     """The folder of a run of this name, where there is one."""
+    from pgen.files import restore
+
     if settings.name is None or settings.overwrite:
         raise UserError("--resume auto goes on with the run of a --name and never replaces it; give a --name, and no --overwrite.")
     path = Path(settings.save_root) / settings.name
+    restore(path)
     return path if path.exists() else None
 
 

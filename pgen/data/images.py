@@ -17,6 +17,8 @@ from pgen.errors import DamagedImage, UserError
 from pgen.resources import require_memory
 
 FloatArray = npt.NDArray[np.float32]
+#: Images in one file at most: its columns are kept in memory.
+MOST_IMAGES = 10**8
 Indices = Sequence[int] | npt.NDArray[np.int64]
 
 

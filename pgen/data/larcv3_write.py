@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.hdf5_append import append
+from pgen.data.hdf5_append import open_output
 from pgen.data.images import ImageSet, geometry, read_all
 from pgen.files import need_space
 
@@ -37,9 +37,7 @@ def write_larcv3(path: Path, pieces: Iterable[ImageSet]) -> None:
     An entry has the run, subrun and event of its image's event; events without numbers get a run of their own, subrun 0, and count up.
     Labels have no place here.
     """
-    import h5py
-
-    with h5py.File(path, "w") as file:
+    with open_output(path) as output:
         count, names = 0, list[str]()
         group = f"Data/image2d_{PRODUCER}_group"
         for piece in pieces:
@@ -60,10 +58,10 @@ def write_larcv3(path: Path, pieces: Iterable[ImageSet]) -> None:
             meta["valid"], meta["projection_id"], meta["number_of_voxels"] = 1, spans["ID"], size
             meta["origin"], meta["image_sizes"] = place[:, :2], place[:, 2:] * size
             for name, values in (("extents", extents), ("image_extents", spans), ("image_meta", meta), ("images", pixels.ravel())):
-                append(file, f"{group}/{name}", values, chunk=CHUNK if name == "images" else ROWS, compression="gzip")
+                output.append(f"{group}/{name}", values, chunk=CHUNK if name == "images" else ROWS, compression="gzip")
             count += events
             names += piece.events.tolist()
-        append(file, "Events/event_id", _numbers(names), chunk=ROWS, compression="gzip")
+        output.append("Events/event_id", _numbers(names), chunk=ROWS, compression="gzip")
 
 
 def _numbers(names: list[str]) -> npt.NDArray:

@@ -18,7 +18,7 @@ import numpy as np
 from pgen.data import physics
 from pgen.data.cascade import Rays, transport
 from pgen.data.formats import rows_columns
-from pgen.data.images import LitImages, geometry
+from pgen.data.images import MOST_IMAGES, LitImages, geometry
 from pgen.data.lit import Lit
 from pgen.data.processes import ordered
 from pgen.data.response import picture
@@ -33,7 +33,7 @@ PARTICLES = {
     "p": (2212, 938.2721, (330.0, 650.0)),
 }
 BLOCK = 256  #: images simulated together, from one seed: image i does not depend on n
-MOST_IMAGES, MOST_PIXELS = 10**8, 10**5  #: of one call, and of a side: what its tables of indices are made for
+MOST_PIXELS = 10**5  #: of a side: what its tables of indices are made for
 GAIN = 1 / 310  #: ADC for one electron: a minimum-ionising muon gives 54 ADC along 0.3 cm (median; 59 in the mean, with its delta rays)
 LONGEST_DRIFT = 256.0  #: cm, MicroBooNE
 
@@ -52,6 +52,10 @@ class Settings:
 
     def check(self, n: int) -> None:
         """UserError where something does not fit."""
+        if n > MOST_IMAGES or max(self.size) > MOST_PIXELS:
+            raise UserError(
+                f"simulate: {n} images of {self.size[0]}x{self.size[1]} are too many or too large; split them over several files."
+            )
         unknown = [particle for particle in self.particles if particle not in PARTICLES]
         if unknown or not self.particles:
             raise UserError(f"simulate: particles {', '.join(unknown) or 'none'} are not known, wanted some of {'+'.join(PARTICLES)}.")
@@ -69,10 +73,6 @@ class Settings:
         ):
             if not (math.isfinite(value) and value >= least):
                 raise UserError(f"simulate: {what}={value} does not fit, wanted at least {least}.")
-        if n > MOST_IMAGES or max(self.size) > MOST_PIXELS:
-            raise UserError(
-                f"simulate: {n} images of {self.size[0]}x{self.size[1]} are too many or too large; split them over several files."
-            )
 
 
 def simulate(

@@ -28,6 +28,7 @@ from pgen.data.schemes import checked_set, scheme_called, scheme_names
 from pgen.data.skipped import NOTHING, refuse_too_many
 from pgen.data.suppress import Suppressed
 from pgen.errors import UserError, listed
+from pgen.files import restore
 from pgen.paths import expand, find_matches, is_remote
 
 #: Kinds of HDF5 files by what is in them; others are plain ones.
@@ -191,6 +192,7 @@ def _with_events(images: ImageSet, naming: Naming, origin: str) -> ImageSet:
 def locate(place: str, src: str, data_root: Path | None) -> Path:
     """The existing file or folder that a source names."""
     path = _under(place, data_root)
+    restore(path)
     if path.is_symlink() and not path.exists():
         require_file(path, src)  # says where the link leads
     if not path.exists():

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen import __version__
-from pgen.data.hdf5_append import append
+from pgen.data.hdf5_append import open_output
 from pgen.data.images import ImageSet, columns, joined_columns
 from pgen.data.lit import read_lit
 from pgen.data.store import FORMAT, HEADER, Store, block_images, checksums, header_checksum
@@ -28,7 +28,7 @@ def write_store(path: Path, pieces: Iterable[ImageSet], held: Store | None = Non
     which the file at ``path`` is a copy of, they go behind its images; UserError for an id that is there already."""
     import h5py
 
-    with h5py.File(path, "r+" if held else "w") as file:
+    with open_output(path, "r+" if held else "w") as output:
         beside: dict[str, list[npt.NDArray]] = {"offsets": [np.zeros(1, np.int64)]}
         checks: list[tuple[int, int]] = []
         running, count, total = (0, 0), 0, 0
@@ -49,8 +49,8 @@ def write_store(path: Path, pieces: Iterable[ImageSet], held: Store | None = Non
             beside["offsets"].append(total + lit.offsets[1:])
             lit = lit._replace(place=lit.place.astype(_place_type(piece)))
             need_space(path, lit.place.nbytes + lit.value.nbytes)
-            append(file, "place", lit.place, chunk=CHUNK, **COMPRESSION)
-            append(file, "charge", lit.value, chunk=CHUNK, **COMPRESSION)
+            output.append("place", lit.place, chunk=CHUNK, **COMPRESSION)
+            output.append("charge", lit.value, chunk=CHUNK, **COMPRESSION)
             block = block_images(piece.shape)
             for start in range(-(count % block), len(piece), block):
                 part = slice(lit.offsets[max(start, 0)], lit.offsets[min(start + block, len(piece))])
@@ -64,7 +64,6 @@ def write_store(path: Path, pieces: Iterable[ImageSet], held: Store | None = Non
             checks.append(running)
         source = held.about["source"] if held else first.name
         header = dict(zip(HEADER, (FORMAT, first.unit, list(first.shape), count, total, source), strict=True))
-        file.attrs.pop(NOTE, None)
         if None not in suppression:
             header[NOTE] = min(suppression)  # type: ignore[type-var]
         whole = {name: _storable(values, name, first.name) for name, values in joined_columns(beside).items()}
@@ -72,13 +71,15 @@ def write_store(path: Path, pieces: Iterable[ImageSet], held: Store | None = Non
             raise UserError(f"{held.name}: has an id of the images to append already; leave these out.")
         whole["checks"] = np.array(checks, np.uint32)
         need_space(path, sum(values.nbytes for values in whole.values()))
-        for name, values in whole.items():
-            if name in file:
-                del file[name]
-            if values.dtype.kind == "S":
-                values = values.astype(h5py.string_dtype("utf-8", values.dtype.itemsize))  # or readers would take it for ASCII
-            file.create_dataset(name, data=values, **COMPRESSION)
-        file.attrs.update(header | {"checksum": header_checksum(header, whole), "pgen_version": __version__})
+        with output.changing() as file:
+            file.attrs.pop(NOTE, None)
+            for name, values in whole.items():
+                if name in file:
+                    del file[name]
+                if values.dtype.kind == "S":
+                    values = values.astype(h5py.string_dtype("utf-8", values.dtype.itemsize))  # or readers would take it for ASCII
+                file.create_dataset(name, data=values, **COMPRESSION)
+            file.attrs.update(header | {"checksum": header_checksum(header, whole), "pgen_version": __version__})
 
 
 def _place_type(piece: ImageSet) -> type[np.unsignedinteger[Any]]:

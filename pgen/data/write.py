@@ -6,14 +6,14 @@ import csv
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pgen.data.formats import Format
-from pgen.data.images import ImageSet, columns, joined_columns, pieces, read_all
+from pgen.data.images import MOST_IMAGES, ImageSet, columns, joined_columns, pieces, read_all
 from pgen.data.joined import with_labels_of
 from pgen.data.larcv3_write import write_larcv3
 from pgen.data.png import COLUMNS, INDEX, read_index
@@ -21,29 +21,57 @@ from pgen.data.store import open_store
 from pgen.data.store_write import write_store
 from pgen.data.suppress import NOTE, least_suppression
 from pgen.errors import UserError
-from pgen.files import atomic, need_space, refuse_existing
+from pgen.files import Outputs, free_space, locked, need_space, refuse_existing
 
 
-@contextmanager
-def _atomic_folder(path: Path) -> Iterator[Path]:
-    """:func:`pgen.files.atomic` for a folder. What lies at ``path`` is replaced only if all of it is images that pgen wrote."""
-    if os.path.lexists(path):
-        rows = read_index(path) if path.is_dir() else None
-        if rows is None:
-            raise UserError(f"{path}: is no folder that pgen wrote (no {INDEX} of its in it); choose another name, or remove it yourself.")
-        if strange := sorted({entry.name for entry in path.iterdir()} - {INDEX, *(row["file"] for row in rows)}):
-            raise UserError(
-                f"{path}: holds {strange[0]}, which is not of its images and would be lost; move it away or choose another name."
-            )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)  # a rename cannot replace a folder that holds something
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def refuse_output(
+    path: str | Path, *, format: Format | None = None, overwrite: bool = False, inputs: Iterable[Path] = ()
+) -> tuple[Path, Format]:
+    """The path and the format of a set of images to be written.
+
+    Args:
+        path: Where it is to be written; its suffix decides the format, where that is not given.
+        format: The format wanted, None for the first that has this suffix.
+        overwrite: Whether images that lie there may be replaced.
+        inputs: Files that are read, which are never replaced.
+
+    Raises:
+        UserError: No format has this suffix, or something lies there that may not be replaced.
+    """
+    path = Path(path)
+    fitting = [name for name in WRITERS if path.suffix.lower() in WRITERS[name][1]]
+    if not fitting:
+        raise UserError(f"{path}: images cannot be written as {path.suffix}; wanted .h5, .hdf5, .npz, or no suffix for a folder of PNGs.")
+    if format and format not in fitting:
+        suffixes = " or ".join(suffix or "no suffix" for suffix in WRITERS[format][1])
+        raise UserError(f"{path}: a file of format {format} has another suffix, wanted {suffixes}; rename it.")
+    refuse_existing(path, overwrite=overwrite, inputs=inputs, folder=not path.suffix)
+    if path.is_dir():
+        refuse_other_files(path)
+    return path, format or fitting[0]
+
+
+def refuse_count(n: int, out: Path | None = None) -> None:
+    """UserError where no file, or not the disk on which ``out`` is to lie, can hold ``n`` images."""
+    if n > MOST_IMAGES:
+        raise UserError(f"-n {n}: too many images for one file, wanted at most {MOST_IMAGES:,}; write several files.")
+    if out is not None and n * SMALLEST_IMAGE > (free := free_space(out)):
+        raise UserError(f"-n {n}: so many images do not fit where {out} is to lie, {free / 2**20:,.0f} MiB are free; choose another place.")
+
+
+def refuse_other_files(folder: Path) -> None:
+    """UserError unless a folder holds PNGs that pgen wrote, and nothing else."""
+    rows = read_index(folder)
+    if rows is None:
+        raise UserError(f"{folder}: is no folder that pgen wrote (no {INDEX} of its in it); choose another name, or remove it yourself.")
+    if strange := sorted({entry.name for entry in folder.iterdir()} - {INDEX, *(row["file"] for row in rows)}):
+        raise UserError(f"{folder}: holds {strange[0]}, which is not of its images and would be lost; move it away or choose another name.")
+
+
+def add_images(outputs: Outputs, path: str | Path) -> Path:
+    """Announce a set of images as one of several outputs; the path to give to :func:`write_images`."""
+    path = Path(path)
+    return outputs.add(path, folder=not path.suffix, check=None if path.suffix else refuse_other_files)
 
 
 def write_images(path: str | Path, images: ImageSet | Iterable[ImageSet], *, format: Format | None = None, overwrite: bool = False) -> Path:
@@ -53,39 +81,53 @@ def write_images(path: str | Path, images: ImageSet | Iterable[ImageSet], *, for
     the charge rounded to integers with an ``index.csv``. larcv3 is written as ``.h5`` too. All but npz hold one chunk in memory at a time.
     Returns the path. UserError if it exists (without ``overwrite``), if sets differ in shape, or if PNG cannot hold the charge.
     """
-    path = refuse_existing(path, overwrite=overwrite)
-    fitting = [name for name in WRITERS if path.suffix.lower() in WRITERS[name][1]]
-    if not fitting:
-        raise UserError(f"{path}: images cannot be written as {path.suffix}; wanted .h5, .hdf5, .npz, or no suffix for a folder of PNGs.")
-    if format and format not in fitting:
-        wanted = " or ".join(suffix or "no suffix" for suffix in WRITERS[format][1])
-        raise UserError(f"{path}: a file of format {format} has another suffix, wanted {wanted}; rename it.")
-    writer = WRITERS[format or fitting[0]][0]
+    path, format = refuse_output(path, format=format, overwrite=overwrite)
     try:
-        with (atomic if path.suffix else _atomic_folder)(path) as temporary:
-            writer(temporary, _pieces(images, path))
+        with Outputs(overwrite=overwrite) as outputs:
+            draft = add_images(outputs, path)
+            if not path.suffix:
+                draft.mkdir()
+            WRITERS[format][0](draft, _pieces(images, path))
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place.") from error
     return path
 
 
-def append_images(path: str | Path, images: ImageSet | Iterable[ImageSet]) -> Path:
-    """Adds one set, or the sets of an iterator, to the image store at ``path``, all or nothing: a copy is made and takes its place.
+def append_images(path: str | Path, images: ImageSet | Iterable[ImageSet], waiting: Callable[[], None] = lambda: None) -> Path:
+    """Add one set, or the sets of an iterator, to the image store at ``path``, all or nothing: a copy is made and takes its place.
 
-    UserError if there is no store, sets differ from it in shape, labels or unit, or an id is there already.
+    Several processes may append at once; they do so one after the other.
+
+    Args:
+        path: The store.
+        images: What to add.
+        waiting: Called once if another process is appending and must be waited for.
+
+    Raises:
+        UserError: There is no store, sets differ from it in shape, labels or unit, an id is there already, or another program changed the
+            store meanwhile.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file, wanted an image store to append to; write it first.")
-    held = open_store(path, str(path))
     try:
-        with atomic(path) as temporary:
-            need_space(temporary, path.stat().st_size)
-            shutil.copyfile(path, temporary)
-            write_store(temporary, _pieces(images, path, held), held)
+        with locked(path.resolve(), waiting), Outputs() as outputs:
+            before = path.stat()
+            held = open_store(path, str(path))
+            draft = outputs.add(path, check=partial(_refuse_changed, before))
+            need_space(draft, before.st_size)
+            shutil.copyfile(path, draft)
+            write_store(draft, _pieces(images, path, held), held)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); free some space.") from error
     return path
+
+
+def _refuse_changed(before: os.stat_result, path: Path) -> None:
+    """UserError where a file is no longer as it was, which on a file system without locks another process may bring about."""
+    now = path.stat()
+    if (now.st_ino, now.st_size, now.st_mtime_ns) != (before.st_ino, before.st_size, before.st_mtime_ns):
+        raise UserError(f"{path} was changed by another process meanwhile, and nothing was appended; try again.")
 
 
 def _pieces(images: ImageSet | Iterable[ImageSet], path: Path, first: ImageSet | None = None) -> Iterator[ImageSet]:
@@ -151,6 +193,8 @@ def _write_pngs(path: Path, pieces: Iterator[ImageSet]) -> None:
                 count += 1
 
 
+#: Bytes that an image takes in a file at least, unless nearly all are blank.
+SMALLEST_IMAGE = 8
 #: Share of the charge that rounding for a PNG may take or add: more, and its unit is too coarse.
 ROUNDED = 0.5
 #: Of each format how it is written, and the suffixes of its files; the first that fits a name is meant by it.

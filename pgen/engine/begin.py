@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,6 +21,7 @@ from pgen.engine.settings import TrainSettings
 from pgen.engine.sinks import sink_classes
 from pgen.engine.weights import check_size
 from pgen.errors import UserError
+from pgen.files import Outputs
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
 from pgen.plugins.registry import Plugin
@@ -36,7 +36,9 @@ def create(model: str, settings: TrainSettings, config: ModelConfig, reporter: R
     ranks.stand_apart(run.device)
     run.folder = RunFolder(ranks.first(lambda: free_path(settings.save_root, settings.name, model, overwrite=settings.overwrite)))
     run.reporter = reporter or Reporter()
-    ranks.first(lambda: _make_folder(run))
+    path = ranks.first(lambda: _make_folder(run))
+    if run.folder.path != path:  # on another rank, where the number has come to be taken
+        run.folder = RunFolder(path)
     _say_notes(run)
     return run
 
@@ -107,21 +109,21 @@ def _checked(model: str, settings: TrainSettings, config: ModelConfig, ranks: Ra
     return run
 
 
-def _make_folder(run: Run) -> None:
-    """With all that makes it a run, or not at all."""
-    path = run.folder.path
-    draft = RunFolder(path.with_name(f".{path.name}.{os.getpid()}.tmp"))
-    draft.path.mkdir(parents=True)
-    try:
+def _make_folder(run: Run) -> Path:
+    """With all that makes it a run, or not at all; where it lies."""
+    settings, path = run.settings, run.folder.path
+    former = RunFolder(path)
+    if settings.overwrite and path.exists():
+        former.claim()  # nobody trains it
+    again = None if settings.name else partial(free_path, settings.save_root, None, run.plugin.spec.name, overwrite=False)
+    with Outputs(overwrite=settings.overwrite) as outputs:
+        draft = RunFolder(outputs.add(path, folder=True, check=lambda _: former.is_in_place(), otherwise=again))
+        draft.path.mkdir()
         run.fill(draft)
-        if run.settings.overwrite and path.exists():
-            run.folder.claim()  # nobody trains it
-            shutil.rmtree(path)
-        draft.path.rename(path)  # fails where another run has come to lie there
-        run.folder.claim()
-    except BaseException:
-        shutil.rmtree(draft.path, ignore_errors=True)
-        raise
+        draft.claim()  # before another process can see it
+    former.release()
+    run.folder = draft.renamed(outputs.targets[0])
+    return run.folder.path
 
 
 def _say_notes(run: Run) -> None:

@@ -62,7 +62,7 @@ def steps(folder: RunFolder) -> list[int]:
 def save(folder: RunFolder, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write a checkpoint and remove all but the newest ``keep`` and the best."""
     path = path_of(folder, checkpoint.step)
-    write_through_memory(path, lambda stream: torch.save(asdict(checkpoint), stream))
+    write_through_memory(path, lambda stream: torch.save(asdict(checkpoint), stream), guard=folder.is_in_place)
     best = checkpoint.best[0] if checkpoint.best else None
     for old in steps(folder)[:-keep]:
         if old not in (best, checkpoint.step):

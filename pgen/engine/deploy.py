@@ -11,23 +11,27 @@ import torch
 from torch import Tensor, nn
 
 from pgen.data.codes import Codes
-from pgen.data.images import ArrayImages, FloatArray, subset
+from pgen.data.images import ArrayImages, FloatArray, ImageSet, subset
+from pgen.data.source import files_of
 from pgen.data.suppress import NOTE, note_suppression
 from pgen.data.write import write_images
 from pgen.engine.data import percent
+from pgen.engine.folder import run_inputs
 from pgen.engine.program import save_program
 from pgen.engine.reconstruct import can_reconstruct, images_for, reconstruct
 from pgen.engine.requests import DeployRequest
 from pgen.engine.run import Run
 from pgen.engine.weights import digest
 from pgen.errors import UserError
-from pgen.files import refuse_existing
+from pgen.files import Outputs
 from pgen.metrics.images import ratio
 from pgen.metrics.reconstruction import ReconstructionResult, reconstruction_error
 from pgen.report.grid import save_rows
 
 #: Images shown in reconstructions.png.
 SHOWN = 8
+#: What is written of an encoder, and of a generator.
+ENCODED = ("codes.pt", "decoder.safetensors", "reconstructions.h5", "reconstructions.png")
 PROGRAM = "generator.pt2"
 
 
@@ -41,24 +45,31 @@ def deploy(run: Run, request: DeployRequest) -> list[Path]:
         raise UserError(f"Model {name!r} of {origin} has neither encode and decode nor noise and forward; it needs a deploy hook.")
     if not encodes:
         _refuse_encoding(run, request)
-    if generates:
-        refuse_existing(request.out / PROGRAM, overwrite=request.overwrite)
-    written = _deploy_encoder(run, model, step, request) if encodes else []
-    return [*written, _deploy_generator(run, model, request)] if generates else written
+    inputs = run_inputs(run.folder.path, request.decoder)
+    images = _images_to_encode(run, request) if encodes else None
+    if images is not None and (source := request.data or run.settings.source or run.settings.targets):
+        inputs += files_of(source, data_root=request.data_root if request.data else run.settings.data_root)
+    with Outputs(overwrite=request.overwrite, inputs=inputs) as outputs:
+        drafts = [outputs.add(request.out / name) for name in (*(ENCODED if encodes else ()), *([PROGRAM] if generates else ()))]
+        if images is not None:
+            _deploy_encoder(run, model, step, images, request.batch_size, drafts[: len(ENCODED)])
+        if generates:
+            _deploy_generator(run, model, request, drafts[-1])
+    return outputs.targets
 
 
 def _can_be_exported(model: nn.Module) -> bool:
     return callable(getattr(model, "noise", None)) and type(model).forward is not nn.Module.forward
 
 
-def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployRequest) -> list[Path]:
+def _images_to_encode(run: Run, request: DeployRequest) -> ImageSet:
     if request.decoder is not None:
         raise UserError(f"--decoder {request.decoder}: {run.plugin.spec.name!r} decodes its own codes; leave --decoder out.")
-    out = request.out
-    paths = [out / name for name in ("codes.pt", "decoder.safetensors", "reconstructions.h5", "reconstructions.png")]
-    for path in paths:
-        refuse_existing(path, overwrite=request.overwrite)
-    images = images_for(run, request.data, request.data_root)
+    return images_for(run, request.data, request.data_root)
+
+
+def _deploy_encoder(run: Run, model: nn.Module, step: int, images: ImageSet, batch_size: int, drafts: list[Path]) -> None:
+    codes_path, weights_path, images_path, picture_path = drafts
     codes: list[Tensor] = []
     spreads: list[Tensor] = []
     results: list[ReconstructionResult] = []
@@ -66,7 +77,7 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployReques
     threshold = run.to_images().transform.threshold
 
     def rebuilt() -> Iterator[ArrayImages]:
-        for batch in reconstruct(run, model, images, request.batch_size):
+        for batch in reconstruct(run, model, images, batch_size):
             part = subset(images, batch.indices)
             result = reconstruction_error(batch.real, batch.images)
             labels = {**part.labels, "mse": result.per_image}
@@ -80,15 +91,15 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployReques
             shown.setdefault("reconstructed", batch.images[:SHOWN])
             run.reporter.tick(batch.indices.stop, len(images))
 
-    write_images(paths[2], rebuilt(), overwrite=True)
-    run.save_weights(model.state_dict(), step, paths[1])
-    encoder = {"run": str(run.folder.path), "model": run.plugin.spec.name, "weights": digest(paths[1]), "file": paths[1].name}
+    write_images(images_path, rebuilt())
+    run.save_weights(model.state_dict(), step, weights_path)
+    encoder = {"run": str(run.folder.path), "model": run.plugin.spec.name, "weights": digest(weights_path), "file": weights_path.name}
     source = {"name": images.name, "fingerprint": images.fingerprint}
     labels = {name: values for name, values in images.labels.items() if np.ndim(values) == 1}
     spread = torch.cat(spreads) if spreads else None
     shape = getattr(model, "code_shape", ())
-    Codes.of(torch.cat(codes), list(map(str, images.ids)), source, encoder, labels, spread, shape).save(paths[0], overwrite=True)
-    save_rows(paths[3], shown, unit=images.unit)
+    Codes.of(torch.cat(codes), list(map(str, images.ids)), source, encoder, labels, spread, shape).save(codes_path)
+    save_rows(picture_path, shown, unit=images.unit)
     sizes = list(map(len, codes))
     mse, zero = (float(np.average(values, weights=sizes)) for values in zip(*((r.mse, r.predict_zero_mse) for r in results), strict=True))
     run.reporter.message(f"{len(images)} images: MSE {mse:.4g} {images.unit}², {ratio(mse, zero):.3f} of predicting no charge")
@@ -98,7 +109,6 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, request: DeployReques
     if not run.info.signed and net < absolute:
         lost = f"{percent((absolute - net) / (2 * absolute))} of |charge| is negative"
         run.reporter.message(f"warning: {lost}, which the codes do not keep: the run learnt from unsigned charge")
-    return paths
 
 
 def _refuse_encoding(run: Run, request: DeployRequest) -> None:
@@ -108,8 +118,7 @@ def _refuse_encoding(run: Run, request: DeployRequest) -> None:
         raise UserError(f"--data-root {request.data_root}: {run.plugin.spec.name!r} is a generator and reads nothing; leave it out.")
 
 
-def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest) -> Path:
-    path = request.out / PROGRAM
+def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest, path: Path) -> None:
     to_images = run.to_images(request.decoder)
     noise = model.noise(2, generator=torch.Generator().manual_seed(0))  # type: ignore[operator]
     facts = {
@@ -120,4 +129,3 @@ def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest) -> Pat
     }
     given = (noise, torch.zeros(2, size)) if (size := run.info.condition_size) else (noise,)
     save_program(path, model, to_images, given, facts)
-    return path

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
+import os
 import re
 import time
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pgen.errors import UserError
-from pgen.files import atomic
+from pgen.files import Lock, append_line, atomic, restore, sweep
 from pgen.text import printable
 
 FORMAT = "pgen-run-1"
@@ -21,7 +21,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._claimed: IO[str] | None = None
+        self._claim: _Claim | None = None
         self.config = self.path / "config.json"
         self.log = self.path / "log.txt"
         self.metrics = self.path / "metrics.jsonl"
@@ -36,6 +36,7 @@ class RunFolder:
     def open(cls, path: str | Path) -> RunFolder:
         """An existing run. UserError where the folder or its config.json is missing."""
         folder = cls(path)
+        restore(folder.path)
         if not folder.config.is_file():
             found = "a folder without config.json" if folder.path.is_dir() else "a file" if folder.path.exists() else "nothing"
             raise UserError(f"{path} is no run: found {found}, wanted a run folder as `pgen train` makes them (runs/NAME).")
@@ -46,27 +47,46 @@ class RunFolder:
 
         What a killed process left unfinished is swept away.
         """
-        self._claimed = (self.path / "lock").open("a", encoding="utf-8")
-        try:
-            fcntl.flock(self._claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{self.path} is being trained by another process; wait until it ends, or stop it.") from error
-        except OSError:
-            pass  # a file system without locks
-        # Where training writes, and nowhere else: others may be writing samples here.
-        for own in (self.config, self.metrics, self.losses):
-            _sweep(self.path, own.stem)
-        for folder in (self.checkpoints, self.weights.parent, self.samples):
-            _sweep(folder, "*")
+        self.release()
+        claim = _Claim(self.path)
+        if not claim.take():
+            raise UserError(f"{self.path} is being trained by another process; wait until it ends, or stop it.")
+        self._claim = claim
+        for folder in (self.path, self.checkpoints, self.weights.parent, self.samples):
+            sweep(folder)
+
+    def renamed(self, path: Path) -> RunFolder:
+        """The same folder after it was renamed to ``path``, claimed as before."""
+        folder = RunFolder(path)
+        folder._claim, self._claim = self._claim, None
+        if folder._claim is not None:
+            folder._claim.move_to(path)
+        return folder
+
+    def is_in_place(self) -> bool:
+        """Whether the claimed folder still lies at its path.
+
+        Returns:
+            False where it has been deleted, in part or whole.
+
+        Raises:
+            UserError: It was moved, or another one has taken its place, in which nothing may be written.
+        """
+        if self._claim is None:
+            return self.config.is_file()
+        if self._claim.is_moved():
+            kept = "" if self._claim.is_deleted() else " What it saved so far is in the moved folder; name that with --resume to go on."
+            raise UserError(f"{self.path} was moved or replaced while it was trained, and training stops.{kept}")
+        return self._claim.is_held() and self.config.is_file()
 
     def release(self) -> None:
-        """Let others train here, of this process too: the collection of garbage, which would do so as well, comes at no certain time."""
-        if self._claimed is not None:
-            self._claimed.close()
-            self._claimed = None
+        """Let others train here, of this process too."""
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
 
     def write_config(self, values: dict[str, Any]) -> None:
-        with atomic(self.config) as temporary:
+        with atomic(self.config, guard=self.is_in_place) as temporary:
             temporary.write_text(json.dumps({"format": FORMAT, **values}, indent=2) + "\n", encoding="utf-8")
 
     def read_config(self) -> dict[str, Any]:
@@ -85,12 +105,10 @@ class RunFolder:
         return values
 
     def append_log(self, text: str) -> None:
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {printable(text)}\n")
+        append_line(self.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {printable(text)}")
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self.metrics, json.dumps(line))
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All lines; what is none, as a last one torn by a kill, is passed over."""
@@ -109,15 +127,57 @@ class RunFolder:
         if not self.metrics.is_file():
             return
         kept = [line for line in self.read_metrics() if line["step"] <= step]
-        with atomic(self.metrics) as temporary:
+        with atomic(self.metrics, guard=self.is_in_place) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
 
-def _sweep(folder: Path, stem: str) -> None:
-    """Remove what :func:`pgen.files.atomic` had not finished of files of that stem."""
-    for path in folder.glob(f".{stem}.*.tmp*"):
-        if path.is_file():
-            path.unlink(missing_ok=True)
+class _Claim:
+    """The lock of a run folder, held by this process, and the folder itself: wherever it is moved to, it is known again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, Lock(path / "lock")
+        self._folder: int | None = None
+
+    def take(self) -> bool:
+        """Whether the lock was taken."""
+        if not self._lock.take():
+            return False
+        self._folder = os.open(self._path, os.O_RDONLY)
+        return True
+
+    def move_to(self, path: Path) -> None:
+        """The folder has been renamed by this process."""
+        self._path, self._lock.path = path, path / "lock"
+
+    def is_held(self) -> bool:
+        """Whether the lock file is in its place."""
+        return self._lock.is_in_place()
+
+    def is_moved(self) -> bool:
+        """Whether the folder lies elsewhere, or another one at its path."""
+        assert self._folder is not None
+        try:
+            return not os.path.samestat(self._path.stat(), os.fstat(self._folder))
+        except OSError:
+            return not self._lock.is_deleted()
+
+    def is_deleted(self) -> bool:
+        """Whether the lock file has been deleted, and with it the folder."""
+        return self._lock.is_deleted()
+
+    def release(self) -> None:
+        self._lock.release()
+        if self._folder is not None:
+            os.close(self._folder)
+            self._folder = None
+
+    __del__ = release
+
+
+def run_inputs(*runs: str | Path | None) -> list[Path]:
+    """What commands read of these runs, which none of their outputs may replace."""
+    folders = [RunFolder(run) for run in runs if run is not None]
+    return [path for folder in folders for path in (folder.config, folder.checkpoints, folder.weights.parent)]
 
 
 def free_path(save_root: str, name: str | None, model: str, *, overwrite: bool) -> Path:
@@ -127,6 +187,7 @@ def free_path(save_root: str, name: str | None, model: str, *, overwrite: bool) 
         numbers = [int(found[1]) for path in root.glob(f"{model}-*") if (found := re.fullmatch(rf"{re.escape(model)}-([0-9]+)", path.name))]
         name = f"{model}-{max(numbers, default=0) + 1}"
     folder = RunFolder(root / name)
+    restore(folder.path)
     if folder.path.exists():
         if not overwrite:
             raise UserError(

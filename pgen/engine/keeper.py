@@ -64,6 +64,7 @@ class Keeper:
         found = self.judge.look(model)
         if known := {name: value for name, value in found.items() if math.isfinite(value)}:
             run.record(step, {"epoch": int(epoch), **known})
+        run.mend_folder()  # judging may have taken long
         if not math.isfinite(found.get(self.judge.criterion, 0.0)):
             run.say(f"warning: {self.judge.criterion} of step {step} is {found[self.judge.criterion]}, so it cannot be the best checkpoint")
         is_used = self.judge.is_best(step, found)

@@ -29,6 +29,7 @@ def draw(run: Run, model: nn.Module, step: int) -> None:
         to_images = run.to_images()
     except UserError:
         return  # codes without a decoder: there is nothing to look at
+    run.mend_folder()
     path = run.folder.samples / f"step-{step:08d}.png"
     if callable(getattr(model, "sample", None)):
         # The same noise each time, so that the grids show one set of images becoming better.

@@ -47,6 +47,7 @@ class Profile(AbstractContextManager["Profile"]):
         self._run.attempt("the profile", partial(self._save, found), Exception)
 
     def _save(self, found: Any) -> None:
+        self._run.mend_folder()
         folder = self._run.folder.path
         with atomic(folder / "trace.json") as temporary:
             found.export_chrome_trace(str(temporary))

@@ -37,6 +37,7 @@ from pgen.engine.settings import TrainSettings
 from pgen.engine.sinks import Sink
 from pgen.engine.weights import load_module, load_state, read_header, save_weights
 from pgen.errors import UserError, described, flag, listed, problems
+from pgen.files import atomic
 from pgen.plugins import registry
 from pgen.plugins.contract import DataInfo, ModelConfig
 from pgen.plugins.entries import BrokenPlugin, cause
@@ -69,10 +70,11 @@ class Run:
     _reported: set[str] = field(default_factory=set, init=False, repr=False)
 
     def mend_folder(self) -> None:
-        """Make the run folder again, should someone have removed it while the run goes on."""
-        if not self.folder.config.is_file():
-            self.fill(self.folder)
+        """Make the run folder again, should someone have removed it while the run goes on. UserError where another lies in its place."""
+        if not self.folder.is_in_place():
+            self.folder.path.mkdir(parents=True, exist_ok=True)
             self.folder.claim()
+            self.fill(self.folder)
             self.say(f"{self.folder.path} had been removed, and was made again")
 
     @classmethod
@@ -96,8 +98,8 @@ class Run:
     def fill(self, folder: RunFolder) -> None:
         """Write what makes a folder a run, before it is trained."""
         if (decoder := self.data.decoder()) is not None:
-            folder.decoder.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(decoder, folder.decoder)
+            with atomic(folder.decoder) as draft:
+                shutil.copyfile(decoder, draft)
         if self.info.conditions:
             save_labels(folder.labels, self.info.conditions, self.data.samples.labels)
         folder.write_config(self.facts())
@@ -267,8 +269,16 @@ class Run:
 
     def save_weights(self, state: dict[str, Any], step: int, path: Path | None = None) -> None:
         """Write a model's state as a weights file: all that is needed to use the model."""
-        name, averaged = self.plugin.spec.name, bool(self.settings.ema)
-        save_weights(path or self.folder.weights, state, model=name, config=self.config, data=self.info, step=step, averaged=averaged)
+        save_weights(
+            path or self.folder.weights,
+            state,
+            model=self.plugin.spec.name,
+            config=self.config,
+            data=self.info,
+            step=step,
+            averaged=bool(self.settings.ema),
+            guard=self.folder.is_in_place,
+        )
 
     def to_images(self, decoder: str | None = None) -> ToImages:
         """The way from model space to charge units, on the run's device."""

@@ -11,15 +11,16 @@ from torch import Tensor
 
 from pgen.data.images import ArrayImages
 from pgen.data.suppress import NOTE, note_suppression
-from pgen.data.write import write_images
+from pgen.data.write import add_images, refuse_output, write_images
 from pgen.engine.conditions import Asked
 from pgen.engine.drawn import Draw, drawn, images_of, told_to
+from pgen.engine.folder import run_inputs
 from pgen.engine.program import conditions_in, load_program
 from pgen.engine.reporter import Reporter
 from pgen.engine.requests import SampleRequest
 from pgen.engine.run import Run
 from pgen.errors import UserError, flag
-from pgen.files import refuse_existing
+from pgen.files import Outputs
 from pgen.report.figure import check_picture
 from pgen.report.grid import save_grid
 
@@ -31,8 +32,8 @@ def sample_run(run: Run, request: SampleRequest) -> Path:
     """Sample from a trained run."""
     model = run.load_model(request.checkpoint)
     to_images = run.to_images(request.decoder)
-    threshold = to_images.transform.threshold
-    return _write(images_of(run, model, to_images), request, run.device, to_images.unit, threshold, run.reporter)
+    draw, threshold = images_of(run, model, to_images), to_images.transform.threshold
+    return _write(draw, request, run.device, to_images.unit, threshold, run.reporter, run_inputs(run.folder.path, request.decoder))
 
 
 def sample_program(path: Path, request: SampleRequest, device: torch.device, reporter: Reporter, given: Mapping[str, str]) -> Path:
@@ -50,15 +51,22 @@ def sample_program(path: Path, request: SampleRequest, device: torch.device, rep
         return program(torch.randn(n, *facts["noise"], generator=noise, device=device), *(() if condition is None else (condition,)))
 
     asked = Asked.alone(conditions, given) if conditions else None
-    return _write(told_to(asked, draw), request, device, facts["unit"], facts.get(NOTE), reporter)
+    return _write(told_to(asked, draw), request, device, facts["unit"], facts.get(NOTE), reporter, [path])
 
 
-def _write(draw: Draw, request: SampleRequest, device: torch.device, unit: str, threshold: float | None, reporter: Reporter) -> Path:
-    refuse_existing(request.out, overwrite=request.overwrite)
-    if request.grid is not None:
-        refuse_existing(check_picture(request.grid), overwrite=request.overwrite)
-        if not request.out.suffix and request.grid.resolve().is_relative_to(request.out.resolve()):
-            raise UserError(f"--grid {request.grid}: {request.out} is to hold the images and nothing else; put the picture beside it.")
+def _write(
+    draw: Draw,
+    request: SampleRequest,
+    device: torch.device,
+    unit: str,
+    threshold: float | None,
+    reporter: Reporter,
+    inputs: list[Path],
+) -> Path:
+    out, format = refuse_output(request.out, format=request.format, overwrite=request.overwrite, inputs=inputs)
+    grid = None if request.grid is None else check_picture(request.grid)
+    if grid is not None and not out.suffix and grid.resolve().is_relative_to(out.resolve()):
+        raise UserError(f"--grid {grid}: {out} is to hold the images and nothing else; put the picture beside it.")
     shown: list[np.ndarray] = []
 
     def chunks() -> Iterator[ArrayImages]:
@@ -68,7 +76,9 @@ def _write(draw: Draw, request: SampleRequest, device: torch.device, unit: str, 
             note_suppression(part, threshold)
             yield part
 
-    write_images(request.out, chunks(), format=request.format, overwrite=request.overwrite)
-    if request.grid is not None:
-        save_grid(request.grid, np.concatenate(shown)[:GRID], unit=unit)
-    return request.out
+    with Outputs(overwrite=request.overwrite, inputs=inputs) as outputs:
+        drafts = [add_images(outputs, out), *([] if grid is None else [outputs.add(grid)])]
+        write_images(drafts[0], chunks(), format=format)
+        for picture in drafts[1:]:
+            save_grid(picture, np.concatenate(shown)[:GRID], unit=unit)
+    return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,9 +46,22 @@ class WeightsHeader:
 
 
 def save_weights(
-    path: Path, state: dict[str, Any], *, model: str, config: ModelConfig, data: DataInfo, step: int, averaged: bool = False
+    path: Path,
+    state: dict[str, Any],
+    *,
+    model: str,
+    config: ModelConfig,
+    data: DataInfo,
+    step: int,
+    averaged: bool = False,
+    guard: Callable[[], object] = lambda: None,
 ) -> None:
-    """Write a model's state with all that is needed to build the model again. averaged: whether the weights are a running average."""
+    """Write a model's state with all that is needed to build the model again.
+
+    Args:
+        averaged: Whether the weights are a running average.
+        guard: See :class:`pgen.files.Outputs`.
+    """
     header = {"format": FORMAT, "model": model, "config": config.model_dump(mode="json"), "data": data.to_dict(), "step": step}
     # Only where they say something: the bytes of most files, and with them their digests, are those of earlier versions.
     if packed := [name for name, value in state.items() if not isinstance(value, torch.Tensor)]:
@@ -58,7 +71,7 @@ def save_weights(
     tensors = {name: pack(state[name]) if name in packed else value for name, value in state.items()}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     content = serialise(tensors, metadata={"pgen": json.dumps(header)})
-    write_through_memory(path, lambda stream: stream.write(content))
+    write_through_memory(path, lambda stream: stream.write(content), guard)
 
 
 def pack(value: Any) -> torch.Tensor:

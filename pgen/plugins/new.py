@@ -9,6 +9,7 @@ from string import Template
 
 import pgen
 from pgen.errors import UserError
+from pgen.files import Outputs
 from pgen.plugins import registry
 
 #: Templates of the files, and where each goes.
@@ -34,9 +35,10 @@ def new_plugin(name: str, parent: Path) -> Path:
     if folder.exists():
         raise UserError(f"{folder} exists already; choose another name, or another --out.")
     templates = files("pgen.plugins") / "template"
-    draft = folder.with_name(f".{folder.name}.tmp")
-    for source, place in _FILES.items():
-        path = draft / Template(place).substitute(words)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(Template((templates / source).read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
-    return draft.rename(folder)
+    with Outputs(overwrite=False) as outputs:
+        draft = outputs.add(folder, folder=True)
+        for source, place in _FILES.items():
+            path = draft / Template(place).substitute(words)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(Template((templates / source).read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
+    return folder

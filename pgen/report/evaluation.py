@@ -68,10 +68,10 @@ class Report:
 
     def write(self, out: Path) -> list[Path]:
         """Into the folder ``out``: report.html, results.json, and a CSV file for each generated set. The files written."""
-        written = [out / "report.html", *write_results(out, self.about, self.warnings, self.evaluations)]
-        with atomic(written[0]) as temporary, tempfile.TemporaryDirectory() as pictures:
-            temporary.write_text(self._html(Path(pictures)), encoding="utf-8")
-        return written
+        path = out / "report.html"
+        with atomic(path) as draft, tempfile.TemporaryDirectory(dir=draft.parent) as pictures:
+            draft.write_text(self._html(Path(pictures)), encoding="utf-8")
+        return [path, *write_results(out, self.about, self.warnings, self.evaluations)]
 
     def _html(self, pictures: Path) -> str:
         names = ", ".join(each.name for each in self.evaluations)

@@ -14,6 +14,7 @@ import torch
 
 from pgen import UserError
 from pgen.data import open_images, write_images
+from pgen.files import DRAFT
 from tests.conftest import IMAGES, SMALL_AE
 
 
@@ -115,11 +116,10 @@ def test_full_disk_keeps_what_was_there(pgen, refuses, tmp_path: Path) -> None:
     refuses("train", "gan", "--resume", "x", "--max-steps", 2, saying="free some space", cwd=tmp_path, **full)
     refuses("data", "simulate", "-n", 2000, "--size", 64, "--out", "x.npz", saying="x.npz", cwd=tmp_path, **full)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.pt")} == before
-    assert not list(tmp_path.rglob("*.tmp*"))
+    assert not list(tmp_path.rglob(f"*{DRAFT}"))
 
 
 def test_hdf5_foresees_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """HDF5 crashes the process when a write fails, so a file size limit cannot stand in here."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 1000))
     with pytest.raises(UserError, match=r"x\.h5: cannot be written \(No space left on device\)"):
         write_images(tmp_path / "x.h5", open_images(IMAGES))

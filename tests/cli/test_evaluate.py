@@ -73,7 +73,7 @@ def test_one_metric_of_a_run_and_all_its_checkpoints(pgen, sets: Path) -> None:
 
 
 def test_fail_if_copy_rate(pgen, sets: Path) -> None:
-    arguments = ("evaluate", "memorisation", *SHARED, "--out", "m", "--fail-if-copy-rate", 0.1)
+    arguments = ("evaluate", "memorisation", *SHARED, "--out", "m", "--overwrite", "--fail-if-copy-rate", 0.1)
     told = pgen(*arguments, "--generated", "copies.h5", code=1, cwd=sets)
     assert "are copies, more than 10.00%" in " ".join(told.stderr.split())
     pgen(*arguments, "--generated", "generated.h5", cwd=sets)
@@ -91,15 +91,48 @@ def test_copies_that_cannot_be_judged_do_not_pass(pgen, sets: Path) -> None:
     assert "dark: not judged" in " ".join(told.stderr.split())
 
 
-def test_an_earlier_evaluation_is_replaced(pgen, sets: Path) -> None:
+def test_an_earlier_evaluation_is_replaced_and_nothing_else(pgen, refuses, sets: Path) -> None:
     out, generated = sets / "again", ("--generated", "generated.h5")
+    again = ("evaluate", "physics", *generated, *SHARED, "--out", out)
     pgen("evaluate", "physics", *generated, "--generated", "copies.h5", *SHARED, "--out", out, cwd=sets)
     (out / "images-mine.csv").write_text("")
-    pgen("evaluate", "physics", *generated, *SHARED, "--out", out, cwd=sets)
-    assert sorted(path.name for path in out.iterdir()) == ["images-mine.csv", "images.csv", "report.html", "results.json"]
+    before = (out / "results.json").read_bytes()
+    refuses(*again, saying="holds an earlier evaluation that would be lost", cwd=sets)
+    assert (out / "results.json").read_bytes() == before
+    pgen(*again, "--overwrite", cwd=sets)
+    names = ["images-mine.csv", "images.csv", "report.html", "results.json"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    (out / "images-7.csv").write_text("of a stranger")
+    refuses(*again, "--overwrite", saying="holds images-7.csv, which pgen did not write", cwd=sets)
+    # What an earlier version of pgen wrote does not list its files.
+    results = json.loads((out / "results.json").read_text())
+    (out / "results.json").write_text(json.dumps({key: value for key, value in results.items() if key != "files"}))
+    pgen(*again, "--overwrite", cwd=sets)
+    assert sorted(path.name for path in out.iterdir()) == names
     for command in ("physics", "hamming"):
         told = pgen("evaluate", command, *generated, *SHARED, "--out", out / "report.html" / "x", code=2, cwd=sets)
         assert "report.html is a file, wanted a folder" in " ".join(told.stderr.split())
+
+
+def test_files_of_strangers_stay(refuses, sets: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    (tmp_path / "results.json").write_text('{"format": "another"}')
+    for command in ("physics", "hamming"):
+        arguments = ("evaluate", command, "--generated", "generated.h5", *SHARED, "--out", tmp_path, "--overwrite")
+        refuses(*arguments, saying="which is of no evaluation", cwd=sets)
+    assert (tmp_path / "report.html").read_text() == "mine" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_each_evaluation_has_a_folder_of_its_own(pgen, sets: Path, tmp_path: Path) -> None:
+    real = [str(sets / word) if word.endswith(".h5") else word for word in map(str, SHARED)]
+    arguments = ("evaluate", "physics", *real, "--generated", sets / "generated.h5")
+    for folder in ("generated", "generated-2"):
+        assert f"evaluation/{folder}/results.json" in pgen(*arguments, cwd=tmp_path).stdout
+    pgen(*arguments, "--generated", sets / "copies.h5", cwd=tmp_path)
+    before = (tmp_path / "evaluation/generated/results.json").stat().st_mtime_ns
+    pgen(*arguments, "--overwrite", cwd=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "evaluation").iterdir()) == ["generated", "generated+copies", "generated-2"]
+    assert (tmp_path / "evaluation/generated/results.json").stat().st_mtime_ns > before
 
 
 def test_own_features(pgen, sets: Path) -> None:

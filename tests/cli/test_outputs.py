@@ -42,7 +42,7 @@ def test_files_where_folders_are_wanted(refuses, pipeline: Path, tmp_path: Path)
 
 def test_what_is_there_already_stays(pgen, refuses, pipeline: Path, tmp_path: Path) -> None:
     (tmp_path / "losses.png").write_text("kept")
-    refuses("evaluate", "losses", pipeline / "runs/ewm", saying="losses.png exists already", cwd=tmp_path)
+    refuses("evaluate", "losses", pipeline / "runs/ewm", "--out", "losses.png", saying="losses.png exists already", cwd=tmp_path)
     (tmp_path / "held_out.h5").write_text("kept")
     refuses("data", "split", IMAGES, "--out", ".", saying="held_out.h5 exists already", cwd=tmp_path)
     assert not (tmp_path / "train.h5").exists()

@@ -13,6 +13,7 @@ import torch
 from torch.export.passes import move_to_device_pass
 
 from pgen.data import open_images, read_all
+from pgen.files import DRAFT
 
 
 def test_deploy_writes_codes_with_all_that_ewm_needs(pipeline: Path) -> None:
@@ -38,7 +39,7 @@ def test_run_folder_holds_what_the_docs_say(pipeline: Path) -> None:
     ):
         assert (run / name).is_file(), name
     assert list((run / "samples").glob("step-*.png")) and list((run / "checkpoints").glob("step-*.pt"))
-    assert not list(run.rglob("*.tmp*"))
+    assert not list(run.rglob(f"*{DRAFT}"))
 
 
 def test_samples_are_images_in_charge_units_and_repeat(pipeline: Path, pgen, tmp_path: Path) -> None:
@@ -111,7 +112,8 @@ def test_evaluations(pipeline: Path, pgen, tmp_path: Path) -> None:
     ).stdout
     assert "copy rate" in text and "blank images" in text
     assert len(json.loads((out / "hamming.json").read_text())["thresholds"]) == 2
-    pgen("evaluate", "reconstruction", "runs/ae", "--held-out", held_out, "--out", out, cwd=pipeline)
+    # Into the folder of another evaluation, beside which it lies then.
+    pgen("evaluate", "reconstruction", "runs/ae", "--held-out", held_out, "--out", out, "--overwrite", cwd=pipeline)
     choice = json.loads((out / "reconstruction.json").read_text())
     assert len(choice["checkpoints"]) == 3 and choice["choice"]["step"] in (60, 120, 180)
     pgen("evaluate", "losses", "runs/ae", "runs/ewm", "--out", out / "losses.png", cwd=pipeline)

@@ -31,13 +31,13 @@ def convert(out: Path, task: dict, stop: int | None = None) -> list[int]:
             # A share of which nothing comes.
             yield range(first, first + 10), [subset(IMAGES, range(first, first + 10))] if first != 20 else []
 
-    with resumable(out, task) as kept:
+    with resumable(out, task, len(IMAGES)) as kept:
         write_images(out, (images for _, made in kept.over(work) for images in made))
     return began
 
 
 def test_what_was_kept_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, folder = tmp_path / "x.h5", tmp_path / ".x.h5.parts"
+    out, folder = tmp_path / "x.h5", tmp_path / ".x.h5.pgen-parts"
     convert(tmp_path / "whole.h5", {})
     assert [path.name for path in tmp_path.iterdir()] == ["whole.h5"]  # a short task keeps nothing
     monkeypatch.setattr(resume, "SECONDS", 0.0)
@@ -71,12 +71,10 @@ def test_a_killed_command_goes_on(pgen, tmp_path: Path) -> None:
     simulate = ["data", "simulate", "-n", "12800", "--size", "16", "--processes", "1", "--out", "x.h5"]
     process = subprocess.Popen([*command, *simulate], cwd=tmp_path, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
-    while len(list(tmp_path.glob(".x.h5.parts/*.h5"))) < 2 and time.monotonic() < end:
+    while len(list(tmp_path.glob(".x.h5.pgen-parts/*.h5"))) < 2 and time.monotonic() < end:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    for left in tmp_path.glob(".x.*.tmp.h5"):
-        left.unlink()
     told = pgen(*simulate, cwd=tmp_path)
     assert "Going on after" in told.stderr and [path.name for path in tmp_path.iterdir()] == ["x.h5"]
     pgen(*simulate[:-1], "y.h5", cwd=tmp_path)

@@ -21,6 +21,7 @@ from pgen.engine import checkpoint as checkpoints
 from pgen.engine.checkpoint import Checkpoint
 from pgen.engine.folder import RunFolder
 from pgen.engine.weights import load_module
+from pgen.files import DRAFT
 
 IMAGES = "simulate:n=96,size=32,seed=3"
 #: Every fourth step a checkpoint, so that many a kill comes while one is being written.
@@ -133,7 +134,7 @@ class Victim:
         return self._folder.log.read_text().splitlines() if self._folder.log.exists() else []
 
     def _doing(self, before: int) -> str:
-        if list(self._folder.path.rglob(".*.tmp*")):
+        if list(self._folder.path.rglob(f".*{DRAFT}")):
             return "writing"
         return "training" if any("training" in line for line in self._log()[before:]) else "starting"
 

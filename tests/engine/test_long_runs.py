@@ -14,9 +14,12 @@ import pytest
 import torch
 
 from pgen.engine import begin
+from pgen.engine import checkpoint as checkpoints
+from pgen.engine.checkpoint import Checkpoint
 from pgen.engine.run import Run
 from pgen.engine.settings import TrainSettings
 from pgen.errors import UserError
+from pgen.files import DRAFT, OwnFolder
 from pgen.plugins import registry
 from tests.conftest import IMAGES, SMALL_AE, run_pgen
 from tests.engine.test_resume import wait_for
@@ -47,12 +50,13 @@ def test_two_runs_that_begin_at_once_do_not_replace_each_other(tmp_path: Path, m
     settings = TrainSettings(data="simulate:n=8,size=16", save_root=str(tmp_path), device="cpu")
     config = registry.load("gan").config_class()(n_hidden=4)
     first = begin.create("gan", settings, config)
+    named = {"name": "gan-1"}
     # As if the other had not been there yet when this one looked.
     monkeypatch.setattr(begin, "free_path", lambda *_, **__: first.folder.path)
-    with pytest.raises(OSError, match="not empty"):
-        begin.create("gan", settings, config)
+    with pytest.raises(UserError, match="gan-1 exists already"):
+        begin.create("gan", settings.model_copy(update=named), config)
     with pytest.raises(UserError, match="being trained by another process"):
-        begin.create("gan", settings.model_copy(update={"overwrite": True}), config)
+        begin.create("gan", settings.model_copy(update=named | {"overwrite": True}), config)
     assert first.folder.read_config()["model"] == "gan" and [path.name for path in tmp_path.iterdir()] == ["gan-1"]
 
 
@@ -65,6 +69,74 @@ def test_a_removed_run_folder_is_made_again(pgen, tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM and "was made again" in said, said
     pgen("train", "gan", "--resume", "runs/x", "--num-epochs", 1, cwd=tmp_path)
+
+
+def test_nothing_is_written_into_the_folder_of_another_run(tmp_path: Path) -> None:
+    settings = TrainSettings(data="simulate:n=12,size=16", save_root=str(tmp_path), name="x", device="cpu")
+    config = registry.load("gan").config_class()(n_hidden=4)
+    first = begin.create("gan", settings, config)
+    (tmp_path / "x").rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=r"was moved or replaced.*is in the moved folder"):
+        first.say("into nowhere")
+    assert not (tmp_path / "x").exists()
+    second = begin.create("gan", settings.model_copy(update={"seed": 5}), config)
+    before = {path: path.read_bytes() for path in (tmp_path / "x").rglob("*") if path.is_file()}
+    for write in (lambda: first.record(3, {"loss": 1.0}), lambda: first.say("here"), first.mend_folder):
+        with pytest.raises(UserError, match="was moved or replaced"):
+            write()
+    # Nor of what was begun before it was moved.
+    first.__dict__["mend_folder"] = lambda: None
+    state = first.new_model().state_dict()
+    for write in (
+        lambda: first.save_weights(state, 3),
+        lambda: checkpoints.save(first.folder, Checkpoint(3, state, {}), keep=1),
+        lambda: first.folder.write_config(first.facts()),
+    ):
+        with pytest.raises(UserError, match="was moved or replaced"):
+            write()
+    assert {path: path.read_bytes() for path in (tmp_path / "x").rglob("*") if path.is_file()} == before
+    with pytest.raises(UserError, match="being trained by another process"):
+        begin.resume(tmp_path / "x", settings)
+    # Its own folder may be moved away and back; a copy of it is another folder.
+    shutil.copytree(tmp_path / "x", tmp_path / "copy")
+    (tmp_path / "x").rename(tmp_path / "away")
+    (tmp_path / "copy").rename(tmp_path / "x")
+    with pytest.raises(UserError, match="was moved or replaced"):
+        second.say("into the copy")
+    shutil.rmtree(tmp_path / "x")
+    (tmp_path / "away").rename(tmp_path / "x")
+    second.say("at home")
+    assert "at home" in second.folder.log.read_text()
+
+
+def test_unnamed_runs_that_begin_at_once_take_the_next_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = TrainSettings(data="simulate:n=9,size=16", save_root=str(tmp_path / "runs"), device="cpu")
+    config = registry.load("gan").config_class()(n_hidden=4)
+    free_path, calls = begin.free_path, []
+
+    def free_for_all(*arguments: object, **options: object) -> Path:
+        calls.append(arguments)
+        return tmp_path / "runs/gan-1" if len(calls) <= 3 else free_path(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(begin, "free_path", free_for_all)
+    runs = [begin.create("gan", settings, config) for _ in range(3)]
+    assert [run.folder.path.name for run in runs] == ["gan-1", "gan-2", "gan-3"]
+    for run in runs:
+        run.say("its own")
+        assert run.folder.log.read_text().count("its own") == 1
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["gan-1", "gan-2", "gan-3"]
+
+
+def test_a_killed_overwrite_leaves_the_run(pgen, tmp_path: Path) -> None:
+    pgen(*GAN, "--max-steps", 2, "--name", "x", cwd=tmp_path)
+    # As a kill between the two renames leaves it.
+    draft = OwnFolder(tmp_path / f"runs/.x.0123abcd{DRAFT}")
+    draft.make()
+    draft.lock.release()
+    (draft.path / "old").mkdir()
+    (tmp_path / "runs/x").rename(draft.path / "old/x")
+    assert "from step 2" in pgen(*GAN, "--max-steps", 3, "--name", "x", "--resume", "auto", cwd=tmp_path).stderr
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["x"]
 
 
 def test_averaged_weights_are_what_is_used(pgen, refuses, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from pgen.engine.folder import RunFolder
 from pgen.engine.settings import TrainSettings
 from pgen.engine.weights import read_header
 from pgen.errors import UserError
+from pgen.files import DRAFT, OwnFolder
 from pgen.plugins import registry
 from tests.conftest import IMAGES, SMALL_AE, run_pgen
 
@@ -133,10 +134,17 @@ def test_resume_names_the_limit_mends_the_weights_and_leaves_the_config_alone(pg
 def test_resume_sweeps_what_training_left_and_nothing_else(pgen, run: Path) -> None:
     """Nor does it mind a log that is damaged, or a config of an earlier version."""
     folder = run / "runs/gan"
-    own = [folder / ".config.123.tmp.json", folder / "checkpoints/.step-4.123.tmp.pt", folder / "model/.weights.123.tmp.safetensors"]
-    others = [folder / ".images.123.tmp.h5", folder / "deploy/.generator.123.tmp.pt2", folder / ".pngs.123.tmp/1.png"]
-    for path in own + others:
+    places = ["config.json", "checkpoints/step-4.pt", "model/weights.safetensors", "samples/step-4.png"]
+    own, others = [], [folder / ".images.123.tmp.h5"]
+    for path in (folder / place for place in places):
         path.parent.mkdir(exist_ok=True)
+        own.append(path.with_name(f".{path.name}.0123abcd{DRAFT}"))
+        others.append(path.with_name(f".{path.name}.0123abce{DRAFT}") / "new" / path.name)
+        draft = OwnFolder(own[-1])
+        draft.make()
+        draft.lock.release()
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     with (folder / "metrics.jsonl").open("ab") as file:
         file.write(b"\xff\n5\n")
