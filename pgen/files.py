@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -211,7 +212,7 @@ class _Draft(OwnFolder):
     @classmethod
     def beside(cls, target: Path) -> _Draft:
         """One that is yet to be made, for a target in the same folder."""
-        short = os.fsencode(target.name)[:200].decode(errors="ignore")  # a name has at most 255 bytes
+        short = os.fsencode(target.name)[:200].decode(sys.getfilesystemencoding(), "ignore")  # a name has at most 255 bytes
         return cls(target.with_name(f".{short}.{secrets.token_hex(4)}{DRAFT}"))
 
     def make(self) -> None:
