@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import torch
 
 from tests import warm
+
+# Signals are tested, and those that a shell ignores, as by nohup or &, would be ignored by every process that a test begins.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 if not torch.cuda.is_available():
     # Triton's kernels then run on the CPU. Here, since Triton asks for it when it is first imported, by whichever test.
