@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import torch
 
 from tests import warm
+
+# Under nohup or in the background of a script some signals are ignored, by all processes that this one starts too; it goes on without them.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else lambda *_: None)
 
 if not torch.cuda.is_available():
     # Triton's kernels then run on the CPU. Here, since Triton asks for it when it is first imported, by whichever test.
