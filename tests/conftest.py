@@ -20,10 +20,11 @@ import torch
 
 from tests import warm
 
-# Under nohup or in the background of a script some signals are ignored, by all processes that this one starts too; it goes on without them.
-for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
-    if signal.getsignal(number) == signal.SIG_IGN:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else lambda *_: None)
+# Signals are tested, and those that a shell ignores, as by nohup or &, would be ignored by every process that a test begins. A handler,
+# which no other process inherits, lets this one outlive its terminal all the same.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 if not torch.cuda.is_available():
     # Triton's kernels then run on the CPU. Here, since Triton asks for it when it is first imported, by whichever test.

@@ -1,4 +1,5 @@
-"""Semi-discrete optimal transport between a sampler and a finite set of targets. Needs torch and Numba, and nothing else of pgen.
+"""Semi-discrete optimal transport between a sampler and a finite set of targets. Needs torch and Numba, and of pgen
+only :mod:`pgen.caches`.
 
 Which target is nearest under a potential, the potential under which all are hit equally often, and how nearly they are::
 

@@ -195,8 +195,9 @@ class SemiDiscreteOT(nn.Module):
         return checked
 
     def _look(self, goal: float) -> int:
-        """Samples under which the interval of a chi2 at its goal is about a quarter of it to either side."""
-        return math.ceil(4 * NORMAL * math.sqrt(2 * self.targets.total) / goal)
+        """Samples under which the interval of a chi2 at its goal is about a quarter of it to either side; a multiple of 64, so that it does
+        not depend on the number of ranks."""
+        return 64 * math.ceil(4 * NORMAL * math.sqrt(2 * self.targets.total) / goal / 64)
 
     def get_extra_state(self) -> dict[str, str]:
         return {"targets": self.targets.key}

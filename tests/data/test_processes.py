@@ -104,7 +104,7 @@ def test_workers_end_with_the_process_that_began_them(command: tuple[str, ...], 
         workers = workers_of(process)
         if command is LONG:
             # Not only begun, but at work.
-            wait_until(lambda: list(tmp_path.glob(".x.h5.*")))
+            wait_until(lambda: list(tmp_path.glob(".x.h5.*/new/x.h5")))
         process.send_signal(number)
         assert process.wait(30) == (128 + number if number == signal.SIGTERM else -number)
         wait_until(lambda: not any(map(is_alive, workers)), 30)
