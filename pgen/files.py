@@ -156,11 +156,14 @@ class OwnFolder:
 
     def make(self) -> None:
         """Make the folder and own it. OSError where something lies there already."""
-        with signals_held():
-            self.path.mkdir()
-            self.owned = True
-        self.lock.take()
-        self.lock.mark()
+        while True:
+            with signals_held():
+                self.path.mkdir()
+                self.owned = True
+            with suppress(FileNotFoundError):  # another process swept it before it was marked
+                self.lock.take()
+                self.lock.mark()
+                return
 
     def claim(self) -> bool:
         """Own an existing folder.
@@ -239,8 +242,10 @@ def sweep(folder: Path) -> None:
         return
     for path in paths:
         if re.fullmatch(rf".*\.[0-9a-f]{{8}}{re.escape(DRAFT)}", path.name, re.DOTALL):
+            _sweep_unmarked(path)
             _sweep_draft(path)
         elif path.name.endswith(PARTS):
+            _sweep_unmarked(path)
             _sweep_parts(path)
         elif path.name.endswith(LOCK):
             _sweep_lock(path)
@@ -250,6 +255,24 @@ def restore(path: Path) -> None:
     """Put back a folder that a killed process was about to replace, if there is one and nothing lies at ``path`` now."""
     if not os.path.lexists(path):
         sweep(path.parent)
+
+
+def _sweep_unmarked(path: Path) -> None:
+    """Remove a folder whose process was killed before it could mark it: one with nothing in it, or an empty owner file alone.
+
+    A process that lives and is about to mark it makes it again.
+    """
+    if path.is_symlink():
+        return
+    lock = Lock(path / OWNER)
+    with suppress(OSError):
+        names = [entry.name for entry in path.iterdir()]
+        # Its size again once it is locked: only then is nobody about to mark it.
+        if names == [OWNER] and _is_empty_file(lock.path) and lock.take(create=False) and lock.supported and _is_empty_file(lock.path):
+            lock.path.unlink()
+        if names in ([], [OWNER]):
+            path.rmdir()  # if it is empty now
+    lock.release()
 
 
 def _sweep_draft(path: Path) -> None:
@@ -274,6 +297,11 @@ def _sweep_lock(path: Path) -> None:
         if (_marked_by(path) or set()) & _machine() and lock.take(create=False) and lock.supported:
             path.unlink()
     lock.release()
+
+
+def _is_empty_file(path: Path) -> bool:
+    status = path.lstat()
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
 
 def _machine() -> set[bytes]:

@@ -277,6 +277,46 @@ def test_a_lock_is_of_one_process_and_of_the_file_at_its_path(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
 
 
+@pytest.mark.parametrize("name", [f".x.h5.0123abcd{DRAFT}", f".x.h5{PARTS}"])
+def test_what_a_kill_left_before_it_was_marked_is_swept(name: str, tmp_path: Path) -> None:
+    for content in ((), (OWNER,)):
+        (tmp_path / name).mkdir()
+        for file in content:
+            (tmp_path / name / file).touch()
+        sweep(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+    # Locked by a process that is about to mark it, of a stranger, or a link to what is a stranger's.
+    mine = write(tmp_path / name / OWNER, "")
+    lock = Lock(mine)
+    assert lock.take()
+    sweep(tmp_path)
+    assert mine.exists()
+    lock.release()
+    (tmp_path / "strange").mkdir()
+    (tmp_path / name).rename(tmp_path / "strange/folder")
+    (tmp_path / name).symlink_to(tmp_path / "strange/folder")
+    sweep(tmp_path)
+    assert (tmp_path / "strange/folder" / OWNER).exists()
+    (tmp_path / name).unlink()
+    theirs = write(tmp_path / name / "notes.txt")
+    sweep(tmp_path)
+    assert theirs.exists()
+
+
+def test_a_folder_that_was_swept_before_it_was_marked_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take, swept = Lock.take, []
+
+    def sweep_first(lock: Lock, **options: bool) -> bool:
+        if not swept:
+            swept.append(sweep(tmp_path))
+        return take(lock, **options)
+
+    monkeypatch.setattr(Lock, "take", sweep_first)
+    with atomic(tmp_path / "x.txt") as draft:
+        draft.write_text("new")
+    assert tree(tmp_path) == {"x.txt": "new"} and swept
+
+
 def test_a_lock_file_of_a_stranger_stays(tmp_path: Path) -> None:
     name = f".x.h5{LOCK}"
     write(tmp_path / name, "mine")

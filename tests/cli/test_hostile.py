@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def test_hostile_input(pgen, tmp_path: Path) -> None:
     (tmp_path / "sound").mkdir()
     sound(tmp_path / "sound", pgen)
-    arguments = map(str, (tmp_path / "sound", tmp_path / "place", 0, 8 * len(KINDS)))
+    arguments = map(str, (tmp_path / "sound", tmp_path / "place", 0, 4 * len(KINDS)))
     command = [sys.executable, "-m", "tests.cli.hostile_run", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
 """Kill training at random moments, again and again, and compare what is left with an undisturbed run, bit for bit.
 
-The test suite kills ten times, benchmarks/engine_kills.py two hundred.
+The test suite kills six times, benchmarks/engine_kills.py two hundred.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def products_of_tensor_cores() -> Iterator[None]:
 
 @pytest.mark.parametrize("cost", COSTS)
 @given(problems(samples=40, count=290) if GPU else problems(samples=8, count=140))
-@settings(max_examples=60 if GPU else 12, deadline=None)
+@settings(max_examples=60 if GPU else 6, deadline=None)
 def test_assignment_is_that_of_double_precision(cost: str, problem: Problem) -> None:
     x, y, psi = problem
     for targets in dense_and_sparse(y):
