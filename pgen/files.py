@@ -251,6 +251,12 @@ def sweep(folder: Path) -> None:
             _sweep_lock(path)
 
 
+def _sweep_around(folder: Path) -> None:
+    """:func:`sweep` a folder and the one above it, where an earlier draft lies if the folder itself was missing then."""
+    for place in (folder, folder.absolute().parent):
+        sweep(place)
+
+
 def restore(path: Path) -> None:
     """Put back a folder that a killed process was about to replace, if there is one and nothing lies at ``path`` now."""
     if not os.path.lexists(path):
@@ -429,9 +435,7 @@ class Outputs:
         """The draft for what will lie in the folder ``place``, and the folder in it that stands for ``place``."""
         existing = next(folder for folder in (place, *place.parents) if folder.exists())
         if existing not in self._drafts:
-            # One level up too: an earlier draft lies there if the folder itself was missing then.
-            for folder in (existing, existing.parent):
-                sweep(folder)
+            _sweep_around(existing)
             draft = self._drafts[existing] = _Draft.beside(existing / name)
             try:
                 draft.make()
@@ -619,7 +623,7 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool, inputs: It
         folder: Whether the output is a folder.
     """
     target = Path(path)
-    sweep(target.parent)  # first, since it may put back what lies here
+    _sweep_around(target.parent)  # first, since it may put back what lies here
     # lexists: a link that leads nowhere is there too.
     if os.path.lexists(target):
         if source := next((source for source in inputs if _overlap(target, source)), None):

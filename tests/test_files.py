@@ -303,6 +303,15 @@ def test_what_a_kill_left_before_it_was_marked_is_swept(name: str, tmp_path: Pat
     assert theirs.exists()
 
 
+def test_a_command_that_is_refused_sweeps_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    draft = stale_draft(tmp_path)
+    write(tmp_path / "out/x.h5", "whole")
+    with pytest.raises(UserError, match="exists already"), Outputs(overwrite=False) as outputs:
+        outputs.add("out/x.h5")
+    assert not draft.exists() and tree(tmp_path) == {"out/x.h5": "whole"}
+
+
 def test_a_folder_that_was_swept_before_it_was_marked_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take, swept = Lock.take, []
 
