@@ -20,9 +20,11 @@ import torch
 
 from tests import warm
 
-# Signals are tested, and those that a shell ignores, as by nohup or &, would be ignored by every process that a test begins.
+# Signals are tested, and those that a shell ignores, as by nohup or &, would be ignored by every process that a test begins. A handler,
+# which no other process inherits, lets this one outlive its terminal all the same.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 if not torch.cuda.is_available():
     # Triton's kernels then run on the CPU. Here, since Triton asks for it when it is first imported, by whichever test.

@@ -6,6 +6,7 @@ A process of its own, which has loaded all that pgen needs and done nothing yet,
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 import sys
@@ -16,10 +17,13 @@ import pgen.cli.app
 import pgen.engine.deploy
 import pgen.engine.loop
 import pgen.engine.sample  # noqa: F401
+from tests import warm
 from tests.cli.hostile import KINDS, attempt
 
 
 def main() -> None:
+    for library in warm.LIBRARIES:
+        importlib.import_module(library)
     sound, place, first, times = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     (place / "within").mkdir(parents=True)
     counts: dict[str, Counter[str]] = {"kinds": Counter(), "refused": Counter()}

@@ -125,7 +125,7 @@ def test_files_of_strangers_stay(refuses, sets: Path, tmp_path: Path) -> None:
 
 def test_each_evaluation_has_a_folder_of_its_own(pgen, sets: Path, tmp_path: Path) -> None:
     real = [str(sets / word) if word.endswith(".h5") else word for word in map(str, SHARED)]
-    arguments = ("evaluate", "physics", *real, "--generated", sets / "generated.h5")
+    arguments = ("evaluate", "wasserstein", *real, "--generated", sets / "generated.h5")
     for folder in ("generated", "generated-2"):
         assert f"evaluation/{folder}/results.json" in pgen(*arguments, cwd=tmp_path).stdout
     pgen(*arguments, "--generated", sets / "copies.h5", cwd=tmp_path)

@@ -89,7 +89,7 @@ def test_each_command_on_runs_names_one_that_works(pgen, pipeline: Path, tmp_pat
     assert evaluate[3:] == ["new.h5", "--train", "simulate:n=96,size=32,seed=3", "--held-out", "...", "--threshold", "10"]
     pgen(*look, cwd=tmp_path)
     real = ("--train", "simulate:n=96,size=32,seed=3", "--held-out", "simulate:n=60,size=32,seed=4", "--threshold", 10)
-    assert then("evaluate", "physics", "--generated", "runs/ewm", "-n", 40, *real) == [["deploy", "runs/ewm"]]
+    assert then("evaluate", "wasserstein", "--generated", "runs/ewm", "-n", 40, *real) == [["deploy", "runs/ewm"]]
     (evaluate,) = then("evaluate", "hamming", "--generated", "new.h5", *real)
     assert evaluate == ["evaluate", "all", "--generated", "new.h5", *map(str, real)]
     (deploy,) = then("evaluate", "reconstruction", "runs/ae", "--held-out", "simulate:n=60,size=32,seed=4")

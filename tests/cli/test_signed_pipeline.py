@@ -87,6 +87,6 @@ def test_from_a_file_to_a_report(pgen, folder: Path) -> None:
     means = results["generated"]["samples"]["metrics"]["physics"]["details"]["mean"]
     assert means["net charge"]["generated"] == pytest.approx(np.where(np.abs(samples) > 4, samples, 0).sum((1, 2, 3)).mean(), rel=1e-5)
     assert 0.2 < means["negative fraction"]["generated"] < 0.5
-    pgen("evaluate", "physics", "--generated", "train.npz:negative=drop", *sets, "--out", "unsigned", cwd=folder)
+    pgen("evaluate", "wasserstein", "--generated", "train.npz:negative=drop", *sets, "--out", "unsigned", cwd=folder)
     (warning,) = [text for text in json.loads((folder / "unsigned/results.json").read_text())["warnings"] if "negative charge" in text]
     assert "0.00% in generated" in warning

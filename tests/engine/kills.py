@@ -1,6 +1,6 @@
 """Kill training at random moments, again and again, and compare what is left with an undisturbed run, bit for bit.
 
-The test suite kills ten times, benchmarks/engine_kills.py two hundred.
+The test suite kills six times, benchmarks/engine_kills.py two hundred.
 """
 
 from __future__ import annotations
@@ -8,11 +8,10 @@ from __future__ import annotations
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
@@ -22,6 +21,7 @@ from pgen.engine.checkpoint import Checkpoint
 from pgen.engine.folder import RunFolder
 from pgen.engine.weights import load_module
 from pgen.files import DRAFT
+from tests import warm
 
 IMAGES = "simulate:n=96,size=32,seed=3"
 #: Every fourth step a checkpoint, so that many a kill comes while one is being written.
@@ -63,7 +63,7 @@ class Victim:
 
     def kills(self) -> Iterator[Kill]:
         """Without end."""
-        self._run("whole", "--keep-checkpoints", 10**6).wait(600)
+        self._run("whole", "--keep-checkpoints", 10**6).join(600)
         self._go_anew()
         while True:
             before = len(self._log())
@@ -74,8 +74,9 @@ class Victim:
                 self._wait_for_training(process, before)
             time.sleep(self.random.uniform(0, LATEST))
             process.kill()
-            if (code := process.wait(60)) != -signal.SIGKILL:
-                assert code == 0, f"{self.model} ended by itself: {(self.root / f'{self._name}.txt').read_text()[-2000:]}"
+            process.join(60)
+            if process.exitcode != -signal.SIGKILL:
+                assert process.exitcode == 0, f"{self.model} ended by itself: {(self.root / f'{self._name}.txt').read_text()[-2000:]}"
                 self.check(done=True)
                 self._go_anew()
                 continue
@@ -120,14 +121,12 @@ class Victim:
     def _whole(self) -> RunFolder:
         return RunFolder(self.root / "runs" / "whole")
 
-    def _run(self, name: str, *more: object) -> subprocess.Popen[bytes]:
+    def _run(self, name: str, *more: object) -> BaseProcess:
         arguments = ("train", self.model, *MODELS[self.model], *COMMON, "--max-steps", self.steps, "--name", name, *more)
-        command = [sys.executable, "-m", "pgen", *map(str, arguments)]
-        with (self.root / f"{name}.txt").open("ab") as said:
-            return subprocess.Popen(command, stdout=said, stderr=said, cwd=self.root)
+        return warm.start(list(map(str, arguments)), self.root, self.root / f"{name}.out", self.root / f"{name}.txt")
 
-    def _wait_for_training(self, process: subprocess.Popen[bytes], before: int) -> None:
-        while process.poll() is None and not any("training" in line for line in self._log()[before:]):
+    def _wait_for_training(self, process: BaseProcess, before: int) -> None:
+        while process.is_alive() and not any("training" in line for line in self._log()[before:]):
             time.sleep(0.005)
 
     def _log(self) -> list[str]:

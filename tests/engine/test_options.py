@@ -15,6 +15,7 @@ from pgen.engine.batches import Batches
 from pgen.engine.data import open_training_data
 from pgen.engine.settings import TrainSettings
 from pgen.plugins import registry
+from tests.models import trained as models
 
 CHANGES = [
     ("gan", "--n_hidden", 24), ("gan", "--n_layers", 1), ("gan", "--z_dim", 7), ("gan", "--g_lr", 0.01), ("gan", "--d_lr", 0.01),
@@ -41,20 +42,14 @@ BASE = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory):
-    """Trains in this process, for speed; returns the final state."""
-    from pgen.cli.options import validate
-    from pgen.engine.begin import create
-
+    """Trains in this process, for speed; returns the run."""
     root = tmp_path_factory.mktemp("options")
 
     @functools.cache
     def train(model: str, **options):
-        plugin = registry.load(model)
-        given = {str(k)[2:].replace("-", "_"): v for k, v in zip(BASE[model][::2], BASE[model][1::2], strict=True)} | options
-        settings, config = validate([(TrainSettings, {"sample_size": 0, "save_root": str(root)}), (plugin.config_class(), {})], given)
-        run = create(model, settings, config)
-        run.hooks().train(run=run)
-        return run
+        _, source, *more = BASE[model]
+        base = {str(name)[2:].replace("-", "_"): value for name, value in zip(more[::2], more[1::2], strict=True)}
+        return models.trained(model, str(source), root, **base | options)
 
     return train
 

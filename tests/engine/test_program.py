@@ -13,7 +13,7 @@ from tests.models.trained import trained
 SMALL = {
     "gan": {"n_hidden": 8, "p": 0.2},
     "ewm": {"n_hidden": 8, "ots_steps": 4},
-    "flow": {"n_hidden": 8, "coupling": "independent", "n_steps": 3},
+    "flow": {"n_hidden": 8, "n_layers": 1, "coupling": "independent", "n_steps": 3},
 }
 
 

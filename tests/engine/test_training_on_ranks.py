@@ -15,7 +15,7 @@ from pgen.engine import checkpoint as checkpoints
 from pgen.engine.checkpoint import Checkpoint
 from pgen.engine.folder import RunFolder
 from tests.conftest import run_pgen
-from tests.engine.launchers import ended, srun, torchrun
+from tests.engine.launchers import ended, forked, srun, torchrun
 from tests.engine.test_resume import cut_back
 
 IMAGES = "simulate:n=42,size=16,seed=3"
@@ -64,7 +64,7 @@ def assert_alike(one: Path, several: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("launch", "ranks", "model"), [(torchrun, 2, "gan"), (torchrun, 2, "ewm"), (srun, 4, "ae"), (srun, 4, "ewm"), (srun, 4, "flow")]
+    ("launch", "ranks", "model"), [(torchrun, 2, "gan"), (torchrun, 2, "ewm"), (forked, 4, "ae"), (forked, 4, "ewm"), (forked, 4, "flow")]
 )
 def test_several_ranks_come_to_what_one_comes_to(launch: Callable, ranks: int, model: str, alone, tmp_path: Path) -> None:
     one = alone(model)
@@ -97,7 +97,7 @@ def test_another_number_of_ranks_goes_on_and_says_so(alone, tmp_path: Path) -> N
     ],
 )
 def test_bad_input_is_told_once_and_ends_all(ranks: int, arguments: tuple, sentence: str, tmp_path: Path) -> None:
-    said = ended(srun(ranks, *arguments, *COMMON, "--name", "x", cwd=tmp_path))
+    said = ended(forked(ranks, *arguments, *COMMON, "--name", "x", cwd=tmp_path))
     assert [code for code, _ in said] == [2] * ranks, said
     told = [" ".join(text.split()) for _, text in said]
     assert sentence in told[0] and "Traceback" not in told[0] and not any(told[1:]), told

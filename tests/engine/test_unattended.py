@@ -69,9 +69,12 @@ def test_output_that_a_full_disk_lost_is_reported_after_the_work(tmp_path: Path)
 
 def test_a_terminal_that_closes_is_a_signal_like_others(tmp_path: Path) -> None:
     process = start(*GAN, "--num-epochs", 10**6, "--log-every", 1, "--name", "x", cwd=tmp_path, stderr=subprocess.DEVNULL)
-    wait_for(tmp_path / "runs/x/metrics.jsonl", process)
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(60) == 128 + signal.SIGHUP
+    try:
+        wait_for(tmp_path / "runs/x/metrics.jsonl", process)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(60) == 128 + signal.SIGHUP
+    finally:
+        process.kill()
     assert newest(tmp_path / "runs/x") > 0
 
 

@@ -254,7 +254,7 @@ def test_images_come_back_in_the_range_of_the_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("more", [{}, {"solver": "sde", "coupling": "independent"}])
 def test_it_is_deployed_as_one_program(more: dict[str, str], tmp_path: Path, pgen) -> None:
-    run = trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32, batch_size=8, n_steps=3, **more)
+    run = trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=8, n_layers=1, batch_size=8, n_steps=3, **more)
     pgen("deploy", run.folder.path)
     for what, out in ((run.folder.path, "a.npz"), (run.folder.path / "deploy/generator.pt2", "b.npz")):
         pgen("sample", what, "-n", 4, "--out", out, cwd=tmp_path)

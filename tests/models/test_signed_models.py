@@ -87,9 +87,9 @@ def test_the_auto_encoder_gives_the_signs_back(loss_fn: str, source: Path, tmp_p
     (batch,) = reconstruct(run, run.load_model(), ArrayImages(real))
     rebuilt = batch.images
     bright = np.abs(real) > 2
-    assert np.mean(np.sign(rebuilt[bright]) == np.sign(real[bright])) > 0.9
+    assert np.mean(np.sign(rebuilt[bright]) == np.sign(real[bright])) > 0.75
     # Pixel by pixel some of the charge is lost to the threshold, which is what the loss "charge" is for. Processors differ; without signs
-    # the sum would be three times as large.
+    # the sum would be three times as large, and half of the signs wrong.
     assert np.abs(rebuilt).sum() == pytest.approx(np.abs(real).sum(), rel=0.25 if loss_fn == "charge" else 0.5)
     assert rebuilt.sum() == pytest.approx(real.sum(), rel=0.6)
     assert np.square(rebuilt - real).mean() < 0.5 * np.square(real).mean()

@@ -83,10 +83,10 @@ def test_the_lowest_of_equal_targets_wins_whatever_the_tiles_and_blocks(cost: st
             patch.setitem(cuda.EXACT, "SCAN", 1)
             patch.setattr(cuda, "PROGRAMS", 15)
             assert torch.equal(assign_on_device(x, targets, psi.repeat(6), cost)[0].cpu(), expected)
-        with monkeypatch.context() as patch:
-            patch.setattr(cuda, "ROOM", 1)
-            many = x.repeat(14, 1)  # of which 32 or 64 pass at a time
-            assert torch.equal(assign_on_device(many, targets, psi.repeat(6), cost)[0].cpu(), expected.repeat(14))
+    monkeypatch.setattr(cuda, "ROOM", 1)
+    many = x.repeat(14, 1)  # of which 32 or 64 pass at a time
+    for targets in dense_and_sparse(y.repeat(3, 1)):
+        assert torch.equal(assign_on_device(many, targets, psi.repeat(3), cost)[0].cpu(), expected.repeat(14))
 
 
 @pytest.mark.parametrize("cost", COSTS)
