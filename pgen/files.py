@@ -126,7 +126,7 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
     """Be the one process that changes the file at ``path``.
 
     Args:
-        path: The file. The lock is a hidden file beside it, which is removed again.
+        path: The file. The lock is a hidden file next to it, which is removed again.
         waiting: Called once if another process has the lock and must be waited for.
     """
     lock = Lock(path.with_name(f".{path.name}{LOCK}"))
@@ -468,7 +468,7 @@ class Outputs:
         while os.path.lexists(output.path):  # else it came to its place with its folder
             place = output.place
             place.parent.mkdir(parents=True, exist_ok=True)
-            # What a sweep would put back must lie beside the draft.
+            # What a sweep would put back must lie next to the draft.
             beside = place.parent == output.draft.folder or not output.path.is_dir()
             if self._overwrite and beside and output.otherwise is None and os.path.lexists(place):
                 if output.check is not None:

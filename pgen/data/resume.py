@@ -28,7 +28,7 @@ Share = tuple[range, Sequence[ImageSet]]
 
 
 class Kept:
-    """What an interrupted run of the same task has made already, in a hidden folder beside its output.
+    """What an interrupted run of the same task has made already, in a hidden folder next to its output.
 
     To keep parts is optional: where there is no room for them besides the output, where they cannot be written, or where another process
     keeps its own there, none are kept.
@@ -88,7 +88,7 @@ class Kept:
                 lit = read_lit(images, range(len(images)))
                 held.append(lit_part(images, range(len(images)), lit))
                 made, size = (count + lit.place.nbytes + lit.value.nbytes for count in (made, size))
-            # Bytes, before compression, that the output will yet grow by if it goes on like this.
+            # Bytes, before compression, that the output will yet grow by at this rate.
             ahead = made * (self._total - share.stop) // max(1, share.stop - begun)
             due = bool(held) and (time.monotonic() - since > SECONDS or size > BYTES)
             if (due or self._folder.owned) and free_space(self.path) < size + ahead:

@@ -1,4 +1,4 @@
-"""What the user is told of targets that transport takes for one."""
+"""The line that reports targets which transport merges."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def threads(run: Path) -> int:
 
 
 def test_a_run_keeps_its_threads(pgen, tmp_path: Path) -> None:
-    """Sums depend on how many there are, so the run notes it; going on with another number is told."""
+    """Sums depend on how many there are, so the run notes it; a run that resumes with another number says so."""
     run = tmp_path / "runs/x"
     said = pgen(*GAN, "--threads", 3, "--max-steps", 2, "--name", "x", cwd=tmp_path).stderr
     assert threads(run) == 3 and "before, now" not in said

@@ -1,4 +1,4 @@
-"""Commands that write: at once, onto their own inputs, through links, on a disk that fails, and when they are told to end."""
+"""Commands that write: at once, onto their own inputs, through links, on a disk that fails, and when a signal ends them."""
 
 from __future__ import annotations
 
