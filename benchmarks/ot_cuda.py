@@ -40,7 +40,7 @@ CASES = {  # B, N, D, share of lit pixels
     "2 % lit, 256 x 50,000 x 4,096": (256, 50_000, 4_096, 0.02),
 }
 STEPS = 200
-#: Of --quick: (samples, targets, dimension, share of lit pixels), and how many assignments are compared with brute force.
+#: Of --quick: (samples, targets, dimension, fraction of pixels that are not 0), and how many assignments are compared with brute force.
 QUICK = {"dense 8 x 300 x 20": (8, 300, 20, 1.0), "2 % lit, 8 x 200 x 400": (8, 200, 400, 0.02)}
 MILLION, FEW = 10**6, 4000
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

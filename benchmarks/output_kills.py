@@ -1,7 +1,7 @@
 """Claim: a command that is killed at any moment leaves each of its outputs absent, as it was, or complete, and touches nothing else.
 
 Kills every command that writes with SIGKILL, at random moments, on new and on existing outputs. After each kill the outputs are read and
-compared with those of an undisturbed run, strangers' files beside them are looked at, and the command is run again, after which nothing
+compared with those of an undisturbed run, strangers' files next to them are checked, and the command is run again, after which nothing
 unfinished may be left. Anything wrong ends the script. About ten minutes:
 
     python benchmarks/output_kills.py

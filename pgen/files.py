@@ -251,7 +251,7 @@ def sweep(folder: Path) -> None:
             _sweep_lock(path)
 
 
-def _sweep_around(folder: Path) -> None:
+def sweep_around(folder: Path) -> None:
     """:func:`sweep` a folder and the one above it, where an earlier draft lies if the folder itself was missing then."""
     for place in (folder, folder.absolute().parent):
         sweep(place)
@@ -435,7 +435,7 @@ class Outputs:
         """The draft for what will lie in the folder ``place``, and the folder in it that stands for ``place``."""
         existing = next(folder for folder in (place, *place.parents) if folder.exists())
         if existing not in self._drafts:
-            _sweep_around(existing)
+            sweep_around(existing)
             draft = self._drafts[existing] = _Draft.beside(existing / name)
             try:
                 draft.make()
@@ -623,7 +623,7 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool, inputs: It
         folder: Whether the output is a folder.
     """
     target = Path(path)
-    _sweep_around(target.parent)  # first, since it may put back what lies here
+    sweep_around(target.parent)  # first, since it may put back what lies here
     # lexists: a link that leads nowhere is there too.
     if os.path.lexists(target):
         if source := next((source for source in inputs if _overlap(target, source)), None):

@@ -269,6 +269,6 @@ def joined_columns(parts: Mapping[str, Sequence[npt.NDArray]]) -> dict[str, npt.
 
 def read_all(images: ImageSet) -> FloatArray:
     """Every image of a set, (N, C, H, W). UserError where memory does not suffice."""
-    # Twice: a reader may put them in order by a copy, and whoever asks for all of them works on them.
+    # Twice: a reader may sort them in a copy, and a caller that reads all of them needs room to compute.
     require_memory(8 * len(images) * int(np.prod(images.shape)), images.name, "give fewer images, as with the option :limit=1000")
     return images.read(range(len(images)))

@@ -34,8 +34,8 @@ class Batches:
     """Batches of model-space samples, epoch after epoch, from any step on. The order follows from (seed, epoch) alone. Of each batch there
     come the parts that are this rank's, ``--accumulate`` of them.
 
-    Data for which the device has room (:func:`pgen.engine.device.room_for_data`) live there, by their lit pixels where these are known to
-    take a quarter of the memory at most; otherwise, or with ``num_workers``, they are loaded.
+    Data for which the device has room (:func:`pgen.engine.device.room_for_data`) live there, as their nonzero pixels where these are known
+    to take a quarter of the memory at most; otherwise, or with ``num_workers``, they are loaded.
     """
 
     def __init__(self, data: TrainingData, settings: TrainSettings, device: torch.device, ranks: Ranks | None = None) -> None:
@@ -56,7 +56,7 @@ class Batches:
         # Ranks on one host share its memory; each has a GPU of its own.
         holders = self._ranks.count if device.type == "cpu" else 1
         room = 0 if settings.num_workers else room_for_data(device, holders)
-        # Lit pixels are put together on the host.
+        # Nonzero pixels are put together on the host.
         if data.lit_nbytes is not None and data.lit_nbytes <= min(room, room_for_data(torch.device("cpu"), self._ranks.count)):
             self._here = LitSamples(data.lit(), data.shape, device).__getitem__
         elif data.nbytes <= room:

@@ -104,12 +104,12 @@ class TrainingData:
         return Lit.join(parts)
 
     def targets(self, part: Part, device: torch.device | str = "cpu", *, sparse: bool) -> Tensor:
-        """A part of it (n, ...) on a device; with ``sparse`` and mostly dark images a CSR tensor (n, D) of their lit pixels. UserError
+        """A part of it (n, ...) on a device; with ``sparse`` and mostly dark images a CSR tensor (n, D) of their nonzero pixels. UserError
         where memory does not suffice."""
         rows = range(part.first, part.first + part.count)
         on_host = sparse and self.lit_nbytes is not None
         if on_host or torch.device(device).type == "cpu":
-            # Lit pixels have places of 64 bits here, and are there twice while they are put together.
+            # Nonzero pixels have places of 64 bits here, and are there twice while they are put together.
             needed = 3 * self.lit_nbytes if on_host and self.lit_nbytes is not None else self.nbytes
             require_memory(needed * part.count // len(self), self.info.name, "all targets are in memory at once: train on fewer")
         if not on_host:

@@ -23,9 +23,9 @@ class Targets:
 
     values: (N, D), a strided or a CSR tensor in single or double precision, which is kept and must not change. group: processes of
     torch.distributed that share the targets out; each gives its own ``values``, and those of all ranks in turn are the targets. sparse:
-    whether assignments use the lit pixels alone. first, total: the number of the first target here, and how many all ranks hold. counts:
-    how many each rank holds. rank, ranks: this process among those of the group. ValueError for another type, layout or number of axes,
-    or nothing in one of them.
+    whether assignments use the nonzero pixels alone. first, total: the number of the first target here, and how many all ranks hold.
+    counts: how many each rank holds. rank, ranks: this process among those of the group. ValueError for another type, layout or number of
+    axes, or nothing in one of them.
     """
 
     def __init__(self, values: Tensor, group: dist.ProcessGroup | None = None) -> None:
@@ -77,7 +77,7 @@ class Targets:
 
     @cached_property
     def duplicates(self) -> Duplicates | None:
-        """Which targets, on all ranks, are equal; None where no two are. All ranks ask for it at the same time."""
+        """Which targets, on all ranks, are equal; None where no two are. All ranks compute it at the same time."""
         return find_duplicates(self)
 
     @property
@@ -196,7 +196,7 @@ class Targets:
         return torch.zeros(len(self), device=self.device, dtype=self.dtype).index_add_(0, self.lit_rows(), charges.abs() ** power)
 
     def lit_rows(self) -> Tensor:
-        """The target here of each lit pixel."""
+        """The target here of each nonzero pixel."""
         starts, _, charges = self.lit
         # The size is told, or a GPU would have to be waited for.
         return torch.repeat_interleave(torch.arange(len(self), device=self.device), starts.diff(), output_size=len(charges))

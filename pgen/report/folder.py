@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pgen.errors import UserError
-from pgen.files import Outputs, atomic, folder_of, sweep
+from pgen.files import Outputs, atomic, folder_of, sweep_around
 
 #: Of each kind of evaluation the file that tells of it, the format named there, and the names that its files may have.
 KINDS = {
@@ -68,8 +68,7 @@ class EvaluationFolder:
         """The folder ``out``, or the default one for these sources. UserError where it holds what may not be replaced."""
         again = None if overwrite or out is not None else partial(default_folder, sources, overwrite=False)
         folder = cls(folder_of(out or default_folder(sources, overwrite=overwrite)), kind, overwrite, again)
-        for place in (folder.path, folder.path.parent):
-            sweep(place)
+        sweep_around(folder.path)
         folder.refuse_other_files()
         return folder
 

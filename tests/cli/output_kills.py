@@ -20,7 +20,7 @@ import numpy as np
 from pgen.data import ArrayImages, open_images, write_images
 from tests import warm
 
-#: Files of strangers beside the outputs, some with names like those that pgen gives to its own.
+#: Files of strangers next to the outputs, some with names like those that pgen gives to its own.
 STRANGERS = {
     "notes.txt": "mine",
     ".out.h5.parts/thesis.txt": "three years of work",

@@ -1,4 +1,4 @@
-"""Six kills at random moments: nothing is lost, and training goes on bit for bit. See benchmarks/engine_kills.py for two hundred."""
+"""Six kills at random moments: nothing is lost, and training resumes bit for bit. See benchmarks/engine_kills.py for two hundred."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_targets_that_are_nearly_equal_get_their_mass_together(jitter: float) ->
     y, is_copy = with_copies(600, 12, 200, jitter)
     assert len(y[is_copy].unique(dim=0)) == 200
     assert share_of(y, is_copy) == pytest.approx(1 / 3, abs=0.01)
-    # Each is still a target of its own where it is asked which is nearest.
+    # Each is still a target of its own where the nearest is searched.
     x, psi = torch.randn(50, 12), torch.rand(600)
     assert_exact(assign(x, Targets(y), psi, "l2"), brute_force(x, y, psi, "l2"))
 

@@ -46,7 +46,7 @@ class Flow(nn.Module):
     Images are shifted and scaled to mean 0 and spread 1 over all pixels, the scale of the noise; codes come so. State besides the network:
     that scale, the coupling's potential (a row a target) and how good it is, how many targets have been seen, and for codes mean and spread
     of samples, by which these are held at those of the targets, with the sampler that they were measured of: other steps lead to other
-    ones. With conditions noise is given the labels of a random target, and coupled with these beside it (:mod:`pgen.models.labelled`).
+    ones. With conditions noise is given the labels of a random target, and coupled together with these (:mod:`pgen.models.labelled`).
     """
 
     per_target = ("coupling.psi",)
