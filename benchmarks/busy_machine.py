@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 
 import record
-from pgen.resources import cores
+from pgen.utils.resources import cores
 
 TICK = os.sysconf("SC_CLK_TCK")
 BATCH = 64

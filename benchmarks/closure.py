@@ -18,7 +18,7 @@ import numpy as np
 import record
 from kept import Kept
 from pgen.data import open_images
-from pgen.report.grid import save_rows
+from pgen.report.figures.image_grid import save_rows
 
 DOCS = Path(__file__).parents[1] / "docs"
 

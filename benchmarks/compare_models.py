@@ -26,10 +26,10 @@ from typing import Any
 import record
 from kept import Kept
 from pgen.data import open_images, read_all
-from pgen.metrics.physics import physics
-from pgen.metrics.sets import Sets
-from pgen.report.distributions import save_distributions
-from pgen.report.grid import save_rows
+from pgen.metrics.fidelity.marginals import physics
+from pgen.metrics.inputs import EvaluationSets
+from pgen.report.figures.distributions import save_distributions
+from pgen.report.figures.image_grid import save_rows
 
 DOCS = Path(__file__).parents[1] / "docs"
 N = 1200
@@ -135,7 +135,7 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
     faint = FAINT[given.name]
     pixels = {each: read_all(open_images(str(folder / f"{each}.h5:suppress={faint:g}"))) for each in ("train", "held_out", *shown)}
     found = {
-        model: physics(Sets(pixels[model], pixels["train"], pixels["held_out"], threshold=faint)).histograms
+        model: physics(EvaluationSets(pixels[model], pixels["train"], pixels["held_out"], threshold=faint)).histograms
         for model in shown
         if (pixels[model] > faint).any()
     }

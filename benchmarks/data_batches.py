@@ -65,12 +65,12 @@ def make(folder: Path, count: int, size: int) -> None:
 
 
 def ours(source: str, _: int) -> Iterator[torch.Tensor]:
-    from pgen.engine.batches import Batches
-    from pgen.engine.data import open_training_data
-    from pgen.engine.settings import TrainSettings
+    from pgen.engine.config import TrainConfig
+    from pgen.engine.dataloading.dataset import open_training_data
+    from pgen.engine.dataloading.loaders import Batches
     from pgen.plugins import registry
 
-    settings = TrainSettings(data=source, batch_size=BATCH)
+    settings = TrainConfig(data=source, batch_size=BATCH)
     stream = Batches(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(0)
     return (batch for _, batch in stream)
 
@@ -177,7 +177,7 @@ def timed(way: Callable[[str, int], Iterator[torch.Tensor]], source: str, worker
     import PIL.Image  # noqa: F401
     import uproot  # noqa: F401
 
-    import pgen.engine.batches  # noqa: F401
+    import pgen.engine.dataloading.loaders  # noqa: F401
 
     queue.put(record.memory(os.getpid()))
     began, seen, seconds = time.perf_counter(), 0, []

@@ -20,8 +20,8 @@ import record
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-from tests.cli.hostile import sound
 from tests.conftest import run_pgen
+from tests.helpers.hostile import sound
 
 
 def pgen(*arguments: object, **options: Any) -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         (folder := Path(root) / "sound").mkdir()
         sound(folder, pgen)
-        command = [sys.executable, "-m", "tests.cli.hostile_run", str(folder), f"{root}/place", str(options.first), str(options.times)]
+        command = [sys.executable, "-m", "tests.helpers.hostile_run", str(folder), f"{root}/place", str(options.first), str(options.times)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
     print(done.stdout)
     found = json.loads(done.stdout.splitlines()[-1])

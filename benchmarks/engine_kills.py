@@ -18,7 +18,7 @@ from pathlib import Path
 import record
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.engine.kills import MODELS, Kill, Victim
+from tests.helpers.kills import MODELS, Kill, Victim
 
 
 def main() -> None:

@@ -28,10 +28,10 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import record
-from pgen.engine.begin import create
-from pgen.engine.loop import TrainingLoop
+from pgen.engine.config import TrainConfig
 from pgen.engine.run import Run
-from pgen.engine.settings import TrainSettings
+from pgen.engine.training.loop import TrainingLoop
+from pgen.engine.training.setup import create
 from pgen.plugins import registry
 
 WARM_UP = 20
@@ -186,7 +186,7 @@ def measured(case: Case, folder: Path, repeats: int) -> dict[str, Any]:
     plugin = registry.load(case.model)
     more = {"sample_size": 0, "checkpoint": 10**9, "num_epochs": 10**6, "drop_last": case.model != "ewm", "save_root": str(folder)}
     steps = case.steps + WARM_UP
-    settings = TrainSettings(**{**plugin.spec.settings, **case.settings, **more, "max_steps": steps})
+    settings = TrainConfig(**{**plugin.spec.settings, **case.settings, **more, "max_steps": steps})
     config = plugin.config_class()(**case.config)
 
     def new_run() -> Run:

@@ -3,7 +3,7 @@
     python benchmarks/evaluate_all.py [--train 50000] [--generated 10000] [--size 64] [--queries 200]
 
 simulates the sets, runs pgen evaluate all as a user would, and notes its wall time and the highest memory of its processes. Then it looks
-for the nearest training image of generated ones by Hamming and by Jaccard distance: pgen.metrics.nearest, NumPy on packed bits, and, for
+for the nearest training image of generated ones by Hamming and by Jaccard distance: pgen.metrics.memorisation.nearest_neighbours, NumPy on packed bits, and, for
 some of them, scikit-learn's brute force on truth values, one after the other in this process. Writes results/evaluate_all.json.
 """
 
@@ -21,7 +21,7 @@ from sklearn.neighbors import NearestNeighbors
 
 import record
 from pgen.data import open_images, read_all
-from pgen.metrics.nearest import binarise, nearest
+from pgen.metrics.memorisation.nearest_neighbours import binarise, nearest
 
 THRESHOLD = 10
 

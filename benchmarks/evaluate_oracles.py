@@ -13,8 +13,8 @@ import numpy as np
 from jetnet import evaluation
 
 import record
-from pgen.metrics.frechet import extrapolated, frechet, mmd
-from pgen.metrics.quantities import features_of, quantities
+from pgen.metrics.features.observables import features_of, quantities
+from pgen.metrics.fidelity.frechet import extrapolated, frechet, mmd
 
 N = 50_000
 #: Sizes of samples for KPD: jetnet's median over batches.
@@ -35,7 +35,7 @@ def ours_kpd(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[fl
 def simulated() -> tuple[np.ndarray, np.ndarray]:
     """Standardised features of simulated images, and of others with 3 % more charge."""
     from pgen.data import read_all
-    from pgen.data.simulate import simulate
+    from pgen.data.simulation.generate import simulate
 
     sets = [features_of(quantities(read_all(simulate(20_000, size=32, seed=seed)), 10)) for seed in (1, 2)]
     sets[1][:, [0, 2, 3, 11]] *= 1.03

@@ -26,12 +26,12 @@ from torch import nn
 import record
 from ot_solve import Problem
 from pgen.data import open_images, read_all
-from pgen.engine.settings import TrainSettings
-from pgen.engine.trainer import Trainer
+from pgen.engine.config import TrainConfig
+from pgen.engine.training.trainer import Trainer
 from pgen.models.ewm.config import EwmConfig
 from pgen.models.ewm.model import FIT, OTS, Ewm
 from pgen.ot import SemiDiscreteOT, certify, pair_cost
-from pgen.plugins.contract import DataInfo
+from pgen.plugins.specs import DataInfo
 
 
 def authors(problem: Problem, net: nn.Module) -> dict[str, float]:
@@ -71,7 +71,7 @@ def ours(problem: Problem, net: nn.Module, chi2: float) -> dict[str, float]:
     model = Ewm(config, DataInfo(kind="codes", shape=tuple(problem.y.shape[1:]), count=len(problem.y)))
     model.generator = net
     model.ascent.load_state_dict(problem.warm.ascent.state_dict())
-    trainer = Trainer(model.optimizers(), torch.device("cpu"), TrainSettings(batch_size=512))
+    trainer = Trainer(model.optimizers(), torch.device("cpu"), TrainConfig(batch_size=512))
     began, seconds = time.perf_counter(), {}
     while model.iteration == 0:
         phase = model.phase

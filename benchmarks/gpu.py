@@ -215,8 +215,8 @@ class Chain:
 
     def train(self, model: str, steps: int = 300, config: dict[str, Any] | None = None, **settings: Any) -> Path:
         """The run folder of a model that was trained for a moment."""
-        from pgen.engine import begin
-        from pgen.engine.settings import TrainSettings
+        from pgen.engine.config import TrainConfig
+        from pgen.engine.training import setup as begin
         from pgen.plugins import registry
 
         plugin = registry.load(model)
@@ -225,7 +225,7 @@ class Chain:
             del values["threshold"]
         values |= {"name": self.name, "save_root": str(self.folder / "runs"), "num_epochs": 10**6, "overwrite": True}
         options = plugin.config_class().model_validate(config or {})
-        run = begin.create(model, TrainSettings.model_validate({**plugin.spec.settings, **values, **settings}), options)
+        run = begin.create(model, TrainConfig.model_validate({**plugin.spec.settings, **values, **settings}), options)
         with self.step(f"train {run.settings.max_steps} steps"):
             run.hooks().train(run=run)
         last = run.folder.read_metrics()[-1]
@@ -236,11 +236,11 @@ class Chain:
         """Samples of a run, on the device, and by how much those of the CPU differ for the same noise."""
         import torch
 
-        from pgen.engine.requests import SampleRequest
         from pgen.engine.run import Run
+        from pgen.plugins.requests import SampleRequest
 
         run = Run.open(path, device=self.device)
-        run.ask(wanted or {})
+        run.set_sampling_options(wanted or {})
         count = 16 if self.quick else 2000
         with self.step(f"sample {count} images"):
             run.hooks().sample(run=run, request=SampleRequest(count, path / "samples.h5", overwrite=True))
@@ -257,8 +257,8 @@ class Chain:
 
     def deploy(self, path: Path) -> Path:
         """The folder that `pgen deploy` writes."""
-        from pgen.engine.requests import DeployRequest
         from pgen.engine.run import Run
+        from pgen.plugins.requests import DeployRequest
 
         run = Run.open(path, device=self.device)
         with self.step("deploy"):
@@ -270,9 +270,9 @@ class Chain:
         import torch
 
         from pgen.data import open_images, read_all
-        from pgen.engine.reporter import Reporter
-        from pgen.engine.requests import SampleRequest
-        from pgen.engine.sample import sample_program
+        from pgen.engine.inference.sample import sample_program
+        from pgen.engine.runtime.progress import Reporter
+        from pgen.plugins.requests import SampleRequest
 
         program = self.deploy(path) / "generator.pt2"
         count = 16 if self.quick else 2000
@@ -288,14 +288,14 @@ class Chain:
         import torch
 
         from pgen.data import open_images
-        from pgen.data.transform import Transform
+        from pgen.data.transforms.charge import ChargeTransform
         from pgen.engine.run import Run
 
         pixels = torch.from_numpy(open_images(str(self.folder / "held_out.h5")).read(range(40)))
         codes, images = [], []
         for device in (torch.device("cpu"), self.device):
             run = Run.open(path, device=device)
-            model, transform = run.load_model(), Transform.from_dict(run.info.transform or {})
+            model, transform = run.load_model(), ChargeTransform.from_dict(run.info.transform or {})
             with torch.no_grad():
                 codes.append(model.encode(transform.forward(pixels.to(device))).cpu())  # type: ignore[operator]
                 images.append(run.to_images()(model.decode(codes[0].to(device))).cpu())  # type: ignore[operator]
@@ -393,7 +393,7 @@ def options(chain: Chain) -> None:
 
 def evaluate(chain: Chain) -> None:
     """The metrics that compute on the device."""
-    from pgen.engine.evaluate import EvaluateRequest, run_evaluation
+    from pgen.engine.evaluation.evaluate import EvaluateRequest, run_evaluation
 
     sets = {"generated": (str(chain.folder / "held_out.h5"),), "train": chain.data, "held_out": str(chain.folder / "held_out.h5")}
     for metric in ("memorisation", "c2st"):

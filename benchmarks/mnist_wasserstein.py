@@ -27,10 +27,10 @@ from scipy.spatial.distance import cdist
 
 import record
 from pgen.data import open_images
-from pgen.engine import checkpoint as checkpoints
-from pgen.engine.reconstruct import reconstruct_checkpoints
+from pgen.engine.artifacts import checkpoint as checkpoints
+from pgen.engine.inference.reconstruct import reconstruct_checkpoints
 from pgen.engine.run import Run
-from pgen.engine.seeds import generator
+from pgen.engine.runtime.seeding import generator
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

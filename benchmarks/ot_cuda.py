@@ -31,7 +31,7 @@ import torch
 
 import record
 from pgen.ot import COSTS, DualAscent, Targets, assign
-from pgen.ot.replay import WARM_UP, Replayed
+from pgen.ot.solvers.cuda_graph import WARM_UP, Replayed
 
 ROUNDS = 20
 CASES = {  # B, N, D, share of lit pixels

@@ -20,7 +20,8 @@ from multiprocessing import get_context
 import torch
 
 import record
-from pgen.ot import COSTS, Targets, assign, cpu
+from pgen.ot import COSTS, Targets, assign
+from pgen.ot.assignment import cpu
 
 #: Kernel -> (dimension, targets, share of lit pixels).
 KERNELS = {
@@ -58,7 +59,7 @@ def interpreted() -> Assign:
     os.environ["TRITON_INTERPRET"] = "1"
     from triton.runtime import interpreter
 
-    from pgen.ot.cuda import assign_cuda
+    from pgen.ot.assignment.cuda import assign_cuda
 
     put, done = interpreter._patch_lang, set()
 

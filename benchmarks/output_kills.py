@@ -20,7 +20,7 @@ from pathlib import Path
 import record
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.cli.output_kills import COMMANDS, Kill, Victim, make_inputs
+from tests.helpers.output_kills import COMMANDS, Kill, Victim, make_inputs
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import record
 from kept import Kept
-from pgen.cli.presets import FOLDER, tables
+from pgen.cli.commands.presets import FOLDER, tables
 
 CROP = "--size 64 --threshold 10 --min-occupancy 0.01"
 CODES = "--targets runs/ae/deploy/codes.pt"

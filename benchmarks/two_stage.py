@@ -17,9 +17,9 @@ from pathlib import Path
 import record
 from kept import Kept
 from pgen.data import open_images, read_all
-from pgen.metrics.images import compare_statistics
-from pgen.metrics.reconstruction import reconstruction_error
-from pgen.report.grid import save_grid, save_rows
+from pgen.metrics.features.image_statistics import compare_statistics
+from pgen.metrics.fidelity.reconstruction import reconstruction_error
+from pgen.report.figures.image_grid import save_grid, save_rows
 
 HERE = Path(__file__).parent
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pgen.data import open_images
-from pgen.data.transform import Transform
+from pgen.data.transforms.charge import Transform
 from pgen.engine.run import Run
 
 STEPS = 400

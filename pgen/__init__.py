@@ -11,20 +11,20 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pgen.errors import UserError as UserError
-    from pgen.plugins.contract import API_VERSION as API_VERSION
-    from pgen.plugins.contract import DataInfo as DataInfo
-    from pgen.plugins.contract import MetricSpec as MetricSpec
-    from pgen.plugins.contract import ModelConfig as ModelConfig
-    from pgen.plugins.contract import ModelSpec as ModelSpec
     from pgen.plugins.hookspecs import hookimpl as hookimpl
+    from pgen.plugins.specs import API_VERSION as API_VERSION
+    from pgen.plugins.specs import DataInfo as DataInfo
+    from pgen.plugins.specs import MetricSpec as MetricSpec
+    from pgen.plugins.specs import ModelConfig as ModelConfig
+    from pgen.plugins.specs import ModelSpec as ModelSpec
 
 _HOME = {
     "hookimpl": "pgen.plugins.hookspecs",
-    "API_VERSION": "pgen.plugins.contract",
-    "MetricSpec": "pgen.plugins.contract",
-    "ModelSpec": "pgen.plugins.contract",
-    "ModelConfig": "pgen.plugins.contract",
-    "DataInfo": "pgen.plugins.contract",
+    "API_VERSION": "pgen.plugins.specs",
+    "MetricSpec": "pgen.plugins.specs",
+    "ModelSpec": "pgen.plugins.specs",
+    "ModelConfig": "pgen.plugins.specs",
+    "DataInfo": "pgen.plugins.specs",
     "UserError": "pgen.errors",
 }
 __all__ = ["API_VERSION", "DataInfo", "MetricSpec", "ModelConfig", "ModelSpec", "UserError", "__version__", "hookimpl"]

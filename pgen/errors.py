@@ -58,24 +58,24 @@ def listed(items: Iterable[object], most: int = 6, *, between: str = ", ", empty
     return between.join([*shown, *([f"... and {more:,} more"] if more else [])]) or empty
 
 
-def flag(name: str) -> str:
+def option_name(name: str) -> str:
     """How an option is spelt on the command line."""
     return "--" + name.replace("_", "-")
 
 
-def described(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """An error of a library in one line."""
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):
-        return "; ".join(problems(error))
+        return "; ".join(validation_messages(error))
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
-def problems(error: ValidationError) -> list[str]:
+def validation_messages(error: ValidationError) -> list[str]:
     """Each wrong option with its value and what is wrong with it."""
     told = []
     for item in error.errors():
         message = item["msg"].removeprefix("Value error, ")
-        told.append(f"{flag(str(item['loc'][0]))} {item['input']}: {message}" if item["loc"] else message)
+        told.append(f"{option_name(str(item['loc'][0]))} {item['input']}: {message}" if item["loc"] else message)
     return told

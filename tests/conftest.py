@@ -18,7 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import torch
 
-from tests import warm
+from tests.helpers import warm
 
 # Signals are tested, and those that a shell ignores, as by nohup or &, would be ignored by every process that a test begins. A handler,
 # which no other process inherits, lets this one outlive its terminal all the same.
@@ -34,7 +34,7 @@ if not torch.cuda.is_available():
 def run_pgen(
     *arguments: object, cwd: Path | None = None, env: Mapping[str, str] = os.environ, fresh: bool = False, **options
 ) -> subprocess.CompletedProcess[str]:
-    """``pgen ARGUMENTS`` in a process of its own: a quick one (tests/warm.py), or with ``fresh`` or ``options`` of subprocess.run, as users
+    """``pgen ARGUMENTS`` in a process of its own: a quick one (tests/helpers/warm.py), or with ``fresh`` or ``options`` of subprocess.run, as users
     start it."""
     words = list(map(str, arguments))
     if not (fresh or options):

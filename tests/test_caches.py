@@ -18,9 +18,9 @@ CODE = f"""
 import json, os, sys, tempfile
 from pathlib import Path
 from pgen import caches
-import pgen.ot.kernels, pgen.metrics.inverted
+import pgen.ot.assignment.numba_kernels, pgen.metrics.memorisation.inverted_index
 names = {{name: os.environ.get(name) for name in {NAMES}}}
-print(json.dumps([names, str(caches.lasting_folder()), pgen.ot.kernels.dense._cache.cache_path]))
+print(json.dumps([names, str(caches.lasting_folder()), pgen.ot.assignment.numba_kernels.dense._cache.cache_path]))
 """
 
 
@@ -74,7 +74,7 @@ def test_no_folder_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels are then compiled in each process anew."""
     from numba.core.caching import CacheImpl
 
-    from pgen.caches import compiled
+    from pgen.utils.caches import compiled
 
     monkeypatch.setattr(CacheImpl, "_locator_classes", [])
 

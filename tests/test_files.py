@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from pgen import files
 from pgen.errors import UserError
-from pgen.files import DRAFT, LOCK, MARKER, OWNER, PARTS, Lock, Outputs, OwnFolder, append_line, atomic, locked, restore, sweep
+from pgen.utils import files
+from pgen.utils.files import DRAFT, LOCK, MARKER, OWNER, PARTS, Lock, Outputs, OwnFolder, append_line, atomic, locked, restore, sweep
 
 
 def write(path: Path, text: str = "new") -> Path:
@@ -162,7 +162,7 @@ def test_a_folder_is_swapped_and_put_back_after_a_kill(tmp_path: Path, monkeypat
     script = f"""
         import os, signal
         from pathlib import Path
-        from pgen.files import Outputs
+        from pgen.utils.files import Outputs
         rename = Path.rename
         def kill_after(path, target):
             rename(path, target)
@@ -266,7 +266,7 @@ def test_a_lock_is_of_one_process_and_of_the_file_at_its_path(tmp_path: Path) ->
         script = f"""
             import sys
             from pathlib import Path
-            from pgen.files import locked
+            from pgen.utils.files import locked
             with locked(Path({str(tmp_path / "x.h5")!r}), lambda: print("waiting", flush=True)):
                 print("mine", flush=True)
         """

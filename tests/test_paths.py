@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from pgen.data import open_images
-from pgen.data.source import parse
+from pgen.data.io.sources import parse
 from pgen.errors import UserError, listed
-from pgen.paths import expand, find_matches, walk
+from pgen.utils.paths import expand, find_matches, walk
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pgen import resources
 from pgen.errors import UserError
-from pgen.resources import cores, free_memory, is_out_of_memory
+from pgen.utils import resources
+from pgen.utils.resources import cores, free_memory, is_out_of_memory
 
 MIB = 2**20
 MACHINE = {"proc/meminfo": "MemTotal: 9999999 kB\nMemAvailable: 4096000 kB\n"}
@@ -104,7 +104,7 @@ def test_memory_of_ulimits() -> None:
     code = """
 import resource, sys
 limit = getattr(resource, sys.argv[1])
-from pgen.resources import free_memory
+from pgen.utils.resources import free_memory
 before = free_memory()
 resource.setrlimit(limit, (600 * 2**20, resource.RLIM_INFINITY))
 assert before > 2**30 and 400 * 2**20 < free_memory() < 600 * 2**20, free_memory()
@@ -132,14 +132,14 @@ def test_cores(tmp_path: Path) -> None:
 
 def test_cores_by_affinity() -> None:
     first = min(os.sched_getaffinity(0))
-    code = f"import os; os.sched_setaffinity(0, [{first}]); from pgen.resources import cores; assert cores(environment={{}}) == 1"
+    code = f"import os; os.sched_setaffinity(0, [{first}]); from pgen.utils.resources import cores; assert cores(environment={{}}) == 1"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_open_files() -> None:
     code = """
 import resource
-from pgen.resources import open_file_limit, raise_open_files
+from pgen.utils.resources import open_file_limit, raise_open_files
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 96))
 assert open_file_limit() == 64
 raise_open_files()
@@ -159,7 +159,7 @@ def test_a_busy_machine(tmp_path: Path) -> None:
 
 THREADS = """
 import json, os, subprocess, sys
-from pgen.resources import limit_threads
+from pgen.utils.resources import limit_threads
 if sys.argv[2:]:
     __import__("numpy"), __import__("torch")
 count = limit_threads(json.loads(sys.argv[1]))

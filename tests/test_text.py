@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pgen.text import html_text, printable, shortened
+from pgen.utils.text import html_text, printable, shortened
 
 #: What a label, a unit or a file name can hold -> how it is shown.
 HOSTILE = {

@@ -15,15 +15,15 @@ from pgen.plugins import hookspecs
 #: Where a name is imported from, and which names; None: those of ``__all__``.
 MODULES: dict[str, tuple[str, list[str] | None]] = {
     "models": ("pgen", None),
-    "trainer": ("pgen.engine.trainer", ["Trainer"]),
+    "trainer": ("pgen.engine.training.trainer", ["Trainer"]),
     "testing": ("pgen.testing", None),
-    "metrics": ("pgen.metrics.sets", ["Sets"]),
-    "findings": ("pgen.metrics.finding", ["Finding", "Measure", "measure", "Rows"]),
-    "sinks": ("pgen.engine.sinks", ["Sink"]),
-    "sources": ("pgen.data.schemes", ["scheme_called"]),
-    "scales": ("pgen.data.scale", ["Scale"]),
+    "metrics": ("pgen.metrics.inputs", ["Sets"]),
+    "findings": ("pgen.metrics.results", ["Finding", "Measure", "measure", "Rows"]),
+    "sinks": ("pgen.engine.monitoring.loggers", ["Sink"]),
+    "sources": ("pgen.data.io.plugin_sources", ["scheme_called"]),
+    "scales": ("pgen.data.transforms.charge_scales", ["Scale"]),
     "data": ("pgen.data", None),
-    "requests": ("pgen.engine.requests", ["DeployRequest", "SampleRequest"]),
+    "requests": ("pgen.plugins.requests", ["DeployRequest", "SampleRequest"]),
     "run": ("pgen.engine.run", ["Run"]),
     "ot": ("pgen.ot", None),
 }

@@ -250,7 +250,7 @@ SHOWN: dict[str, Callable[[Result], str]] = {
 
 def presets() -> str:
     """What each preset gave, from the files beside the presets."""
-    from pgen.cli.presets import FOLDER
+    from pgen.cli.commands.presets import FOLDER
 
     rows = []
     for path in sorted(FOLDER.glob("*.json")):

@@ -9,12 +9,12 @@ from typing import Any, Literal, get_args, get_origin
 
 from typer.main import get_command
 
-from pgen.cli import presets
 from pgen.cli.app import app
-from pgen.cli.train import model_command
-from pgen.engine.settings import TrainSettings
+from pgen.cli.commands import presets
+from pgen.cli.commands.train import model_command
+from pgen.engine.config import TrainConfig
 from pgen.plugins import registry
-from pgen.plugins.entries import MODELS, entries
+from pgen.plugins.entry_points import MODELS, entries
 
 _DEFAULT = re.compile(r"\s*\[default: (.+?)\]$")
 #: Options that every command has, and that say nothing here.
@@ -63,7 +63,7 @@ def _training(group: Any) -> Iterator[str]:
         fields = registry.load(name).config_class().model_fields
         yield from _table("", (_option(each, fields[each.name]) for each in own))
     yield from ("", "### Options of every model", "", "Every model, those of plug-ins too, has these besides its own.", "")
-    yield from _table("", (_option(each, TrainSettings.model_fields.get(each.name)) for each in shared.values()))
+    yield from _table("", (_option(each, TrainConfig.model_fields.get(each.name)) for each in shared.values()))
     yield from ("", "### Presets", "", "`--preset NAME` begins with these options; others of the command line come before them.", "")
     yield "| preset | model | options |\n|---|---|---|"
     for preset in presets.names():

@@ -13,13 +13,14 @@ from typing import Annotated
 import typer
 
 from pgen import __version__
-from pgen.caches import provide_caches
-from pgen.cli import data, deploy, doctor, evaluate, models, plugin, sample, streams, train
+from pgen.cli import streams
+from pgen.cli.commands import data, deploy, doctor, evaluate, models, plugin, sample, train
 from pgen.cli.console import console, errors
-from pgen.engine.signals import raise_on_signals
+from pgen.engine.runtime.signals import raise_on_signals
 from pgen.errors import Stopped, UserError
-from pgen.resources import describe_shortage, is_out_of_memory, raise_open_files
-from pgen.text import printable
+from pgen.utils.caches import provide_caches
+from pgen.utils.resources import describe_shortage, is_out_of_memory, raise_open_files
+from pgen.utils.text import printable
 
 # Pydantic would look through all installed packages for plug-ins of its own: a tenth of the time of a help page.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -88,7 +89,7 @@ def root(
     if debug:
         os.environ["PGEN_DEBUG"] = "1"
     if context.invoked_subcommand is None:
-        from pgen.cli.first import welcome
+        from pgen.cli.next_steps import welcome
 
         welcome()
 
@@ -125,9 +126,9 @@ def _blamed(error: BaseException) -> str | None:
     """What is to be said of an error in a plug-in's code."""
     if all(str(frame.f_globals.get("__name__")).partition(".")[0] in _COMMAND_LINE for frame, _ in traceback.walk_tb(error.__traceback__)):
         return None  # known without a look at what is installed, as when a command ends as it should
-    from pgen.plugins.entries import blamed
+    from pgen.plugins.entry_points import attribute_error_to_plugin
 
-    fault = blamed(error)
+    fault = attribute_error_to_plugin(error)
     return None if fault is None else str(fault)
 
 

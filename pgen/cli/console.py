@@ -12,10 +12,10 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from pgen.text import printable
+from pgen.utils.text import printable
 
 if TYPE_CHECKING:
-    from pgen.engine.reporter import Progress, Reporter
+    from pgen.engine.runtime.progress import Progress, Reporter
 
 
 class Terminal(Console):
@@ -40,14 +40,14 @@ console = Terminal()
 errors = Terminal(stderr=True)
 
 
-def spelt(*words: object) -> str:
+def command_line(*words: object) -> str:
     """A command of pgen as it is to be typed."""
     return "pgen " + shlex.join(map(str, words))
 
 
 def follow(*commands: Iterable[object] | str) -> None:
     """The line that ends a command: what to do next, each a command's words, or another thing in a sentence."""
-    told = (each if isinstance(each, str) else spelt(*each) for each in commands)
+    told = (each if isinstance(each, str) else command_line(*each) for each in commands)
     console.print(printable(f"Next: {', or '.join(told)}"), soft_wrap=True)
 
 
@@ -113,7 +113,7 @@ def training_reporter(*, silent: bool = False) -> Iterator[Reporter]:
     from rich.progress import Progress as Bars
     from rich.table import Column
 
-    from pgen.engine.reporter import Reporter
+    from pgen.engine.runtime.progress import Reporter
 
     if silent:
         yield Reporter()
@@ -161,7 +161,7 @@ def _values(progress: Progress) -> str:
 @contextmanager
 def ticking_reporter(title: str) -> Iterator[Reporter]:
     """A Reporter for deploy and sample: messages, and a bar of images done."""
-    from pgen.engine.reporter import Reporter
+    from pgen.engine.runtime.progress import Reporter
 
     with progress_bar(title) as bar:
 

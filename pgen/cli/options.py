@@ -14,10 +14,10 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from pgen import resources
-from pgen.data.formats import Format
-from pgen.errors import UserError, flag, problems
-from pgen.paths import expand, expand_option
+from pgen.errors import UserError, option_name, validation_messages
+from pgen.utils import resources
+from pgen.utils.formats import Format
+from pgen.utils.paths import expand, expand_option
 
 IMAGES = "Images: a file, a folder, 'a*pattern', mnist or simulate; options after a colon, as in FILE:limit=100,plane=2."
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=IMAGES)]
@@ -60,10 +60,10 @@ def parameters(config: type[BaseModel], panel: str, defaults: dict[str, Any]) ->
 
 def _parameter(name: str, field: FieldInfo, panel: str, default: Any) -> inspect.Parameter:
     kind = _option_type(name, field.annotation)
-    declarations = [f"{flag(name)}/--no-{name.replace('_', '-')}"] if kind is bool else [flag(name)]
+    declarations = [f"{option_name(name)}/--no-{name.replace('_', '-')}"] if kind is bool else [option_name(name)]
     shown = str(default).lower() if kind is bool else default
-    described = field.description or ""
-    text = described if default is None else f"{described} [default: {shown}]"
+    one_line = field.description or ""
+    text = one_line if default is None else f"{one_line} [default: {shown}]"
     option = typer.Option(*declarations, help=text, rich_help_panel=panel, show_default=False)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
 
@@ -76,7 +76,7 @@ def _option_type(name: str, annotation: Any) -> Any:
     if annotation in (bool, int, float, str) or get_origin(annotation) is Literal:
         return annotation
     raise UserError(
-        f"Option {flag(name)} has type {annotation}, which cannot be given on a command line; wanted bool, int, float, str or a Literal."
+        f"Option {option_name(name)} has type {annotation}, which cannot be given on a command line; wanted bool, int, float, str or a Literal."
     )
 
 
@@ -119,14 +119,14 @@ def read_config(path: Path | None) -> dict[str, Any]:
 def validate(parts: list[tuple[type[BaseModel], dict[str, Any]]], given: dict[str, Any]) -> list[BaseModel]:
     """Options by class: defaults, then what was given. All problems are told at once."""
     known = {name for config, _ in parts for name in config.model_fields}
-    wrong = [f"{flag(name)}: no such option" for name in given if name not in known]
+    wrong = [f"{option_name(name)}: no such option" for name in given if name not in known]
     models = []
     for config, defaults in parts:
         own = {name: value for name, value in given.items() if name in config.model_fields}
         try:
             models.append(config.model_validate({**defaults, **own}))
         except ValidationError as error:
-            wrong += problems(error)
+            wrong += validation_messages(error)
     if wrong:
         raise UserError("; ".join(wrong) + ".")
     return models

@@ -1,6 +1,6 @@
 """Sources of images, the simulator, transforms, crops, splits and codes. Names are imported on first use.
 
-``crop``, ``simulate`` and ``split`` bear their modules' names and are imported from them: ``from pgen.data.split import split``.
+``crop``, ``simulate`` and ``split`` bear their modules' names and are imported from them: ``from pgen.data.transforms.split import split``.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pgen.data.codes import Codes as Codes
-    from pgen.data.codes import load_codes as load_codes
+    from pgen.data.formats.codes import LatentCodes as LatentCodes
+    from pgen.data.formats.codes import load_codes as load_codes
     from pgen.data.images import ArrayImages as ArrayImages
     from pgen.data.images import ImageSet as ImageSet
     from pgen.data.images import chunks as chunks
     from pgen.data.images import read_all as read_all
     from pgen.data.images import subset as subset
-    from pgen.data.info import describe as describe
-    from pgen.data.source import open_images as open_images
-    from pgen.data.source import open_targets as open_targets
-    from pgen.data.transform import Transform as Transform
-    from pgen.data.write import write_images as write_images
+    from pgen.data.io.sources import open_images as open_images
+    from pgen.data.io.sources import open_targets as open_targets
+    from pgen.data.io.write import write_images as write_images
+    from pgen.data.processing.summary import describe as describe
+    from pgen.data.transforms.charge import ChargeTransform as ChargeTransform
 
 _HOMES = {
     "codes": ("Codes", "load_codes"),

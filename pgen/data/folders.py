@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pgen.files import natural
-from pgen.paths import walk
+from pgen.utils.files import natural
+from pgen.utils.paths import walk
 
 #: Endings of files that a folder of data may consist of, besides PNG; what kind each is, its content decides.
 ARRAYS = (".npy", ".npz", ".pt", ".pth", ".h5", ".hdf5", ".hdf", ".mat", ".root")

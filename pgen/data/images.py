@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.lit import Lit, lit_chunks, lit_counts, read_lit
-from pgen.data.parts import BYTES, parts
+from pgen.data.chunks import BYTES, chunk_ranges
 from pgen.data.skipped import NOTHING, Skipped
+from pgen.data.sparse import SparseImages, lit_chunks, lit_counts, read_lit
 from pgen.errors import DamagedImage, UserError
-from pgen.resources import require_memory
+from pgen.utils.resources import require_memory
 
 FloatArray = npt.NDArray[np.float32]
 #: Images in one file at most: its columns are kept in memory.
@@ -70,17 +70,17 @@ def checked(images: npt.NDArray, name: str) -> FloatArray:
     return pixels
 
 
-class Digest:
+class FingerprintHasher:
     """The fingerprint of images that pass by in order."""
 
     def __init__(self) -> None:
         # Of each kind of number a digest of its own, so that where the parts begin and end is no matter.
         self._counts, self._places, self._charges = (hashlib.sha256() for _ in range(3))
 
-    def add(self, lit: Lit) -> None:
+    def add(self, lit: SparseImages) -> None:
         """The next images."""
         self._counts.update(np.diff(lit.offsets).astype("<i8").data)
-        self._places.update(np.ascontiguousarray(lit.place, "<i8").data)
+        self._places.update(np.ascontiguousarray(lit.flat_index, "<i8").data)
         self._charges.update(np.ascontiguousarray(lit.value, "<f4").data)
 
     def of(self, images: ImageSet) -> str:
@@ -94,13 +94,13 @@ class Fingerprinted:
 
     @cached_property
     def fingerprint(self: ImageSet) -> str:  # type: ignore[misc]
-        digest = Digest()
+        digest = FingerprintHasher()
         for lit in lit_chunks(self):
             digest.add(lit)
         return digest.of(self)
 
 
-class Described(Fingerprinted):
+class ImageSetBase(Fingerprinted):
     """Mix-in: what a container tells beyond its images, shown by ``pgen data info``."""
 
     left_out: Skipped = NOTHING  #: events of the file that gave no image
@@ -113,7 +113,7 @@ class Described(Fingerprinted):
         return len(self.left_out)
 
 
-class ArrayImages(Described):
+class ArrayImages(ImageSetBase):
     """An ImageSet over an array in memory, (N, H, W) or (N, C, H, W)."""
 
     def __init__(
@@ -145,12 +145,12 @@ class ArrayImages(Described):
         return self.images[np.asarray(indices, dtype=np.int64)]
 
 
-class LitImages(Described):
+class SparseImageSet(ImageSetBase):
     """An ImageSet in memory of lit pixels alone: of (channels, rows, columns) ``shape``."""
 
     def __init__(
         self,
-        lit: Lit,
+        lit: SparseImages,
         shape: tuple[int, int, int],
         *,
         name: str,
@@ -172,7 +172,7 @@ class LitImages(Described):
     def read(self, indices: Indices) -> FloatArray:
         return self.lit(indices).dense(self.shape)
 
-    def lit(self, indices: Indices) -> Lit:
+    def lit(self, indices: Indices) -> SparseImages:
         """Their lit pixels."""
         return self._lit.take(positions(indices, len(self)))
 
@@ -181,29 +181,29 @@ def in_memory(images: ImageSet, room: int) -> ImageSet:
     """The same images by their lit pixels in memory, so that a file is read once and not by each who looks at it; the images as they are
     if that takes more than ``room`` bytes, or they are in memory already."""
     counts = lit_counts(images)
-    if isinstance(images, ArrayImages | LitImages) or (counts is not None and 8 * int(counts.sum()) > room):
+    if isinstance(images, ArrayImages | SparseImageSet) or (counts is not None and 8 * int(counts.sum()) > room):
         return images
     kind = np.int32 if np.prod(images.shape) < 2**31 else np.int64
-    held: list[Lit] = []
+    held: list[SparseImages] = []
     for lit in lit_chunks(images):
-        held.append(lit._replace(place=lit.place.astype(kind)))
-        room -= held[-1].place.nbytes + held[-1].value.nbytes
+        held.append(lit._replace(flat_index=lit.flat_index.astype(kind)))
+        room -= held[-1].flat_index.nbytes + held[-1].value.nbytes
         if room < 0:
             return images
-    return lit_part(images, range(len(images)), Lit.join(held))
+    return lit_part(images, range(len(images)), SparseImages.join(held))
 
 
-def lit_part(images: ImageSet, part: range, lit: Lit) -> LitImages:
+def lit_part(images: ImageSet, part: range, lit: SparseImages) -> SparseImageSet:
     """The images of a part, whose lit pixels have been read."""
     view = Subset(images, part)
-    read = LitImages(
+    read = SparseImageSet(
         lit, view.shape, name=view.name, ids=view.ids, events=view.events, labels=view.labels, unit=view.unit, geometry=view.geometry
     )
     read.left_out, read.about = view.left_out, view.about
     return read
 
 
-class Subset(Described):
+class Subset(ImageSetBase):
     """The images of ``parent`` at ``indices``, in that order, still read on demand."""
 
     def __init__(self, parent: ImageSet, indices: Indices) -> None:
@@ -227,7 +227,7 @@ class Subset(Described):
         counts = lit_counts(self.parent)
         return None if counts is None else counts[self.indices]
 
-    def lit(self, indices: Indices) -> Lit:
+    def lit(self, indices: Indices) -> SparseImages:
         """Their lit pixels."""
         return read_lit(self.parent, self.indices[np.asarray(indices, dtype=np.int64)])
 
@@ -241,13 +241,13 @@ def subset(images: ImageSet, indices: Indices) -> ImageSet:
 
 def chunks(images: ImageSet, bytes_each: int = BYTES) -> Iterator[FloatArray]:
     """All images in order, as (n, C, H, W) arrays of about ``bytes_each`` bytes."""
-    for part in parts(images, bytes_each):
+    for part in chunk_ranges(images, bytes_each):
         yield images.read(part)
 
 
-def pieces(images: ImageSet, progress: Callable[[int, int], None] | None = None) -> Iterator[ImageSet]:
-    """Views of all images in order, for :func:`pgen.data.write.write_images`; ``progress(done, total)`` is called after each."""
-    for part in parts(images):
+def iter_subsets(images: ImageSet, progress: Callable[[int, int], None] | None = None) -> Iterator[ImageSet]:
+    """Views of all images in order, for :func:`pgen.data.io.write.write_images`; ``progress(done, total)`` is called after each."""
+    for part in chunk_ranges(images):
         yield subset(images, part)
         if progress:
             progress(part.stop, len(images))
@@ -259,9 +259,9 @@ def columns(images: ImageSet) -> dict[str, npt.NDArray]:
     return {"ids": images.ids, "events": images.events, "geometry": geometry(images), **labels}
 
 
-def joined_columns(parts: Mapping[str, Sequence[npt.NDArray]]) -> dict[str, npt.NDArray]:
+def joined_columns(chunk_ranges: Mapping[str, Sequence[npt.NDArray]]) -> dict[str, npt.NDArray]:
     """The columns of sets one after the other; geometry only where any of it is known."""
-    whole = {name: np.concatenate(each) for name, each in parts.items()}
+    whole = {name: np.concatenate(each) for name, each in chunk_ranges.items()}
     if not np.isfinite(whole["geometry"]).any():
         del whole["geometry"]
     return whole

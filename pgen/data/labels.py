@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.errors import UserError
-from pgen.text import shortened
+from pgen.utils.text import shortened
 
 #: Text that stands for a boolean.
 BOOLEANS = {"true": 1.0, "false": 0.0}

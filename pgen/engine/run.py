@@ -18,30 +18,30 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 import pgen
+from pgen.data.io.sources import open_images
 from pgen.data.labels import convert_labels
-from pgen.data.source import open_images
-from pgen.engine import checkpoint as checkpoints
-from pgen.engine import defaults
-from pgen.engine.answers import check_samples
-from pgen.engine.average import extra_state
-from pgen.engine.conditions import Asked, encode, load_labels, save_labels
-from pgen.engine.data import TrainingData, open_held_out, open_training_data
-from pgen.engine.device import choose_device
-from pgen.engine.folder import RunFolder
-from pgen.engine.images import ToImages, to_images_for
-from pgen.engine.moved import locate_sources, missing_sources
-from pgen.engine.ranks import Ranks
-from pgen.engine.reporter import Reporter
-from pgen.engine.seeds import derive, generator
-from pgen.engine.settings import TrainSettings
-from pgen.engine.sinks import Sink
-from pgen.engine.weights import load_module, load_state, read_header, save_weights
-from pgen.errors import UserError, described, flag, listed, problems
-from pgen.files import atomic
+from pgen.engine import hooks as defaults
+from pgen.engine.artifacts import checkpoint as checkpoints
+from pgen.engine.artifacts.decoder import ImageDecoder, make_image_decoder
+from pgen.engine.artifacts.run_directory import RunDirectory
+from pgen.engine.artifacts.weights import load_module, load_state, read_header, save_weights
+from pgen.engine.config import TrainConfig
+from pgen.engine.dataloading.conditions import ConditionSampler, encode, load_labels, save_labels
+from pgen.engine.dataloading.dataset import TrainingDataset, open_held_out, open_training_data
+from pgen.engine.dataloading.moved_sources import locate_sources, missing_sources
+from pgen.engine.distributed.group import ProcessGroup
+from pgen.engine.monitoring.loggers import Logger
+from pgen.engine.output_checks import check_samples
+from pgen.engine.runtime.device import choose_device
+from pgen.engine.runtime.progress import Reporter
+from pgen.engine.runtime.seeding import derive, generator
+from pgen.engine.training.ema import extra_state
+from pgen.errors import UserError, listed, one_line, option_name, validation_messages
 from pgen.plugins import registry
-from pgen.plugins.contract import DataInfo, ModelConfig
-from pgen.plugins.entries import BrokenPlugin, cause
+from pgen.plugins.entry_points import BrokenPlugin, cause
 from pgen.plugins.registry import Plugin
+from pgen.plugins.specs import DataInfo, ModelConfig
+from pgen.utils.files import atomic
 
 UNSIGNED = "warning: negative charge counts as 0: a version of pgen began this run that knew no signed charge; begin a new run to keep it"
 
@@ -55,56 +55,56 @@ class Run:
     of, by condition (:meth:`ask`).
     """
 
-    folder: RunFolder
+    folder: RunDirectory
     plugin: Plugin
-    settings: TrainSettings
+    settings: TrainConfig
     config: ModelConfig
     device: torch.device
     reporter: Reporter = field(default_factory=Reporter)
-    ranks: Ranks = field(default_factory=Ranks)
+    ranks: ProcessGroup = field(default_factory=ProcessGroup)
     profile: bool = False
     stopped_by: int | None = None
-    sinks: list[Sink] = field(default_factory=list)
+    sinks: list[Logger] = field(default_factory=list)
     wanted: Mapping[str, str] = field(default_factory=dict)
     began_in: str | None = None
     _reported: set[str] = field(default_factory=set, init=False, repr=False)
 
-    def mend_folder(self) -> None:
+    def ensure_directory(self) -> None:
         """Make the run folder again, should someone have removed it while the run goes on. UserError where another lies in its place."""
         if not self.folder.is_in_place():
             self.folder.path.mkdir(parents=True, exist_ok=True)
-            self.folder.claim()
-            self.fill(self.folder)
-            self.say(f"{self.folder.path} had been removed, and was made again")
+            self.folder.acquire_lock()
+            self.write_metadata(self.folder)
+            self.log(f"{self.folder.path} had been removed, and was made again")
 
     @classmethod
     def open(cls, path: str | Path, *, device: torch.device | None = None, reporter: Reporter | None = None) -> Run:
         """The run in a folder, with the options that it was trained with, on ``device`` (None: the one that it was trained on)."""
-        folder = RunFolder.open(path)
+        folder = RunDirectory.open(path)
         saved = folder.read_config()
         plugin = _load_plugin(folder, saved)
         config = plugin.options(saved["config"], folder.config)
         try:
-            settings = TrainSettings.model_validate(saved["settings"])
+            settings = TrainConfig.model_validate(saved["settings"])
             DataInfo.from_dict(saved["data"])
         except (ValueError, KeyError, TypeError) as error:
-            reason = described(error)
+            reason = one_line(error)
             raise UserError(f"{folder.config} does not fit pgen {pgen.__version__}: {reason}. Install the version it came from.") from error
         device = device or choose_device(settings.device, settings.gpu)
         began_in = saved.get("began_in")
         began_in = began_in if isinstance(began_in, str) else None
         return cls(folder, plugin, locate_sources(settings, began_in), config, device, reporter or Reporter(), began_in=began_in)
 
-    def fill(self, folder: RunFolder) -> None:
+    def write_metadata(self, folder: RunDirectory) -> None:
         """Write what makes a folder a run, before it is trained."""
         if (decoder := self.data.decoder()) is not None:
             with atomic(folder.decoder) as draft:
                 shutil.copyfile(decoder, draft)
         if self.info.conditions:
             save_labels(folder.labels, self.info.conditions, self.data.samples.labels)
-        folder.write_config(self.facts())
+        folder.write_config(self.metadata())
 
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """What config.json holds."""
         versions = {"pgen": pgen.__version__, "torch": torch.__version__, "numpy": numpy.__version__, "python": platform.python_version()}
         entry = self.plugin.entry
@@ -121,7 +121,7 @@ class Run:
             "versions": versions,
         }
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """A line for the log and for the user, of the first rank."""
         if self.ranks.rank == 0:
             self.attempt("log.txt", lambda: self._append_log(text))
@@ -132,7 +132,7 @@ class Run:
         if self.ranks.rank == 0:
             self.attempt("metrics.jsonl", lambda: self._append_metrics({"step": step, **values}))
             for sink in self.sinks:
-                sink.scalars(step, values)
+                sink.log_scalars(step, values)
 
     def attempt(self, name: str, write: Callable[[], object], faults: type[Exception] = OSError) -> None:
         """Write what training does not depend on, called ``name``. What fails by one of ``faults``, as on a full disk, is reported once."""
@@ -147,15 +147,15 @@ class Run:
                 self.reporter.message(f"warning: {name} cannot be written ({reason}); training continues without it")
 
     def _append_log(self, text: str) -> None:
-        self.mend_folder()
+        self.ensure_directory()
         self.folder.append_log(text)
 
     def _append_metrics(self, line: dict[str, Any]) -> None:
-        self.mend_folder()
+        self.ensure_directory()
         self.folder.append_metrics(line)
 
     @cached_property
-    def data(self) -> TrainingData:
+    def data(self) -> TrainingDataset:
         """The training data. UserError where they are no longer what the run began with."""
         self._need(("data", "dataset", "targets"))
         data = open_training_data(self.settings, self.plugin.spec, self.ranks.count)
@@ -180,10 +180,10 @@ class Run:
             if option in options:
                 places = dict.fromkeys([str(Path.cwd()), *([self.began_in] if self.began_in else [])])
                 searched = "" if Path(source).is_absolute() else f" (not in {' or '.join(places)})"
-                name = flag("data" if option == "dataset" else option)
+                name = option_name("data" if option == "dataset" else option)
                 raise UserError(f"{source}: the data of {self.folder.path} are gone{searched}; give {name} with the path they have now.")
 
-    def _check_labels(self, data: TrainingData) -> None:
+    def _check_labels(self, data: TrainingDataset) -> None:
         """UserError where the labels that the model is conditioned on are others than when the run began."""
         if not self.info.conditions or not self.folder.labels.is_file():
             return
@@ -193,7 +193,7 @@ class Run:
             raise UserError(f"{data.info.name}: its labels {', '.join(changed)} have changed since {self.folder.path} was trained on them.")
 
     @cached_property
-    def held_out(self) -> TrainingData | None:
+    def held_out(self) -> TrainingDataset | None:
         """The held-out data that the model looks at. UserError where they are those trained on."""
         self._need(("held_out",))
         return open_held_out(self.settings, self.info, self.ranks.count)
@@ -235,7 +235,7 @@ class Run:
         step = read_header(self.folder.weights).step if which == "best" else None if which == "last" else int(which)
         state = checkpoints.load(self.folder, step)
         model = self.new_model()
-        load_state(model, state.model if raw else state.in_use, checkpoints.path_of(self.folder, state.step))
+        load_state(model, state.model if raw else state.inference_state, checkpoints.path_of(self.folder, state.step))
         return self.prepare_sampling(model.eval(), self.reporter.message), state.step
 
     @torch.no_grad()
@@ -280,30 +280,30 @@ class Run:
             guard=self.folder.is_in_place,
         )
 
-    def to_images(self, decoder: str | None = None) -> ToImages:
+    def to_images(self, decoder: str | None = None) -> ImageDecoder:
         """The way from model space to charge units, on the run's device."""
-        return to_images_for(self.info, self.folder.decoder, decoder).to(self.device)
+        return make_image_decoder(self.info, self.folder.decoder, decoder).to(self.device)
 
-    def ask(self, given: Mapping[str, str]) -> None:
+    def set_sampling_options(self, given: Mapping[str, str]) -> None:
         """Take in what samples are to be of (``type`` to ``proton``), and how they are to be made: the model's options of
         sampling. UserError for anything else."""
         conditions = [condition.name for condition in self.info.conditions]
-        if strange := [flag(name) for name in given if name not in (*conditions, *self.config.sampling)]:
-            takes = ", ".join(map(flag, (*conditions, *self.config.sampling))) or "none"
+        if strange := [option_name(name) for name in given if name not in (*conditions, *self.config.sampling)]:
+            takes = ", ".join(map(option_name, (*conditions, *self.config.sampling))) or "none"
             raise UserError(f"{', '.join(strange)}: no such option; those that {self.folder.path} adds: {takes}.")
         options = {name: value for name, value in given.items() if name not in conditions}
         try:
             self.config = type(self.config).model_validate({**self.config.model_dump(), **options})
         except ValidationError as error:
-            raise UserError("; ".join(problems(error)) + ".") from error
-        self.wanted = {name: value for name, value in given.items() if name in conditions}
+            raise UserError("; ".join(validation_messages(error)) + ".") from error
+        self.condition_values = {name: value for name, value in given.items() if name in conditions}
 
-    def asked(self) -> Asked | None:
+    def condition_sampler(self) -> ConditionSampler | None:
         """What samples are made for; None for a model without conditions."""
         conditions = self.info.conditions
         if not conditions:
             return None
-        return Asked.of(conditions, load_labels(self.folder.labels, conditions), self.wanted, self.reporter.message)
+        return ConditionSampler.of(conditions, load_labels(self.folder.labels, conditions), self.condition_values, self.reporter.message)
 
     @torch.no_grad()
     def draw(self, model: nn.Module, n: int, generator: torch.Generator, condition: Tensor | None = None) -> Tensor:
@@ -325,7 +325,7 @@ class Run:
         return self.plugin.manager.hook
 
 
-def _load_plugin(folder: RunFolder, saved: Mapping[str, Any]) -> Plugin:
+def _load_plugin(folder: RunDirectory, saved: Mapping[str, Any]) -> Plugin:
     """The plug-in that a run was trained by. UserError where it is not installed, which names its package."""
     name, about = saved["model"], saved.get("plugin")
     distribution, version = (about.get(key) for key in ("distribution", "version")) if isinstance(about, dict) else (None, None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pgen.plugins.contract import MetricSpec
 from pgen.plugins.hookspecs import hookimpl
+from pgen.plugins.specs import MetricSpec
 
 
 @hookimpl

@@ -1,5 +1,5 @@
 """Semi-discrete optimal transport between a sampler and a finite set of targets. Needs torch and Numba, and of pgen
-only :mod:`pgen.caches`.
+only :mod:`pgen.utils.caches`.
 
 Which target is nearest under a potential, the potential under which all are hit equally often, and how nearly they are::
 
@@ -17,12 +17,12 @@ Which target is nearest under a potential, the potential under which all are hit
         break
 """
 
-from pgen.ot.ascent import DualAscent
-from pgen.ot.assign import assign
-from pgen.ot.certificate import Certificate, certify
+from pgen.ot.assignment.assign import assign
+from pgen.ot.assignment.reference import assign_reference
 from pgen.ot.costs import COSTS, cost_matrix, pair_cost
-from pgen.ot.reference import assign_reference
-from pgen.ot.solver import SemiDiscreteOT
+from pgen.ot.solvers.certificate import Certificate, certify
+from pgen.ot.solvers.dual_ascent import DualAscent
+from pgen.ot.solvers.semidiscrete import SemiDiscreteOT
 from pgen.ot.targets import Targets
 
 __all__ = [

@@ -9,9 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from pgen.ot.assignment.sharded import rows_shared
 from pgen.ot.costs import check_cost
 from pgen.ot.duplicates import Duplicates, find_duplicates
-from pgen.ot.shared import rows_shared
 
 #: Targets with less than this share of pixels lit are faster as sparse ones.
 SPARSE_BELOW = 0.1

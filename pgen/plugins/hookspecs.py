@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from pgen.plugins.contract import MetricSpec, ModelSpec
+from pgen.plugins.specs import MetricSpec, ModelSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pgen.engine.requests import DeployRequest, SampleRequest
     from pgen.engine.run import Run
+    from pgen.plugins.requests import DeployRequest, SampleRequest
 
 PROJECT = "pgen"
 
@@ -69,8 +69,8 @@ def pgen_model() -> ModelSpec:  # type: ignore[empty-body]
 
     After ``pip install .`` there is a command ``pgen train mean``.
 
-    On several GPUs a batch is a part of the whole one. A loss is a mean over its samples; noise comes from ``trainer.drawn(draw)``, with
-    ``draw(n, *, generator)``, so that it is the same however many share the batch (:class:`pgen.engine.trainer.Trainer`). A model that is
+    On several GPUs a batch is a part of the whole one. A loss is a mean over its samples; noise comes from ``trainer.sample_noise(draw)``, with
+    ``draw(n, *, generator)``, so that it is the same however many share the batch (:class:`pgen.engine.training.trainer.Trainer`). A model that is
     given all targets (``inputs="targets"``) has besides an attribute ``epoch``, its outer iterations done, which ``--num-epochs`` counts,
     and may name in ``per_target`` the state that has a row a target: targets and these rows are then shared out.
 
@@ -159,7 +159,7 @@ def pgen_metrics() -> list[MetricSpec]:  # type: ignore[empty-body]
 
     ``pgen_contrast/metric.py``::
 
-        from pgen.metrics.finding import Finding, measure
+        from pgen.metrics.results import Finding, measure
 
         def contrast(sets):
             def distance(a, b):

@@ -12,11 +12,22 @@ from typing import Any
 import pluggy
 from pydantic import ValidationError
 
-from pgen.errors import UserError, problems
+from pgen.errors import UserError, validation_messages
 from pgen.plugins import hookspecs
-from pgen.plugins.contract import API_VERSION, MetricSpec, ModelConfig, ModelSpec
-from pgen.plugins.entries import METRICS, MODELS, Entry, broken, contained, entries, imported, only, strays, without_torch
-from pgen.plugins.entries import names as names_of
+from pgen.plugins.entry_points import (
+    METRICS,
+    MODELS,
+    Entry,
+    contained,
+    entries,
+    imported,
+    misnamed_groups,
+    only,
+    plugin_error,
+    without_torch,
+)
+from pgen.plugins.entry_points import names as names_of
+from pgen.plugins.specs import API_VERSION, MetricSpec, ModelConfig, ModelSpec
 
 #: Seconds that importing a plug-in's options may take before it is told: they come on top of every command that asks for them.
 SLOW = 0.5
@@ -54,7 +65,7 @@ class Plugin:
         try:
             return self.config_class().model_validate(values)
         except ValidationError as error:
-            reason = "; ".join(problems(error))
+            reason = "; ".join(validation_messages(error))
             raise UserError(
                 f"{source} does not fit the installed {self.entry.origin}: {reason}. Install the version it came from."
             ) from error
@@ -83,7 +94,7 @@ class Plugin:
             return getattr(importlib.import_module(module), attribute)
 
     def _broken(self, cause: str) -> UserError:
-        return broken(self.entry, cause)
+        return plugin_error(self.entry, cause)
 
 
 def names() -> list[str]:
@@ -98,7 +109,7 @@ def load(name: str) -> Plugin:
     """
     entry = only(MODELS, name)
     if entry is None:
-        if stray := strays(name):
+        if stray := misnamed_groups(name):
             raise UserError(f"There is no model called {name!r}: {stray}.")
         known = names()
         near = difflib.get_close_matches(name, known, n=1)
@@ -125,35 +136,37 @@ def listing() -> list[Status]:
 def metrics() -> tuple[dict[str, tuple[Entry, MetricSpec]], list[str]]:
     """Every installed metric by its name, and what is wrong with plug-ins that do not load."""
     found: dict[str, tuple[Entry, MetricSpec]] = {}
-    problems: list[str] = []
+    validation_messages: list[str] = []
     for entry in entries(METRICS):
         try:
             began = time.perf_counter()
             manager, answers = _ask(entry, "pgen_metrics")
             if not manager.hook.pgen_metrics.get_hookimpls():
-                raise broken(entry, f"its entry point {entry.point.value!r} has no hook pgen_metrics; wanted the module that holds it")
+                raise plugin_error(
+                    entry, f"its entry point {entry.point.value!r} has no hook pgen_metrics; wanted the module that holds it"
+                )
             if slow := _slow(entry, time.perf_counter() - began):
-                problems.append(slow)
+                validation_messages.append(slow)
             specs = [spec for answer in answers for spec in answer]
             if wrong := [spec for spec in specs if not isinstance(spec, MetricSpec)]:
-                raise broken(entry, f"its pgen_metrics hook returned {wrong[0]!r}, wanted pgen.MetricSpec")
+                raise plugin_error(entry, f"its pgen_metrics hook returned {wrong[0]!r}, wanted pgen.MetricSpec")
             for spec in specs:
                 _check_version(entry, spec)
             if double := [spec.name for spec in specs if spec.name in found]:
                 other = found[double[0]][0]
-                raise broken(entry, f"the metric {double[0]!r} is offered by {other.origin} already")
+                raise plugin_error(entry, f"the metric {double[0]!r} is offered by {other.origin} already")
             found.update({spec.name: (entry, spec) for spec in specs})
         except UserError as error:
-            problems.append(str(error))
-    return found, problems
+            validation_messages.append(str(error))
+    return found, validation_messages
 
 
 def _load(entry: Entry) -> Plugin:
     manager, spec = _ask(entry, "pgen_model")
     if not isinstance(spec, ModelSpec):
-        raise broken(entry, f"its pgen_model hook returned {spec!r}, wanted a pgen.ModelSpec")
+        raise plugin_error(entry, f"its pgen_model hook returned {spec!r}, wanted a pgen.ModelSpec")
     if spec.name != entry.name:
-        raise broken(entry, f"its entry point is called {entry.name!r} but its spec says {spec.name!r}")
+        raise plugin_error(entry, f"its entry point is called {entry.name!r} but its spec says {spec.name!r}")
     _check_version(entry, spec)
     return Plugin(entry, spec, manager)
 
@@ -172,7 +185,9 @@ def _ask(entry: Entry, hook: str) -> tuple[pluggy.PluginManager, Any]:
 
 def _check_version(entry: Entry, spec: ModelSpec | MetricSpec) -> None:
     if spec.api != API_VERSION:
-        raise broken(entry, f"{spec.name!r} was written for version {spec.api} of pgen's plug-in API, and this pgen has {API_VERSION}")
+        raise plugin_error(
+            entry, f"{spec.name!r} was written for version {spec.api} of pgen's plug-in API, and this pgen has {API_VERSION}"
+        )
 
 
 def _slow(entry: Entry, seconds: float) -> str:

@@ -14,20 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from pgen.data import ArrayImages, write_images
-from pgen.data.codes import Codes
-from pgen.engine import begin
-from pgen.engine import checkpoint as checkpoints
-from pgen.engine.answers import check_held_out, check_metrics, untrained
-from pgen.engine.average import extra_state
-from pgen.engine.drawn import images_of
-from pgen.engine.requests import DeployRequest, SampleRequest
+from pgen.data.formats.codes import LatentCodes
+from pgen.engine.artifacts import checkpoint as checkpoints
+from pgen.engine.artifacts.weights import pack
+from pgen.engine.config import TrainConfig
+from pgen.engine.inference.sampler import images_of
+from pgen.engine.output_checks import check_held_out, check_metrics, parameters_without_optimizer
 from pgen.engine.run import Run
-from pgen.engine.settings import TrainSettings
-from pgen.engine.trainer import Trainer
-from pgen.engine.weights import pack
+from pgen.engine.training import setup as begin
+from pgen.engine.training.ema import extra_state
+from pgen.engine.training.trainer import Trainer
 from pgen.errors import UserError
-from pgen.plugins.contract import ModelConfig
 from pgen.plugins.registry import Plugin
+from pgen.plugins.requests import DeployRequest, SampleRequest
+from pgen.plugins.specs import ModelConfig
 
 #: Steps within which every parameter must have had a gradient.
 MOST_STEPS = 300
@@ -66,7 +66,7 @@ class Subject:
     def config(self) -> ModelConfig:
         return self.plugin.config_class().model_validate(self.options)
 
-    def settings(self, name: str, **values: Any) -> TrainSettings:
+    def settings(self, name: str, **values: Any) -> TrainConfig:
         source = "data" if self.plugin.spec.inputs == "images" else "targets"
         common = {
             source: values.pop("data", self.data),
@@ -78,10 +78,10 @@ class Subject:
             "num_epochs": 10**6,
             "lr_decay": 1.0,  # a rate that falls would depend on the length of a run, which differs from check to check
         }
-        return TrainSettings.model_validate({**self.plugin.spec.settings, **common, **values})
+        return TrainConfig.model_validate({**self.plugin.spec.settings, **common, **values})
 
     @cached_property
-    def untrained(self) -> Run:
+    def parameters_without_optimizer(self) -> Run:
         return begin.create(self.plugin.spec.name, self.settings("untrained"), self.config)
 
     @cached_property
@@ -112,7 +112,7 @@ class Subject:
         model.train()
         for step in range(MOST_STEPS):
             trainer.begin(step, 0.0)
-            trainer.begin_part(part, 0, 1)
+            trainer.start_microbatch(part, 0, 1)
             yield trainer, model.training_step(batch, trainer)  # type: ignore[operator]
 
 
@@ -139,20 +139,20 @@ def options_are_sound(subject: Subject) -> None:
 
 
 def model_is_built(subject: Subject) -> None:
-    model = subject.untrained.new_model()
+    model = subject.parameters_without_optimizer.new_model()
     assert isinstance(model, nn.Module), f"it is a {type(model).__name__}, wanted a torch.nn.Module"
     optimizers = model.optimizers()  # type: ignore[operator]
     kind = torch.optim.Optimizer
     sound = isinstance(optimizers, dict) and all(isinstance(each, kind) for each in optimizers.values())
     assert sound, f"optimizers() returned {optimizers!r}, wanted a dictionary of name and torch.optim.Optimizer"
-    still = untrained(model, optimizers)
+    still = parameters_without_optimizer(model, optimizers)
     assert not still, f"{', '.join(still)}: in no optimiser, so never trained; add them, or set requires_grad to False"
 
 
 def gradients_reach_all(subject: Subject) -> None:
     if own_training(subject):
         raise Skipped("it has a train hook of its own")
-    run = subject.untrained
+    run = subject.parameters_without_optimizer
     model = run.new_model()
     waiting = {name for name, p in model.named_parameters() if p.requires_grad}
     still: set[str] = set()
@@ -173,7 +173,7 @@ def gradients_reach_all(subject: Subject) -> None:
 
 
 def held_out_is_judged(subject: Subject) -> None:
-    run, best = subject.untrained, subject.plugin.spec.best
+    run, best = subject.parameters_without_optimizer, subject.plugin.spec.best
     model = run.new_model().eval()
     if not has(model, "held_out_step"):
         assert best is None, f"its spec's best is {best!r}, which held_out_step would return, and there is none"
@@ -220,7 +220,7 @@ def weights_are_averaged(subject: Subject) -> None:
 
 
 def _assert_kept(run: Run, model: nn.Module) -> None:
-    expected, state = checkpoints.load(run.folder).in_use, model.state_dict()
+    expected, state = checkpoints.load(run.folder).inference_state, model.state_dict()
     differ = [name for name, value in expected.items() if name not in state or not _same(value, state[name])]
     assert not differ, f"{', '.join(differ)}: other values in model/weights.safetensors than in the checkpoint"
 
@@ -243,8 +243,8 @@ def samples_are_repeatable(subject: Subject) -> None:
 
 
 def signs_are_kept(subject: Subject) -> None:
-    samples = subject.untrained.data.samples
-    if isinstance(samples, Codes):
+    samples = subject.parameters_without_optimizer.data.samples
+    if isinstance(samples, LatentCodes):
         raise Skipped("the data are codes")
     pixels = samples.read(range(min(4 * BATCH, len(samples)))).copy()
     pixels[..., ::2] *= -1
@@ -267,7 +267,7 @@ def signs_are_kept(subject: Subject) -> None:
 
 
 def labels_are_told(subject: Subject) -> None:
-    if not (subject.plugin.spec.conditional and {"pdg", "momentum"} <= set(subject.untrained.info.labels)):
+    if not (subject.plugin.spec.conditional and {"pdg", "momentum"} <= set(subject.parameters_without_optimizer.info.labels)):
         raise Skipped("its spec does not say that it is conditional, or the data have no labels pdg and momentum")
     run = subject.train("conditional", condition="type,momentum", max_steps=subject.steps)
     if has(model := run.load_model(), "sample"):
@@ -309,7 +309,7 @@ def deploys(subject: Subject) -> None:
     assert written and all(path.is_file() for path in written), f"the deploy hook says it wrote {written!r}, wanted files that are there"
     for path in written:
         if path.name == "generator.pt2":
-            from pgen.engine.program import load_program
+            from pgen.engine.artifacts.exported_program import load_program
 
             program, facts = load_program(path, torch.device("cpu"))
             images = program(torch.zeros(2, *facts["noise"]))

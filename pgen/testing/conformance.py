@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pgen.errors import Stopped, UserError, described
+from pgen.errors import Stopped, UserError, one_line
 from pgen.plugins import registry
-from pgen.plugins.contract import ModelSpec
-from pgen.plugins.entries import cause
+from pgen.plugins.entry_points import cause
 from pgen.plugins.registry import Plugin
+from pgen.plugins.specs import ModelSpec
 from pgen.testing.checks import CHECKS, NEEDED, Skipped, Subject
 
 #: Images to check a model on, where no others are given.
@@ -73,4 +73,4 @@ def conformance(
 def _told(error: BaseException, plugin: Plugin) -> str:
     if isinstance(error, AssertionError | UserError):
         return str(error)
-    return described(error) if isinstance(error, ValidationError) else cause(error, plugin.entry.package)
+    return one_line(error) if isinstance(error, ValidationError) else cause(error, plugin.entry.package)

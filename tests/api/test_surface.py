@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pgen
-from pgen.plugins.contract import API_VERSION
-from tests.api.surface import surface
+from pgen.plugins.specs import API_VERSION
+from tests.helpers.surface import surface
 
 FROZEN = Path(__file__).with_name("surface.txt")
 

@@ -9,12 +9,12 @@ import h5py
 import numpy as np
 import pytest
 
-from pgen.cli.data_info import number, readable
+from pgen.cli.commands.data_info import number, readable
 from pgen.data import ArrayImages, describe, open_images, open_targets, write_images
-from pgen.data.axes import wires_hint
+from pgen.data.formats.larcv.axes import wires_hint
 from pgen.errors import UserError
 from tests.conftest import run_pgen
-from tests.data.larcv_files import write_larcv3
+from tests.helpers.larcv_files import write_larcv3
 
 #: Characters that a listing may take, whatever is in a file: a screen.
 SCREEN = 4000
@@ -161,7 +161,7 @@ def test_vectors_by_their_key(pgen, refuses, tmp_path: Path) -> None:
 
 def test_labels_in_messages_are_cut() -> None:
     images = ArrayImages(np.ones((4, 2, 2)), labels={f"l{k}": np.arange(4) for k in range(500)})
-    from pgen.data.split import split
+    from pgen.data.transforms.split import split
 
     with pytest.raises(UserError) as error:
         split(images, 1, by="x")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pgen.data import ArrayImages, open_images, read_all, subset, write_images
-from pgen.engine.evaluate import EvaluateRequest, run_evaluation
+from pgen.engine.evaluation.evaluate import EvaluateRequest, run_evaluation
 from pgen.errors import UserError
 
 SHARED = ("--train", "train.h5", "--held-out", "held_out.h5", "--threshold", 10)
@@ -167,7 +167,7 @@ def test_bad_input_is_refused(refuses, pgen, sets: Path, monkeypatch: pytest.Mon
     refused("--held-out: found images of (1, 16, 32)", held_out="small.h5")
     refused("--checkpoint 8, --decoder runs/ae: of no effect where no run is evaluated", checkpoint="8", decoder="runs/ae")
     # Before the first is judged.
-    monkeypatch.setattr("pgen.engine.evaluate.evaluate", None)
+    monkeypatch.setattr("pgen.engine.evaluation.evaluate.evaluate", None)
     refused("none.h5: no such file", generated=("generated.h5", "none.h5"))
     refused("--generated small.h5: found images of", generated=("generated.h5", "small.h5"))
     monkeypatch.undo()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pgen.engine.program_check import check_program
-from tests.cli.hostile import KINDS, sound
+from pgen.engine.artifacts.program_audit import check_program
+from tests.helpers.hostile import KINDS, sound
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ def test_hostile_input(pgen, tmp_path: Path) -> None:
     (tmp_path / "sound").mkdir()
     sound(tmp_path / "sound", pgen)
     arguments = map(str, (tmp_path / "sound", tmp_path / "place", 0, 4 * len(KINDS)))
-    command = [sys.executable, "-m", "tests.cli.hostile_run", *arguments]
+    command = [sys.executable, "-m", "tests.helpers.hostile_run", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
@@ -32,7 +32,7 @@ def test_hostile_input(pgen, tmp_path: Path) -> None:
 
 def test_the_exploits_would_work_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the tests above would find nothing."""
-    from tests.cli.hostile import CANARY, Exploit
+    from tests.helpers.hostile import CANARY, Exploit
 
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Exploit()}, "x.pt")

@@ -14,14 +14,14 @@ import pytest
 import torch
 from typer.main import get_command
 
-from pgen import resources
 from pgen.cli.app import app
-from pgen.cli.train import model_command
-from pgen.engine import begin
-from pgen.engine.device import room_for_data
-from pgen.engine.reporter import Reporter
-from pgen.engine.settings import TrainSettings
+from pgen.cli.commands.train import model_command
+from pgen.engine.config import TrainConfig
+from pgen.engine.runtime.device import room_for_data
+from pgen.engine.runtime.progress import Reporter
+from pgen.engine.training import setup as begin
 from pgen.models.gan.config import GanConfig
+from pgen.utils import resources
 from tests.conftest import IMAGES
 
 GAN = ("train", "gan", "--data", IMAGES, "--n-hidden", 8, "--z-dim", 4, "--sample-size", 0)
@@ -51,7 +51,7 @@ def test_a_busy_machine_is_told_of_once(tmp_path: Path, monkeypatch: pytest.Monk
         def message(self, text: str) -> None:
             said.append(text)
 
-    settings = TrainSettings(data="simulate:n=20,size=8,seed=1,threshold=1", batch_size=4, max_steps=2, sample_size=0)
+    settings = TrainConfig(data="simulate:n=20,size=8,seed=1,threshold=1", batch_size=4, max_steps=2, sample_size=0)
     for threads, load in ((2, 37.2), (2, None), (1, 37.2)):
         monkeypatch.setattr(resources, "busy", lambda load=load: load)
         monkeypatch.setattr("torch.get_num_threads", lambda threads=threads: threads)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.output_kills import COMMANDS, Victim, make_inputs
+from tests.helpers.output_kills import COMMANDS, Victim, make_inputs
 
 
 @pytest.fixture(scope="module")

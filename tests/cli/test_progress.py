@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from pgen.cli import console
-from pgen.cli.first import BEGIN
-from pgen.engine.folder import RunFolder
-from pgen.engine.reporter import Progress
-from pgen.engine.weights import read_header
+from pgen.cli.next_steps import BEGIN
+from pgen.engine.artifacts.run_directory import RunDirectory
+from pgen.engine.artifacts.weights import read_header
+from pgen.engine.runtime.progress import Progress
 from tests.cli.test_first_use import following
 from tests.conftest import SMALL_AE
 
@@ -54,7 +54,7 @@ def test_the_best_checkpoint_is_one_and_the_same_everywhere(pgen, tmp_path: Path
     ).stderr
     assert "no held-out images" not in said
     best = {int(step): float(value) for step, value in re.findall(r"saved step-0*(\d+)\.pt \(best: held_out_loss ([\d.e+]+)\)", said)}
-    logged = {line["step"]: line["held_out_loss"] for line in RunFolder(tmp_path / "runs/ae").read_metrics() if "held_out_loss" in line}
+    logged = {line["step"]: line["held_out_loss"] for line in RunDirectory(tmp_path / "runs/ae").read_metrics() if "held_out_loss" in line}
     assert all(value == pytest.approx(logged[step], rel=1e-3) for step, value in best.items())
     step = min(logged, key=lambda step: logged[step])
     assert max(best) == read_header(tmp_path / "runs/ae/model/weights.safetensors").step == step < 12

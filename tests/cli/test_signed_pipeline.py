@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pgen.data import ArrayImages, describe, open_images, read_all, write_images
-from pgen.data.crop import crop
+from pgen.data.transforms.crop import crop
 
 SHAPE = (16, 16)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pgen.engine.folder import RunFolder
+from pgen.engine.artifacts.run_directory import RunDirectory
 from tests.conftest import run_pgen
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -78,7 +78,7 @@ def test_the_page_in_a_browser(evaluated: tuple[Path, subprocess.CompletedProces
 
 
 def test_messages_and_the_log_are_one_line(evaluated: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = RunDirectory(tmp_path)
     folder.append_log("label a\nb \x1b[2J")
     assert folder.log.read_text().count("\n") == 1 and r"a\nb \x1b[2J" in folder.log.read_text()
     told = run_pgen("data", "info", "\x1b[2J\n[/b].npz", cwd=tmp_path)

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from pgen.data import ArrayImages, open_images, read_all, write_images
-from pgen.data.suppress import note_suppression, suppress, zero_suppression
-from pgen.data.write import append_images
-from pgen.engine.evaluate import EvaluateRequest, run_evaluation
-from pgen.engine.threshold import choose_threshold
-from pgen.report.evaluation import Report
+from pgen.data.io.write import append_images
+from pgen.data.transforms.zero_suppression import note_suppression, suppress, zero_suppression
+from pgen.engine.evaluation.evaluate import EvaluateRequest, run_evaluation
+from pgen.engine.evaluation.threshold import choose_threshold
+from pgen.report.html_report import Report
 
 REAL = ("--train", "train.h5", "--held-out", "held_out.h5")
 
@@ -64,7 +64,7 @@ def test_a_perfect_model_is_not_given_away_by_its_zero_suppression(sets: Path) -
     noted, unknown = report.evaluations
     assert noted.about["zero_suppression"] == 10 and unknown.about["zero_suppression"] is None
     for found in report.evaluations:
-        verdicts = {m.name: m.verdict for finding in found.findings.values() for m in finding.measures}
+        verdicts = {m.name: m.verdict for finding in found.results.values() for m in finding.measures}
         for name in ("sliced W1", "energy distance", "total charge W1", "lit pixels W1", "trees AUC", "CNN AUC"):
             assert verdicts[name] != "worse", name
     assert not any("faintest" in warning or "--threshold" in warning for warning in report.warnings)
@@ -85,7 +85,7 @@ def test_charge_of_both_signs(sets: Path, tmp_path: Path) -> None:
         write_images(tmp_path / name, images)
     report = evaluated(tmp_path, "samples.h5", metrics=("physics", "wasserstein"))
     assert report.about["threshold"] == 10 and np.abs(report.real[report.real != 0]).min() > 10 and report.real.min() < -10
-    verdicts = {m.name: m.verdict for finding in report.evaluations[0].findings.values() for m in finding.measures}
+    verdicts = {m.name: m.verdict for finding in report.evaluations[0].results.values() for m in finding.measures}
     for name in ("sliced W1", "total |charge| W1", "negative fraction W1", "lit pixels W1"):
         assert verdicts[name] != "worse", name
     assert not any("faintest" in warning for warning in report.warnings)

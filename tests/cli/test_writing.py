@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pgen.data import ArrayImages, open_images, resume, subset, write_images
+from pgen.data import ArrayImages, open_images, subset, write_images
 from pgen.data.images import MOST_IMAGES, ImageSet
-from pgen.data.resume import Share, resumable
-from pgen.data.write import append_images
+from pgen.data.io.write import append_images
+from pgen.data.processing import resumable as resume
+from pgen.data.processing.resumable import Share, resumable
 from pgen.errors import UserError
 from tests.conftest import run_pgen
 
@@ -108,9 +109,9 @@ def test_deploying_spares_what_it_reads(refuses, pgen, pipeline: Path, tmp_path:
     refuses(*deploy, "--out", "runs/ae/model", saying="is an input", cwd=tmp_path)
     before = {path: path.read_bytes() for path in (tmp_path / "runs/ae/deploy").iterdir()}
     with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="at the last moment"):
-        from pgen.engine import deploy as module
-        from pgen.engine.requests import DeployRequest
+        from pgen.engine.inference import deploy as module
         from pgen.engine.run import Run
+        from pgen.plugins.requests import DeployRequest
 
         patch.setattr(module, "save_rows", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("at the last moment")))
         run = Run.open(tmp_path / "runs/ae")
@@ -216,7 +217,7 @@ def test_signals_amid_writing_hdf5_end_in_order(store: Path, tmp_path: Path) -> 
         from pathlib import Path
         import numpy as np
         from pgen.data import ArrayImages, write_images
-        from pgen.data.hdf5_append import _FailSafeFile
+        from pgen.utils.hdf5_tables import _FailSafeFile
 
         write, calls = _FailSafeFile.write, 0
 

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from pgen.data import Codes, load_codes
+from pgen.data import LatentCodes, load_codes
 from pgen.errors import UserError
 
 
 def test_codes_come_back(tmp_path: Path) -> None:
     values = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
     values[:, 2] = 3.0
-    codes = Codes.of(values, [f"a/{i}" for i in range(6)], {"name": "x", "fingerprint": "ff"}, {"run": "runs/ae", "weights": "00"})
+    codes = LatentCodes.of(values, [f"a/{i}" for i in range(6)], {"name": "x", "fingerprint": "ff"}, {"run": "runs/ae", "weights": "00"})
     assert codes.std[2] == 1 and torch.allclose(codes.mean, values.mean(0))
     codes.save(tmp_path / "codes.pt")
     back = load_codes(tmp_path / "codes.pt")
     assert torch.equal(back.codes, values) and torch.equal(back.std, codes.std)
     assert (back.ids, dict(back.source), dict(back.encoder)) == (codes.ids, dict(codes.source), dict(codes.encoder))
-    assert back.fingerprint == codes.fingerprint != Codes.of(values + 1, codes.ids, {}).fingerprint
+    assert back.fingerprint == codes.fingerprint != LatentCodes.of(values + 1, codes.ids, {}).fingerprint
     with pytest.raises(UserError, match="exists already"):
         codes.save(tmp_path / "codes.pt")
 
@@ -54,11 +54,11 @@ def test_bad_codes(tmp_path: Path, content: object, told: str) -> None:
 def test_parts_must_fit() -> None:
     ones = torch.ones(2, 3)
     with pytest.raises(UserError, match="wanted a float32 tensor"):
-        Codes(ones.double(), ones[0], ones[0], ["a", "b"])
+        LatentCodes(ones.double(), ones[0], ones[0], ["a", "b"])
     with pytest.raises(UserError, match="come with mean"):
-        Codes(ones, ones[0, :2], ones[0], ["a", "b"])
+        LatentCodes(ones, ones[0, :2], ones[0], ["a", "b"])
     with pytest.raises(UserError, match="std is not positive"):
-        Codes(ones, ones[0], 0 * ones[0], ["a", "b"])
+        LatentCodes(ones, ones[0], 0 * ones[0], ["a", "b"])
 
 
 def test_no_codes(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_no_codes(tmp_path: Path) -> None:
 def test_maps_are_standardised_channel_by_channel(tmp_path: Path) -> None:
     values = torch.randn(50, 2, 3, 4, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 5.0])[:, None, None]
     values += torch.arange(12.0).view(3, 4)  # places differ
-    codes = Codes.of(values.flatten(1), list(map(str, range(50))), {}, shape=(2, 3, 4))
+    codes = LatentCodes.of(values.flatten(1), list(map(str, range(50))), {}, shape=(2, 3, 4))
     for channel in (0, 1):
         places = slice(12 * channel, 12 * channel + 12)
         assert torch.allclose(codes.mean[places], values[:, channel].mean())
@@ -79,4 +79,4 @@ def test_maps_are_standardised_channel_by_channel(tmp_path: Path) -> None:
     codes.save(tmp_path / "codes.pt")
     assert load_codes(tmp_path / "codes.pt").shape == (2, 3, 4)
     with pytest.raises(UserError, match="said to hold maps"):
-        Codes.of(values.flatten(1), codes.ids, {}, shape=(2, 3, 5))
+        LatentCodes.of(values.flatten(1), codes.ids, {}, shape=(2, 3, 5))

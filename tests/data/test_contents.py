@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pgen.data.contents import contents
+from pgen.data.io.contents import contents
 from pgen.errors import UserError
-from pgen.report.text import LETTERS, picture
+from pgen.report.ascii_preview import LETTERS, picture
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
 

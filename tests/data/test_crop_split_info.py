@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen.data import ArrayImages, describe, read_all, subset
-from pgen.data.crop import crop as cut
-from pgen.data.split import split
+from pgen.data.transforms.crop import crop as cut
+from pgen.data.transforms.split import split
 from pgen.errors import UserError
 
 

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgen.data import ArrayImages, ImageSet, open_images, read_all, subset, write_images
-from pgen.data.crop import crop
 from pgen.data.events import event_names, unique_ids
-from pgen.data.joined import Joined
-from pgen.data.split import split
+from pgen.data.transforms.crop import crop
+from pgen.data.transforms.split import split
+from pgen.data.views import ConcatImages
 from pgen.errors import UserError
-from tests.data.larcv_files import renumber, write_larcv3
+from tests.helpers.larcv_files import renumber, write_larcv3
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
 
@@ -181,7 +181,7 @@ def test_no_event_on_both_sides_whatever_was_done_before(
         paths = [start / "in.npy"]
     for number, step in enumerate(steps):
         paths = done(step, paths, folder / str(number), seed)
-    images = Joined([open_images(str(path)) for path in paths], "all") if len(paths) > 1 else open_images(str(paths[0]))
+    images = ConcatImages([open_images(str(path)) for path in paths], "all") if len(paths) > 1 else open_images(str(paths[0]))
     train, held_out = split(images, 0.4, seed)
     assert not {int(v.max()) // 10 for v in images.read(train)} & {int(v.max()) // 10 for v in images.read(held_out)}
 
@@ -193,7 +193,7 @@ def done(step: str, paths: list[Path], folder: Path, seed: int) -> list[Path]:
     if step in ("merge", "pattern"):
         pattern = f"{paths[0].parent}/*" if step == "pattern" else None
         sets = [open_images(pattern)] if pattern else [open_images(str(path)) for path in paths]
-        return [write_images(folder / "all.h5", Joined(sets, "all") if len(sets) > 1 else sets[0])]
+        return [write_images(folder / "all.h5", ConcatImages(sets, "all") if len(sets) > 1 else sets[0])]
     written = []
     for path in paths:
         images = open_images(str(path))
@@ -210,6 +210,6 @@ def done(step: str, paths: list[Path], folder: Path, seed: int) -> list[Path]:
 def test_copies_are_refused_and_planes_are_not(tmp_path: Path) -> None:
     planes_in_files(tmp_path)
     one, two = (open_images(f"{tmp_path}/plane{k}.h5") for k in range(2))
-    assert len(set(Joined([one, two], "x").ids)) == 12
+    assert len(set(ConcatImages([one, two], "x").ids)) == 12
     with pytest.raises(UserError, match="share no image"):
-        Joined([one, open_images(f"{tmp_path}/plane0.h5:limit=2")], "x")
+        ConcatImages([one, open_images(f"{tmp_path}/plane0.h5:limit=2")], "x")

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pgen.data import ArrayImages, open_images, read_all, write_images
-from pgen.data.contents import contents
+from pgen.data.io.contents import contents
 from pgen.errors import UserError
-from pgen.files import natural, numbered
+from pgen.utils.files import natural, numbered
 
 IMAGES = np.random.default_rng(8).integers(0, 200, (12, 6, 10)).astype(np.uint8)
 
@@ -275,8 +275,8 @@ def test_causes_that_are_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Each has its own remedy; to fetch the file again is none."""
     import errno
 
-    from pgen.data.reading import reading
-    from pgen.trust import TooLarge
+    from pgen.data.formats.base import reading
+    from pgen.utils.untrusted import TooLarge
 
     for error, message in (
         (PermissionError(errno.EACCES, "x"), "permission denied"),

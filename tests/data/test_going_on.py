@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pgen.data import ArrayImages, open_images, resume, subset, write_images
-from pgen.data.resume import Share, resumable
+from pgen.data import ArrayImages, open_images, subset, write_images
+from pgen.data.processing import resumable as resume
+from pgen.data.processing.resumable import Share, resumable
 
 IMAGES = ArrayImages(np.random.default_rng(0).integers(0, 3, (50, 1, 4, 4)).astype(np.float32), labels={"k": np.arange(50)})
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from pgen.data import open_images, read_all, write_images
-from pgen.data.contents import contents
-from pgen.data.hdf5_file import Hdf5File
+from pgen.data.formats.hdf5_file import Hdf5File
+from pgen.data.io.contents import contents
 from pgen.errors import ChoiceNeeded, UserError
 from tests.data.test_public_sets import microboone, pilarnet
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen.data import ArrayImages, ImageSet, open_images, open_targets, read_all, write_images
-from pgen.data.joined import Joined
-from pgen.data.lit import lit_counts, read_lit
+from pgen.data.sparse import lit_counts, read_lit
+from pgen.data.views import ConcatImages
 from pgen.errors import UserError
 
 
@@ -40,7 +40,7 @@ def test_a_pattern_joins_files_in_the_order_of_their_names(tmp_path: Path) -> No
 @settings(max_examples=25, deadline=None)
 @given(indices=st.lists(st.integers(-8, 7), max_size=12))
 def test_scattered_reads(tmp_path_factory: pytest.TempPathFactory, indices: list[int]) -> None:
-    images = Joined(
+    images = ConcatImages(
         [ArrayImages(read_all(each), ids=each.ids + f"/{k}") for k, each in enumerate(three(tmp_path_factory.mktemp("x")))], "x"
     )
     assert np.array_equal(images.read(indices), read_all(images)[indices])
@@ -68,9 +68,9 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"shape \(1, 4, 6\) differs from \(1, 4, 5\)"):
         open_images(f"{tmp_path}/x*.h5")
     with pytest.raises(UserError, match=r"labels .* differs .* labels=none"):
-        Joined([one, ArrayImages(read_all(one), ids=["a", "b", "c"])], "x")
+        ConcatImages([one, ArrayImages(read_all(one), ids=["a", "b", "c"])], "x")
     with pytest.raises(UserError, match="2 times"):
-        Joined([one, one], "x")
+        ConcatImages([one, one], "x")
 
 
 def test_a_name_with_brackets_is_a_name(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pytest
 
 from pgen.data import ArrayImages, open_images, write_images
-from pgen.data.joined import Joined
+from pgen.data.io.write import append_images
 from pgen.data.labels import convert_labels, plain_labels
-from pgen.data.write import append_images
-from pgen.engine.conditions import encode, find_conditions
+from pgen.data.views import ConcatImages
+from pgen.engine.dataloading.conditions import encode, find_conditions
 from pgen.errors import UserError
 
 PDG = [22, -211, 2212, 22]
@@ -64,14 +64,14 @@ def labelled(name: str, values: Any) -> ArrayImages:
 def test_joined_and_appended_sets_have_labels_of_one_type(tmp_path: Path) -> None:
     first = labelled("a", [13, 11])
     others = [labelled("b", [11.0, 13.0]), labelled("c", ["13", "22"]), labelled("d", np.array([b"2212"]))]
-    joined = Joined([first, *others], "all")
+    joined = ConcatImages([first, *others], "all")
     assert joined.labels["pdg"].dtype.kind == "i" and joined.labels["pdg"].tolist() == [13, 11, 11, 13, 13, 22, 2212]
     store = write_images(tmp_path / "s.h5", first)
     for other in others:
         append_images(store, other)
     assert open_images(str(store)).labels["pdg"].tolist() == joined.labels["pdg"].tolist()
     with pytest.raises(UserError, match="e: label pdg: 'muon' is no number"):
-        Joined([first, labelled("e", ["muon"])], "all")
+        ConcatImages([first, labelled("e", ["muon"])], "all")
 
 
 def test_sets_with_the_same_ids_and_labels_of_other_types() -> None:
@@ -80,7 +80,7 @@ def test_sets_with_the_same_ids_and_labels_of_other_types() -> None:
         ArrayImages(np.full((2, 4, 4), k + 1), ids=["1/0/0", "1/0/1"], events=["1/0/0", "1/0/1"], labels={"pdg": pdg})
         for k, pdg in enumerate((np.array([13, 11]), np.array([b"22", b"13"])))
     )
-    joined = Joined([first, second], "both")
+    joined = ConcatImages([first, second], "both")
     assert joined.ids.tolist() == ["1/0/0", "1/0/1", "1/0/0#2", "1/0/1#2"] and joined.events.tolist() == ["1/0/0", "1/0/1"] * 2
     assert joined.labels["pdg"].tolist() == [13, 11, 22, 13]
     part = joined.sets[1]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pgen.data import open_images, read_all
-from pgen.data.planes import choose
+from pgen.data.formats.larcv.planes import choose
 from pgen.errors import UserError
 
 CONTAINERS = Path(__file__).parents[1] / "containers"

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen.data import open_images, read_all
-from pgen.data.memberwise import decode_clusters, decode_sparse
+from pgen.data.formats.larcv.root_streaming import decode_clusters, decode_sparse
 from pgen.errors import UserError
-from tests.data.damage import damage
+from tests.helpers.damage import damage
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
 RECT = CONTAINERS / "larcv2_rect.root"

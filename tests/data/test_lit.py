@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen.data import ArrayImages, read_all, subset
-from pgen.data.images import LitImages, in_memory
-from pgen.data.lit import Lit, lit_chunks, read_lit
-from pgen.data.suppress import Suppressed
-from pgen.engine.resident import LitSamples
+from pgen.data.images import SparseImageSet, in_memory
+from pgen.data.sparse import SparseImages, lit_chunks, read_lit
+from pgen.data.transforms.zero_suppression import Suppressed
+from pgen.engine.dataloading.device_cache import SparseImageCache
 
 
 @st.composite
@@ -34,7 +34,7 @@ def test_lit_pixels_and_back(pixels: np.ndarray, data: st.DataObject) -> None:
     assert len(lit.value) == np.count_nonzero(pixels[order])
     parts = list(lit_chunks(images, bytes_each=4 * 3 * pixels[0].size))
     assert np.array_equal(np.concatenate([part.dense(images.shape) for part in parts]), pixels)
-    resident = LitSamples(Lit.of(pixels), images.shape, torch.device("cpu"))
+    resident = SparseImageCache(SparseImages.of(pixels), images.shape, torch.device("cpu"))
     assert np.array_equal(resident[torch.tensor(order)].numpy(), pixels[order])
 
 
@@ -58,7 +58,7 @@ def test_images_kept_in_memory_are_the_same(pixels: np.ndarray, data: st.DataObj
     given = ArrayImages(pixels, ids=ids, events=["e"] * len(pixels), labels={"p": np.arange(len(pixels))}, unit="fC", name="x")
     view = subset(given, data.draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12, unique=True)))
     kept = in_memory(view, 12 * pixels.size)
-    assert isinstance(kept, LitImages) and kept.fingerprint == view.fingerprint and (kept.name, kept.unit) == ("x", "fC")
+    assert isinstance(kept, SparseImageSet) and kept.fingerprint == view.fingerprint and (kept.name, kept.unit) == ("x", "fC")
     for column in ("ids", "events"):
         assert getattr(kept, column).tolist() == getattr(view, column).tolist()
     assert np.array_equal(read_all(kept), read_all(view)) and kept.labels["p"].tolist() == view.labels["p"].tolist()

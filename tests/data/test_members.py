@@ -12,8 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgen.data import Codes, ImageSet, open_images, open_targets, read_all
-from pgen.data.layout import Layout
+from pgen.data import ImageSet, LatentCodes, open_images, open_targets, read_all
+from pgen.data.formats.layout import Layout
 from pgen.errors import ChoiceNeeded, UserError
 
 CONTAINERS = ["npz", "pt", "pt of arrays", "h5"]
@@ -144,7 +144,7 @@ def test_numpy_arrays_in_torch_files(tmp_path: Path, dtype: str) -> None:
 
 def test_pickled_types_that_lie(tmp_path: Path) -> None:
     """A type may not be one of pointers, nor claim more bytes than there are."""
-    from pgen.trust import PickledArray, PickledType
+    from pgen.utils.untrusted import PickledArray, PickledType
 
     for code, content in (("O8", bytes(8)), ("V8", bytes(8)), ("f8", bytes(7)), ("f8,O", bytes(16))):
         array = PickledArray()
@@ -251,13 +251,13 @@ def test_vectors_are_not_taken_for_an_image(tmp_path: Path) -> None:
     for name in ("table.npy", "codes.npz"):
         with pytest.raises(ChoiceNeeded, match=r"add layout=hw if it is an image, or give it as --targets"):
             open_images(str(tmp_path / name))
-        assert isinstance(open_targets(str(tmp_path / name)), Codes)
+        assert isinstance(open_targets(str(tmp_path / name)), LatentCodes)
         assert open_targets(f"{tmp_path}/{name}:layout=hw").shape[1:] in ((50, 4), (50, 16))
     for k in range(3):
         np.save(tmp_path / f"{k}.npy", IMAGES[k])
     with pytest.raises(UserError, match="may be code vectors or an image each; add layout=hw"):
         open_targets(f"{tmp_path}/[0-9].npy")
     assert len(open_targets(f"{tmp_path}/[0-9].npy:layout=hw")) == 3
-    Codes.of(torch.ones(4, 6), list("abcd"), {}).save(tmp_path / "codes.pt")
+    LatentCodes.of(torch.ones(4, 6), list("abcd"), {}).save(tmp_path / "codes.pt")
     with pytest.raises(UserError, match="holds code vectors, not images; give it as --targets"):
         open_images(str(tmp_path / "codes.pt"))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pgen.data import open_images
-from pgen.data.particles import first_particles, pair_entries
+from pgen.data.formats.larcv.particle_labels import first_particles, pair_entries
 from pgen.errors import UserError
-from tests.data.larcv_files import renumber, write_larcv3
 from tests.data.test_public_sets import microboone
+from tests.helpers.larcv_files import renumber, write_larcv3
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
 

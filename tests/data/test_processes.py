@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from pgen.data import open_images
-from pgen.data.processes import ordered
-from pgen.data.simulate import BLOCK, Settings, simulate_parts
+from pgen.data.processing.parallel import parallel_map
+from pgen.data.simulation.generate import BLOCK, Settings, simulate_parts
 from pgen.errors import UserError
-from pgen.resources import cores
+from pgen.utils.resources import cores
 
 
 def test_simulated_images_are_the_same() -> None:
@@ -61,12 +61,12 @@ def threads_here(number: int) -> tuple[str, int]:
 
 def test_processes_share_the_cores() -> None:
     share = max(1, cores() // 2)
-    assert set(ordered(threads_here, [(1,), (2,)], 2)) == {(str(share), share)}
+    assert set(parallel_map(threads_here, [(1,), (2,)], 2)) == {(str(share), share)}
 
 
 def test_a_process_that_dies_is_told_of() -> None:
     with pytest.raises(UserError, match="One of 2 processes died"):
-        list(ordered(die, [(number,) for number in range(9)], 2))
+        list(parallel_map(die, [(number,) for number in range(9)], 2))
 
 
 def is_alive(pid: int) -> bool:
@@ -115,7 +115,7 @@ def test_workers_end_with_the_process_that_began_them(command: tuple[str, ...], 
 
 
 def test_a_worker_whose_parent_is_gone_already_ends() -> None:
-    code = "import time; from pgen.data.processes import end_with; end_with(1 if __import__('os').getppid() != 1 else 2); time.sleep(60)"
+    code = "import time; from pgen.data.processing.parallel import end_with; end_with(1 if __import__('os').getppid() != 1 else 2); time.sleep(60)"
     assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 1
 
 
@@ -126,7 +126,7 @@ def slowly(number: int) -> int:
 
 def test_nobody_waits_for_work_that_is_not_wanted_any_more() -> None:
     before = set(multiprocessing.active_children())
-    results = ordered(slowly, [(number,) for number in range(6)], 2)
+    results = parallel_map(slowly, [(number,) for number in range(6)], 2)
     assert next(results) == 0
     results.close()
     wait_until(lambda: not any(process.is_alive() for process in set(multiprocessing.active_children()) - before), 30)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pgen.data import open_images, read_all
 from pgen.errors import UserError
-from tests.data.damage import damage
+from tests.helpers.damage import damage
 
 TICKS = 20
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from pgen.data import open_images, physics, read_all
-from pgen.data.cascade import Rays, transport
-from pgen.data.simulate import BLOCK, GAIN, PARTICLES, simulate
+from pgen.data import open_images, read_all
+from pgen.data.simulation import energy_loss as physics
+from pgen.data.simulation.generate import BLOCK, GAIN, PARTICLES, simulate
+from pgen.data.simulation.transport import Rays, transport
 from pgen.errors import UserError
 
 

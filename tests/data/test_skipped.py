@@ -12,8 +12,8 @@ import pytest
 from pgen.data import open_images, read_all
 from pgen.data.skipped import Skipped
 from pgen.errors import ChoiceNeeded, UserError
-from tests.data.larcv_files import write_larcv3
 from tests.data.test_public_sets import microboone, pilarnet
+from tests.helpers.larcv_files import write_larcv3
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
 RANDOM = np.random.default_rng(5)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
-from pgen.data import Codes, open_images, open_targets, read_all
+from pgen.data import LatentCodes, open_images, open_targets, read_all
 from pgen.data.images import ArrayImages
-from pgen.data.lit import read_lit
-from pgen.data.write import write_images
+from pgen.data.io.write import write_images
+from pgen.data.sparse import read_lit
 from pgen.errors import UserError
 
 STACK = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
@@ -317,7 +317,7 @@ def test_targets_are_told_from_images(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     np.save(tmp_path / "folder" / "target_0.npy", np.ones(3))
     for source in ("vectors.npy", "folder"):
-        assert isinstance(open_targets(source, tmp_path), Codes)
+        assert isinstance(open_targets(source, tmp_path), LatentCodes)
         with pytest.raises(UserError, match="--targets"):
             open_images(source, data_root=tmp_path)
     assert open_targets("images.npy:limit=1", tmp_path).shape == (1, 3, 4)

@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen.data import ArrayImages, open_images, read_all, subset, write_images
-from pgen.data import store as module
+from pgen.data.formats import store as module
 from pgen.data.images import geometry
-from pgen.data.lit import read_lit
-from pgen.data.write import append_images
-from pgen.engine.batches import Batches
-from pgen.engine.data import open_training_data
-from pgen.engine.settings import TrainSettings
+from pgen.data.io.write import append_images
+from pgen.data.sparse import read_lit
+from pgen.engine.config import TrainConfig
+from pgen.engine.dataloading.dataset import open_training_data
+from pgen.engine.dataloading.loaders import Batches
 from pgen.errors import UserError
 from pgen.plugins import registry
-from tests.data.damage import damage
 from tests.data.test_lit import stacks
+from tests.helpers.damage import damage
 
 DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
 
@@ -49,8 +49,8 @@ def example(count: int = 30, size: int = 20, seed: int = 0) -> ArrayImages:
     }
     labels = {name: np.asarray(values)[:count] for name, values in labels.items()}
     names = [f"1/2/{k}" for k in range(count)]
-    events, place = [f"événement {k // 3}" for k in range(count)], random.normal(size=(count, 2, 4))
-    return ArrayImages(pixels.astype(np.float32), ids=names, events=events, labels=labels, unit="e", geometry=place)
+    events, flat_index = [f"événement {k // 3}" for k in range(count)], random.normal(size=(count, 2, 4))
+    return ArrayImages(pixels.astype(np.float32), ids=names, events=events, labels=labels, unit="e", geometry=flat_index)
 
 
 @given(stacks(), st.integers(1, 5), st.data())
@@ -62,10 +62,10 @@ def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, pi
     ids = [f"{k}/{text}" for k, text in enumerate(data.draw(texts))]
     images = ArrayImages(pixels, ids=ids, events=data.draw(texts), labels={"n": np.arange(len(pixels))})
     path = tmp_path_factory.mktemp("store") / "x.h5"
-    pieces = [subset(images, range(k, min(k + block, len(images)))) for k in range(0, len(images), block)]
+    iter_subsets = [subset(images, range(k, min(k + block, len(images)))) for k in range(0, len(images), block)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pgen.data.store.BLOCK", block + 1)
-        write_images(path, iter(pieces))
+        patch.setattr("pgen.data.formats.store.BLOCK", block + 1)
+        write_images(path, iter(iter_subsets))
         found = open_images(str(path))
         order = data.draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12))
         assert np.array_equal(found.read(order), pixels[order])
@@ -127,8 +127,8 @@ def test_checksums_alone_do_not_make_pixels(tmp_path: Path, monkeypatch: pytest.
     """A store that somebody made wrong on purpose."""
     for places, charges in (([3, 3], [1, 2]), ([5, 4], [1, 2]), ([1, 99], [1, 2]), ([1, 2], [1, np.nan])):
         images = ArrayImages(np.ones((1, 1, 1, 9), np.float32))
-        lit = module.Lit(np.array([0, 2]), np.array(places), np.array(charges, np.float32))
-        monkeypatch.setattr("pgen.data.store_write.read_lit", lambda *_, lit=lit: lit)
+        lit = module.SparseImages(np.array([0, 2]), np.array(places), np.array(charges, np.float32))
+        monkeypatch.setattr("pgen.data.formats.store_write.read_lit", lambda *_, lit=lit: lit)
         write_images(tmp_path / "x.h5", images, overwrite=True)
         with pytest.raises(UserError, match="damaged"):
             open_images(str(tmp_path / "x.h5")).read([0])
@@ -169,11 +169,11 @@ def test_a_damaged_store_is_exact_or_refused(tmp_path: Path) -> None:
 
 def test_batches_by_lit_pixels_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = str(write_images(tmp_path / "x.h5", subset(example(), range(29))))
-    settings = TrainSettings(data=source, batch_size=8, threshold=20)
+    settings = TrainConfig(data=source, batch_size=8, threshold=20)
 
     def batches(room: int, source: str = source) -> list[torch.Tensor]:
-        monkeypatch.setattr("pgen.engine.batches.room_for_data", lambda device, holders=1: room)
-        settings = TrainSettings(data=source, batch_size=8, threshold=20)
+        monkeypatch.setattr("pgen.engine.dataloading.loaders.room_for_data", lambda device, holders=1: room)
+        settings = TrainConfig(data=source, batch_size=8, threshold=20)
         stream = Batches(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(3)
         return [next(stream)[1] for _ in range(9)]
 

@@ -10,18 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgen.data import ArrayImages, Transform
-from pgen.data.scale import BUILT_IN, Scale
-from pgen.data.transform import ChargeBalance, fit_transform
+from pgen.data import ArrayImages, ChargeTransform
+from pgen.data.transforms.charge import ChargeBalance, fit_transform
+from pgen.data.transforms.charge_scales import BUILT_IN, Scale
 from pgen.errors import UserError
 
 #: A scale as a plug-in may offer it.
 CBRT = Scale(lambda x: x ** (1 / 3), lambda y: y**3)
 
 
-def transforms(signed: bool = False, scales: Sequence[str] = ("linear", "sqrt", "log", "asinh")) -> st.SearchStrategy[Transform]:
+def transforms(signed: bool = False, scales: Sequence[str] = ("linear", "sqrt", "log", "asinh")) -> st.SearchStrategy[ChargeTransform]:
     return st.builds(
-        lambda clip, fraction, scale, unit: Transform(clip, fraction * clip, scale, unit * clip, signed),
+        lambda clip, fraction, scale, unit: ChargeTransform(clip, fraction * clip, scale, unit * clip, signed),
         st.floats(1e-2, 1e4),
         st.sampled_from([0.0, 0.05, 0.5]),
         st.sampled_from(scales),
@@ -31,7 +31,7 @@ def transforms(signed: bool = False, scales: Sequence[str] = ("linear", "sqrt", 
 
 @settings(deadline=None)
 @given(transforms(), st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_inverse_undoes_forward(transform: Transform, parts: list[float]) -> None:
+def test_inverse_undoes_forward(transform: ChargeTransform, parts: list[float]) -> None:
     charge = transform.threshold * 1.001 + torch.tensor(parts, dtype=torch.float64) * (transform.clip - transform.threshold * 1.001)
     charge = charge.float()
     model = transform.forward(charge)
@@ -65,22 +65,22 @@ def test_signed_charge_goes_by_its_magnitude(data: st.DataObject, parts: list[fl
 
 @settings(deadline=None)
 @given(transforms())
-def test_ends(transform: Transform) -> None:
+def test_ends(transform: ChargeTransform) -> None:
     charge = torch.tensor([-5.0, 0.0, transform.threshold, transform.clip, 2 * transform.clip])
     assert torch.allclose(transform.forward(charge), torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0]))
     out = transform.inverse(torch.tensor([-1.0, 0.0, 1.0, 2.0]))
     assert torch.allclose(out, torch.tensor([0.0, 0.0, transform.clip, transform.clip]), rtol=1e-4)
-    assert Transform.from_dict(json.loads(json.dumps(transform.to_dict()))) == transform
+    assert ChargeTransform.from_dict(json.loads(json.dumps(transform.to_dict()))) == transform
 
 
 def test_fit() -> None:
     images = ArrayImages(np.array([[[0.0, 10, 20]], [[40, 5, -3]]]))
-    assert Transform.fit(images, threshold=5, scale="log") == Transform(40, 5, "log", np.mean([10, 20, 40]))
-    assert Transform.fit(images, threshold=2, scale="log") == Transform(40, 2, "log", np.mean([10, 20, 40, 5, 3]), signed=True)
-    assert Transform.fit(ArrayImages(-images.images)) == Transform(40, 0, "linear", np.mean([10, 20, 40, 5, 3]), signed=True)
-    assert Transform.fit(images, clip=25).clip == 25
+    assert ChargeTransform.fit(images, threshold=5, scale="log") == ChargeTransform(40, 5, "log", np.mean([10, 20, 40]))
+    assert ChargeTransform.fit(images, threshold=2, scale="log") == ChargeTransform(40, 2, "log", np.mean([10, 20, 40, 5, 3]), signed=True)
+    assert ChargeTransform.fit(ArrayImages(-images.images)) == ChargeTransform(40, 0, "linear", np.mean([10, 20, 40, 5, 3]), signed=True)
+    assert ChargeTransform.fit(images, clip=25).clip == 25
     with pytest.raises(UserError, match="all images are blank"):
-        Transform.fit(images, threshold=40)
+        ChargeTransform.fit(images, threshold=40)
 
 
 def test_balance_of_the_charge() -> None:
@@ -96,12 +96,12 @@ def test_balance_of_the_charge() -> None:
 
 def test_transforms_of_earlier_versions_are_unsigned() -> None:
     old = {"clip": 40.0, "threshold": 1.0, "scale": "asinh", "unit_charge": 3.0}
-    assert Transform.from_dict(old) == Transform(40, 1, "asinh", 3) and not Transform.from_dict(old).signed
+    assert ChargeTransform.from_dict(old) == ChargeTransform(40, 1, "asinh", 3) and not ChargeTransform.from_dict(old).signed
 
 
 def test_exports() -> None:
     for scale in ("linear", "sqrt", "log", "asinh"):
-        transform = Transform(100.0, 10.0, scale, 30.0, signed=scale != "log")
+        transform = ChargeTransform(100.0, 10.0, scale, 30.0, signed=scale != "log")
 
         class Back(torch.nn.Module):
             def forward(self, y: torch.Tensor) -> torch.Tensor:
@@ -120,8 +120,8 @@ def test_bad_values() -> None:
         {"clip": 1, "unit_charge": 0},
     ):
         with pytest.raises(UserError, match="fit"):
-            Transform(**values)
+            ChargeTransform(**values)
     with pytest.raises(UserError, match="scale='cube'"):
-        Transform(1, scale="cube")
+        ChargeTransform(1, scale="cube")
     with pytest.raises(UserError, match="has the keys"):
-        Transform.from_dict({"clip": 1})
+        ChargeTransform.from_dict({"clip": 1})

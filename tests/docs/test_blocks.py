@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from doc_blocks import ROOT, SHELL, Block, blocks, installed, pages
 
-from tests import warm
+from tests.helpers import warm
 
 EVERY = [block for page in pages() for block in blocks(page)]
 
@@ -47,7 +47,7 @@ def test_commands_that_are_not_run_can_be_parsed(tmp_path: Path) -> None:
     checked = [(block.where, words) for block in EVERY if block.marker == "checked" for words in block.of_pgen()]
     assert checked
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("check_commands.py")],
+        [sys.executable, Path(__file__).parents[1] / "helpers" / "check_commands.py"],
         input=json.dumps([words for _, words in checked]),
         env=installed(ROOT / "examples", site=tmp_path / ".site"),
         cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True,

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from pgen.engine import checkpoint as checkpoints
-from pgen.engine.average import Average
+from pgen.engine.artifacts import checkpoint as checkpoints
+from pgen.engine.artifacts.weights import save_weights
 from pgen.engine.run import Run
-from pgen.engine.weights import save_weights
+from pgen.engine.training.ema import ExponentialMovingAverage
 from pgen.errors import UserError
-from tests.models.trained import trained
-from tests.plugins.packages import fake_package
+from tests.helpers.packages import fake_package
+from tests.helpers.trained import trained
 
 IMAGES = "simulate:n=40,size=8,seed=5"
 
@@ -44,7 +44,7 @@ class Nested(nn.Module):
 
 def test_what_is_not_averaged_is_the_models_own() -> None:
     model = Nested()
-    average = Average(model, 0.9)
+    average = ExponentialMovingAverage(model, 0.9)
     for step in range(1, 4):
         with torch.no_grad():
             model.parts[0].weight.fill_(step)
@@ -53,7 +53,7 @@ def test_what_is_not_averaged_is_the_models_own() -> None:
         model.hits += 2
         model.is_hit = torch.tensor([True, False, step > 2])  # another tensor than before
         model.order.data = model.order.data.flip(0)
-        average.follow(model)
+        average.update(model)
     copied = average.model
     assert copied.parts[1].seen["steps"] == 3 and copied.parts[1].seen["recent"].tolist() == [3, 3]
     assert copied.hits.tolist() == [6, 6, 6] and copied.is_hit.tolist() == [True, False, True] and copied.order.tolist() == [3, 2, 1, 0]
@@ -64,24 +64,24 @@ def test_what_is_not_averaged_is_the_models_own() -> None:
 
 @pytest.mark.parametrize("model", [nn.Linear(3, 1), nn.Sequential(nn.ReLU()), nn.BatchNorm2d(2, affine=False)])
 def test_models_without_buffers_or_without_parameters(model: nn.Module) -> None:
-    average = Average(model, 0.5)
+    average = ExponentialMovingAverage(model, 0.5)
     for _ in range(2):
-        average.follow(model)
+        average.update(model)
     assert average.updates == 2 and average.model.state_dict().keys() == model.state_dict().keys()
 
 
 def test_models_that_cannot_be_averaged_are_refused() -> None:
     model = nn.Linear(2, 2)
-    average = Average(model, 0.5)
+    average = ExponentialMovingAverage(model, 0.5)
     model.late = nn.Parameter(torch.zeros(1))
     with pytest.raises(UserError, match="--ema: late of the model came, went or changed shape"):
-        average.follow(model)
+        average.update(model)
     with pytest.raises(UserError, match="weight of the model"):
-        Average(nn.LazyLinear(3), 0.5)
+        ExponentialMovingAverage(nn.LazyLinear(3), 0.5)
     model = nn.Linear(2, 2)
     model.handle = (line for line in ())
     with pytest.raises(UserError, match=r"--ema 0.5: the model cannot be copied \(TypeError"):
-        Average(model, 0.5)
+        ExponentialMovingAverage(model, 0.5)
 
 
 OPTIONS = """
@@ -130,7 +130,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_extra_state_of_plain_values_outlives_training_and_a_break(offered, tmp_path: Path) -> None:
-    from pgen.engine import begin
+    from pgen.engine.training import setup as begin
 
     run = trained(offered("counting"), IMAGES, tmp_path / "runs", ema=0.8, batch_size=8, max_steps=3, sample_size=2)
     assert run.load_model("best").steps.count == run.load_model("last:raw").steps.count == 24

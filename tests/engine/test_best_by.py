@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from pgen.data import ArrayImages, open_images, read_all, write_images
-from pgen.engine import checkpoint as checkpoints
-from pgen.engine.best_by import BestBy
-from pgen.engine.folder import RunFolder
+from pgen.engine.artifacts import checkpoint as checkpoints
+from pgen.engine.artifacts.run_directory import RunDirectory
+from pgen.engine.artifacts.weights import read_header
 from pgen.engine.run import Run
-from pgen.engine.weights import read_header
+from pgen.engine.training.metric_score import MetricScore
 from tests.conftest import IMAGES, SMALL_AE
-from tests.plugins.packages import fake_package, on_path
+from tests.helpers.packages import fake_package, on_path
 
 DATA, HELD_OUT = "simulate:n=64,size=16,seed=1", "simulate:n=40,size=16,seed=2"
 SMALL = ("--n-hidden", 16, "--batch-size", 16, "--num-epochs", 6, "--checkpoint", 8, "--sample-size", 0, "--save-root", "runs")
@@ -35,7 +35,7 @@ def test_of_images(pgen, tmp_path: Path) -> None:
     run = Run.open(tmp_path / "runs/gan", device=torch.device("cpu"))
     model, step = run.load("best")
     assert step == min(values, key=lambda each: values[each])
-    assert BestBy(run).ask(model) == pytest.approx(values[step])
+    assert MetricScore(run).__call__(model) == pytest.approx(values[step])
     # High is good of recall; a run that is resumed goes on with the best so far.
     pgen(
         "train", "gan", "--data", DATA, "--held-out", HELD_OUT, "--best-by", "prdc", *SMALL, "--max-steps", 16, "--name", "p", cwd=tmp_path
@@ -103,7 +103,7 @@ def pgen_metrics():
 VALUES = [float("nan"), float("inf"), "refused", 7.0, float("nan"), 5.0, 6.0]
 def odd(sets):
     from pgen import UserError
-    from pgen.metrics.finding import Finding, Measure
+    from pgen.metrics.results import Finding, Measure
     value = VALUES.pop(0)
     if value == "refused":
         raise UserError("odd: no such images")
@@ -122,7 +122,7 @@ def test_what_cannot_be_computed_is_never_the_best(pgen, tmp_path: Path) -> None
     ]  # fmt: skip
     for text in ("held_out_odd of step 2 is nan", "held_out_odd of step 4 is inf", "odd: no such images", "held_out_odd of step 10 is nan"):
         assert text in " ".join(said.split()), said
-    run = RunFolder(tmp_path / "runs/x")
+    run = RunDirectory(tmp_path / "runs/x")
     assert read_header(run.weights).step == 12
     assert [checkpoints.load(run, step).best for step in (2, 6, 8, 14)] == [None, None, (8, 7.0), (12, 5.0)]
 
@@ -130,7 +130,7 @@ def test_what_cannot_be_computed_is_never_the_best(pgen, tmp_path: Path) -> None
 def test_a_best_of_an_earlier_version_that_is_no_number_is_forgotten(pgen, tmp_path: Path) -> None:
     arguments = ("train", "ae", "--data", DATA, "--held-out", HELD_OUT, *SMALL_AE, "--sample-size", 0)
     pgen(*arguments, "--max-steps", 4, "--checkpoint", 2, "--name", "x", cwd=tmp_path)
-    folder = RunFolder(tmp_path / "runs/x")
+    folder = RunDirectory(tmp_path / "runs/x")
     saved = checkpoints.load(folder)
     saved.best = (2, math.inf)
     checkpoints.save(folder, saved, keep=3)

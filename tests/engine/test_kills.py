@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.kills import Victim
+from tests.helpers.kills import Victim
 
 
 @pytest.mark.parametrize(("model", "times"), [("gan", 2), ("ae", 2), ("ewm", 2)])

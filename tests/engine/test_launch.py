@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pgen.engine.device import choose_device
-from pgen.engine.launch import first_host, launched
-from pgen.engine.ranks import Ranks
+from pgen.engine.distributed.group import ProcessGroup
+from pgen.engine.distributed.launch import first_host, launched
+from pgen.engine.runtime.device import choose_device
 from pgen.errors import UserError
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu1", "MASTER_PORT": "29500"}
@@ -96,7 +96,7 @@ def test_ranks_without_a_gpu_of_their_own(monkeypatch: pytest.MonkeyPatch) -> No
             choose_device(device, gpu, ranks_of(1))
 
 
-def ranks_of(local: int) -> Ranks:
-    ranks = Ranks()
+def ranks_of(local: int) -> ProcessGroup:
+    ranks = ProcessGroup()
     ranks.local, ranks.count = local, 8
     return ranks

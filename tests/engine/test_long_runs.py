@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pgen.engine import begin
-from pgen.engine import checkpoint as checkpoints
-from pgen.engine.checkpoint import Checkpoint
+from pgen.engine.artifacts import checkpoint as checkpoints
+from pgen.engine.artifacts.checkpoint import Checkpoint
+from pgen.engine.config import TrainConfig
 from pgen.engine.run import Run
-from pgen.engine.settings import TrainSettings
+from pgen.engine.training import setup as begin
 from pgen.errors import UserError
-from pgen.files import DRAFT, OwnFolder
 from pgen.plugins import registry
+from pgen.utils.files import DRAFT, OwnFolder
 from tests.conftest import IMAGES, SMALL_AE, run_pgen
 from tests.engine.test_resume import wait_for
 
@@ -47,7 +47,7 @@ def test_a_job_script_may_be_started_again_and_again(pgen, refuses, tmp_path: Pa
 
 
 def test_two_runs_that_begin_at_once_do_not_replace_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = TrainSettings(data="simulate:n=8,size=16", save_root=str(tmp_path), device="cpu")
+    settings = TrainConfig(data="simulate:n=8,size=16", save_root=str(tmp_path), device="cpu")
     config = registry.load("gan").config_class()(n_hidden=4)
     first = begin.create("gan", settings, config)
     named = {"name": "gan-1"}
@@ -72,16 +72,16 @@ def test_a_removed_run_folder_is_made_again(pgen, tmp_path: Path) -> None:
 
 
 def test_nothing_is_written_into_the_folder_of_another_run(tmp_path: Path) -> None:
-    settings = TrainSettings(data="simulate:n=12,size=16", save_root=str(tmp_path), name="x", device="cpu")
+    settings = TrainConfig(data="simulate:n=12,size=16", save_root=str(tmp_path), name="x", device="cpu")
     config = registry.load("gan").config_class()(n_hidden=4)
     first = begin.create("gan", settings, config)
     (tmp_path / "x").rename(tmp_path / "moved")
     with pytest.raises(UserError, match=r"was moved or replaced.*is in the moved folder"):
-        first.say("into nowhere")
+        first.log("into nowhere")
     assert not (tmp_path / "x").exists()
     second = begin.create("gan", settings.model_copy(update={"seed": 5}), config)
     before = {path: path.read_bytes() for path in (tmp_path / "x").rglob("*") if path.is_file()}
-    for write in (lambda: first.record(3, {"loss": 1.0}), lambda: first.say("here"), first.mend_folder):
+    for write in (lambda: first.record(3, {"loss": 1.0}), lambda: first.log("here"), first.ensure_directory):
         with pytest.raises(UserError, match="was moved or replaced"):
             write()
     # Nor of what was begun before it was moved.
@@ -102,27 +102,27 @@ def test_nothing_is_written_into_the_folder_of_another_run(tmp_path: Path) -> No
     (tmp_path / "x").rename(tmp_path / "away")
     (tmp_path / "copy").rename(tmp_path / "x")
     with pytest.raises(UserError, match="was moved or replaced"):
-        second.say("into the copy")
+        second.log("into the copy")
     shutil.rmtree(tmp_path / "x")
     (tmp_path / "away").rename(tmp_path / "x")
-    second.say("at home")
+    second.log("at home")
     assert "at home" in second.folder.log.read_text()
 
 
 def test_unnamed_runs_that_begin_at_once_take_the_next_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = TrainSettings(data="simulate:n=9,size=16", save_root=str(tmp_path / "runs"), device="cpu")
+    settings = TrainConfig(data="simulate:n=9,size=16", save_root=str(tmp_path / "runs"), device="cpu")
     config = registry.load("gan").config_class()(n_hidden=4)
-    free_path, calls = begin.free_path, []
+    next_run_path, calls = begin.next_run_path, []
 
     def free_for_all(*arguments: object, **options: object) -> Path:
         calls.append(arguments)
-        return tmp_path / "runs/gan-1" if len(calls) <= 3 else free_path(*arguments, **options)  # type: ignore[arg-type]
+        return tmp_path / "runs/gan-1" if len(calls) <= 3 else next_run_path(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(begin, "free_path", free_for_all)
     runs = [begin.create("gan", settings, config) for _ in range(3)]
     assert [run.folder.path.name for run in runs] == ["gan-1", "gan-2", "gan-3"]
     for run in runs:
-        run.say("its own")
+        run.log("its own")
         assert run.folder.log.read_text().count("its own") == 1
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["gan-1", "gan-2", "gan-3"]
 
@@ -173,7 +173,7 @@ def test_tensorboard_and_a_sink_of_a_plug_in(pgen, refuses, tmp_path: Path) -> N
     (package / "printer-1.dist-info/METADATA").write_text("Name: printer\nVersion: 1\n")
     (package / "printer-1.dist-info/entry_points.txt").write_text("[pgen.sinks]\nprinter = printer:Printer\nbroken = printer:nothing\n")
     (package / "printer.py").write_text(
-        "from pgen.engine.sinks import Sink\n\n\nclass Printer(Sink):\n"
+        "from pgen.engine.monitoring.loggers import Sink\n\n\nclass Printer(Sink):\n"
         "    def scalars(self, step, values):\n        print(step, sorted(values))\n"
     )
     environment = {"env": {**os.environ, "PYTHONPATH": str(package)}, "cwd": tmp_path}

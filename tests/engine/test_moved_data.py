@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pgen.data import ArrayImages, write_images
-from pgen.engine import checkpoint as checkpoints
-from pgen.engine.folder import RunFolder
+from pgen.engine.artifacts import checkpoint as checkpoints
+from pgen.engine.artifacts.run_directory import RunDirectory
 from tests.conftest import SMALL_AE, run_pgen
 
 TINY = ("--n-hidden", 4, "--batch-size", 8, "--sample-size", 0)
@@ -51,7 +51,7 @@ def work(began: Path, tmp_path: Path) -> Path:
 
 
 def newest(run: Path) -> int:
-    return checkpoints.steps(RunFolder(run))[-1]
+    return checkpoints.steps(RunDirectory(run))[-1]
 
 
 def test_the_same_data_elsewhere_are_trained_on_and_others_are_not(pgen, refuses, work: Path) -> None:

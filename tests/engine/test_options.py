@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from pgen.data import open_images, write_images
-from pgen.engine.batches import Batches
-from pgen.engine.data import open_training_data
-from pgen.engine.settings import TrainSettings
+from pgen.engine.config import TrainConfig
+from pgen.engine.dataloading.dataset import open_training_data
+from pgen.engine.dataloading.loaders import Batches
 from pgen.plugins import registry
-from tests.models import trained as models
+from tests.helpers import trained as models
 
 CHANGES = [
     ("gan", "--n_hidden", 24), ("gan", "--n_layers", 1), ("gan", "--z_dim", 7), ("gan", "--g_lr", 0.01), ("gan", "--d_lr", 0.01),
@@ -80,7 +80,7 @@ SOURCE, CPU = "simulate:n=10,size=16,seed=1", torch.device("cpu")
 
 
 def _order(data: str = SOURCE, **options) -> list[torch.Tensor]:
-    settings = TrainSettings(data=data, batch_size=4, **options)
+    settings = TrainConfig(data=data, batch_size=4, **options)
     images = open_training_data(settings, registry.load("gan").spec)
     batches = Batches(images, settings, CPU)
     stream = batches.stream(0)
@@ -96,7 +96,7 @@ def test_flip(flip: str, axes: list[tuple[int, ...]]) -> None:
         ways = [way for way in [(), *axes] if torch.equal(found[None], image[None].flip(way))]
         seen.add(ways[0])  # it must be one of them
     assert seen == {(), *axes}
-    resumed = Batches(open_training_data(s := TrainSettings(data=SOURCE, batch_size=4, flip=flip), registry.load("gan").spec), s, CPU)
+    resumed = Batches(open_training_data(s := TrainConfig(data=SOURCE, batch_size=4, flip=flip), registry.load("gan").spec), s, CPU)
     assert torch.equal(next(resumed.stream(4))[1], flipped[4])
 
 

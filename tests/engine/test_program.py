@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pgen.engine.requests import DeployRequest
-from tests.models.trained import trained
+from pgen.plugins.requests import DeployRequest
+from tests.helpers.trained import trained
 
 SMALL = {
     "gan": {"n_hidden": 8, "p": 0.2},

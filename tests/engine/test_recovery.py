@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from pgen.data import ArrayImages, open_images, read_all, write_images
-from pgen.engine import checkpoint as checkpoints
-from pgen.engine.batches import Batches
-from pgen.engine.data import open_training_data
-from pgen.engine.folder import RunFolder
-from pgen.engine.settings import TrainSettings
-from pgen.engine.weights import read_header
+from pgen.engine.artifacts import checkpoint as checkpoints
+from pgen.engine.artifacts.run_directory import RunDirectory
+from pgen.engine.artifacts.weights import read_header
+from pgen.engine.config import TrainConfig
+from pgen.engine.dataloading.dataset import open_training_data
+from pgen.engine.dataloading.loaders import Batches
 from pgen.errors import UserError
-from pgen.files import DRAFT, OwnFolder
 from pgen.plugins import registry
+from pgen.utils.files import DRAFT, OwnFolder
 from tests.conftest import IMAGES, SMALL_AE, run_pgen
 
 GAN = ("--n-hidden", 8, "--batch-size", 16, "--sample-size", 0)
@@ -55,7 +55,7 @@ def test_a_worker_that_crashes_as_it_ends_takes_nothing_with_it(trained: Path, t
     arguments = ("train", "gan", "--data", trained / "data.h5", *GAN, "--num-workers", 1, "--max-steps", 3, "--name", "gan")
     done = run_pgen(*arguments, cwd=tmp_path, env={**os.environ, "PYTHONPATH": f"{site}:{os.environ.get('PYTHONPATH', '')}"})
     assert done.returncode == 0, done.stderr
-    assert checkpoints.steps(RunFolder(tmp_path / "runs/gan")) == [3]
+    assert checkpoints.steps(RunDirectory(tmp_path / "runs/gan")) == [3]
 
 
 def test_errors_of_workers_are_sentences(refuses, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_errors_of_workers_are_sentences(refuses, tmp_path: Path) -> None:
 def test_workers_that_fail_say_why(fate: str, tmp_path: Path) -> None:
     source = tmp_path / "x.npy"
     np.save(source, np.random.default_rng(0).random((400, 8, 8), dtype=np.float32))
-    settings = TrainSettings(data=str(source), batch_size=4, num_workers=1)
+    settings = TrainConfig(data=str(source), batch_size=4, num_workers=1)
     stream = Batches(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(0)
     if fate == "gone":
         source.unlink()
@@ -86,7 +86,7 @@ def test_workers_that_fail_say_why(fate: str, tmp_path: Path) -> None:
 
 
 def test_a_broken_newest_checkpoint_is_moved_aside_and_named(pgen, run: Path) -> None:
-    folder = RunFolder(run / "runs/gan")
+    folder = RunDirectory(run / "runs/gan")
     newest = checkpoints.path_of(folder, 12)
     newest.write_bytes(newest.read_bytes()[:1000])
     done = pgen("train", "gan", "--resume", "runs/gan", "--max-steps", 10, "--keep-checkpoints", 1, cwd=run)
@@ -97,7 +97,7 @@ def test_a_broken_newest_checkpoint_is_moved_aside_and_named(pgen, run: Path) ->
 
 def test_last_is_the_newest_that_can_be_read(pgen, trained: Path, tmp_path: Path) -> None:
     pgen("train", "ae", "--data", trained / "data.h5", *SMALL_AE, "--max-steps", 4, "--checkpoint", 2, "--name", "ae", cwd=tmp_path)
-    checkpoints.path_of(RunFolder(tmp_path / "runs/ae"), 4).write_bytes(b"broken")
+    checkpoints.path_of(RunDirectory(tmp_path / "runs/ae"), 4).write_bytes(b"broken")
     pgen("deploy", "runs/ae", "--checkpoint", "last", "--out", "out", cwd=tmp_path)
     assert read_header(tmp_path / "out/decoder.safetensors").step == 2
 
@@ -111,7 +111,7 @@ def test_checkpoints_of_another_model_or_optimiser(refuses, run: Path) -> None:
     refuses("train", "gan", "--resume", "runs/gan", "--max-steps", 20, saying="settings must be a table", cwd=run)
     refuses("train", "gan", "--config", "runs/gan/config.json", saying="tables", cwd=run)
     path.write_text(json.dumps(whole))
-    folder = RunFolder(run / "runs/gan")
+    folder = RunDirectory(run / "runs/gan")
     saved = checkpoints.load(folder)
     saved.optimizers = {"other": next(iter(saved.optimizers.values()))}
     checkpoints.save(folder, saved, keep=3)
@@ -185,10 +185,10 @@ def test_a_last_batch_of_one_image_at_the_narrowest(pgen, tmp_path: Path) -> Non
 def test_a_held_out_loss_that_is_no_number_is_not_the_best_for_ever() -> None:
     from types import SimpleNamespace
 
-    from pgen.engine.judge import Judge
+    from pgen.engine.training.model_selection import ModelSelector
 
     settings = SimpleNamespace(best_by=None)
-    judge = Judge(SimpleNamespace(settings=settings, plugin=SimpleNamespace(spec=SimpleNamespace(best="loss"))))
+    judge = ModelSelector(SimpleNamespace(settings=settings, plugin=SimpleNamespace(spec=SimpleNamespace(best="loss"))))
     judged = [judge.is_best(1, {"held_out_loss": value}) for value in (float("nan"), 2.0, float("nan"), 3.0, 1.0)]
     assert judged == [True, True, False, False, True]
 
@@ -197,6 +197,6 @@ def test_the_certificate_of_ewm_outlives_a_resume(pgen, tmp_path: Path) -> None:
     arguments = ("train", "ewm", "--targets", IMAGES, "--ots-steps", 6, "--n-hidden", 8, "--sample-size", 0, "--log-every", 1)
     pgen(*arguments, "--max-steps", 8, "--name", "ewm", cwd=tmp_path)
     pgen("train", "ewm", "--resume", "runs/ewm", "--max-steps", 9, cwd=tmp_path)
-    rows = RunFolder(tmp_path / "runs/ewm").read_metrics()
+    rows = RunDirectory(tmp_path / "runs/ewm").read_metrics()
     assert [("chi2" in row) for row in rows if row["step"] in (8, 9)] == [True, True]
     assert torch.isfinite(torch.tensor(rows[-1]["chi2_interval"]))

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from pgen.data.codes import Codes, load_codes
-from pgen.engine import checkpoint as checkpoints
-from pgen.engine.data import open_training_data
-from pgen.engine.folder import RunFolder
-from pgen.engine.ranks import Ranks
-from pgen.engine.settings import TrainSettings
-from pgen.engine.targets import AllTargets
+from pgen.data.formats.codes import LatentCodes, load_codes
+from pgen.engine.artifacts import checkpoint as checkpoints
+from pgen.engine.artifacts.run_directory import RunDirectory
+from pgen.engine.config import TrainConfig
+from pgen.engine.dataloading.dataset import open_training_data
+from pgen.engine.dataloading.target_loader import AllTargets
+from pgen.engine.distributed.group import ProcessGroup
 from pgen.errors import UserError
 from pgen.plugins import registry
 from tests.conftest import SMALL_AE, run_pgen
@@ -41,7 +41,7 @@ def test_a_variational_encoder_gives_normal_codes_with_their_spread(codes: Path)
     # What the divergence asks for: of all images together, a standard normal distribution.
     whole = found.codes.square().mean() + found.spread.square().mean()
     assert float(whole) == pytest.approx(1, abs=0.35)
-    lines = RunFolder(codes.parents[1]).read_metrics()
+    lines = RunDirectory(codes.parents[1]).read_metrics()
     assert lines[-1]["kl"] > 0 and lines[-1]["loss"] < lines[0]["loss"]
 
 
@@ -49,13 +49,13 @@ def test_codes_are_standardised_as_they_are_drawn() -> None:
     random = torch.Generator().manual_seed(0)
     codes = torch.randn(4000, 3, generator=random) * torch.tensor([1.0, 0.3, 0.0])
     spread = torch.tensor([0.0, 0.8, 1.0]).expand(4000, 3)
-    found = Codes.of(codes, [str(i) for i in range(4000)], {}, spread=spread)
+    found = LatentCodes.of(codes, [str(i) for i in range(4000)], {}, spread=spread)
     drawn = codes + spread * torch.randn(4000, 3, generator=random)
     assert torch.allclose(drawn.std(0), found.std, rtol=0.05)
 
 
 def test_targets_are_drawn_anew_each_epoch_and_shared_out_alike(codes: Path) -> None:
-    data = open_training_data(TrainSettings(targets=str(codes)), registry.load("ewm").spec)
+    data = open_training_data(TrainConfig(targets=str(codes)), registry.load("ewm").spec)
     assert data.spread is not None
 
     def of(part) -> list[torch.Tensor]:
@@ -63,11 +63,11 @@ def test_targets_are_drawn_anew_each_epoch_and_shared_out_alike(codes: Path) -> 
         every = AllTargets(data, part, torch.device("cpu"), 7, sparse=True)
         return list(islice(every.stream(lambda: next(epochs)), 4))
 
-    first, same, second, third = of(Ranks().parts(60)[0])
+    first, same, second, third = of(ProcessGroup().parts(60)[0])
     assert first is same and not torch.equal(first, second) and not torch.equal(second, third)
     off = (torch.stack([first, second, third]) - data.tensor()) / data.spread
     assert float(off.mean()) == pytest.approx(0, abs=0.1) and float(off.std()) == pytest.approx(1, abs=0.1)
-    halves = [of(part)[2] for part in Ranks().parts(60, 2)]
+    halves = [of(part)[2] for part in ProcessGroup().parts(60, 2)]
     assert torch.equal(torch.cat(halves), second)
 
 
@@ -78,7 +78,7 @@ def test_generators_learn_from_them_and_go_on_exactly(model: str, codes: Path, p
     pgen(*arguments, "--max-steps", 9, "--checkpoint", 5, "--name", "whole", cwd=tmp_path)
     cut_back(shutil.copytree(tmp_path / "runs/whole", tmp_path / "runs/broken"), 5)
     pgen("train", model, "--resume", "runs/broken", cwd=tmp_path)
-    one, other = (checkpoints.load(RunFolder(tmp_path / "runs" / name)).model for name in ("whole", "broken"))
+    one, other = (checkpoints.load(RunDirectory(tmp_path / "runs" / name)).model for name in ("whole", "broken"))
     assert all(torch.equal(value, other[name]) for name, value in one.items())
 
 
@@ -86,4 +86,4 @@ def test_a_spread_that_does_not_fit_is_refused() -> None:
     values = torch.randn(4, 3)
     for spread in (torch.ones(4, 2), -torch.ones(4, 3), torch.full((4, 3), torch.nan), [1.0]):
         with pytest.raises(UserError, match="its spread is not"):
-            Codes.of(values, list("abcd"), {}, spread=spread)  # type: ignore[arg-type]
+            LatentCodes.of(values, list("abcd"), {}, spread=spread)  # type: ignore[arg-type]

@@ -16,19 +16,19 @@ import torch
 from safetensors.torch import load_file
 
 from pgen.data import open_images, write_images
-from pgen.engine import checkpoint as checkpoints
-from pgen.engine.folder import RunFolder
-from tests.engine.kills import IMAGES, MODELS, assert_equal
+from pgen.engine.artifacts import checkpoint as checkpoints
+from pgen.engine.artifacts.run_directory import RunDirectory
+from tests.helpers.kills import IMAGES, MODELS, assert_equal
 
 
 def assert_same(root: Path, first: str, second: str, step: int) -> None:
     """The checkpoints of two runs at a step are equal, bit for bit."""
-    assert_equal(*(checkpoints.load(RunFolder(root / name), step) for name in (first, second)))
+    assert_equal(*(checkpoints.load(RunDirectory(root / name), step) for name in (first, second)))
 
 
 def cut_back(run: Path, step: int) -> Path:
     """Make a run what it was after ``step`` steps, when it was to last as long."""
-    folder = RunFolder(run)
+    folder = RunDirectory(run)
     for later in [number for number in checkpoints.steps(folder) if number > step]:
         checkpoints.path_of(folder, later).unlink()
     folder.weights.unlink()

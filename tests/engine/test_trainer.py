@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pgen.engine import checkpoint as checkpoints
-from pgen.engine.average import Average
-from pgen.engine.divided import see_whole_batches
-from pgen.engine.ranks import Ranks
-from pgen.engine.settings import TrainSettings
-from pgen.engine.trainer import Trainer
-from tests.models.trained import trained
+from pgen.engine.artifacts import checkpoint as checkpoints
+from pgen.engine.config import TrainConfig
+from pgen.engine.distributed.group import ProcessGroup
+from pgen.engine.training.ema import ExponentialMovingAverage
+from pgen.engine.training.sync_layers import sync_batch_layers
+from pgen.engine.training.trainer import Trainer
+from tests.helpers.trained import trained
 
 CPU = torch.device("cpu")
 
 
 def trainer_of(model: nn.Module, **options) -> Trainer:
-    return Trainer({"all": torch.optim.SGD(model.parameters(), lr=1.0)}, CPU, TrainSettings(**options))
+    return Trainer({"all": torch.optim.SGD(model.parameters(), lr=1.0)}, CPU, TrainConfig(**options))
 
 
 def linear() -> nn.Linear:
@@ -36,9 +36,9 @@ def one_step(pieces: int, rows: int, **options) -> nn.Linear:
     trainer = trainer_of(model, batch_size=rows, **options)
     batch = torch.randn(rows, 3, generator=torch.Generator().manual_seed(1))
     trainer.begin(0, 0.0)
-    for number, part in enumerate(Ranks().parts(rows, pieces)):
-        trainer.begin_part(part, number, pieces)
-        noise = trainer.drawn(lambda n, *, generator: torch.randn(n, 3, generator=generator))
+    for number, part in enumerate(ProcessGroup().parts(rows, pieces)):
+        trainer.start_microbatch(part, number, pieces)
+        noise = trainer.sample_noise(lambda n, *, generator: torch.randn(n, 3, generator=generator))
         trainer.update("all", model(part.of(batch) + noise).square().mean())
         assert trainer.moved == (number + 1 == pieces)
     return model
@@ -56,11 +56,11 @@ def test_dropout_in_pieces_has_the_mask_of_the_whole_batch() -> None:
         model = nn.Sequential(nn.Linear(3, 40), nn.Dropout(0.5), nn.Linear(40, 1), nn.Dropout(0.1))
         trainer = trainer_of(model, batch_size=11)
         if pieces > 1:
-            see_whole_batches(model, trainer)
+            sync_batch_layers(model, trainer)
         batch = torch.randn(11, 3, generator=torch.Generator().manual_seed(1))
         trainer.begin(0, 0.0)
-        for number, part in enumerate(Ranks().parts(11, pieces)):
-            trainer.begin_part(part, number, pieces)
+        for number, part in enumerate(ProcessGroup().parts(11, pieces)):
+            trainer.start_microbatch(part, number, pieces)
             trainer.update("all", model(part.of(batch)).square().mean())
         return list(model.parameters())
 
@@ -72,7 +72,7 @@ def test_dropout_in_pieces_has_the_mask_of_the_whole_batch() -> None:
 @given(st.integers(1, 9), st.integers(1, 5), st.integers(0, 60))
 def test_parts_of_all_ranks_are_the_batch_in_order(count: int, pieces: int, more: int) -> None:
     total = count * pieces + more
-    ranks = Ranks()
+    ranks = ProcessGroup()
     ranks.count = count
     found = []
     for rank in range(count):
@@ -111,7 +111,7 @@ def test_rates_fall_over_the_nearer_of_steps_and_epochs(tmp_path: Path) -> None:
 
 def test_average_of_weights_is_what_the_formula_says() -> None:
     model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
-    average = Average(model, decay=0.5)
+    average = ExponentialMovingAverage(model, decay=0.5)
     expected: float | None = None
     for update in range(40):
         with torch.no_grad():
@@ -122,7 +122,7 @@ def test_average_of_weights_is_what_the_formula_says() -> None:
         expected = math.sin(update) if expected is None else decay * expected + (1 - decay) * math.sin(update)
         assert average.model[0].weight.item() == pytest.approx(expected, abs=1e-6)
     assert average.model[1].num_batches_tracked == 39  # counted, not averaged
-    again = Average(nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)), decay=0.5)
+    again = ExponentialMovingAverage(nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)), decay=0.5)
     again.load(average.state())
     for both in (average, again):
         both.follow(model)
@@ -132,8 +132,8 @@ def test_average_of_weights_is_what_the_formula_says() -> None:
 def test_parts_draw_different_noise_unless_they_ask_for_the_same() -> None:
     trainer = trainer_of(linear(), batch_size=8)
     drawn, common = [], []
-    for number, part in enumerate(Ranks().parts(8, 2)):
-        trainer.begin_part(part, number, 2)
+    for number, part in enumerate(ProcessGroup().parts(8, 2)):
+        trainer.start_microbatch(part, number, 2)
         drawn.append(torch.randn(4, generator=trainer.generator()))
         common.append(torch.randn(4, generator=trainer.generator(common=True)))
     assert not torch.equal(*drawn) and torch.equal(*common)

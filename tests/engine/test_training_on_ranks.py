@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from pgen.engine import checkpoint as checkpoints
-from pgen.engine.checkpoint import Checkpoint
-from pgen.engine.folder import RunFolder
+from pgen.engine.artifacts import checkpoint as checkpoints
+from pgen.engine.artifacts.checkpoint import Checkpoint
+from pgen.engine.artifacts.run_directory import RunDirectory
 from tests.conftest import run_pgen
-from tests.engine.launchers import ended, forked, srun, torchrun
 from tests.engine.test_resume import cut_back
+from tests.helpers.launchers import ended, forked, srun, torchrun
 
 IMAGES = "simulate:n=42,size=16,seed=3"
 COMMON = ("--sample-size", 0, "--log-every", 5, "--save-root", "runs", "--device", "cpu")
@@ -32,7 +32,7 @@ MODELS = {
 
 
 def checkpoint(run: Path) -> Checkpoint:
-    return checkpoints.load(RunFolder(run))
+    return checkpoints.load(RunDirectory(run))
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +53,11 @@ def assert_alike(one: Path, several: Path) -> None:
     """The same weights, state, average and metrics, but for the order of sums."""
     a, b = checkpoint(one), checkpoint(several)
     assert a.step == b.step
-    for first, second in ((a.model, b.model), (a.in_use, b.in_use)):
+    for first, second in ((a.model, b.model), (a.inference_state, b.inference_state)):
         assert first.keys() == second.keys()
         for name, values in first.items():
             torch.testing.assert_close(second[name], values, rtol=1e-3, atol=1e-4, msg=name)
-    lines = [RunFolder(run).read_metrics() for run in (one, several)]
+    lines = [RunDirectory(run).read_metrics() for run in (one, several)]
     for first, second in zip(*lines, strict=True):
         for name in set(first) - {"samples_per_second"}:
             assert second[name] == pytest.approx(first[name], rel=1e-3, abs=1e-4, nan_ok=True), name

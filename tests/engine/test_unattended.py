@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from pgen.data import open_images
-from pgen.engine import checkpoint as checkpoints
-from pgen.engine.folder import RunFolder
-from pgen.engine.signals import STOPPING, StopSignal, raise_on_signals
+from pgen.engine.artifacts import checkpoint as checkpoints
+from pgen.engine.artifacts.run_directory import RunDirectory
+from pgen.engine.runtime.signals import STOPPING, StopSignal, raise_on_signals
 from pgen.errors import Stopped
 from tests.engine.test_resume import wait_for
-from tests.plugins.packages import fake_package
+from tests.helpers.packages import fake_package
 from tests.plugins.test_third_party import CRASHING
 
 GAN = ("train", "gan", "--data", "simulate:n=40,size=8,seed=4", "--n-hidden", 4, "--batch-size", 10, "--sample-size", 0)
@@ -32,7 +32,7 @@ def with_packages(folder: Path) -> dict[str, str]:
 
 
 def newest(folder: Path) -> int:
-    return max(checkpoints.steps(RunFolder(folder)), default=0)
+    return max(checkpoints.steps(RunDirectory(folder)), default=0)
 
 
 def test_a_reader_that_leaves_after_one_line_ends_nothing(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_signal_before_training_ends_with_the_code_for_schedulers(tmp_path: Pa
 
 
 SINK = """
-from pgen.engine.sinks import Sink
+from pgen.engine.monitoring.loggers import Sink
 class Failing(Sink):
     def {method}:
         {fault}

@@ -6,7 +6,7 @@ import torch
 from toy_tracks import noisy, tracks
 
 from pgen.errors import UserError
-from pgen.metrics.hamming import hamming
+from pgen.metrics.memorisation.hamming import hamming
 
 TRAIN, HELD_OUT, REAL = tracks(2000, 0), tracks(1000, 1), tracks(1000, 2)
 

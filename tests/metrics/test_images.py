@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen.errors import UserError
-from pgen.metrics.images import compare_statistics, image_statistics
-from pgen.metrics.reconstruction import reconstruction_error
+from pgen.metrics.features.image_statistics import compare_statistics, image_statistics
+from pgen.metrics.fidelity.reconstruction import reconstruction_error
 
 
 @settings(max_examples=30, deadline=None)

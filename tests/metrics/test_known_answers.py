@@ -10,12 +10,13 @@ import pytest
 from scipy import ndimage
 
 from pgen.data import read_all
-from pgen.data.simulate import simulate
+from pgen.data.simulation.generate import simulate
 from pgen.errors import UserError
-from pgen.metrics import c2st, closure
-from pgen.metrics.finding import Measure, Rows, measure
-from pgen.metrics.sets import Sets
-from pgen.metrics.suite import Evaluation, chosen, evaluate, warnings_of
+from pgen.metrics.fidelity import classifier as c2st
+from pgen.metrics.fidelity import closure
+from pgen.metrics.inputs import EvaluationSets
+from pgen.metrics.results import Measure, PerSet, measure
+from pgen.metrics.runner import Evaluation, chosen, comparison_warnings, evaluate
 
 N, THRESHOLD = 400, 1.0
 SOURCE = simulate(3 * N, size=32, seed=7)
@@ -25,20 +26,20 @@ FAST = ["physics", "fpd", "kpd", "wasserstein", "prdc", "memorisation", "closure
 REAL_SETS, MISSED = 12, 3
 
 
-def sets(seed: int = 0, spoil: Callable[[np.ndarray], np.ndarray] = lambda images: images, n: int = N) -> Sets:
+def sets(seed: int = 0, spoil: Callable[[np.ndarray], np.ndarray] = lambda images: images, n: int = N) -> EvaluationSets:
     """Three disjoint sets, the generated one spoilt."""
     parts = np.split(np.random.default_rng(seed).permutation(3 * N)[: 3 * n], 3)
-    labels = {name: {key: values[part] for key, values in SOURCE.labels.items()} for name, part in zip(Rows._fields, parts, strict=True)}
+    labels = {name: {key: values[part] for key, values in SOURCE.labels.items()} for name, part in zip(PerSet._fields, parts, strict=True)}
     generated, train, held_out = (IMAGES[part] for part in parts)
-    return Sets(spoil(generated), train, held_out, threshold=THRESHOLD, seed=seed, labels=labels)
+    return EvaluationSets(spoil(generated), train, held_out, threshold=THRESHOLD, seed=seed, labels=labels)
 
 
-def asked(given: Sets, metrics: Iterable[str]) -> Evaluation:
+def asked(given: EvaluationSets, metrics: Iterable[str]) -> Evaluation:
     return evaluate("x", {}, given, chosen(list(metrics)), strict=True)
 
 
 def measures(found: Evaluation) -> dict[str, Measure]:
-    return {each.name: each for finding in found.findings.values() for each in finding.measures}
+    return {each.name: each for finding in found.results.values() for each in finding.measures}
 
 
 def test_real_images_sit_on_the_floor() -> None:
@@ -71,7 +72,7 @@ def test_real_images_are_told_apart_once_for_all_generated_sets(monkeypatch: pyt
     assert len(learnt) == 4 * c2st.FOLDS
     together = [asked(replace(each, known=first.known), ["c2st"]) for each in (first, second)]
     assert len(learnt) == 6 * c2st.FOLDS  # of the generated sets alone
-    assert [each.findings for each in together] == [each.findings for each in alone]
+    assert [each.results for each in together] == [each.results for each in alone]
     # Another seed is another floor.
     asked(replace(second, known=first.known, seed=1), ["c2st"])
     assert len(learnt) == 8 * c2st.FOLDS
@@ -134,7 +135,7 @@ def test_planted_copies_are_found(share: float) -> None:
     given = sets(1)
     copies = max(1, round(share * N))
     given.generated[:copies] = given.train[:copies] * np.float32(1.1)
-    found = asked(given, ["memorisation"]).findings["memorisation"]
+    found = asked(given, ["memorisation"]).results["memorisation"]
     rates = [each for each in found.measures if each.name.startswith("copy rate")]
     assert found.details["duplicates"] == copies
     assert sum(generated == train < copies for generated, train, _ in found.pairs) == min(copies, len(found.pairs))
@@ -143,7 +144,7 @@ def test_planted_copies_are_found(share: float) -> None:
 
 
 def test_dim_images_are_no_copies() -> None:
-    found = asked(sets(1, lambda images: images * (images > 80)), ["memorisation"]).findings["memorisation"]
+    found = asked(sets(1, lambda images: images * (images > 80)), ["memorisation"]).results["memorisation"]
     assert not found.details["copying"] and not found.warnings
 
 
@@ -164,7 +165,7 @@ def test_closure_of_labels_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> Non
     """Few numbers that are not whole are classes; what is missing is told; a class of one image is not learnt."""
     given = sets(2)
 
-    def labelled(of: Callable[[np.ndarray], np.ndarray]) -> Sets:
+    def labelled(of: Callable[[np.ndarray], np.ndarray]) -> EvaluationSets:
         return replace(given, labels={name: {"x": of(each["momentum"])} for name, each in given.labels.items()})
 
     found = measures(asked(labelled(lambda momentum: 0.2 * (1 + (momentum > np.median(momentum)))), ["closure"]))
@@ -179,7 +180,7 @@ def test_closure_of_labels_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_images_of_one_charge() -> None:
     given = sets(0, lambda images: (images > THRESHOLD) * np.float32(2))
-    masks = Sets(
+    masks = EvaluationSets(
         *(2 * (each > THRESHOLD).astype(np.float32) for each in (given.generated, given.train, given.held_out)), threshold=THRESHOLD
     )
     found = measures(asked(masks, ["physics"]))
@@ -187,7 +188,7 @@ def test_images_of_one_charge() -> None:
 
 
 def test_nearly_all_training_images_blank(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgen.metrics.c2st.EPOCHS", 1)
+    monkeypatch.setattr("pgen.metrics.fidelity.classifier.EPOCHS", 1)
     given = sets(0, n=100)
     given.train[3:] = 0
     small = replace(given, generated=given.generated[:20])
@@ -195,15 +196,15 @@ def test_nearly_all_training_images_blank(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_too_few_images_to_extrapolate_are_told() -> None:
-    found = asked(sets(0, n=25), ["fpd"]).findings["fpd"]
+    found = asked(sets(0, n=25), ["fpd"]).results["fpd"]
     assert found.settings["parts"] == 1 and "too few to extrapolate" in found.notes[0]
-    found = asked(sets(0, n=200), ["fpd"]).findings["fpd"]
+    found = asked(sets(0, n=200), ["fpd"]).results["fpd"]
     assert found.settings["parts"] == 4 and not found.notes
 
 
 def test_distances_are_drawn_on_the_bins_of_real_images() -> None:
     noise = np.random.default_rng(0).random((N, 1, 32, 32)).astype(np.float32) * 9
-    real, far = (asked(given, ["memorisation"]).findings["memorisation"].histograms[0] for given in (sets(), sets(0, lambda _: noise)))
+    real, far = (asked(given, ["memorisation"]).results["memorisation"].histograms[0] for given in (sets(), sets(0, lambda _: noise)))
     assert real.edges.tolist() == far.edges.tolist()
     assert far.counts.generated[-1] == far.counts.generated.sum() == N
 
@@ -218,7 +219,7 @@ def test_same_seed_same_numbers() -> None:
 
 def test_interval_is_of_the_difference() -> None:
     rng = np.random.default_rng(0)
-    rows = Rows(rng.normal(1, 1, 500), rng.normal(size=500), rng.normal(size=400))
+    rows = PerSet(rng.normal(1, 1, 500), rng.normal(size=500), rng.normal(size=400))
     found = measure("mean", lambda a, b: a.mean() - b.mean(), rows, rng, lowest=-np.inf, rounds=400)
     # What held-out images waver by is in value and floor alike.
     assert found.n == 400 and found.value == pytest.approx(1, abs=0.2)
@@ -240,22 +241,22 @@ def test_bad_sets_are_refused() -> None:
     ):
         arguments = {name: getattr(given, name) for name in ("generated", "train", "held_out", "threshold", "labels", "extractor")} | change
         with pytest.raises(UserError, match=told):
-            asked(Sets(**arguments), ["prdc", "closure"])
+            asked(EvaluationSets(**arguments), ["prdc", "closure"])
 
 
 def test_doubtful_comparisons_are_warned_of() -> None:
     given = sets()
     given.held_out[:7] = given.train[:7]
-    assert any("HELD-OUT OVERLAPS TRAIN: 7" in warning for warning in warnings_of(given))
+    assert any("HELD-OUT OVERLAPS TRAIN: 7" in warning for warning in comparison_warnings(given))
     faint = sets(0, lambda images: np.where(images > 0, images, np.float32(1.5)))
-    assert any("faintest pixels" in warning and "--threshold" in warning for warning in warnings_of(faint))
+    assert any("faintest pixels" in warning and "--threshold" in warning for warning in comparison_warnings(faint))
     halo = sets(0, lambda images: np.where(images > 0, images, np.float32(0.2)))  # below the threshold
-    assert not any("faintest" in warning for warning in warnings_of(halo))
-    assert not any("faintest" in warning or "OVERLAPS" in warning for warning in warnings_of(sets()))
+    assert not any("faintest" in warning for warning in comparison_warnings(halo))
+    assert not any("faintest" in warning or "OVERLAPS" in warning for warning in comparison_warnings(sets()))
 
 
 def test_own_features() -> None:
     given = sets()
-    own = Sets(given.generated, given.train, given.held_out, extractor=lambda images: images.sum((2, 3)))
+    own = EvaluationSets(given.generated, given.train, given.held_out, extractor=lambda images: images.sum((2, 3)))
     assert own.features.train.shape == (N, 1) and own.features.train.std() == pytest.approx(1)
-    assert asked(own, ["fpd", "kpd", "prdc"]).findings["fpd"].settings["features"] == 1
+    assert asked(own, ["fpd", "kpd", "prdc"]).results["fpd"].settings["features"] == 1

@@ -4,7 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pgen.metrics.memorisation import authenticity, mann_whitney_z, matched_copies, memorisation, occupancy_bins, reuse, stratified
+from pgen.metrics.memorisation.statistics import (
+    authenticity,
+    mann_whitney_z,
+    matched_copies,
+    memorisation,
+    occupancy_bins,
+    reuse,
+    stratified,
+)
 
 
 def alike(*sizes):

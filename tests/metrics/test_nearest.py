@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from pgen.metrics import nearest as module
-from pgen.metrics.nearest import binarise, nearest
+from pgen.metrics.memorisation import nearest_neighbours as module
+from pgen.metrics.memorisation.nearest_neighbours import binarise, nearest
 
 
 def brute_force(a, b, name):

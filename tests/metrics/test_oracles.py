@@ -18,9 +18,11 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import pairwise, roc_auc_score
 
 from pgen.data import read_all
-from pgen.data.simulate import simulate
-from pgen.metrics import c2st, frechet, physics, prdc, wasserstein
-from pgen.metrics.quantities import QUANTITIES, features_of, quantities
+from pgen.data.simulation.generate import simulate
+from pgen.metrics.features.observables import QUANTITIES, features_of, quantities
+from pgen.metrics.fidelity import classifier as c2st
+from pgen.metrics.fidelity import frechet, prdc, wasserstein
+from pgen.metrics.fidelity import marginals as physics
 
 CPU = torch.device("cpu")
 samples = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=40).map(np.array)

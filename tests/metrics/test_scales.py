@@ -5,10 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pgen.metrics.quantities import QUANTITIES, SIGNED_QUANTITIES, features_of, least_feature_scales, least_scales, quantities, scales
-from pgen.metrics.sets import Sets
-from pgen.metrics.suite import chosen, evaluate
-from tests.metrics.toy_tracks import tracks
+from pgen.metrics.features.observables import (
+    QUANTITIES,
+    SIGNED_QUANTITIES,
+    features_of,
+    least_feature_scales,
+    least_scales,
+    quantities,
+    scales,
+)
+from pgen.metrics.inputs import EvaluationSets
+from pgen.metrics.runner import chosen, evaluate
+from tests.helpers.toy_tracks import tracks
 
 
 def saturated(seed: int) -> np.ndarray:
@@ -22,8 +30,8 @@ def saturated(seed: int) -> np.ndarray:
 def test_a_brightest_pixel_that_is_nearly_always_one_value() -> None:
     generated, train, held_out = (saturated(seed) for seed in range(3))
     assert held_out.max((1, 2, 3)).std() < 0.3
-    dimmer = Sets(np.minimum(generated, 190), train, held_out)
-    found = evaluate("x", {}, dimmer, chosen(["physics", "fpd", "kpd"]), strict=True).findings
+    dimmer = EvaluationSets(np.minimum(generated, 190), train, held_out)
+    found = evaluate("x", {}, dimmer, chosen(["physics", "fpd", "kpd"]), strict=True).results
     by_name = {measure.name: measure for finding in found.values() for measure in finding.measures}
     # 10 of 200 is 5 %: one scale, where it would be 50 deviations.
     assert by_name["brightest pixel W1"].value == pytest.approx(1, abs=0.02)
@@ -54,7 +62,7 @@ def test_scales_of_signed_charge() -> None:
     generated, train, held_out = images[:60], images[60:120], images[120:]
     doubled = np.where(generated < 0, 2 * generated, generated)
     for candidate, verdict in ((generated, "as real"), (doubled, "worse")):
-        (finding,) = evaluate("x", {}, Sets(candidate, train, held_out), chosen(["physics"]), strict=True).findings.values()
+        (finding,) = evaluate("x", {}, EvaluationSets(candidate, train, held_out), chosen(["physics"]), strict=True).results.values()
         (measure,) = (one for one in finding.measures if one.name == "negative fraction W1")
         assert measure.verdict == verdict and (measure.value > 1) == (verdict == "worse")
 
@@ -84,5 +92,5 @@ def test_constant_features_of_a_users_own() -> None:
         rounding = 1e-7 * np.arange(len(images))
         return np.stack([np.where(images[:, 0, 0, 0] > 999, constant[2], constant[0]) + rounding, images.sum((1, 2, 3))], 1)
 
-    found = Sets(*sets, extractor=features).features
+    found = EvaluationSets(*sets, extractor=features).features
     assert abs(found.generated[:, 0]).max() == pytest.approx(1, abs=0.01) and abs(found.train[:, 0]).max() < 0.01

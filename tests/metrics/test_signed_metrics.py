@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from pgen.metrics import c2st
-from pgen.metrics.finding import Measure
-from pgen.metrics.hamming import hamming
-from pgen.metrics.images import compare_statistics, image_statistics
-from pgen.metrics.nearest import binarise
-from pgen.metrics.quantities import QUANTITIES, SIGNED_QUANTITIES, features_of, quantities
-from pgen.metrics.reconstruction import reconstruction_error
-from pgen.metrics.sets import Sets
-from pgen.metrics.suite import chosen, evaluate, warnings_of
-from tests.metrics.toy_tracks import tracks
+from pgen.metrics.features.image_statistics import compare_statistics, image_statistics
+from pgen.metrics.features.observables import QUANTITIES, SIGNED_QUANTITIES, features_of, quantities
+from pgen.metrics.fidelity import classifier as c2st
+from pgen.metrics.fidelity.reconstruction import reconstruction_error
+from pgen.metrics.inputs import EvaluationSets
+from pgen.metrics.memorisation.hamming import hamming
+from pgen.metrics.memorisation.nearest_neighbours import binarise
+from pgen.metrics.results import Measure
+from pgen.metrics.runner import chosen, comparison_warnings, evaluate
+from tests.helpers.toy_tracks import tracks
 
 N = 150
 
@@ -28,13 +28,13 @@ def bipolar(seed: int) -> np.ndarray:
     return images - np.rint(0.4 * np.roll(images, 1, axis=2))
 
 
-def sets(spoil: Callable[[np.ndarray], np.ndarray] = lambda images: images, **options) -> Sets:
-    return Sets(spoil(bipolar(1)), bipolar(2), bipolar(3), **options)
+def sets(spoil: Callable[[np.ndarray], np.ndarray] = lambda images: images, **options) -> EvaluationSets:
+    return EvaluationSets(spoil(bipolar(1)), bipolar(2), bipolar(3), **options)
 
 
-def measures(sets: Sets, *metrics: str) -> dict[str, Measure]:
+def measures(sets: EvaluationSets, *metrics: str) -> dict[str, Measure]:
     evaluation = evaluate("x", {}, sets, chosen(metrics), strict=True)
-    return {measure.name: measure for finding in evaluation.findings.values() for measure in finding.measures}
+    return {measure.name: measure for finding in evaluation.results.values() for measure in finding.measures}
 
 
 def test_quantities_of_a_bipolar_track() -> None:
@@ -101,20 +101,20 @@ def test_each_metric_tells_the_signs_apart(monkeypatch: pytest.MonkeyPatch) -> N
 def test_quantities_of_a_set_are_signed_if_real_images_are() -> None:
     assert sets(np.abs).signed and sets(threshold=1.0).signed
     assert sets(np.abs).quantities.generated.shape[-1] == len(SIGNED_QUANTITIES)
-    unsigned = Sets(bipolar(1), np.abs(bipolar(2)), np.abs(bipolar(3)))
+    unsigned = EvaluationSets(bipolar(1), np.abs(bipolar(2)), np.abs(bipolar(3)))
     assert not unsigned.signed and unsigned.quantities.generated.shape[-1] == len(QUANTITIES)
-    deep = Sets(bipolar(1), bipolar(2).clip(min=-1), bipolar(3).clip(min=-1), threshold=1.0)
+    deep = EvaluationSets(bipolar(1), bipolar(2).clip(min=-1), bipolar(3).clip(min=-1), threshold=1.0)
     assert not deep.signed  # what is negative lies below the threshold
 
 
 def test_sets_of_different_kinds_are_a_warning() -> None:
-    def warning(sets: Sets) -> list[str]:
-        return [text for text in warnings_of(sets) if "negative charge" in text]
+    def warning(sets: EvaluationSets) -> list[str]:
+        return [text for text in comparison_warnings(sets) if "negative charge" in text]
 
     real = bipolar(2)
     fraction = np.abs(real[real < -1]).sum() / np.abs(real[np.abs(real) > 1]).sum()
     assert warning(sets(threshold=1.0)) == []
     (text,) = warning(sets(np.abs, threshold=1.0))
     assert f"0.00% in generated, {fraction:.2%} in train" in text and ":negative=drop" in text
-    (text,) = warning(Sets(bipolar(1), np.abs(bipolar(2)), np.abs(bipolar(3))))
+    (text,) = warning(EvaluationSets(bipolar(1), np.abs(bipolar(2)), np.abs(bipolar(3))))
     assert "0.00% in train, 0.00% in held-out" in text

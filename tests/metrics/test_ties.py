@@ -10,12 +10,12 @@ import prdc as prdc_package
 import pytest
 import torch
 
-from pgen.metrics import prdc
-from pgen.metrics.finding import Measure
-from pgen.metrics.hamming import hamming
-from pgen.metrics.sets import Sets
-from pgen.metrics.suite import chosen, evaluate
-from tests.metrics.toy_tracks import tracks
+from pgen.metrics.fidelity import prdc
+from pgen.metrics.inputs import EvaluationSets
+from pgen.metrics.memorisation.hamming import hamming
+from pgen.metrics.results import Measure
+from pgen.metrics.runner import chosen, evaluate
+from tests.helpers.toy_tracks import tracks
 
 CPU = torch.device("cpu")
 
@@ -25,8 +25,8 @@ def means(real: np.ndarray, generated: np.ndarray, k: int = 5) -> dict[str, floa
 
 
 def measures(generated: np.ndarray, train: np.ndarray, held_out: np.ndarray, metric: str) -> dict[str, Measure]:
-    found = evaluate("x", {}, Sets(generated, train, held_out, threshold=2.0), chosen([metric]), strict=True)
-    return {measure.name: measure for finding in found.findings.values() for measure in finding.measures}
+    found = evaluate("x", {}, EvaluationSets(generated, train, held_out, threshold=2.0), chosen([metric]), strict=True)
+    return {measure.name: measure for finding in found.results.values() for measure in finding.measures}
 
 
 def by_definition(real: np.ndarray, generated: np.ndarray, k: int) -> dict[str, float]:

@@ -8,33 +8,33 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pytest
 
-from pgen.metrics import c2st
-from pgen.metrics.finding import CANNOT_BE_TOLD, Measure, Rows
-from pgen.metrics.sets import Sets
-from pgen.metrics.suite import Evaluation, chosen, evaluate
-from pgen.report.evaluation import MARKS, WORDS
-from tests.metrics.toy_tracks import tracks
+from pgen.metrics.fidelity import classifier as c2st
+from pgen.metrics.inputs import EvaluationSets
+from pgen.metrics.results import CANNOT_BE_TOLD, Measure, PerSet
+from pgen.metrics.runner import Evaluation, chosen, evaluate
+from pgen.report.html_report import MARKS, WORDS
+from tests.helpers.toy_tracks import tracks
 
 #: Measures that are fractions, by a part of their names.
 FRACTIONS = ("AUC", "accuracy", "precision", "recall", "coverage", "copy rate", "authenticity", " KS", " separation", "blank images")
 
 
-def evaluated(sets: Sets, *metrics: str) -> Evaluation:
+def evaluated(sets: EvaluationSets, *metrics: str) -> Evaluation:
     return evaluate("x", {}, sets, chosen(metrics), strict=True)
 
 
-def measures(sets: Sets, *metrics: str) -> dict[str, Measure]:
-    found = evaluated(sets, *metrics).findings.values()
+def measures(sets: EvaluationSets, *metrics: str) -> dict[str, Measure]:
+    found = evaluated(sets, *metrics).results.values()
     return {measure.name: measure for finding in found for measure in finding.measures}
 
 
 def labelled(
     images: Sequence[np.ndarray], label: Callable[[np.ndarray], np.ndarray], types: Mapping[str, type | str] | None = None
-) -> Sets:
+) -> EvaluationSets:
     """Generated, training and held-out images with a label that follows from an image, in a type of each set."""
-    sets = dict(zip(Rows._fields, images, strict=True))
+    sets = dict(zip(PerSet._fields, images, strict=True))
     labels = {name: {"kind": label(part).astype((types or {}).get(name, int))} for name, part in sets.items()}
-    return Sets(**sets, threshold=1.0, labels=labels)
+    return EvaluationSets(**sets, threshold=1.0, labels=labels)
 
 
 def bright(images: np.ndarray) -> np.ndarray:
@@ -61,9 +61,9 @@ def test_a_measure_says_what_it_can() -> None:
 def test_classifiers_of_few_images_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c2st, "EPOCHS", 1)
     monkeypatch.setattr(c2st, "PERMUTATIONS", 9)
-    sets = Sets(*(tracks(26, seed, 16) for seed in range(3)), threshold=1.0)
+    sets = EvaluationSets(*(tracks(26, seed, 16) for seed in range(3)), threshold=1.0)
     found = evaluated(sets, "c2st")
-    by_name = {measure.name: measure for measure in found.findings["c2st"].measures}
+    by_name = {measure.name: measure for measure in found.results["c2st"].measures}
     assert by_name["trees AUC"].value == by_name["trees AUC"].floor == 0.5
     assert by_name["trees AUC"].verdict == CANNOT_BE_TOLD and "26 images of a set are too few" in by_name["trees AUC"].reason
     assert by_name["CNN AUC"].verdict in (CANNOT_BE_TOLD, "worse")
@@ -71,7 +71,7 @@ def test_classifiers_of_few_images_say_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert told["verdict"] == "cannot be told" and "too few" in told["reason"]
     assert "trees AUC" in [name for names in found.unclear().values() for name in names]
     # Enough images, and nothing to split on.
-    same = Sets(*(tracks(60, seed, 16) for seed in range(3)), threshold=1.0, extractor=lambda images: np.ones((len(images), 2)))
+    same = EvaluationSets(*(tracks(60, seed, 16) for seed in range(3)), threshold=1.0, extractor=lambda images: np.ones((len(images), 2)))
     assert measures(same, "c2st")["trees AUC"].verdict == CANNOT_BE_TOLD
 
 

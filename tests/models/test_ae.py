@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen import DataInfo
-from pgen.data.transform import Transform
+from pgen.data.transforms.charge import ChargeTransform
+from pgen.models.ae.charge_spectrum import ChargeSpectrum
 from pgen.models.ae.config import AeConfig
-from pgen.models.ae.model import AutoEncoder, most_probable
-from pgen.models.ae.spectrum import ChargeSpectrum
+from pgen.models.ae.model import AutoEncoder, expected_mask
 
 
 @given(st.integers(0, 2**31), st.integers(1, 5), st.integers(2, 9))
 @settings(max_examples=50, deadline=None)
 def test_as_many_pixels_as_the_probabilities_sum_to_and_the_best_ones(seed: int, n: int, side: int) -> None:
     probability = torch.rand(n, 1, side, side, generator=torch.Generator().manual_seed(seed)).pow(3)
-    chosen = most_probable(probability)
+    chosen = expected_mask(probability)
     wanted = probability.flatten(1).sum(1).round().long()
     assert torch.equal(chosen.flatten(1).sum(1), wanted)
     for p, c in zip(probability, chosen, strict=True):
@@ -72,7 +72,7 @@ def test_spectrum_ignores_blank_batches_and_survives_blank_images() -> None:
 
 
 def test_divergence_is_that_of_the_codes_before_noise() -> None:
-    info = DataInfo("images", (1, 8, 8), 5, transform=Transform(clip=10.0).to_dict())
+    info = DataInfo("images", (1, 8, 8), 5, transform=ChargeTransform(clip=10.0).to_dict())
     torch.manual_seed(0)
     model = AutoEncoder(AeConfig(arch="mlp", l_dim=3, kl_weight=0.7), info)
     images, random = torch.rand(5, 1, 8, 8), torch.Generator().manual_seed(1)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from pgen.data import ArrayImages, open_images, write_images
-from pgen.engine.conditions import encode
-from pgen.engine.drawn import images_of
-from pgen.models.labelled import label_scale, labelled
+from pgen.engine.dataloading.conditions import encode
+from pgen.engine.inference.sampler import images_of
+from pgen.models.conditional_transport import label_scale, labelled
 from pgen.ot import SemiDiscreteOT, Targets, assign, pair_cost
-from tests.models.trained import trained
+from tests.helpers.trained import trained
 
 
 def test_labels_beside_lit_pixels_are_labels_beside_images() -> None:
@@ -77,7 +77,7 @@ def test_samples_are_of_what_was_asked_for(model: str, options: dict, tmp_path: 
     for side in (0, 1):
         found = []
         for charge in (3, 8):
-            again.ask({"side": str(side), "charge": str(charge)})
+            again.set_sampling_options({"side": str(side), "charge": str(charge)})
             images, labels = images_of(again, again.load_model(), again.to_images())(100, torch.Generator().manual_seed(0))
             assert set(labels["side"]) == {side} and set(labels["charge"]) == {charge}
             halves = images[:, 0].unflatten(2, (2, 4)).mean((1, 3))

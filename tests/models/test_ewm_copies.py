@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pgen.data import ArrayImages, open_images, read_all, write_images
-from tests.models.trained import trained
+from tests.helpers.trained import trained
 
 SMALL = {"n_hidden": 32, "batch_size": 128, "ots_steps": 90, "num_epochs": 2}
 

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from pgen.data import open_images, write_images
-from pgen.engine.data import TrainingData, open_training_data
-from pgen.engine.ranks import Ranks
-from pgen.engine.settings import TrainSettings
+from pgen.engine.config import TrainConfig
+from pgen.engine.dataloading.dataset import TrainingDataset, open_training_data
+from pgen.engine.distributed.group import ProcessGroup
 from pgen.plugins import registry
 
 OPTIONS = ("--num-epochs", 1, "--max-steps", 12, "--n-hidden", 16, "--batch-size", 32, "--ots-steps", 6, "--sample-size", 0)
@@ -29,9 +29,9 @@ def test_lit_pixels_alone_give_the_same_generator(pgen, tmp_path: Path) -> None:
 
 def test_there_is_no_dense_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = str(write_images(tmp_path / "x.h5", open_images("simulate:n=40,size=64,seed=1")))
-    data = open_training_data(TrainSettings(targets=source), registry.load("ewm").spec)
-    (whole,) = Ranks().parts(len(data))
+    data = open_training_data(TrainConfig(targets=source), registry.load("ewm").spec)
+    (whole,) = ProcessGroup().parts(len(data))
     dense = data.targets(whole, sparse=False).flatten(1)
-    monkeypatch.setattr(TrainingData, "read", lambda *_: pytest.fail("images were made dense"))
+    monkeypatch.setattr(TrainingDataset, "read", lambda *_: pytest.fail("images were made dense"))
     sparse = data.targets(whole, sparse=True)
     assert sparse.layout == torch.sparse_csr and torch.equal(sparse.to_dense(), dense)

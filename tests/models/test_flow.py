@@ -16,19 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pgen.data import Codes
-from pgen.engine.program import load_program, save_program
+from pgen.data import LatentCodes
+from pgen.engine.artifacts.exported_program import load_program, save_program
 from pgen.engine.run import Run
 from pgen.errors import UserError
 from pgen.models.flow.config import FlowConfig
 from pgen.models.flow.coupling import Coupling
+from pgen.models.flow.networks import make_velocity
 from pgen.models.flow.ode import integrate
 from pgen.models.flow.sde import integrate_with_noise
-from pgen.models.flow.times import Times
-from pgen.models.flow.velocity import make_velocity
+from pgen.models.flow.time_schedule import Times
 from pgen.ot import Targets, assign, pair_cost
-from pgen.plugins.contract import DataInfo
-from tests.models.trained import trained
+from pgen.plugins.specs import DataInfo
+from tests.helpers.trained import trained
 
 IMAGES = "simulate:n=30,size=16,seed=1,threshold=10"
 EVEN = Times()
@@ -193,7 +193,7 @@ def test_equal_codes_of_other_labels_are_other_targets(tmp_path: Path) -> None:
     codes = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
     codes[:30] = codes[0]
     kinds = [str(i % 2) for i in range(90)]
-    Codes.of(codes, list(map(str, range(90))), {}, labels={"kind": np.array(kinds)}).save(tmp_path / "codes.pt")
+    LatentCodes.of(codes, list(map(str, range(90))), {}, labels={"kind": np.array(kinds)}).save(tmp_path / "codes.pt")
     run = trained("flow", tmp_path / "codes.pt", tmp_path, max_steps=2, n_hidden=8, batch_size=16, condition="kind")
     assert "30 of 90 targets (33.3%) are identical to others, but for rounding; they are merged into 2," in run.folder.log.read_text()
 
@@ -211,7 +211,7 @@ def test_moments_are_those_of_the_sampler_and_the_weights_in_use(ema: float, tmp
         run.load_model(checkpoint)
     assert not lines  # measured in training
     for sampler, checkpoint in itertools.product(({"solver": "euler", "n_steps": "2"}, {"n_steps": "1"}, {}), ("best", "last:raw")):
-        run.ask(sampler)
+        run.set_sampling_options(sampler)
         model = run.load_model(checkpoint)
         mean, std = moments(model.sample(4000, generator=torch.Generator().manual_seed(1)).detach())
         assert mean == pytest.approx([0] * 6, abs=0.08) and std == pytest.approx([1] * 6, abs=0.08)
@@ -232,7 +232,7 @@ def test_states_of_earlier_versions_are_measured_anew(tmp_path: Path) -> None:
 
 def test_an_exported_program_has_the_moments_of_its_sampler(tmp_path: Path) -> None:
     run = trained("flow", copies(tmp_path / "codes.npy", 3), tmp_path, max_steps=10, n_hidden=16, batch_size=64)
-    run.ask({"solver": "euler", "n_steps": "3"})
+    run.set_sampling_options({"solver": "euler", "n_steps": "3"})
     model = run.load_model()
     noise = model.noise(300, generator=torch.Generator().manual_seed(0))
     save_program(tmp_path / "generator.pt2", model, nn.Identity(), (noise[:2],), {})

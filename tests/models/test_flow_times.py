@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgen.models.flow.times import Times
+from pgen.models.flow.time_schedule import Times
 
 COUNTS, SIZES = st.integers(1, 10**9), st.integers(1, 10**5)
 

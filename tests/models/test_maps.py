@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from pgen import DataInfo
-from pgen.data import Codes, load_codes, open_images, read_all
-from pgen.data.transform import Transform
+from pgen.data import LatentCodes, load_codes, open_images, read_all
+from pgen.data.transforms.charge import ChargeTransform
 from pgen.engine.run import Run
 from pgen.models.ae.config import AeConfig
 from pgen.models.ae.model import AutoEncoder
-from pgen.models.flow.velocity import UNet
-from tests.models.trained import trained
+from pgen.models.flow.networks import UNet
+from tests.helpers.trained import trained
 
 AE = ("--arch", "map", "--n-layers", 2, "--depth", 4, "--l-dim", 3, "--batch-size", 16, "--threshold", 10, "--num-epochs", 2)
 
 
 @pytest.mark.parametrize("kl_weight", [0.0, 1.0])
 def test_a_place_tells_of_its_surroundings_alone(kl_weight: float) -> None:
-    info = DataInfo("images", (1, 64, 32), 5, transform=Transform(clip=10.0).to_dict())
+    info = DataInfo("images", (1, 64, 32), 5, transform=ChargeTransform(clip=10.0).to_dict())
     torch.manual_seed(0)
     model = AutoEncoder(AeConfig(arch="map", kl_weight=kl_weight, depth=4), info).eval()
     assert (model.code_shape, model.latent_size) == ((4, 8, 4), 128)
@@ -55,7 +55,7 @@ def test_moments_are_held_channel_by_channel(model: str, steps: int, tmp_path: P
     random = torch.Generator().manual_seed(0)
     rim = torch.tensor([0.01, 1.0, 1.0, 0.01])
     values = torch.randn(400, 2, 4, 4, generator=random) * rim + torch.tensor([0.0, 3.0])[:, None, None]
-    Codes.of(values.flatten(1), list(map(str, range(400))), {}, shape=(2, 4, 4)).save(tmp_path / "codes.pt")
+    LatentCodes.of(values.flatten(1), list(map(str, range(400))), {}, shape=(2, 4, 4)).save(tmp_path / "codes.pt")
     options: dict[str, object] = (
         {"n_hidden": 16, "n_layers": 1, "batch_size": 64, "lr": 5e-3, "ema": 0.9} if model == "flow" else {"n_hidden": 32, "g_lr": 3e-3}
     )

@@ -11,17 +11,17 @@ import torch
 
 from pgen import DataInfo, UserError
 from pgen.data import ArrayImages, open_images, write_images
-from pgen.data.transform import Transform
-from pgen.engine import begin
-from pgen.engine.drawn import images_of
-from pgen.engine.program import load_program
-from pgen.engine.reconstruct import reconstruct
-from pgen.engine.requests import DeployRequest
+from pgen.data.transforms.charge import ChargeTransform
+from pgen.engine.artifacts.exported_program import load_program
+from pgen.engine.inference.reconstruct import reconstruct
+from pgen.engine.inference.sampler import images_of
 from pgen.engine.run import Run
+from pgen.engine.training import setup as begin
 from pgen.models.ae.config import AeConfig
 from pgen.models.ae.model import AutoEncoder
 from pgen.plugins import registry
-from tests.models.trained import trained
+from pgen.plugins.requests import DeployRequest
+from tests.helpers.trained import trained
 
 SHAPE = (1, 16, 16)
 
@@ -64,7 +64,7 @@ def test_generators_of_signed_images_make_both_signs(name: str, source: Path, tm
     assert (charge < -2).any() and (charge > 2).any() and not ((charge != 0) & (np.abs(charge) <= 2)).any()
 
 
-def info(transform: Transform) -> DataInfo:
+def info(transform: ChargeTransform) -> DataInfo:
     return DataInfo("images", SHAPE, 8, transform=transform.to_dict())
 
 
@@ -74,7 +74,7 @@ def test_generators_of_unsigned_images_make_one_sign(name: str) -> None:
     config = plugin.config_class()(arch="conv") if name == "ewm conv" else plugin.config_class()()
     random = torch.Generator().manual_seed(0)
     for signed in (True, False):
-        model = plugin.model_class()(config, info(Transform(60.0, signed=signed))).eval()
+        model = plugin.model_class()(config, info(ChargeTransform(60.0, signed=signed))).eval()
         samples = model.sample(8, generator=random).detach()
         assert (float(samples.min()) < 0) == signed and float(samples.abs().max()) <= 1
 
@@ -97,14 +97,14 @@ def test_the_auto_encoder_gives_the_signs_back(loss_fn: str, source: Path, tmp_p
 
 def test_decoded_charge_has_the_spectrum_of_the_magnitude_and_the_sign_of_the_decoder() -> None:
     """Charges of -30 and 90, which the decoder gives as -40 and 60: the spectrum stretches both, and turns neither."""
-    transform = Transform(100.0, 1.0, signed=True)
+    transform = ChargeTransform(100.0, 1.0, signed=True)
     model = AutoEncoder(AeConfig(n_layers=1, depth=2, l_dim=2), info(transform)).eval()
     real, decoded = torch.zeros(64, *SHAPE), torch.zeros(64, *SHAPE)
     real[..., 2, :], real[..., 5, :] = -30, 90
     decoded[..., 2, :], decoded[..., 5, :] = -40, 60
     maps = torch.cat([torch.where(real != 0, 9.0, -9.0), transform.forward(decoded).atanh()], dim=1)
     for _ in range(3):
-        model._follow_charge(transform.forward(real), maps, lambda rows: rows)
+        model._update_charge_spectrum(transform.forward(real), maps, lambda rows: rows)
     model.decoder = Constant(maps[:4])  # type: ignore[assignment]
     assert torch.allclose(transform.inverse(model.decode(torch.zeros(4, 2))), real[:4], rtol=1e-3)
 
@@ -124,7 +124,7 @@ def test_bce_refuses_signed_charge(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--loss-fn bce: it is for charge of one sign.*add negative=drop to their source"):
         trained("ae", source, tmp_path / "runs", loss_fn="bce", max_steps=1)
     assert not (tmp_path / "runs").exists()
-    AutoEncoder(AeConfig(loss_fn="bce"), info(Transform(9.0)))
+    AutoEncoder(AeConfig(loss_fn="bce"), info(ChargeTransform(9.0)))
 
 
 @pytest.mark.parametrize("name", ["gan", "ewm"])
@@ -143,7 +143,7 @@ def test_the_exported_generator_makes_what_the_model_makes(name: str, source: Pa
 def test_the_discriminator_sees_signed_images_as_they_are() -> None:
     plugin = registry.load("gan")
     for signed in (True, False):
-        model = plugin.model_class()(plugin.config_class()(), info(Transform(60.0, signed=signed))).eval()
+        model = plugin.model_class()(plugin.config_class()(), info(ChargeTransform(60.0, signed=signed))).eval()
         seen: list[torch.Tensor] = []
         model.discriminator.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[0]))
         model._judge(torch.tensor([[0.0, 0.25, 1.0, -1.0]]).repeat(1, 64).view(1, *SHAPE), None)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import pgen.ot
 from pgen.ot import COSTS, assign, assign_reference, cost_matrix, pair_cost
-from tests.ot.problems import Problem, assert_exact, brute_force, dense_and_sparse, problems
+from tests.helpers.problems import Problem, assert_exact, brute_force, dense_and_sparse, problems
 
 
 @pytest.mark.parametrize("cost", COSTS)
@@ -24,9 +24,9 @@ from tests.ot.problems import Problem, assert_exact, brute_force, dense_and_spar
 def test_assignment_is_that_of_double_precision(cost: str, problem: Problem, tiles: bool, many: int) -> None:
     x, y, psi = problem
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pgen.ot.cpu.MANY", many)
-        patch.setattr("pgen.ot.cpu.WIDE", 1)
-        patch.setattr("pgen.ot.cpu._tiles_are_faster", lambda: tiles)
+        patch.setattr("pgen.ot.assignment.cpu.MANY", many)
+        patch.setattr("pgen.ot.assignment.cpu.WIDE", 1)
+        patch.setattr("pgen.ot.assignment.cpu._tiles_are_faster", lambda: tiles)
         for targets in dense_and_sparse(y):
             assert_exact(assign(x, targets, psi, cost), brute_force(x, y, psi, cost))
 
@@ -47,7 +47,7 @@ def test_reference_agrees(cost: str, problem: Problem) -> None:
 @pytest.mark.parametrize("lit", [1.0, 0.05])
 @pytest.mark.parametrize("shared", [1, 128])
 def test_the_lowest_of_equal_targets_wins_whatever_the_threads(cost: str, lit: float, shared: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgen.ot.cpu.MANY", shared)
+    monkeypatch.setattr("pgen.ot.assignment.cpu.MANY", shared)
     random = torch.Generator().manual_seed(0)
     y = torch.rand(40, 30, generator=random) * (torch.rand(40, 30, generator=random) < lit)
     x, many = torch.rand(9, 30, generator=random), y.repeat(25, 1)
@@ -63,13 +63,13 @@ def test_the_lowest_of_equal_targets_wins_whatever_the_threads(cost: str, lit: f
 
 @pytest.mark.parametrize("cost", COSTS)
 def test_blocks_do_not_change_the_answer(cost: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pgen.ot import cpu
+    from pgen.ot.assignment import cpu
 
     random = torch.Generator().manual_seed(0)
     x, y, psi = (torch.randn(*shape, generator=random) for shape in ((5, 3), (500, 3), (500,)))
     for assignment in (assign, assign_reference):
         whole = assignment(x, y, psi, cost)
-        monkeypatch.setattr(sys.modules["pgen.ot.reference"], "BLOCK", 35)
+        monkeypatch.setattr(sys.modules["pgen.ot.assignment.reference"], "BLOCK", 35)
         monkeypatch.setattr(cpu, "BLOCK", 35)
         for a, b in zip(whole, assignment(x, y, psi, cost), strict=True):
             assert torch.equal(a, b)
@@ -90,7 +90,7 @@ def test_nearly_equal_targets_are_told_apart() -> None:
 def test_what_cannot_be_nearest_is_not(cost: str, many: int, tiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does it hide what can, whether it has a share of the targets to itself or one of them."""
     for name, value in (("MANY", many), ("WIDE", 1), ("_tiles_are_faster", lambda: tiles)):
-        monkeypatch.setattr(f"pgen.ot.cpu.{name}", value)
+        monkeypatch.setattr(f"pgen.ot.assignment.cpu.{name}", value)
     random = torch.Generator().manual_seed(0)
     x, y = torch.rand(9, 30, generator=random), torch.rand(50, 30, generator=random)
     y = y * (y > 0.5)
@@ -142,7 +142,7 @@ def test_autocast_does_not_round_the_assignment() -> None:
 def test_example_of_the_package_runs_without_the_rest_of_pgen() -> None:
     example = textwrap.dedent(pgen.ot.__doc__.partition("::\n")[2])
     alone = "import sys; assert {name for name in sys.modules if name.startswith('pgen.')} == "
-    alone += "{name for name in sys.modules if name.startswith('pgen.ot') or name == 'pgen.caches'}"
+    alone += "{name for name in sys.modules if name.startswith('pgen.ot') or name == 'pgen.utils.caches'}"
     done = subprocess.run([sys.executable, "-c", f"{example}\n{alone}"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert 0 < float(done.stdout.split()[1]) < 0.3, done.stdout
@@ -180,7 +180,7 @@ def test_costs_do_not_depend_on_whether_their_kernels_come_from_a_cache(tmp_path
     code = """
 import hashlib, torch
 from pgen.ot import COSTS, Targets
-from pgen.ot.cpu import costs_cpu
+from pgen.ot.assignment.cpu import costs_cpu
 
 random = torch.Generator().manual_seed(0)
 for size in (7, 64, 259):

@@ -8,10 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgen.ot import COSTS, DualAscent, SemiDiscreteOT, Targets, assign, certify, cost_matrix, stream
-from pgen.ot.assign import nearest
+from pgen.ot import COSTS, DualAscent, SemiDiscreteOT, Targets, assign, certify, cost_matrix
+from pgen.ot.assignment import streaming as stream
+from pgen.ot.assignment.assign import nearest
 from pgen.ot.duplicates import FRACTION, MEMBERS
-from tests.ot.problems import Problem, assert_exact, brute_force, dense_and_sparse, problems
+from tests.helpers.problems import Problem, assert_exact, brute_force, dense_and_sparse, problems
 
 PRECISIONS = (torch.float32, torch.float64)
 

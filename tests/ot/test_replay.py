@@ -9,16 +9,17 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from pgen.engine.ranks import Ranks
-from pgen.engine.settings import TrainSettings
-from pgen.engine.trainer import Trainer
+from pgen.engine.config import TrainConfig
+from pgen.engine.distributed.group import ProcessGroup
+from pgen.engine.training.trainer import Trainer
 from pgen.models.ewm.config import EwmConfig
 from pgen.models.ewm.model import Ewm
-from pgen.ot import COSTS, DualAscent, SemiDiscreteOT, Targets, replay
-from pgen.ot.reference import assign_reference
-from pgen.plugins.contract import Condition, DataInfo
-from tests.ot.problems import dense_and_sparse
-from tests.ot.tape import Noted, record
+from pgen.ot import COSTS, DualAscent, SemiDiscreteOT, Targets
+from pgen.ot.assignment.reference import assign_reference
+from pgen.ot.solvers import cuda_graph as replay
+from pgen.plugins.specs import Condition, DataInfo
+from tests.helpers.problems import dense_and_sparse
+from tests.helpers.tape import Noted, record
 
 pytestmark = pytest.mark.gpu
 GPU = torch.cuda.is_available()
@@ -39,10 +40,10 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return assign_reference(x, targets.dense, psi, cost)
 
         monkeypatch.setattr(replay, "record", noted)
-        for module in ("pgen.ot.solver", "pgen.models.ewm.model"):
+        for module in ("pgen.ot.solvers.semidiscrete", "pgen.models.ewm.model"):
             monkeypatch.setattr(f"{module}.replayed", lambda function, targets: replay.Replayed(function))
         # The kernels of the CPU cannot be seen on a tape.
-        monkeypatch.setattr(importlib.import_module("pgen.ot.assign"), "nearest", plain)
+        monkeypatch.setattr(importlib.import_module("pgen.ot.assignment.assign"), "nearest", plain)
     return kept
 
 
@@ -79,10 +80,10 @@ def assert_the_same_replayed(batches: torch.Tensor, y: torch.Tensor, cost: str, 
 
 @pytest.mark.skipif(find_spec("triton") is None and "CI" not in os.environ, reason="Triton is not installed")
 def test_kernels_of_a_gpu_are_the_same_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pgen.ot import cuda
+    from pgen.ot.assignment import cuda
 
     if not GPU:
-        monkeypatch.setattr(importlib.import_module("pgen.ot.assign"), "nearest", cuda.assign_cuda)
+        monkeypatch.setattr(importlib.import_module("pgen.ot.assignment.assign"), "nearest", cuda.assign_cuda)
         for name in ("dense_bounds", "sparse_bounds", "exact"):
             monkeypatch.setattr(cuda.kernels, name, Noted(getattr(cuda.kernels, name)))
     batches, y = problem()
@@ -110,10 +111,10 @@ def test_ewm_is_the_same_replayed(conditional: bool, recorded: list[str]) -> Non
         torch.manual_seed(0)
         config = EwmConfig(n_hidden=16, n_layers=1, ots_steps=9, fit_passes=2, tess_var=0.01, p=0.1, replay=replayed)
         model = Ewm(config, DataInfo("codes", (6,), 40, conditions=told)).to(DEVICE)
-        trainer = Trainer(model.optimizers(), DEVICE, TrainSettings(batch_size=16))
+        trainer = Trainer(model.optimizers(), DEVICE, TrainConfig(batch_size=16))
         for step in range(50):
             trainer.begin(step, 0.0)
-            trainer.begin_part(Ranks().parts(16, 1)[0], 0, 1, labels.to(DEVICE) if conditional else None)
+            trainer.start_microbatch(ProcessGroup().parts(16, 1)[0], 0, 1, labels.to(DEVICE) if conditional else None)
             model.training_step(targets.to(DEVICE), trainer)
         assert model.iteration >= 2
         return model.state_dict()

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen.ot import COSTS, SemiDiscreteOT, Targets, cost_matrix
-from pgen.ot.shortlist import shortlist
-from pgen.ot.sinkhorn import Sinkhorn
-from tests.ot.problems import Problem, brute_force, dense_and_sparse, problems
+from pgen.ot.solvers.shortlists import shortlist
+from pgen.ot.solvers.sinkhorn import Sinkhorn
+from tests.helpers.problems import Problem, brute_force, dense_and_sparse, problems
 
 
 @given(problems(), st.sampled_from(COSTS), st.integers(1, 70), st.sampled_from([None, 300]))
@@ -23,8 +23,8 @@ def test_shortlists_are_the_nearest_targets(problem: Problem, cost: str, length:
     for targets in dense_and_sparse(y):
         with pytest.MonkeyPatch.context() as patch:
             if block:
-                patch.setattr("pgen.ot.shortlist.BLOCK_CPU", block)
-                patch.setattr("pgen.ot.shortlist.ROWS_CPU", 9)
+                patch.setattr("pgen.ot.solvers.shortlists.BLOCK_CPU", block)
+                patch.setattr("pgen.ot.solvers.shortlists.ROWS_CPU", 9)
             index, found = shortlist(x, targets, psi, cost, length)
         assert index.shape == found.shape == (len(x), min(length, len(y)))
         assert all(len(set(row)) == len(row) for row in index.tolist())

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen.ot import COSTS, SemiDiscreteOT, Targets, certify, cost_matrix
-from pgen.ot.balance import balanced_cost
-from pgen.ot.soft import soft_frequency
-from pgen.ot.start import mean_cost
+from pgen.ot.solvers.entropic import soft_frequency
+from pgen.ot.solvers.initialisation import mean_cost
+from pgen.ot.solvers.plan_rounding import rounded_plan_cost
 
 
 class Choice:
@@ -140,7 +140,7 @@ def test_balanced_plan_is_feasible_and_not_below_the_best(samples: int, count: i
     random = np.random.default_rng(seed)
     x, y = (torch.from_numpy(random.normal(size=(n, 3)).astype(np.float32)) for n in (samples * count, count))
     index = torch.from_numpy(random.integers(count, size=len(x)))
-    paid = balanced_cost(x, index, Targets(y), torch.zeros(count), "l1", torch.full((count,), 1 / count, dtype=torch.float64))
+    paid = rounded_plan_cost(x, index, Targets(y), torch.zeros(count), "l1", torch.full((count,), 1 / count, dtype=torch.float64))
     exact = ot.emd2([], [], cost_matrix(x, y, "l1").double().numpy())
     assert len(paid) == len(x)
     assert float(paid.mean()) >= exact - 1e-4

@@ -6,9 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from pgen.ot import COSTS, Targets, assign, certify, stream
-from pgen.ot.assign import nearest
-from tests.ot.problems import Problem, assert_exact, brute_force, dense_and_sparse, problems
+from pgen.ot import COSTS, Targets, assign, certify
+from pgen.ot.assignment import streaming as stream
+from pgen.ot.assignment.assign import nearest
+from tests.helpers.problems import Problem, assert_exact, brute_force, dense_and_sparse, problems
 
 
 @pytest.mark.parametrize("cost", COSTS)

@@ -14,12 +14,12 @@ import torch
 from hypothesis import given, settings
 
 from pgen.ot import COSTS, Targets, assign
-from tests.ot.problems import Problem, assert_exact, brute_force, dense_and_sparse, problems
+from tests.helpers.problems import Problem, assert_exact, brute_force, dense_and_sparse, problems
 
 if find_spec("triton") is None and "CI" not in os.environ:
     pytest.skip("Triton is not installed, the GPU kernels are not tested", allow_module_level=True)
 
-from pgen.ot import cuda
+from pgen.ot.assignment import cuda
 
 pytestmark = pytest.mark.gpu
 GPU = torch.cuda.is_available()

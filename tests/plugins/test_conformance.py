@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pgen.testing import check_model, conformance
-from tests.plugins.packages import fake_package
+from tests.helpers.packages import fake_package
 
 #: A model in two modules, the second of which is the one that has the fault: (old text, new text).
 OPTIONS = """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pgen.plugins import registry
-from tests.plugins.packages import fake_package, on_path
+from tests.helpers.packages import fake_package, on_path
 from tests.plugins.test_third_party import CRASHING
 
 IMAGES = "simulate:n=24,size=8,seed=1"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.packages import on_path, pip_install
+from tests.helpers.packages import on_path, pip_install
 
 REPOSITORY = Path(__file__).parents[2]
 

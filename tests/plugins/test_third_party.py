@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from pgen.data import open_images, read_all
-from pgen.data.scale import Scale
-from pgen.data.schemes import scheme_called
+from pgen.data.io.plugin_sources import get_source
+from pgen.data.transforms.charge_scales import Scale
 from pgen.plugins import hookspecs
-from tests.plugins.packages import blocks, fake_package, on_path, pip_install, written
+from tests.helpers.packages import blocks, fake_package, on_path, pip_install, written
 
 EXAMPLE = Path(__file__).parents[2] / "examples/pgen-dcgan"
 IMAGES = "simulate:n=24,size=16,seed=1"
@@ -81,7 +81,7 @@ def test_example_of_a_metric_runs(pgen, tmp_path: Path) -> None:
 
 
 def test_examples_of_a_source_and_a_scale_run(pgen, refuses, tmp_path: Path) -> None:
-    for name, text in (("rings", scheme_called.__doc__), ("cubic", Scale.__doc__)):
+    for name, text in (("rings", get_source.__doc__), ("cubic", Scale.__doc__)):
         files = {file or "pyproject.toml": code for file, code in blocks(text).items()}
         assert set(files) == {"pyproject.toml", f"pgen_{name}.py"}
         pip_install(written(tmp_path / name, files), tmp_path / "site")
@@ -108,13 +108,23 @@ def test_broken_sources_and_scales_are_named(pgen, refuses, tmp_path: Path) -> N
     fake_package(tmp_path, "missing", "import surely_not_there", group="pgen.sources", attribute="f")
     fake_package(tmp_path, "curve", "f = 1", group="pgen.scales", attribute="f")
     for name, curve, _ in CURVES:
-        fake_package(tmp_path, name, f"from pgen.data.scale import Scale\nf = Scale({curve})", group="pgen.scales", attribute="f")
+        fake_package(
+            tmp_path, name, f"from pgen.data.transforms.charge_scales import Scale\nf = Scale({curve})", group="pgen.scales", attribute="f"
+        )
     env = on_path(tmp_path)
     for name, cause in (("nothing", "lacks name, shape"), ("crashing", "KeyError: 'rings'"), ("missing", "surely_not_there")):
         refuses("data", "info", name, saying=cause, env=env, cwd=tmp_path)
         refuses("data", "info", name, saying=f"{name} 2.0", env=env, cwd=tmp_path)
     refuses(
-        "train", "gan", "--data", IMAGES, "--scale", "curve", saying="it offers 1, wanted a pgen.data.scale.Scale", env=env, cwd=tmp_path
+        "train",
+        "gan",
+        "--data",
+        IMAGES,
+        "--scale",
+        "curve",
+        saying="it offers 1, wanted a pgen.data.transforms.charge_scales.Scale",
+        env=env,
+        cwd=tmp_path,
     )
     for name, _, cause in CURVES:
         refuses("train", "gan", "--data", IMAGES, "--scale", name, saying=f"{name} 2.0 is broken: {cause}", env=env, cwd=tmp_path)

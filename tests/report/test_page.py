@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pgen.engine.evaluate import EvaluateRequest, run_evaluation
-from pgen.report import page
+from pgen.engine.evaluation.evaluate import EvaluateRequest, run_evaluation
+from pgen.report import html_elements as page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from pgen.errors import UserError
-from pgen.metrics.hamming import hamming
-from pgen.report.curves import _running_mean, _spans_decades, save_histogram, save_losses, save_reconstruction_curve
-from pgen.report.grid import save_grid, save_pairs, save_rows
-from pgen.report.hamming_plot import save_hamming
-from pgen.report.pool import pool_image
-from pgen.report.sheet import Sheet
-from pgen.report.text import picture
+from pgen.metrics.memorisation.hamming import hamming
+from pgen.report.ascii_preview import picture
+from pgen.report.figures.curves import _running_mean, _spans_decades, save_histogram, save_losses, save_reconstruction_curve
+from pgen.report.figures.hamming import save_hamming
+from pgen.report.figures.image_grid import save_grid, save_pairs, save_rows
+from pgen.report.figures.image_sheet import Sheet
+from pgen.report.figures.pooling import pool_image
 
 IMAGES = (np.random.default_rng(0).gamma(1, 20, (7, 1, 24, 16)) * (np.random.default_rng(1).random((7, 1, 24, 16)) < 0.1)).astype(
     np.float32
@@ -76,7 +76,7 @@ def test_signed_charge_has_a_colour_for_each_sign_and_one_range(monkeypatch):
         draw(np.abs(one))
         signed, unsigned = sheets[-2:]
         assert (signed.norm.vmin, signed.norm.vmax) == (-40, 40) and (unsigned.norm.vmin, unsigned.norm.vmax) == (0, 40)
-        positive, negative, faint, none = (signed.drawn.to_rgba(np.array([[q]]))[0, 0, :3] for q in (40.0, -40.0, -10.0, 0.0))
+        positive, negative, faint, none = (signed.sample_noise.to_rgba(np.array([[q]]))[0, 0, :3] for q in (40.0, -40.0, -10.0, 0.0))
         assert positive[0] > positive[2] + 0.1 and negative[2] > negative[0] + 0.1 and faint[2] > faint[0] + 0.1
         assert none.max() < 0.01 and abs(positive.mean() - negative.mean()) < 0.05  # as bright as each other
     np.testing.assert_allclose(signed.norm([-40, -10, 0, 10, 40]), [0, 0.25, 0.5, 0.75, 1])
@@ -170,5 +170,5 @@ def test_a_log_scale_is_for_positive_values_over_decades():
 
 
 def test_importing_reports_does_not_import_matplotlib():
-    code = "import sys, pgen.report.grid, pgen.report.curves, pgen.report.hamming_plot; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, pgen.report.figures.image_grid, pgen.report.figures.curves, pgen.report.figures.hamming; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -42,7 +42,7 @@ class Dcgan(nn.Module):
         return self(self.noise(n, generator=generator))
 
     def training_step(self, batch, trainer):
-        fake = self(trainer.drawn(self.noise))
+        fake = self(trainer.sample_noise(self.noise))
         # softplus(-x) = -log sigmoid(x)
         d_loss = (softplus(-self.discriminator(batch)) + softplus(self.discriminator(fake.detach()))).mean()
         trainer.update("discriminator", d_loss)

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pgen.data.transform import Transform
+from pgen.data.transforms.charge import ChargeTransform
 from pgen.errors import UserError
+from pgen.models.ae.charge_spectrum import ChargeSpectrum
 from pgen.models.ae.config import AeConfig
-from pgen.models.ae.layers import encoder_and_decoder
-from pgen.models.ae.spectrum import ChargeSpectrum
-from pgen.models.layers import make_optimizer, output_activation, standardised
-from pgen.plugins.contract import DataInfo
+from pgen.models.ae.networks import encoder_and_decoder
+from pgen.models.nn import make_optimizer, output_activation, standardising_norm
+from pgen.plugins.specs import DataInfo
 
 #: Steps from one look at the spectrum of charges to the next: it takes a fifth of the time of a step.
 FOLLOW_EVERY = 4
@@ -47,13 +47,13 @@ class AutoEncoder(nn.Module):
             )
         self.config = config
         self.activation = output_activation(data)
-        self.transform = Transform.from_dict(data.transform)
+        self.transform = ChargeTransform.from_dict(data.transform)
         channels = data.shape[0]
         maps = 2 * channels if config.loss_fn == "charge" else channels
         self.encoder, self.decoder, self.code_shape = encoder_and_decoder(config, data.shape, maps)
         self.latent_size = prod(self.code_shape)
         # Fixes the scale of codes, which gives the noise on them a meaning.
-        self.scale = standardised(self.code_shape)
+        self.scale = standardising_norm(self.code_shape)
         self.spectrum = ChargeSpectrum()
         self.labels = nn.Linear(self.latent_size, data.condition_size) if data.conditions else None
 
@@ -78,16 +78,16 @@ class AutoEncoder(nn.Module):
             return self.activation(maps)
         lit, value = maps.chunk(2, dim=1)
         value = self.activation(value)
-        charge = self.spectrum(self.transform.inverse(value).abs(), most_probable(torch.sigmoid(lit)))
+        charge = self.spectrum(self.transform.inverse(value).abs(), expected_mask(torch.sigmoid(lit)))
         # Of what the decoder has below the threshold the spectrum makes charge too: the sign is that of its answer.
         return self.transform.forward(charge * value.sign())
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
         noisy = self.config.code_noise or self.config.kl_weight
-        losses, maps = self._losses(batch, trainer.drawn(partial(self._noise, like=batch)) if noisy else None, trainer.condition)
+        losses, maps = self._losses(batch, trainer.sample_noise(partial(self._noise, like=batch)) if noisy else None, trainer.condition)
         trainer.update("ae", losses["loss"])
         if self.config.loss_fn == "charge" and trainer.step % FOLLOW_EVERY == 0:
-            self._follow_charge(batch, maps, trainer.gathered)
+            self._update_charge_spectrum(batch, maps, trainer.gather)
         return losses
 
     @torch.no_grad()
@@ -128,15 +128,15 @@ class AutoEncoder(nn.Module):
         return {"loss": where + self.config.charge_weight * charge, "lit_loss": where, "charge_loss": charge}
 
     @torch.no_grad()
-    def _follow_charge(self, batch: Tensor, maps: Tensor, gathered: Callable[[Tensor], Tensor]) -> None:
+    def _update_charge_spectrum(self, batch: Tensor, maps: Tensor, gathered: Callable[[Tensor], Tensor]) -> None:
         lit, value = maps.float().chunk(2, dim=1)
-        decoded, chosen = self.transform.inverse(self.activation(value)).abs(), most_probable(torch.sigmoid(lit))
+        decoded, chosen = self.transform.inverse(self.activation(value)).abs(), expected_mask(torch.sigmoid(lit))
         # Quantiles of a part are not those of the whole batch.
         batch, decoded, chosen = map(gathered, (batch, decoded, chosen.to(batch.dtype)))
         self.spectrum.follow(self.transform.inverse(batch).abs(), batch != 0, decoded, chosen > 0)
 
 
-def most_probable(probability: Tensor) -> Tensor:
+def expected_mask(probability: Tensor) -> Tensor:
     """Of each image (n, C, H, W), as many pixels as the probabilities sum to, the most probable ones; True where chosen."""
     flat = probability.flatten(1)
     # A diverged model must reach the check that says so.

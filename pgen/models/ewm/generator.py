@@ -8,8 +8,8 @@ from torch import nn
 
 from pgen.errors import UserError
 from pgen.models.ewm.config import EwmConfig
-from pgen.models.layers import BatchNorm2d, mlp, output_activation, standardised
-from pgen.plugins.contract import DataInfo
+from pgen.models.nn import BatchNorm2d, mlp, output_activation, standardising_norm
+from pgen.plugins.specs import DataInfo
 
 
 def make_generator(config: EwmConfig, data: DataInfo) -> nn.Sequential:
@@ -29,7 +29,7 @@ def make_generator(config: EwmConfig, data: DataInfo) -> nn.Sequential:
         return nn.Sequential(layers, output_activation(data), nn.Unflatten(1, data.shape))
     if normalised:
         # A least-squares fit to scattered targets shrinks towards their mean; this holds the scale.
-        return nn.Sequential(layers, standardised(data.map_shape or data.shape))
+        return nn.Sequential(layers, standardising_norm(data.map_shape or data.shape))
     return nn.Sequential(layers)
 
 

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from pgen.errors import UserError
+from pgen.models.conditional_transport import random_rows, with_labels
 from pgen.models.ewm.config import EwmConfig
 from pgen.models.ewm.generator import make_generator
-from pgen.models.labelled import random_rows, with_labels
-from pgen.models.layers import beside, make_optimizer
-from pgen.models.merged import report_merged
+from pgen.models.merged_targets import report_merged
+from pgen.models.nn import append_columns, make_optimizer
 from pgen.ot import DualAscent, Targets, certify, pair_cost
-from pgen.ot.replay import replayed
-from pgen.plugins.contract import DataInfo
+from pgen.ot.solvers.cuda_graph import replayed
+from pgen.plugins.specs import DataInfo
 
 OTS, FIT = 0, 1
 #: Least steps between two certificates of a solve.
@@ -37,7 +37,7 @@ class Ewm(nn.Module):
     """State that must survive: the ascent's, the kept pairs, and plain numbers, which a step on a GPU need not wait for: where in the outer
     iteration it is, and the last certificate.
 
-    With conditions a sample is made for the labels of a random target, and transported with these beside it (:mod:`pgen.models.labelled`).
+    With conditions a sample is made for the labels of a random target, and transported with these beside it (:mod:`pgen.models.conditional_transport`).
 
     per_target: state with a row a target, which is shared out to the ranks as the targets are; the rest is the same on all of them.
     """
@@ -90,7 +90,7 @@ class Ewm(nn.Module):
         return torch.randn(n, self.config.z_dim, generator=generator, device=generator.device)
 
     def forward(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
-        return self.generator(beside(noise, condition))
+        return self.generator(append_columns(noise, condition))
 
     def sample(self, n: int, *, generator: torch.Generator, condition: Tensor | None = None) -> Tensor:
         return self(self.noise(n, generator=generator), condition)
@@ -108,7 +108,7 @@ class Ewm(nn.Module):
                 weight, random = self.config.label_weight, trainer.generator(-1, common=True)
                 self._targets, self._label_scale = with_labels(self._targets, values, trainer.condition, weight, self.config.cost, random)
             if self.iteration == self.done == 0:
-                report_merged(self._targets, trainer.say)
+                report_merged(self._targets, trainer.log)
             if trainer.batch_size < 2 <= self._targets.total:
                 raise trainer.ranks.error(UserError("--batch-size 1: ewm wanted 2 or more, since its steps go by how samples differ."))
             if trainer.group and trainer.batch_size > self.config.mem_size:
@@ -122,14 +122,14 @@ class Ewm(nn.Module):
         done, total = self.done, self.config.ots_steps
         # The generator stands still during a solve, dropout and running statistics too.
         self.generator.eval()
-        drawn = self._drawn(trainer, trainer.step)
+        drawn = self._draw_inputs(trainer, trainer.step)
         if done == 0:
             with torch.no_grad():
-                self.ascent.begin(self._made(**drawn), targets)
+                self.ascent.begin(self._generate(**drawn), targets)
         self.ascent.plan(targets)
         index, value = self._move(**drawn)
         if done >= total // 3:
-            self._keep(trainer.gathered(index), trainer.step, done)
+            self._store_pairs(trainer.gather(index), trainer.step, done)
         self.done += 1
         # A certificate draws no more samples than the steps since the one before it.
         every = max(CHECK_EVERY, -(-SAMPLES_A_TARGET * targets.total // trainer.batch_size))
@@ -140,12 +140,12 @@ class Ewm(nn.Module):
 
     @torch.no_grad()
     def _ascend(self, targets: Targets, **drawn: Tensor) -> tuple[Tensor, Tensor]:
-        return self.ascent.move(self._made(**drawn), targets)
+        return self.ascent.move(self._generate(**drawn), targets)
 
     def _fit_step(self, targets: Targets, trainer: Any) -> dict[str, Tensor]:
         self.generator.train()
         number, size = self._next_pairs(trainer), trainer.batch_size
-        x = self._made(**self._drawn(trainer, self.pair_steps[number]))
+        x = self._generate(**self._draw_inputs(trainer, self.pair_steps[number]))
         hits = trainer.mine(self.pair_hit[number * size : (number + 1) * size])
         # Labels are as they are, and have no gradient.
         loss = pair_cost(x[: len(hits), : self.size], targets.rows(hits)[:, : self.size], self.config.cost).mean()
@@ -166,21 +166,21 @@ class Ewm(nn.Module):
             self._order = number, order.tolist()
         return self._order[1][self.done % kept]
 
-    def _drawn(self, trainer: Any, step: int) -> dict[str, Tensor]:
+    def _draw_inputs(self, trainer: Any, step: int) -> dict[str, Tensor]:
         """All that is random about a batch of samples, a step's: the same in solve and fit."""
-        drawn = {"noise": trainer.drawn(self.noise, step)}
+        drawn = {"noise": trainer.sample_noise(self.noise, step)}
         # The numbers of steps, and of the certificates' batches, do not reach so far.
         if self.config.tess_var:
-            drawn["jitter"] = trainer.drawn(self._jitter, 10**15 + step)
+            drawn["jitter"] = trainer.sample_noise(self._jitter, 10**15 + step)
         if trainer.condition is not None:
-            drawn["condition"] = trainer.drawn(partial(random_rows, rows=trainer.condition), 2 * 10**15 + step)
+            drawn["condition"] = trainer.sample_noise(partial(random_rows, rows=trainer.condition), 2 * 10**15 + step)
         return drawn
 
-    def _made(self, noise: Tensor, jitter: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
+    def _generate(self, noise: Tensor, jitter: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         """The generator's answer (n, D) to what was drawn, with labels beside it."""
         x = self(noise, condition).flatten(1).float()
         x = x if jitter is None else x + jitter
-        return x if condition is None else beside(x, condition * self._label_scale)
+        return x if condition is None else append_columns(x, condition * self._label_scale)
 
     def _jitter(self, n: int, *, generator: torch.Generator) -> Tensor:
         return self.config.tess_var**0.5 * torch.randn(n, self.size, generator=generator, device=generator.device)
@@ -194,7 +194,7 @@ class Ewm(nn.Module):
         return targets + self.config.tess_var**0.5 * torch.randn(targets.shape, generator=random, device=targets.device)
 
     @torch.no_grad()
-    def _keep(self, index: Tensor, step: int, done: int) -> None:
+    def _store_pairs(self, index: Tensor, step: int, done: int) -> None:
         """Keep the batch's pairs, the newest ones."""
         slots = max(1, self.config.mem_size // len(index))
         number = done - self.config.ots_steps // 3
@@ -210,7 +210,7 @@ class Ewm(nn.Module):
     def _check(self, targets: Targets, trainer: Any, *, last: bool) -> None:
         """Certify the averaged psi on fresh noise; if it is good enough, or time is up, go on to FIT from it."""
         batches = -(-SAMPLES_A_TARGET * targets.total // trainer.batch_size)
-        fresh = (self._made(**self._drawn(trainer, -(10**9) - trainer.step * 1000 - k)) for k in range(batches))
+        fresh = (self._generate(**self._draw_inputs(trainer, -(10**9) - trainer.step * 1000 - k)) for k in range(batches))
         found = certify(fresh, targets, self.ascent.average, self.config.cost)
         merged = targets.duplicates
         self.hits.copy_(found.hits.masked_fill(~merged.is_first, -1) if merged else found.hits)

@@ -45,7 +45,7 @@ class Coupling(nn.Module):
         most = int(limit * targets.total)
 
         def watch(found: Certificate, spent: int) -> None:
-            trainer.say(f"solving the coupling: chi2 {found.chi2:.2g}, wanted {self.chi2:g}, after {spent} of at most {most} samples")
+            trainer.log(f"solving the coupling: chi2 {found.chi2:.2g}, wanted {self.chi2:g}, after {spent} of at most {most} samples")
 
         solver.fit(sampler(-2), chi2=self.chi2, most=limit, watch=watch)
         self.psi.copy_(solver.psi)
@@ -53,7 +53,7 @@ class Coupling(nn.Module):
         if found.chi2 - found.chi2_interval > self.chi2:
             reached = f"chi2 {found.chi2:.2g} ± {found.chi2_interval:.1g}, above --chi2 {self.chi2:g}"
             missed = f"{found.never_hit:,} of {targets.distinct:,} never"
-            trainer.say(
+            trainer.log(
                 f"warning: the coupling ends at {reached}: noise hits some targets more often than others, and {missed}; "
                 "--coupling minibatch hits all alike"
             )
@@ -69,7 +69,7 @@ class Coupling(nn.Module):
         if self.kind == "minibatch":
             from scipy.optimize import linear_sum_assignment  # not at the top: sampling needs no SciPy
 
-            whole, rows = trainer.gathered(x), trainer.gathered(targets.rows(trainer.mine(index)))
+            whole, rows = trainer.gather(x), trainer.gather(targets.rows(trainer.mine(index)))
             _, order = linear_sum_assignment(cost_matrix(whole, rows, COST).cpu().numpy())
             index = index[torch.from_numpy(order).to(index.device)]
         return trainer.mine(index)

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pgen.errors import UserError
+from pgen.models.conditional_transport import random_rows, with_labels
 from pgen.models.flow.config import FlowConfig
 from pgen.models.flow.coupling import COST, Coupling
+from pgen.models.flow.networks import make_velocity
 from pgen.models.flow.ode import integrate
 from pgen.models.flow.sde import integrate_with_noise
-from pgen.models.flow.times import Times
-from pgen.models.flow.velocity import make_velocity
-from pgen.models.labelled import random_rows, with_labels
-from pgen.models.layers import beside, make_optimizer, standardised
-from pgen.models.merged import report_merged
+from pgen.models.flow.time_schedule import Times
+from pgen.models.merged_targets import report_merged
+from pgen.models.nn import append_columns, make_optimizer, standardising_norm
 from pgen.ot import Targets
-from pgen.plugins.contract import DataInfo
+from pgen.plugins.specs import DataInfo
 
 #: Targets by which the scale of images is found, on all ranks together.
 LOOKED_AT = 1024
@@ -46,7 +46,7 @@ class Flow(nn.Module):
     Images are shifted and scaled to mean 0 and spread 1 over all pixels, the scale of the noise; codes come so. State besides the network:
     that scale, the coupling's potential (a row a target) and how good it is, how many targets have been seen, and for codes mean and spread
     of samples, by which these are held at those of the targets, with the sampler that they were measured of: other steps lead to other
-    ones. With conditions noise is given the labels of a random target, and coupled together with these (:mod:`pgen.models.labelled`).
+    ones. With conditions noise is given the labels of a random target, and coupled together with these (:mod:`pgen.models.conditional_transport`).
     """
 
     per_target = ("coupling.psi",)
@@ -65,7 +65,7 @@ class Flow(nn.Module):
         self.config, self.data = config, data
         self.velocity = make_velocity(config, data)
         self.coupling = Coupling(config.coupling, data.count, config.chi2)
-        self.moments = standardised(data.map_shape or data.shape) if data.kind == "codes" else nn.Identity()
+        self.moments = standardising_norm(data.map_shape or data.shape) if data.kind == "codes" else nn.Identity()
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("spread", torch.ones(()))
         # The sampler that the moments belong to; zeros where they are to be measured, as where an earlier version wrote the state.
@@ -116,7 +116,7 @@ class Flow(nn.Module):
         for _ in range(0, MEASURED, AT_A_TIME):
             noise = self.noise(AT_A_TIME, generator=generator)
             labels = None if conditions is None else random_rows(AT_A_TIME, generator=generator, rows=conditions)
-            samples.append(self._carried(noise, labels))
+            samples.append(self._integrate(noise, labels))
         (norm,) = (module for module in self.moments.modules() if isinstance(module, _BatchNorm))
         norm.reset_running_stats()
         norm.momentum = 1.0  # as they are, with no memory of others
@@ -135,7 +135,7 @@ class Flow(nn.Module):
         return torch.randn(n, *self.data.shape, generator=generator, device=generator.device)
 
     def forward(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
-        x = self._carried(noise, condition)
+        x = self._integrate(noise, condition)
         if self.data.kind == "images":
             return (x * self.spread + self.centre).clamp(-1 if self.data.signed else 0, 1)
         return self.moments(x) if self.config.match_moments else x
@@ -143,7 +143,7 @@ class Flow(nn.Module):
     def sample(self, n: int, *, generator: torch.Generator, condition: Tensor | None = None) -> Tensor:
         return self(self.noise(n, generator=generator), condition)
 
-    def _carried(self, noise: Tensor, condition: Tensor | None) -> Tensor:
+    def _integrate(self, noise: Tensor, condition: Tensor | None) -> Tensor:
         """Where the flow takes noise."""
         field = self._field if condition is None else partial(self._guided, condition)
         times = self.times.of_steps(self.steps)
@@ -161,10 +161,10 @@ class Flow(nn.Module):
 
     def _guided(self, condition: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """The velocity for a condition; with guidance, further from that without (arXiv:2207.12598)."""
-        told = self._field(x, t, _known(condition))
+        told = self._field(x, t, _with_known_flag(condition))
         if self.config.guidance == 1:
             return told
-        untold = self._field(x, t, 0 * _known(condition))
+        untold = self._field(x, t, 0 * _with_known_flag(condition))
         return untold + self.config.guidance * (told - untold)
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
@@ -172,12 +172,12 @@ class Flow(nn.Module):
             self._batch = batch
             self._prepare(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer)
         assert self._targets is not None
-        x0 = trainer.drawn(self.beginning)
+        x0 = trainer.sample_noise(self.beginning)
         index = self.coupling.targets_of(self._coupled(x0, self._labels_of(trainer)), self._targets, trainer)
         x1 = (self._targets.rows(index)[:, : self.data.size].view_as(x0) - self.centre) / self.spread
-        t = self.times(trainer.drawn(_evenly, TIMES + trainer.step))
+        t = self.times(trainer.sample_noise(_stratified_uniform, TIMES + trainer.step))
         at = _spread_out(t, x0)
-        loss = (self._field((1 - at) * x0 + at * x1, t, self._told(index, trainer)) - (x1 - x0)).square().mean()
+        loss = (self._field((1 - at) * x0 + at * x1, t, self._drop_labels(index, trainer)) - (x1 - x0)).square().mean()
         trainer.update("velocity", loss)
         self.measured.zero_()
         self.seen += trainer.batch_size
@@ -198,7 +198,7 @@ class Flow(nn.Module):
         if self.seen == 0:
             self.count = targets.total
             if self.config.coupling == "semidiscrete":
-                report_merged(targets, trainer.say)
+                report_merged(targets, trainer.log)
             found = self.coupling.begin(targets, partial(self._noise_beside_labels, condition), trainer)
             if found is not None:
                 self.certified = dict(zip(CERTIFIED, (found.chi2, float(found.never_hit)), strict=True))
@@ -217,20 +217,20 @@ class Flow(nn.Module):
 
     def _coupled(self, noise: Tensor, condition: Tensor | None) -> Tensor:
         """(n, D), as the targets are scaled, with labels beside it: what is coupled to them."""
-        return beside(noise.flatten(1) * self.spread + self.centre, None if condition is None else self._label_scale * condition)
+        return append_columns(noise.flatten(1) * self.spread + self.centre, None if condition is None else self._label_scale * condition)
 
     def _labels_of(self, trainer: Any) -> Tensor | None:
         """Those that the noise of this step is given."""
         if trainer.condition is None:
             return None
-        return trainer.drawn(partial(random_rows, rows=trainer.condition), LABELS + trainer.step)
+        return trainer.sample_noise(partial(random_rows, rows=trainer.condition), LABELS + trainer.step)
 
-    def _told(self, index: Tensor, trainer: Any) -> Tensor | None:
+    def _drop_labels(self, index: Tensor, trainer: Any) -> Tensor | None:
         """What the network is told of the targets' labels: of some, by chance, nothing, which guidance needs to know too."""
         if trainer.condition is None:
             return None
-        kept = trainer.drawn(_uniform, DROPPED + trainer.step) >= self.config.p_drop
-        return _known(trainer.condition[index]) * kept[:, None]
+        kept = trainer.sample_noise(_uniform, DROPPED + trainer.step) >= self.config.p_drop
+        return _with_known_flag(trainer.condition[index]) * kept[:, None]
 
 
 def _spread_out(t: Tensor, x: Tensor) -> Tensor:
@@ -238,7 +238,7 @@ def _spread_out(t: Tensor, x: Tensor) -> Tensor:
     return t.view(-1, *[1] * (x.ndim - 1))
 
 
-def _known(condition: Tensor) -> Tensor:
+def _with_known_flag(condition: Tensor) -> Tensor:
     """With a column that says so; all zeros stand for nothing known."""
     return torch.cat([condition, torch.ones_like(condition[:, :1])], dim=1)
 
@@ -247,7 +247,7 @@ def _uniform(n: int, *, generator: torch.Generator) -> Tensor:
     return torch.rand(n, generator=generator, device=generator.device)
 
 
-def _evenly(n: int, *, generator: torch.Generator) -> Tensor:
+def _stratified_uniform(n: int, *, generator: torch.Generator) -> Tensor:
     # One in each of n equal intervals, in random order: less noise than n independent ones.
     order = torch.randperm(n, generator=generator, device=generator.device)
     return (order + torch.rand(n, generator=generator, device=generator.device)) / n

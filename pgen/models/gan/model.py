@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgen.models.gan.config import GanConfig
-from pgen.models.layers import beside, make_optimizer, mlp, output_activation
-from pgen.plugins.contract import DataInfo
+from pgen.models.nn import append_columns, make_optimizer, mlp, output_activation
+from pgen.plugins.specs import DataInfo
 
 
 class Gan(nn.Module):
@@ -37,14 +37,14 @@ class Gan(nn.Module):
         return torch.randn(n, self.config.z_dim, generator=generator, device=generator.device)
 
     def forward(self, noise: Tensor, condition: Tensor | None = None) -> Tensor:
-        return self.activation(self.generator(beside(noise, condition))).unflatten(1, self.shape)
+        return self.activation(self.generator(append_columns(noise, condition))).unflatten(1, self.shape)
 
     def sample(self, n: int, *, generator: torch.Generator, condition: Tensor | None = None) -> Tensor:
         return self(self.noise(n, generator=generator), condition)
 
     def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
         condition = trainer.condition
-        fake = self(trainer.drawn(self.noise), condition)
+        fake = self(trainer.sample_noise(self.noise), condition)
         real_logit, fake_logit = self._judge(batch, condition), self._judge(fake.detach(), condition)
         # softplus(-x) = -log sigmoid(x)
         d_loss = F.softplus(-real_logit).mean() + F.softplus(fake_logit).mean()
@@ -55,4 +55,4 @@ class Gan(nn.Module):
 
     def _judge(self, images: Tensor, condition: Tensor | None) -> Tensor:
         flat = images.flatten(1)
-        return self.discriminator(beside(flat if self.signed else 2 * flat - 1, condition))
+        return self.discriminator(append_columns(flat if self.signed else 2 * flat - 1, condition))

@@ -1,0 +1,25 @@
+"""`pgen models`: what can be trained."""
+
+from pgen.cli.commands.train import model_command
+from pgen.cli.console import console
+from pgen.errors import UserError
+
+
+def models() -> None:
+    """List the installed models; a broken plug-in is shown with its cause."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from pgen.plugins import registry
+
+    table = Table("name", "summary", "distribution", "version", "status")
+    for line in registry.listing():
+        style, problem = ("yellow" if line.summary else "red"), line.problem
+        if not problem:
+            try:
+                model_command(line.name)
+            except UserError as error:
+                style, problem = "red", str(error)
+        status = Text(problem, style=style) if problem else Text("ok", style="green")
+        table.add_row(line.name, Text(line.summary), line.distribution, line.version, status)
+    console.print(table)

@@ -1,0 +1,100 @@
+"""Checkpoints: everything needed to go on, written so that none is ever half there."""
+
+from __future__ import annotations
+
+import errno
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import NonNegativeInt, TypeAdapter
+
+from pgen.engine.artifacts.run_directory import RunDirectory
+from pgen.engine.training.ema import extra_state
+from pgen.errors import UserError, listed, one_line
+from pgen.utils.files import write_through_memory
+from pgen.utils.resources import is_out_of_memory
+from pgen.utils.untrusted import load_torch
+
+_NOT_ITS_FAULT = (errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE)
+
+
+@dataclass
+class Checkpoint:
+    """State after ``step`` steps. No random state: every step's generator follows from the seed and the step's number.
+
+    best: (step, value) of the best checkpoint so far, or None. average: state and number of updates of the running average of weights,
+    where there is one.
+    """
+
+    step: NonNegativeInt
+    model: dict[str, Any]
+    optimizers: dict[str, dict[str, Any]]
+    best: tuple[int, float] | None = None
+    average: dict[str, Any] | None = None
+
+    @property
+    def inference_state(self) -> dict[str, Any]:
+        """The model's state as it is used: averaged, if it is, with the model's own extra state, which is never averaged. (Earlier versions
+        left with the average that of the untrained model.)"""
+        return {**self.average["model"], **extra_state(self.model)} if self.average else self.model
+
+    @inference_state.setter
+    def inference_state(self, state: dict[str, Any]) -> None:
+        if self.average:
+            self.average = {**self.average, "model": state}
+        else:
+            self.model = state
+
+
+def path_of(folder: RunDirectory, step: int) -> Path:
+    return folder.checkpoints / f"step-{step:08d}.pt"
+
+
+def steps(folder: RunDirectory) -> list[int]:
+    """Steps that have a checkpoint, oldest first."""
+    found = (re.fullmatch(r"step-([0-9]+)\.pt", path.name) for path in folder.checkpoints.glob("step-*.pt"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def save(folder: RunDirectory, checkpoint: Checkpoint, *, keep: int) -> Path:
+    """Write a checkpoint and remove all but the newest ``keep`` and the best."""
+    path = path_of(folder, checkpoint.step)
+    write_through_memory(path, lambda stream: torch.save(asdict(checkpoint), stream), guard=folder.is_in_place)
+    best = checkpoint.best[0] if checkpoint.best else None
+    for old in steps(folder)[:-keep]:
+        if old not in (best, checkpoint.step):
+            path_of(folder, old).unlink()
+    return path
+
+
+def quarantine_corrupt(folder: RunDirectory) -> list[Path]:
+    """Rename checkpoints newer than the newest that can be read, since they would count among those to keep; their new paths."""
+    moved = []
+    for step in reversed(steps(folder)):
+        try:
+            load(folder, step)
+            break
+        except UserError:
+            path = path_of(folder, step)
+            moved.append(path.replace(path.with_name(path.name + ".broken")))
+    return moved
+
+
+def load(folder: RunDirectory, step: int | None = None) -> Checkpoint:
+    """The checkpoint at ``step``, on the CPU; None: the newest that can be read. UserError where there is none."""
+    available = steps(folder)
+    if step is not None and step not in available:
+        raise UserError(f"{folder.path} has no checkpoint of step {step}; it has {listed(available)}.")
+    for candidate in [step] if step is not None else reversed(available):
+        try:
+            return TypeAdapter(Checkpoint).validate_python(load_torch(path_of(folder, candidate)))
+        except Exception as error:
+            # Nothing is wrong with the file where memory is short, or the file system has a hiccup.
+            if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in _NOT_ITS_FAULT):
+                raise
+            if step is not None:
+                raise UserError(f"{path_of(folder, candidate)} cannot be read ({one_line(error)}); use another --checkpoint.") from error
+    raise UserError(f"{folder.path} has no readable checkpoint in {folder.checkpoints}; start a new run.")

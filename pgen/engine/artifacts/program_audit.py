@@ -1,0 +1,68 @@
+"""What a generator.pt2 may hold. torch unpickles parts of such a file, evaluates others, and may load libraries: a file from a stranger
+must hold none of that before torch sees it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pgen.utils.untrusted import load_torch, refuse_odd_archive
+
+#: Members by their names, without the archive's: values as they are, and small files that torch and pgen write.
+_RAW = re.compile(r"data/(weights/weight|constants/tensor)_[0-9]+")
+_SMALL = re.compile(r"(\.data/)?(version|byteorder|serialization_id)|archive_(format|version)|extra(_files)?/pgen\.json")
+#: No bracket, no quote, no space: nothing that could be evaluated.
+_HARMLESS = re.compile(r"[\w.+:-]*")
+#: The nesting of arguments, as JSON of plain containers.
+_NESTING = re.compile(r'[\w\s\[\]{}",:.]*')
+#: Operations: torch's own mathematics, and arithmetic of sizes.
+_TARGET = re.compile(r"torch\.ops\.aten\.\w+(\.\w+)?|_operator\.(add|mul|sub|floordiv|getitem|ge|le|eq|gt|lt)|")
+#: That noise and conditions are equally many.
+_GUARD = re.compile(r"L\['(noise|condition)'\]\.size\(\)\[0\] == L\['(noise|condition)'\]\.size\(\)\[0\]|")
+#: Pieces of sizes that follow from that of a batch, as torch writes them. No powers, which could take for ever.
+_SIZE = re.compile(
+    r"Symbol|Integer|Mul|Add|FloorDiv|Mod|True|positive|integer|'?[su]\d{1,9}\b'?|\b\d{1,18}\b|(?<!\*)\*(?!\*)|[(),= +-]", re.ASCII
+)
+_LONGEST_SIZE = 500
+
+
+def check_program(path: Path) -> None:
+    """ValueError, or an error of zipfile, json or torch, for a file that holds more than tensors and a graph of torch's operations."""
+    refuse_odd_archive(path)
+    # By torch's own reader: what is checked is what torch will read.
+    archive = torch._C.PyTorchFileReader(str(path))
+    for name in archive.get_all_records():
+        if _RAW.fullmatch(name) or _SMALL.fullmatch(name):
+            continue
+        if name.endswith(".json"):
+            _check_text(json.loads(archive.get_record(name)), "")
+        elif name.endswith(".pt"):
+            load_torch(io.BytesIO(archive.get_record(name)))  # torch falls back to unpickling where this fails
+        else:
+            raise ValueError(f"it holds {name!r}, which pgen does not write")
+
+
+def _check_text(value: Any, key: str) -> None:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _check_text(name, "")
+            _check_text(part, name)
+    elif isinstance(value, list):
+        for part in value:
+            _check_text(part, key)
+    elif key == "use_pickle" and value:
+        raise ValueError("it holds pickled objects")
+    elif isinstance(value, str) and not _allowed(value, key):
+        raise ValueError(f"its {key or 'text'} {value[:60]!r} is nothing that pgen writes")
+
+
+def _allowed(value: str, key: str) -> bool:
+    if key == "expr_str":
+        return len(value) <= _LONGEST_SIZE and not _SIZE.sub("", value)
+    pattern = {"in_spec": _NESTING, "out_spec": _NESTING, "target": _TARGET, "guards_code": _GUARD}.get(key, _HARMLESS)
+    return pattern.fullmatch(value) is not None

@@ -1,0 +1,150 @@
+"""Weights files: safetensors that carry model name, options and data facts, so that one file is enough to use a model."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import nn
+
+from pgen.engine.runtime.device import free_memory
+from pgen.engine.training.ema import extra_state
+from pgen.errors import UserError, one_line
+from pgen.plugins import registry
+from pgen.plugins.specs import DataInfo, ModelConfig
+from pgen.utils.files import write_through_memory
+from pgen.utils.resources import is_out_of_memory
+from pgen.utils.untrusted import load_torch
+
+FORMAT = "pgen-weights-1"
+
+
+@dataclass(frozen=True)
+class WeightsHeader:
+    """What a weights file says of itself.
+
+    config: the model's options as plain values. packed: names of extra state that is no tensor and
+    lies in the file as the bytes of :func:`torch.save`. trained_extra_state: set for averaged weights
+    of a model with extra state; earlier versions saved them with that of the untrained model.
+    """
+
+    model: str
+    config: dict[str, Any]
+    data: DataInfo
+    step: int
+    packed: tuple[str, ...] = ()
+    trained_extra_state: bool = False
+
+
+def save_weights(
+    path: Path,
+    state: dict[str, Any],
+    *,
+    model: str,
+    config: ModelConfig,
+    data: DataInfo,
+    step: int,
+    averaged: bool = False,
+    guard: Callable[[], object] = lambda: None,
+) -> None:
+    """Write a model's state with all that is needed to build the model again.
+
+    Args:
+        averaged: Whether the weights are a running average.
+        guard: See :class:`pgen.utils.files.Outputs`.
+    """
+    header = {"format": FORMAT, "model": model, "config": config.model_dump(mode="json"), "data": data.to_dict(), "step": step}
+    # Only where they say something: the bytes of most files, and with them their digests, are those of earlier versions.
+    if packed := [name for name, value in state.items() if not isinstance(value, torch.Tensor)]:
+        header["packed"] = packed
+    if averaged and extra_state(state):
+        header["trained_extra_state"] = True
+    tensors = {name: pack(state[name]) if name in packed else value for name, value in state.items()}
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    content = serialise(tensors, metadata={"pgen": json.dumps(header)})
+    write_through_memory(path, lambda stream: stream.write(content), guard)
+
+
+def pack(value: Any) -> torch.Tensor:
+    """Plain values as a tensor of bytes."""
+    stream = io.BytesIO()
+    torch.save(value, stream)
+    return torch.frombuffer(bytearray(stream.getbuffer()), dtype=torch.uint8)
+
+
+def unpack(packed: torch.Tensor) -> Any:
+    """What :func:`pack` was given. ValueError, or any of torch's exceptions, for what is no plain value; no code in it runs."""
+    return load_torch(io.BytesIO(packed.numpy().tobytes()))
+
+
+def read_header(path: Path) -> WeightsHeader:
+    """The header alone. UserError where the file is missing or none of ours."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing: the run has not reached its first checkpoint, or was moved. Train it further with --resume.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["pgen"])
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']!r}, wanted {FORMAT!r}")
+        return TypeAdapter(WeightsHeader).validate_python({**header, "data": DataInfo.from_dict(header["data"])})
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise UserError(f"{path} is no weights file of pgen ({one_line(error)}); wanted a model/weights.safetensors.") from error
+
+
+def digest(path: Path) -> str:
+    """Hex sha256 of a weights file: which training it holds."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_size(plugin: registry.Plugin, config: ModelConfig, data: DataInfo, device: torch.device) -> None:
+    """UserError where the model would not fit into the device's free memory, before any of it is taken."""
+    try:
+        with torch.device("meta"):
+            model = plugin.model_class()(config, data)
+    except UserError:
+        raise
+    except Exception:
+        return  # a model that cannot be built without its values; it is seen when it is built
+    size = sum(value.numel() * value.element_size() for value in (*model.parameters(), *model.buffers()))
+    if size > (free := free_memory(device)):
+        raise UserError(
+            f"Model {plugin.spec.name!r} with these options takes {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}; "
+            "choose smaller layers, or a larger machine."
+        )
+
+
+def load_module(path: Path, sampling: Mapping[str, Any] | None = None) -> tuple[nn.Module, WeightsHeader]:
+    """The model in a weights file, in evaluation mode on the CPU, and its header. sampling: options that stand in place of the file's."""
+    header = read_header(path)
+    plugin = registry.load(header.model)
+    config = plugin.options({**header.config, **(sampling or {})}, path)
+    check_size(plugin, config, header.data, torch.device("cpu"))
+    model = plugin.model_class()(config, header.data)
+    with safe_open(path, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        state.update({name: unpack(state[name]) for name in header.packed})
+    except Exception as error:
+        raise UserError(f"{path} is damaged: its extra state cannot be read ({one_line(error)}).") from error
+    load_state(model, state, path)
+    return model.eval(), header
+
+
+def load_state(model: nn.Module, state: dict[str, Any], path: Path) -> None:
+    """Put ``state`` into ``model``; UserError where they do not belong together."""
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(f"{path} does not fit the installed {type(model).__name__}: {error}".replace("\n", " ")) from error

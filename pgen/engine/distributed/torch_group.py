@@ -1,0 +1,151 @@
+"""One of several processes of torch.distributed that train a model together."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pgen.engine.distributed.group import ProcessGroup
+from pgen.engine.distributed.launch import HINT, Launch
+from pgen.errors import LostRank, UserError
+
+T = TypeVar("T")
+#: How long ranks wait for each other: to find one another, and in training, where the first one may be judging a checkpoint.
+JOIN_WITHIN, ANSWER_WITHIN = timedelta(minutes=5), timedelta(hours=1)
+
+
+class TorchProcessGroup(ProcessGroup):
+    """A process that trains with others. Its methods must be called by all ranks, in the same order."""
+
+    def __init__(self, launch: Launch) -> None:
+        self.rank, self.count, self.local = launch.rank, launch.ranks, launch.local
+        self.group = dist.group.WORLD
+        self._signal = torch.zeros(1, dtype=torch.long)
+        self._asked: dist.Work | None = None
+
+    def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
+        for kind in {(tensor.dtype, tensor.device): None for tensor in tensors}:
+            alike = [tensor for tensor in tensors if (tensor.dtype, tensor.device) == kind]
+            # One message instead of many.
+            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
+            dist.all_reduce(flat)
+            for tensor, total in zip(alike, flat.split([tensor.numel() for tensor in alike]), strict=True):
+                tensor.copy_(total.view_as(tensor))
+
+    def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        longest = max(counts)
+        padded = rows.new_zeros(longest, *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    def on_rank_zero(self, act: Callable[[], T]) -> T:
+        done: list = [None, None]
+        if self.rank == 0:
+            try:
+                done[0] = act()
+            except Exception as error:
+                dist.broadcast_object_list([None, str(error)])
+                raise
+        dist.broadcast_object_list(done)
+        if done[1] is not None:
+            sys.exit(2)  # the first rank tells why
+        return done[0]
+
+    @contextmanager
+    def raise_together(self) -> Iterator[None]:
+        mine: Exception | None = None
+        try:
+            yield
+        except Exception as error:
+            mine = error
+        told: list[tuple[str, str] | None] = [None] * self.count
+        dist.all_gather_object(told, mine and (socket.gethostname(), str(mine)))
+        if (first := next((rank for rank, what in enumerate(told) if what), None)) is None:
+            return
+        if mine is not None and self.rank == first:
+            if first == 0 or not isinstance(mine, UserError):
+                raise mine
+            host, text = told[first]  # type: ignore[misc]
+            raise UserError(f"rank {first} on {host}: {text}") from mine
+        sys.exit(2)
+
+    def any_rank_signal(self, signal: int | None) -> int | None:
+        if self._asked is not None:
+            self._asked.wait()
+            if found := int(self._signal):
+                self._asked = None
+                return found
+        # The answer is looked at a step later, when it has long come.
+        self._signal.fill_(signal or 0)
+        self._asked = dist.all_reduce(self._signal, op=dist.ReduceOp.MAX, async_op=True)
+        return None
+
+    def wait_pending(self) -> None:
+        """Wait for what was asked and not looked at."""
+        if self._asked is not None:
+            self._asked.wait()
+            self._asked = None
+
+    def require_distinct_gpus(self, device: torch.device) -> None:
+        mine = f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
+        told: list[str | None] = [None] * self.count
+        dist.all_gather_object(told, mine)
+        gpus = [gpu for gpu in told if gpu is not None]
+        if len(set(gpus)) < len(gpus):
+            host = next(gpu for gpu in gpus if gpus.count(gpu) > 1).split()[0]
+            raise self.error(UserError(f"{host}: several ranks would share one GPU; launch one rank a GPU, or pass --device cpu."))
+
+    def error(self, error: Exception) -> BaseException:
+        return error if self.rank == 0 else SystemExit(2)
+
+
+@contextmanager
+def join(launch: Launch) -> Iterator[TorchProcessGroup]:
+    """The group of all ranks, until the block ends; a LostRank where one of them ends before its time."""
+    place = f"{launch.address}:{launch.port}"
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    url = "env://" if launch.by == "torchrun" else f"tcp://{place}"
+    try:
+        store, _, _ = next(dist.rendezvous(url, launch.rank, launch.ranks, timeout=JOIN_WITHIN))
+        dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.ranks, timeout=ANSWER_WITHIN)
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"rank {launch.rank} of {launch.ranks} ({launch.by}) found no others at {place}: {reason}. {HINT}, with all ranks up and "
+            "the port free, or name another with MASTER_ADDR and MASTER_PORT."
+        ) from error
+    ranks = TorchProcessGroup(launch)
+    try:
+        yield ranks
+        ranks.wait_pending()
+    except BaseException as error:
+        # What the failed calls held would keep the group alive.
+        traceback.clear_frames(error.__traceback__)
+        if not _lost(error):
+            raise
+        raise LostRank(
+            f"rank {launch.rank} of {launch.ranks}: another rank has ended or cannot be reached ({str(error).splitlines()[0]}). What it "
+            "said comes before this. The last checkpoint is kept; go on with --resume RUN, or --resume auto in a job script."
+        ) from error
+    finally:
+        # The group's threads must end here: while the interpreter ends, they would now and then abort the process.
+        ranks.group = None
+        dist.destroy_process_group()
+        gc.collect()
+
+
+def _lost(error: BaseException) -> bool:
+    """Whether a collective failed, which is how a rank learns of another's end."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and ("gloo" in str(error) or "NCCL" in str(error)))
