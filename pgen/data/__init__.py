@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from pgen.data.transforms.charge import ChargeTransform as ChargeTransform
 
 _HOMES = {
-    "codes": ("Codes", "load_codes"),
+    "formats.codes": ("LatentCodes", "load_codes"),
     "images": ("ArrayImages", "ImageSet", "chunks", "read_all", "subset"),
-    "info": ("describe",),
-    "source": ("open_images", "open_targets"),
-    "transform": ("Transform",),
-    "write": ("write_images",),
+    "processing.summary": ("describe",),
+    "io.sources": ("open_images", "open_targets"),
+    "transforms.charge": ("ChargeTransform",),
+    "io.write": ("write_images",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = list(_HOME)

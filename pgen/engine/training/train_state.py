@@ -65,7 +65,7 @@ class TrainState:
                 raise
             raise UserError(f"--compile: {one_line(error)}; install what is missing, or leave --compile out.") from error
 
-    def update(self) -> None:
+    def update_ema(self) -> None:
         """After a step."""
         if self._average and self.trainer.has_stepped:
             self._average.update(self.model)
