@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pgen.errors import PgenError as PgenError
     from pgen.errors import UserError as UserError
     from pgen.plugins.hookspecs import hookimpl as hookimpl
     from pgen.plugins.specs import API_VERSION as API_VERSION
@@ -25,9 +26,10 @@ _HOME = {
     "ModelSpec": "pgen.plugins.specs",
     "ModelConfig": "pgen.plugins.specs",
     "DataInfo": "pgen.plugins.specs",
+    "PgenError": "pgen.errors",
     "UserError": "pgen.errors",
 }
-__all__ = ["API_VERSION", "DataInfo", "MetricSpec", "ModelConfig", "ModelSpec", "UserError", "__version__", "hookimpl"]
+__all__ = ["API_VERSION", "DataInfo", "MetricSpec", "ModelConfig", "ModelSpec", "PgenError", "UserError", "__version__", "hookimpl"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The one exception that reaches a user as a sentence, and how wrong options are told in one."""
+"""The errors that pgen raises, and how their messages name parameters, lists and the errors of libraries."""
 
 from __future__ import annotations
 
@@ -9,32 +9,60 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
-class UserError(Exception):
-    """Bad input, told in one sentence: what was named, what was found, what was wanted, and a way out.
+class PgenError(Exception):
+    """Base of all errors that pgen raises for a user to read.
 
-    The command line prints the sentence and leaves with ``exit_code``; ``--debug`` shows the traceback.
+    The message is one sentence: what was given, what is wrong, what to do. A parameter is named in
+    backquotes, with or without its value (:func:`option`), which the command line turns into a flag.
     """
 
-    exit_code = 2
+
+class DataError(PgenError, ValueError):
+    """Images, latents, labels or other data that cannot be read or used."""
 
 
-class LostRank(UserError):
+class ConfigError(PgenError, ValueError):
+    """An option, or a combination of options, that is not possible."""
+
+
+class PluginError(PgenError):
+    """A plug-in that cannot be loaded, or does not keep to the plug-in API."""
+
+
+class RunError(PgenError):
+    """A run folder, checkpoint or weights file that is missing, damaged, locked or of another model."""
+
+
+class DeviceError(PgenError, RuntimeError):
+    """A device that is not there, or whose memory does not suffice."""
+
+
+class LostRank(PgenError):
     """Another of the processes that train together has ended: no fault of the input, and worth another try."""
 
-    exit_code = 1
 
+class DamagedImage(DataError):
+    """An image that cannot be used, in a source whose other images can.
 
-class DamagedImage(UserError):
-    """An image that cannot be used, in a source whose others can; ``reason`` says why in few words."""
+    Attributes:
+        reason: Why, in a few words.
+    """
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
 
 
+class ChoiceNeeded(DataError):
+    """A sound source that holds several things that could be meant."""
+
+
 class Stopped(BaseException):
-    """A signal that ends a command. No ``Exception`` and no ``SystemExit``, so that code of others which is guarded against these lets it
-    through; blocks that clean up are left in order."""
+    """A signal that ends a command.
+
+    It is no ``Exception`` and no ``SystemExit``, so that code that catches these lets it pass;
+    blocks that clean up still run.
+    """
 
     def __init__(self, signal: int) -> None:
         super().__init__(signal)
@@ -42,8 +70,13 @@ class Stopped(BaseException):
         self.exit_code = 128 + signal
 
 
-class ChoiceNeeded(UserError):
-    """A source that is sound and holds more than one thing that could be meant."""
+#: The name by which plug-ins written before the other classes were there know the base class.
+UserError = PgenError
+
+
+def option(name: str, value: object = None) -> str:
+    """Name a parameter in a message, as "`checkpoint`" or "`checkpoint=7`"; the command line shows ``--checkpoint 7``."""
+    return f"`{name}`" if value is None else f"`{name}={value}`"
 
 
 def listed(items: Iterable[object], most: int = 6, *, between: str = ", ", empty: str = "none") -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils import files
 from pgen.utils.files import DRAFT, LOCK, MARKER, OWNER, PARTS, Lock, Outputs, OwnFolder, append_line, atomic, locked, restore, sweep
 
@@ -69,7 +69,7 @@ def test_a_new_folder_comes_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_what_came_meanwhile_stays(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"x\.txt was written by another process meanwhile"), Outputs(overwrite=False) as outputs:
+    with pytest.raises(PgenError, match=r"x\.txt was written by another process meanwhile"), Outputs(overwrite=False) as outputs:
         write(outputs.add(tmp_path / "x.txt"))
         write(tmp_path / "x.txt", "another's")
     assert tree(tmp_path) == {"x.txt": "another's"}
@@ -122,7 +122,7 @@ def test_inputs_are_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "link.h5").symlink_to("source.h5")
     os.link(source, tmp_path / "hard.h5")
     for target in ("source.h5", "link.h5", "hard.h5", "images/../source.h5", "images/1.png", "images"):
-        with pytest.raises(UserError, match="is an input"), Outputs(inputs=[source, folder]) as outputs:
+        with pytest.raises(PgenError, match="is an input"), Outputs(inputs=[source, folder]) as outputs:
             outputs.add(tmp_path / target, folder=target == "images")
     with Outputs(inputs=[source, folder]) as outputs:
         write(outputs.add(folder / "2.png"))
@@ -134,9 +134,9 @@ def test_refusals_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     for target, folder, saying in (("folder", False, "is no file"), ("file", True, "is no folder"), ("pipe", False, "is no file")):
-        with pytest.raises(UserError, match=saying), Outputs() as outputs:
+        with pytest.raises(PgenError, match=saying), Outputs() as outputs:
             outputs.add(tmp_path / target, folder=folder)
-    with pytest.raises(UserError, match="is named for two outputs"), Outputs() as outputs:
+    with pytest.raises(PgenError, match="is named for two outputs"), Outputs() as outputs:
         outputs.add(tmp_path / "x")
         outputs.add(tmp_path / "folder/../x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "pipe"]
@@ -144,8 +144,8 @@ def test_refusals_before_the_work(tmp_path: Path) -> None:
 
 def test_errors_name_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"^x\.h5: no good$"), atomic("x.h5") as draft:
-        raise UserError(f"{draft}: no good")
+    with pytest.raises(PgenError, match=r"^x\.h5: no good$"), atomic("x.h5") as draft:
+        raise PgenError(f"{draft}: no good")
     with pytest.raises(OSError) as caught, atomic("x.h5") as draft, draft.open("rb"):
         pass
     assert caught.value.filename == "x.h5"
@@ -245,7 +245,7 @@ def test_a_refused_command_sweeps_too(tmp_path: Path) -> None:
     parts.make()
     parts.lock.release()
     os.utime(place, (time.time() + 1, time.time() + 1))
-    with pytest.raises(UserError, match="exists already"), Outputs(overwrite=False) as outputs:
+    with pytest.raises(PgenError, match="exists already"), Outputs(overwrite=False) as outputs:
         outputs.add(place)
     assert not dead.exists() and tree(tmp_path) == {"x.h5": "whole"}
 
@@ -307,7 +307,7 @@ def test_a_command_that_is_refused_sweeps_too(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     draft = stale_draft(tmp_path)
     write(tmp_path / "out/x.h5", "whole")
-    with pytest.raises(UserError, match="exists already"), Outputs(overwrite=False) as outputs:
+    with pytest.raises(PgenError, match="exists already"), Outputs(overwrite=False) as outputs:
         outputs.add("out/x.h5")
     assert not draft.exists() and tree(tmp_path) == {"out/x.h5": "whole"}
 
@@ -329,7 +329,7 @@ def test_a_folder_that_was_swept_before_it_was_marked_is_made_again(tmp_path: Pa
 def test_a_lock_file_of_a_stranger_stays(tmp_path: Path) -> None:
     name = f".x.h5{LOCK}"
     write(tmp_path / name, "mine")
-    with pytest.raises(UserError, match=r"x\.h5\.pgen-lock is no file of pgen"), locked(tmp_path / "x.h5"):
+    with pytest.raises(PgenError, match=r"x\.h5\.pgen-lock is no file of pgen"), locked(tmp_path / "x.h5"):
         pass
     write(tmp_path / "precious")
     (tmp_path / f".y.h5{LOCK}").symlink_to("precious")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pgen.data import open_images
 from pgen.data.io.sources import parse
-from pgen.errors import UserError, listed
+from pgen.errors import PgenError, listed
 from pgen.utils.paths import expand, find_matches, walk
 
 
@@ -26,9 +26,9 @@ def test_home_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert expand("~/x") == tmp_path / "x" and expand("~") == tmp_path and expand("a/~/x") == Path("a/~/x")
-    with pytest.raises(UserError, match=r"~nobody-here/x: there is no user 'nobody-here'.*write \./~nobody-here"):
+    with pytest.raises(PgenError, match=r"~nobody-here/x: there is no user 'nobody-here'.*write \./~nobody-here"):
         expand("~nobody-here/x")
-    with pytest.raises(UserError, match=f"the folder {tmp_path}/digits has no train-images"):
+    with pytest.raises(PgenError, match=f"the folder {tmp_path}/digits has no train-images"):
         open_images("mnist:root=~/digits")
     touch(tmp_path, "~odd.h5")
     assert expand("~odd.h5") == Path("~odd.h5")
@@ -37,15 +37,15 @@ def test_home_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["root://host//store/x.root:plane=2", "https://zenodo.org/x.h5", "s3://bucket/a*.h5", "file:///x.h5"])
 def test_addresses_of_remote_files(address: str, tmp_path: Path) -> None:
     for root in (None, tmp_path):
-        with pytest.raises(UserError, match="copy it to this machine first"):
+        with pytest.raises(PgenError, match="copy it to this machine first"):
             open_images(address, data_root=root)
-    with pytest.raises(UserError, match="copy it"):
+    with pytest.raises(PgenError, match="copy it"):
         expand(Path(address))
 
 
 def test_null_characters() -> None:
     for place in ("a\0b", "a\0*", "~\0/x"):
-        with pytest.raises(UserError, match="null character"):
+        with pytest.raises(PgenError, match="null character"):
             open_images(place)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils import resources
 from pgen.utils.resources import cores, free_memory, is_out_of_memory
 
@@ -208,5 +208,5 @@ def test_errors_that_mean_memory() -> None:
 def test_more_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "free_memory", lambda: 3 * MIB)
     resources.require_memory(3 * MIB, "it", "no")
-    with pytest.raises(UserError, match=r"x\.h5 would take 0\.0195 GiB of memory, and this job has 0\.00293 GiB left; give fewer\."):
+    with pytest.raises(PgenError, match=r"x\.h5 would take 0\.0195 GiB of memory, and this job has 0\.00293 GiB left; give fewer\."):
         resources.require_memory(20 * MIB, "x.h5", "give fewer")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -17,7 +18,7 @@ from pgen.cli import streams
 from pgen.cli.commands import data, deploy, doctor, evaluate, models, plugin, sample, train
 from pgen.cli.console import console, errors
 from pgen.engine.runtime.signals import raise_on_signals
-from pgen.errors import Stopped, UserError
+from pgen.errors import LostRank, PgenError, Stopped, option_name
 from pgen.utils.caches import provide_caches
 from pgen.utils.resources import describe_shortage, is_out_of_memory, raise_open_files
 from pgen.utils.text import printable
@@ -107,7 +108,7 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except UserError as error:
+    except PgenError as error:
         _fail(str(error), error)
     except SystemExit as end:
         if fault := _blamed(end):
@@ -155,8 +156,18 @@ def _way_to_less_memory(arguments: list[str]) -> str:
     return next((way for name, way in _LESS_MEMORY.items() if command.startswith(name)), "run it where more is free")
 
 
+def _with_flags(message: str) -> str:
+    """A message of the library with its parameters, `name` or `name=value`, as they are typed: --name value."""
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = option_name(match[1]), match[2]
+        return name if value is None else f"{name} {value}"
+
+    return re.sub("`(?!pgen`)([a-z][a-z0-9_]*)(?:=([^`]*))?`", flag, message)
+
+
 def _fail(sentence: str, error: BaseException) -> None:
     if os.environ.get("PGEN_DEBUG"):
         raise error
-    errors.print(f"Error: {printable(sentence)}", style="red", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(getattr(error, "exit_code", UserError.exit_code))
+    errors.print(f"Error: {printable(_with_flags(sentence))}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1 if isinstance(error, LostRank) else 2)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pgen.cli.console import command_line, console
 from pgen.engine.artifacts.run_directory import RunDirectory
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 #: The words of a command.
 Command = tuple[object, ...]
@@ -71,7 +71,7 @@ def evaluation(generated: object, run: Path) -> Command:
     if isinstance(codes := config["data"].get("codes"), dict):
         try:
             config = RunDirectory.open(codes["encoder"]["run"]).read_config()
-        except (UserError, KeyError, TypeError):
+        except (PgenError, KeyError, TypeError):
             config = {"settings": {}}
     settings = config["settings"]
     train = settings.get("data") or settings.get("dataset") or settings.get("targets") or "..."
@@ -86,7 +86,7 @@ def _newest(root: Path) -> tuple[RunDirectory, dict[str, Any], float] | None:
     for changed, folder in sorted(((_changed(run), run) for run in runs), key=lambda pair: pair[0], reverse=True):
         try:
             return folder, folder.read_config(), changed
-        except (UserError, OSError):
+        except (PgenError, OSError):
             continue
     return None
 

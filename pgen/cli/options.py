@@ -14,7 +14,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from pgen.errors import UserError, option_name, validation_messages
+from pgen.errors import PgenError, option_name, validation_messages
 from pgen.utils import resources
 from pgen.utils.formats import Format
 from pgen.utils.paths import expand, expand_option
@@ -75,7 +75,7 @@ def _option_type(name: str, annotation: Any) -> Any:
             return _option_type(name, inner[0])
     if annotation in (bool, int, float, str) or get_origin(annotation) is Literal:
         return annotation
-    raise UserError(
+    raise PgenError(
         f"Option {option_name(name)} has type {annotation}, which cannot be given on a command line; wanted bool, int, float, str or a Literal."
     )
 
@@ -87,10 +87,10 @@ def more_options(words: list[str]) -> dict[str, str]:
     while left:
         name, equals, value = left.pop(0).partition("=")
         if not re.fullmatch(r"--[A-Za-z]\S*", name):
-            raise UserError(f"{name}: not expected here; wanted --OPTION VALUE.")
+            raise PgenError(f"{name}: not expected here; wanted --OPTION VALUE.")
         if not equals:
             if not left or left[0].startswith("--"):
-                raise UserError(f"{name}: no such option, or one without its value.")
+                raise PgenError(f"{name}: no such option, or one without its value.")
             value = left.pop(0)
         found[name[2:].replace("-", "_")] = value
     return found
@@ -104,14 +104,14 @@ def read_config(path: Path | None) -> dict[str, Any]:
         text = expand(path).read_text(encoding="utf-8")
         values = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"--config {path}: {error}; wanted a TOML or JSON file of options.".replace("\n", " ")) from error
+        raise PgenError(f"--config {path}: {error}; wanted a TOML or JSON file of options.".replace("\n", " ")) from error
     if not isinstance(values, dict):
-        raise UserError(f"--config {path}: found a {type(values).__name__}, wanted a table of options.")
+        raise PgenError(f"--config {path}: found a {type(values).__name__}, wanted a table of options.")
     if values.get("format") == "pgen-run-1":
         # A name, and leave to delete the run that has it, are not inherited.
         parts: list[Any] = [values.get(part) for part in ("settings", "config")]
         if not all(isinstance(part, dict) for part in parts):
-            raise UserError(f"--config {path}: its settings and config must be tables of names and values; wanted a run's config.json.")
+            raise PgenError(f"--config {path}: its settings and config must be tables of names and values; wanted a run's config.json.")
         values = {k: v for part in parts for k, v in part.items() if k not in ("name", "overwrite")}
     return {key.replace("-", "_"): value for key, value in values.items()}
 
@@ -128,5 +128,5 @@ def validate(parts: list[tuple[type[BaseModel], dict[str, Any]]], given: dict[st
         except ValidationError as error:
             wrong += validation_messages(error)
     if wrong:
-        raise UserError("; ".join(wrong) + ".")
+        raise PgenError("; ".join(wrong) + ".")
     return models

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 Names = npt.NDArray[np.str_]
 #: What makes an event, as the option ``events=`` of every source: its number; its number within a file, where files number their events
@@ -115,5 +115,5 @@ def check_naming(text: str, src: str) -> Naming:
     if text == "none":
         return "entry"
     if text not in ("number", "file", "entry"):
-        raise UserError(f"{src}: events={text} is not known, wanted number, file or entry (none means entry).")
+        raise PgenError(f"{src}: events={text} is not known, wanted number, file or entry (none means entry).")
     return text  # type: ignore[return-value]

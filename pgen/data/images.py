@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pgen.data.chunks import BYTES, chunk_ranges
 from pgen.data.skipped import NOTHING, Skipped
 from pgen.data.sparse import SparseImages, lit_chunks, lit_counts, read_lit
-from pgen.errors import DamagedImage, UserError
+from pgen.errors import DamagedImage, PgenError
 from pgen.utils.resources import require_memory
 
 FloatArray = npt.NDArray[np.float32]
@@ -130,7 +130,7 @@ class ArrayImages(ImageSetBase):
         if images.ndim == 3:
             images = images[:, None]
         if images.ndim != 4 or 0 in images.shape:
-            raise UserError(f"{name}: found an array of shape {images.shape}, wanted images as (N, H, W) or (N, C, H, W), none of them 0.")
+            raise PgenError(f"{name}: found an array of shape {images.shape}, wanted images as (N, H, W) or (N, C, H, W), none of them 0.")
         self.images = checked(images, name)
         self.name, self.unit, self.geometry = name, unit, geometry
         self.shape: tuple[int, int, int] = self.images.shape[1:]
@@ -235,7 +235,7 @@ class Subset(ImageSetBase):
 def subset(images: ImageSet, indices: Indices) -> ImageSet:
     """A view of ``images`` at ``indices``. UserError if none are left."""
     if not len(indices):
-        raise UserError(f"{images.name}: the selection leaves none of its {len(images)} images; choose a wider one.")
+        raise PgenError(f"{images.name}: the selection leaves none of its {len(images)} images; choose a wider one.")
     return Subset(images, indices)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.text import shortened
 
 #: Text that stands for a boolean.
@@ -29,7 +29,7 @@ def plain_labels(values: npt.ArrayLike) -> npt.NDArray:
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
     if array.dtype.kind not in "biufU":
-        raise UserError(f"Labels of type {array.dtype} cannot be compared; wanted numbers or text.")
+        raise PgenError(f"Labels of type {array.dtype} cannot be compared; wanted numbers or text.")
     return array
 
 
@@ -55,7 +55,7 @@ def convert_labels(values: npt.ArrayLike, reference: npt.ArrayLike, name: str) -
         return _mapped(labels, lambda value: value if value in texts else by_number.get(_number(value), _text(value)), np.str_)
     if labels.dtype.kind == "U":
         if strange := [text for text in np.unique(labels).tolist() if isinstance(_number(text), str)]:
-            raise UserError(f"{name}: {shortened(strange[0])!r} is no number, as the labels to compare with are; convert one of them.")
+            raise PgenError(f"{name}: {shortened(strange[0])!r} is no number, as the labels to compare with are; convert one of them.")
         labels = _mapped(labels, _number, np.float64)
     if known.dtype.kind == "f":
         return _nearest_known(labels, known)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pgen.errors import ChoiceNeeded, UserError, listed
+from pgen.errors import ChoiceNeeded, PgenError, listed
 
 #: The limit, where none is set: a file with more odd events than this is not what it was taken for.
 MAX_SKIPPED = "10%"
@@ -97,7 +97,7 @@ def refuse_too_many(skipped: Skipped, images: int, max_skipped: str | None, name
 def _limit(text: str, events: int, name: str) -> int:
     match = re.fullmatch(r"(\d+)|(\d*\.\d+|\d+\.)|(\d+(?:\.\d*)?)%", text, re.ASCII)
     if match is None:
-        raise UserError(f"{name}: max_skipped={text} cannot be read; give a number of events as 5, or a fraction of them as 0.1 or 10%.")
+        raise PgenError(f"{name}: max_skipped={text} cannot be read; give a number of events as 5, or a fraction of them as 0.1 or 10%.")
     if match[1]:
         return int(match[1])
     fraction = float(match[2]) if match[2] else float(match[3]) / 100

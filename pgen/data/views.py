@@ -14,7 +14,7 @@ from pgen.data.labels import convert_labels
 from pgen.data.skipped import NOTHING, Skipped
 from pgen.data.sparse import SparseImages, lit_counts, read_lit
 from pgen.data.transforms.zero_suppression import least_suppression, note_suppression
-from pgen.errors import UserError, listed
+from pgen.errors import PgenError, listed
 from pgen.utils.text import shortened
 
 
@@ -35,7 +35,7 @@ class ConcatImages(ImageSetBase):
             ):
                 if found != wanted:
                     told = f"its {what} {_shown(found)} differs from {_shown(wanted)} of {first.name}"
-                    raise UserError(f"{images.name}: {told}; join sets of one kind{way_out}.")
+                    raise PgenError(f"{images.name}: {told}; join sets of one kind{way_out}.")
         sets = [first, *(with_labels_of(images, first) for images in sets[1:])]
         self.sets = list(sets)
         self.name, self.shape, self.unit = name, first.shape, first.unit
@@ -84,7 +84,7 @@ class ConcatImages(ImageSetBase):
             at = np.flatnonzero(where == k)[:COMPARED]
             pixels = self.read(at)
             if any(np.any(image) and np.array_equal(image, other) for i, image in enumerate(pixels) for other in pixels[:i]):
-                raise UserError(f"The image {self.ids[at[0]]} is in these sets {counts[k]} times; join sets that share no image.")
+                raise PgenError(f"The image {self.ids[at[0]]} is in these sets {counts[k]} times; join sets that share no image.")
 
     def _shared_out(self, wanted: npt.NDArray[np.int64]) -> list[tuple[ImageSet, npt.NDArray, npt.NDArray]]:
         """Of each set that is touched: the set, places in ``wanted``, and indices in the set."""

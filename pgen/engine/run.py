@@ -36,7 +36,7 @@ from pgen.engine.runtime.device import choose_device
 from pgen.engine.runtime.progress import Reporter
 from pgen.engine.runtime.seeding import derive, generator
 from pgen.engine.training.ema import extra_state
-from pgen.errors import UserError, listed, one_line, option_name, validation_messages
+from pgen.errors import PgenError, listed, one_line, option_name, validation_messages
 from pgen.plugins import registry
 from pgen.plugins.entry_points import BrokenPlugin, cause
 from pgen.plugins.registry import Plugin
@@ -89,7 +89,7 @@ class Run:
             DataInfo.from_dict(saved["data"])
         except (ValueError, KeyError, TypeError) as error:
             reason = one_line(error)
-            raise UserError(f"{folder.config} does not fit pgen {pgen.__version__}: {reason}. Install the version it came from.") from error
+            raise PgenError(f"{folder.config} does not fit pgen {pgen.__version__}: {reason}. Install the version it came from.") from error
         device = device or choose_device(settings.device, settings.gpu)
         began_in = saved.get("began_in")
         began_in = began_in if isinstance(began_in, str) else None
@@ -162,7 +162,7 @@ class Run:
         if not self.folder.config.is_file():
             return data
         if data.info.fingerprint != self.info.fingerprint:
-            raise UserError(
+            raise PgenError(
                 f"{data.info.name} has changed since {self.folder.path} was trained on it, or is another set; restore the data, name where "
                 "they lie now, or start a new run."
             )
@@ -181,7 +181,7 @@ class Run:
                 places = dict.fromkeys([str(Path.cwd()), *([self.began_in] if self.began_in else [])])
                 searched = "" if Path(source).is_absolute() else f" (not in {' or '.join(places)})"
                 name = option_name("data" if option == "dataset" else option)
-                raise UserError(f"{source}: the data of {self.folder.path} are gone{searched}; give {name} with the path they have now.")
+                raise PgenError(f"{source}: the data of {self.folder.path} are gone{searched}; give {name} with the path they have now.")
 
     def _check_labels(self, data: TrainingDataset) -> None:
         """UserError where the labels that the model is conditioned on are others than when the run began."""
@@ -190,7 +190,7 @@ class Run:
         kept = load_labels(self.folder.labels, self.info.conditions)
         labels = {name: convert_labels(data.samples.labels[name], values, name) for name, values in kept.items()}
         if changed := [name for name, values in kept.items() if not numpy.array_equal(values, labels[name])]:
-            raise UserError(f"{data.info.name}: its labels {', '.join(changed)} have changed since {self.folder.path} was trained on them.")
+            raise PgenError(f"{data.info.name}: its labels {', '.join(changed)} have changed since {self.folder.path} was trained on them.")
 
     @cached_property
     def held_out(self) -> TrainingDataset | None:
@@ -231,7 +231,7 @@ class Run:
             return self.prepare_sampling(model.to(self.device), self.reporter.message), header.step
         if (which not in ("best", "last") and not re.fullmatch("[0-9]+", which)) or (colon and raw != "raw"):
             has = listed(checkpoints.steps(self.folder))
-            raise UserError(f"--checkpoint {checkpoint}: wanted best, last or a step, perhaps with :raw; {self.folder.path} has {has}.")
+            raise PgenError(f"--checkpoint {checkpoint}: wanted best, last or a step, perhaps with :raw; {self.folder.path} has {has}.")
         step = read_header(self.folder.weights).step if which == "best" else None if which == "last" else int(which)
         state = checkpoints.load(self.folder, step)
         model = self.new_model()
@@ -258,7 +258,7 @@ class Run:
             return
         try:
             trained = extra_state(checkpoints.load(self.folder, step).model)
-        except UserError:
+        except PgenError:
             self.reporter.message(
                 f"warning: {self.folder.weights} is of an earlier version of pgen: its weights are an average, but its counters (extra "
                 f"state) those of the untrained model, and the checkpoint of step {step} that has the right ones is gone. Samples may be "
@@ -290,12 +290,12 @@ class Run:
         conditions = [condition.name for condition in self.info.conditions]
         if strange := [option_name(name) for name in given if name not in (*conditions, *self.config.sampling)]:
             takes = ", ".join(map(option_name, (*conditions, *self.config.sampling))) or "none"
-            raise UserError(f"{', '.join(strange)}: no such option; those that {self.folder.path} adds: {takes}.")
+            raise PgenError(f"{', '.join(strange)}: no such option; those that {self.folder.path} adds: {takes}.")
         options = {name: value for name, value in given.items() if name not in conditions}
         try:
             self.config = type(self.config).model_validate({**self.config.model_dump(), **options})
         except ValidationError as error:
-            raise UserError("; ".join(validation_messages(error)) + ".") from error
+            raise PgenError("; ".join(validation_messages(error)) + ".") from error
         self.condition_values = {name: value for name, value in given.items() if name in conditions}
 
     def condition_sampler(self) -> ConditionSampler | None:
@@ -310,7 +310,7 @@ class Run:
         """n samples in model space, for ``condition`` (n, K) where the model has conditions. UserError for a model that cannot sample."""
         if not callable(getattr(model, "sample", None)):
             name = self.plugin.spec.name
-            raise UserError(
+            raise PgenError(
                 f"{self.folder.path} holds {name!r}, which generates nothing; deploy it, then `pgen train ewm --targets codes.pt`."
             )
         told = {} if condition is None else {"condition": condition}
@@ -335,7 +335,7 @@ def _load_plugin(folder: RunDirectory, saved: Mapping[str, Any]) -> Plugin:
         state = f"the installed {distribution} {metadata.version(distribution)} has no such model"
     except (metadata.PackageNotFoundError, ValueError):
         state = "which is not installed"
-    raise UserError(
+    raise PgenError(
         f"{folder.path} was trained by the model {name!r} of {distribution} {version}, {state}; install that package, as by "
         f"pip install '{distribution}=={version}'."
     )

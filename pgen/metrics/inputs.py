@@ -17,7 +17,7 @@ import torch
 from pgen.data.images import FloatArray
 from pgen.data.sparse import above_threshold
 from pgen.data.transforms.zero_suppression import suppress
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.features.observables import QUANTITIES, SIGNED_QUANTITIES, features_of, least_feature_scales, quantities, scales
 from pgen.metrics.results import PerSet
 from pgen.metrics.validation import as_images, same_shape
@@ -117,7 +117,7 @@ def validate_images(images: FloatArray, name: str, threshold: float, unit: str) 
     """``images`` (N, C, H, W); UserError where they are too few, not finite, or all blank."""
     images = as_images(images, name, at_least=MINIMUM)
     if not any(above_threshold(part, threshold).any() for part in _chunks(images)):
-        raise UserError(
+        raise PgenError(
             f"{name}: all {len(images)} images are blank, no pixel is above {threshold:g} {unit}; lower --threshold or give other images."
         )
     return images
@@ -132,9 +132,9 @@ def _checked(extractor: Features | None, images: FloatArray) -> npt.NDArray:
     try:
         found = np.asarray(extractor(images), dtype=np.float64)
     except Exception as error:
-        raise UserError(f"--features: the function failed on {len(images)} images ({type(error).__name__}: {error}); mend it.") from error
+        raise PgenError(f"--features: the function failed on {len(images)} images ({type(error).__name__}: {error}); mend it.") from error
     if found.ndim != 2 or len(found) != len(images) or not found.size or not np.isfinite(found).all():
-        raise UserError(
+        raise PgenError(
             f"--features: found {found.shape} values for {len(images)} images, wanted finite ones, ({len(images)}, D); mend the function."
         )
     return found

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.sparse import above_threshold, negative_fraction
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.memorisation.hamming import shared_images
 from pgen.metrics.results import MetricResult
@@ -72,7 +72,7 @@ def select_metrics(wanted: Sequence[str]) -> dict[str, tuple[Entry, MetricSpec]]
     for name in wanted:
         if name not in found:
             told = f" {' '.join(problems)}" if problems else ""
-            raise UserError(f"There is no metric called {name!r}, wanted one of {', '.join(found)}.{told}")
+            raise PgenError(f"There is no metric called {name!r}, wanted one of {', '.join(found)}.{told}")
     return {name: found[name] for name in wanted or found}
 
 
@@ -95,7 +95,7 @@ def evaluate(
         began = time.monotonic()
         try:
             results[metric] = _run_metric(entry, spec, sets)
-        except UserError as error:
+        except PgenError as error:
             if strict:
                 raise
             skipped[metric] = str(error)

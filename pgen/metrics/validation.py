@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from pgen.data.images import FloatArray, checked
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 Images: TypeAlias = npt.NDArray | torch.Tensor  #: (N, C, H, W) in charge units
 
@@ -21,9 +21,9 @@ def as_images(images: Images, name: str, *, at_least: int = 1) -> FloatArray:
     """``images`` as a float32 array (N, C, H, W); UserError on another shape, too few of them, or NaN or infinite pixels."""
     array = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
     if array.ndim != 4 or 0 in array.shape[1:]:
-        raise UserError(f"{name}: found an array of shape {array.shape}, wanted images as (N, C, H, W); add the missing axes first.")
+        raise PgenError(f"{name}: found an array of shape {array.shape}, wanted images as (N, C, H, W); add the missing axes first.")
     if len(array) < at_least:
-        raise UserError(f"{name}: found {len(array)} images, wanted at least {at_least}; give a larger set.")
+        raise PgenError(f"{name}: found {len(array)} images, wanted at least {at_least}; give a larger set.")
     return checked(array, name)
 
 
@@ -32,7 +32,7 @@ def same_shape(**images: FloatArray) -> None:
     (first, reference), *others = images.items()
     for name, other in others:
         if other.shape[1:] != reference.shape[1:]:
-            raise UserError(
+            raise PgenError(
                 f"{name}: images of shape {other.shape[1:]} cannot be compared with {first} images of shape {reference.shape[1:]}; "
                 "read both with the same options."
             )

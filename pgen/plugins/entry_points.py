@@ -13,12 +13,12 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any, TypeVar
 
-from pgen.errors import Stopped, UserError
+from pgen.errors import PgenError, Stopped
 
 T = TypeVar("T")
 
 #: Groups of entry points.
-MODELS, METRICS, SINKS, SOURCES, SCALES = GROUPS = "pgen.models", "pgen.metrics", "pgen.sinks", "pgen.sources", "pgen.scales"
+MODELS, METRICS, LOGGERS, SOURCES, SCALES = GROUPS = "pgen.models", "pgen.metrics", "pgen.loggers", "pgen.sources", "pgen.scales"
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def only(group: str, name: str) -> Entry | None:
     offers = [entry for entry in entries(group) if entry.name == name]
     if len(offers) > 1:
         both = " and ".join(entry.origin for entry in offers)
-        raise UserError(f"{name!r} of {group} is offered by {both}; uninstall one of them.")
+        raise PgenError(f"{name!r} of {group} is offered by {both}; uninstall one of them.")
     return offers[0] if offers else None
 
 
@@ -107,7 +107,7 @@ def imported(entry: Entry) -> Any:
 
 
 #: What ends a command whoever's code is running. Everything else that a plug-in raises is its own fault.
-NOT_A_FAULT = (UserError, KeyboardInterrupt, Stopped)
+NOT_A_FAULT = (PgenError, KeyboardInterrupt, Stopped)
 
 
 @contextmanager
@@ -152,7 +152,7 @@ def without_torch(entry: Entry, target: str) -> Iterator[None]:
         raise plugin_error(entry, f"importing {target!r} imports torch; move that into the module named by its spec")
 
 
-class BrokenPlugin(UserError):
+class BrokenPlugin(PgenError):
     """A plug-in that does not keep to what pgen asks of it."""
 
 
@@ -173,7 +173,7 @@ def cause(error: BaseException, package: str = "") -> str:
     return f"{type(error).__name__}: {error}{where}".replace("\n", " ")
 
 
-def attribute_error_to_plugin(error: BaseException) -> UserError | None:
+def attribute_error_to_plugin(error: BaseException) -> PgenError | None:
     """The error told as the fault of the plug-in whose code was the last to run before it, by name (where its package offers but one),
     version and line; None where no plug-in but pgen's own took part."""
     packages: dict[str, list[Entry]] = {}
@@ -191,4 +191,4 @@ def attribute_error_to_plugin(error: BaseException) -> UserError | None:
     which = f"{offers[0].name!r} of {offers[0].origin}" if len(offers) == 1 else offers[0].origin
     way = "Mend it" if offers[0].is_editable_install else "Tell its authors, or update it"
     told = f"{type(error).__name__}: {error}".replace("\n", " ")
-    return UserError(f"Plug-in {which} failed: {told} ({where}). {way}; --debug shows the traceback.")
+    return PgenError(f"Plug-in {which} failed: {told} ({where}). {way}; --debug shows the traceback.")

@@ -12,7 +12,7 @@ from typing import Any
 import pluggy
 from pydantic import ValidationError
 
-from pgen.errors import UserError, validation_messages
+from pgen.errors import PgenError, validation_messages
 from pgen.plugins import hookspecs
 from pgen.plugins.entry_points import (
     METRICS,
@@ -66,7 +66,7 @@ class Plugin:
             return self.config_class().model_validate(values)
         except ValidationError as error:
             reason = "; ".join(validation_messages(error))
-            raise UserError(
+            raise PgenError(
                 f"{source} does not fit the installed {self.entry.origin}: {reason}. Install the version it came from."
             ) from error
 
@@ -93,7 +93,7 @@ class Plugin:
         with contained(self.entry, f"{target!r} does not import"):
             return getattr(importlib.import_module(module), attribute)
 
-    def _broken(self, cause: str) -> UserError:
+    def _broken(self, cause: str) -> PgenError:
         return plugin_error(self.entry, cause)
 
 
@@ -110,11 +110,11 @@ def load(name: str) -> Plugin:
     entry = only(MODELS, name)
     if entry is None:
         if stray := misnamed_groups(name):
-            raise UserError(f"There is no model called {name!r}: {stray}.")
+            raise PgenError(f"There is no model called {name!r}: {stray}.")
         known = names()
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else f"Installed: {', '.join(known) or 'none'}."
-        raise UserError(f"There is no model called {name!r}. {hint} `pgen models` lists all.")
+        raise PgenError(f"There is no model called {name!r}. {hint} `pgen models` lists all.")
     return _load(entry)
 
 
@@ -128,7 +128,7 @@ def listing() -> list[Status]:
             plugin.check()
             slow = _slow(entry, time.perf_counter() - began)
             lines.append(Status(entry.name, entry.distribution, entry.version, summary=plugin.spec.summary, problem=slow))
-        except UserError as error:
+        except PgenError as error:
             lines.append(Status(entry.name, entry.distribution, entry.version, problem=str(error)))
     return lines
 
@@ -156,7 +156,7 @@ def metrics() -> tuple[dict[str, tuple[Entry, MetricSpec]], list[str]]:
                 other = found[double[0]][0]
                 raise plugin_error(entry, f"the metric {double[0]!r} is offered by {other.origin} already")
             found.update({spec.name: (entry, spec) for spec in specs})
-        except UserError as error:
+        except PgenError as error:
             validation_messages.append(str(error))
     return found, validation_messages
 

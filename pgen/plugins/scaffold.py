@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 
 import pgen
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.plugins import registry
 from pgen.utils.files import Outputs
 
@@ -27,13 +27,13 @@ _FILES = {
 def new_plugin(name: str, parent: Path) -> Path:
     """Write the folder ``parent/pgen-NAME`` and return its path. UserError for a name that is none, or taken."""
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
-        raise UserError(f"{name!r} cannot be the name of a model; wanted small letters and digits, with single hyphens, as in my-model.")
+        raise PgenError(f"{name!r} cannot be the name of a model; wanted small letters and digits, with single hyphens, as in my-model.")
     if name in registry.names():
-        raise UserError(f"A model called {name!r} is installed already; choose another name.")
+        raise PgenError(f"A model called {name!r} is installed already; choose another name.")
     folder = parent / f"pgen-{name}"
     words = {"name": name, "distribution": folder.name, "package": folder.name.replace("-", "_"), "version": pgen.__version__}
     if folder.exists():
-        raise UserError(f"{folder} exists already; choose another name, or another --out.")
+        raise PgenError(f"{folder} exists already; choose another name, or another --out.")
     templates = files("pgen.plugins") / "template"
     with Outputs(overwrite=False) as outputs:
         draft = outputs.add(folder, folder=True)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.files import Outputs, atomic, folder_of, sweep_around
 
 #: Of each kind of evaluation the file that tells of it, the format named there, and the names that its files may have.
@@ -79,12 +79,12 @@ class EvaluationFolder:
         evaluations = {kind: files for kind in KINDS if (files := self._files(kind)) is not None}
         if not evaluations:
             first = min(path.name for path in self.path.iterdir())
-            raise UserError(f"--out {self.path}: holds {first}, which is of no evaluation by this pgen; name another folder.")
+            raise PgenError(f"--out {self.path}: holds {first}, which is of no evaluation by this pgen; name another folder.")
         if not self.overwrite:
-            raise UserError(f"--out {self.path}: holds an earlier evaluation that would be lost; name another folder or pass --overwrite.")
+            raise PgenError(f"--out {self.path}: holds an earlier evaluation that would be lost; name another folder or pass --overwrite.")
         for path in sorted(self.path.iterdir()):
             if re.fullmatch(KINDS[self.kind][1], path.name) and path.name not in evaluations.get(self.kind, ()):
-                raise UserError(f"--out {self.path}: holds {path.name}, which pgen did not write; move it away, or name another folder.")
+                raise PgenError(f"--out {self.path}: holds {path.name}, which pgen did not write; move it away, or name another folder.")
 
     def fill(self, write: Callable[[Path], object]) -> list[Path]:
         """Have ``write`` make the files of an evaluation in a folder, and put them in their place together; where they lie then."""

@@ -24,7 +24,7 @@ from pgen.engine.run import Run
 from pgen.engine.training import setup as begin
 from pgen.engine.training.ema import extra_state
 from pgen.engine.training.trainer import Trainer
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.plugins.registry import Plugin
 from pgen.plugins.requests import DeployRequest, SampleRequest
 from pgen.plugins.specs import ModelConfig
@@ -251,7 +251,7 @@ def signs_are_kept(subject: Subject) -> None:
     path = write_images(subject.folder / "signed.npz", ArrayImages(pixels))
     try:
         run = subject.train("signed", data=str(path), max_steps=subject.steps)
-    except UserError as error:
+    except PgenError as error:
         raise Skipped(f"it refuses signed charge: {error}") from error
     model = run.load_model()
     if has(model, "sample"):

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pgen.errors import Stopped, UserError, one_line
+from pgen.errors import PgenError, Stopped, one_line
 from pgen.plugins import registry
 from pgen.plugins.entry_points import cause
 from pgen.plugins.registry import Plugin
@@ -50,7 +50,7 @@ def conformance(
     name = model if isinstance(model, str) else model.name
     plugin = registry.load(name)
     if isinstance(model, ModelSpec) and model != plugin.spec:
-        raise UserError(f"The installed {plugin.entry.origin} has another spec of {name!r}; install it anew with pip install -e .")
+        raise PgenError(f"The installed {plugin.entry.origin} has another spec of {name!r}; install it anew with pip install -e .")
     with tempfile.TemporaryDirectory(prefix="pgen-check-") as folder:
         subject = Subject(plugin, Path(folder), data, dict(options or {}))
         for told, ask in CHECKS.items():
@@ -71,6 +71,6 @@ def conformance(
 
 
 def _told(error: BaseException, plugin: Plugin) -> str:
-    if isinstance(error, AssertionError | UserError):
+    if isinstance(error, AssertionError | PgenError):
         return str(error)
     return one_line(error) if isinstance(error, ValidationError) else cause(error, plugin.entry.package)

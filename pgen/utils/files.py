@@ -27,7 +27,7 @@ from typing import IO, Any
 
 from filelock import lock_descriptor
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 #: What the names of pgen's hidden folders and lock files end with.
 DRAFT, PARTS, LOCK = ".pgen-draft", ".pgen-parts", ".pgen-lock"
@@ -110,7 +110,7 @@ class Lock:
         """Write pgen's marker, and which machine this is, into the locked file. UserError where it holds anything else."""
         assert self._descriptor is not None
         if os.pread(self._descriptor, len(MARKER), 0) not in (b"", MARKER):
-            raise UserError(f"{self.path} is no file of pgen, which needs this name; move it away.")
+            raise PgenError(f"{self.path} is no file of pgen, which needs this name; move it away.")
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, MARKER + b"".join(_machine()), 0)
 
@@ -413,7 +413,7 @@ class Outputs:
             check(Path(target))
         place = _real(target)
         if any(place == other.place for other in self._outputs):
-            raise UserError(f"{target} is named for two outputs; name different files.")
+            raise PgenError(f"{target} is named for two outputs; name different files.")
         draft, parent = self._draft(place.parent, place.name)
         self._outputs.append(_Output(Path(target), parent / place.name, draft, check, otherwise))
         return parent / place.name
@@ -479,7 +479,7 @@ class Outputs:
             elif output.otherwise is not None:
                 output.target = output.otherwise()
             elif not self._overwrite or not beside:
-                raise UserError(f"{output.target} was written by another process meanwhile, and stays as it is; choose another name.")
+                raise PgenError(f"{output.target} was written by another process meanwhile, and stays as it is; choose another name.")
         if not os.path.lexists(output.place):  # the folder of the draft was moved away
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(output.target))
 
@@ -490,7 +490,7 @@ class Outputs:
         for drafted, target in names:
             if isinstance(error, OSError) and isinstance(error.filename, str):
                 error.filename = error.filename.replace(str(drafted), str(target))
-            if isinstance(error, UserError):
+            if isinstance(error, PgenError):
                 error.args = tuple(str(part).replace(str(drafted), str(target)) for part in error.args)
 
 
@@ -609,7 +609,7 @@ def free_space(path: str | os.PathLike[str]) -> int:
 def folder_of(out: Path) -> Path:
     """``out``, or a UserError where no folder can be made there."""
     if above := _no_folder(out, *out.parents):
-        raise UserError(f"--out {out}: {'' if above == out else f'{above} '}is a file, wanted a folder; choose another place.")
+        raise PgenError(f"--out {out}: {'' if above == out else f'{above} '}is a file, wanted a folder; choose another place.")
     return out
 
 
@@ -628,13 +628,13 @@ def refuse_existing(path: str | os.PathLike[str], *, overwrite: bool, inputs: It
     if os.path.lexists(target):
         if source := next((source for source in inputs if _overlap(target, source)), None):
             within = "" if _real(source) == _real(target) else f" or a part of {source}"
-            raise UserError(f"{target} is an input{within}, and would be lost; name another file.")
+            raise PgenError(f"{target} is an input{within}, and would be lost; name another file.")
         if not overwrite:
-            raise UserError(f"{target} exists already and would be lost; name another file or pass --overwrite.")
+            raise PgenError(f"{target} exists already and would be lost; name another file or pass --overwrite.")
         if target.exists() and not (target.is_dir() if folder else target.is_file()):
-            raise UserError(f"{target} is no {'folder' if folder else 'file'}, and stays as it is; choose another name.")
+            raise PgenError(f"{target} is no {'folder' if folder else 'file'}, and stays as it is; choose another name.")
     if above := _no_folder(*target.parents):
-        raise UserError(f"{target}: {above} is a file, wanted a folder; choose another place.")
+        raise PgenError(f"{target}: {above} is a file, wanted a folder; choose another place.")
     return target
 
 

@@ -10,7 +10,7 @@ from glob import escape, glob, has_magic
 from pathlib import Path
 from typing import Any
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.files import natural
 
 #: The folder that macOS adds to an archive.
@@ -25,13 +25,13 @@ def expand(path: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(path)
     if "\0" in text:
-        raise UserError(f"{text!r}: holds a null character, which no path may.")
+        raise PgenError(f"{text!r}: holds a null character, which no path may.")
     if is_remote(path):
-        raise UserError(f"{text}: is the address of a remote file; copy it to this machine first and give the path of the copy.")
+        raise PgenError(f"{text}: is the address of a remote file; copy it to this machine first and give the path of the copy.")
     resolved = os.path.expanduser(text)  # noqa: PTH111 - Path.expanduser raises RuntimeError for an unknown user
     if resolved.startswith("~") and not os.path.lexists(resolved):
         user = resolved.partition("/")[0]
-        raise UserError(f"{text}: there is no user {user[1:]!r} on this machine; for a folder or file of that name write ./{user}.")
+        raise PgenError(f"{text}: there is no user {user[1:]!r} on this machine; for a folder or file of that name write ./{user}.")
     return Path(resolved)
 
 

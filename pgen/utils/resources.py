@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 ROOT = Path("/")
 #: Spins of a waiting thread of GNU OpenMP before it sleeps, 20 to 100 microseconds. By default it spins for some 10 milliseconds, and on a
@@ -56,7 +56,7 @@ def require_memory(needed: int, what: str, remedy: str) -> None:
         remedy: what the user can do instead.
     """
     if needed > (free := free_memory()):
-        raise UserError(f"{what} would take {_gib(needed)} of memory, and this job has {_gib(free)} left; {remedy}.")
+        raise PgenError(f"{what} would take {_gib(needed)} of memory, and this job has {_gib(free)} left; {remedy}.")
 
 
 def cores(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from pgen import UserError
+from pgen import PgenError
 from pgen.data import open_images, write_images
 from pgen.utils.files import DRAFT
 from tests.conftest import IMAGES, SMALL_AE
@@ -121,7 +121,7 @@ def test_full_disk_keeps_what_was_there(pgen, refuses, tmp_path: Path) -> None:
 
 def test_hdf5_foresees_a_full_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 1000))
-    with pytest.raises(UserError, match=r"x\.h5: cannot be written \(No space left on device\)"):
+    with pytest.raises(PgenError, match=r"x\.h5: cannot be written \(No space left on device\)"):
         write_images(tmp_path / "x.h5", open_images(IMAGES))
     assert not list(tmp_path.iterdir())
 

@@ -12,7 +12,7 @@ import pytest
 from pgen.cli.commands.data_info import number, readable
 from pgen.data import ArrayImages, describe, open_images, open_targets, write_images
 from pgen.data.formats.larcv.axes import wires_hint
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from tests.conftest import run_pgen
 from tests.helpers.larcv_files import write_larcv3
 
@@ -135,7 +135,7 @@ def test_what_is_given_in_place_of_images(refuses, pipeline: Path, tmp_path: Pat
         (open_targets, runs / "ewm/deploy/codes.pt", f"`pgen deploy {runs}/ewm` writes {runs}/ewm/deploy/codes.pt"),
         (open_targets, "codes.pt", "`pgen deploy RUN` writes RUN/deploy/codes.pt"),
     ):
-        with pytest.raises(UserError) as error:
+        with pytest.raises(PgenError) as error:
             opened(str(source))
         assert saying in str(error.value), error.value
     refuses(
@@ -163,6 +163,6 @@ def test_labels_in_messages_are_cut() -> None:
     images = ArrayImages(np.ones((4, 2, 2)), labels={f"l{k}": np.arange(4) for k in range(500)})
     from pgen.data.transforms.split import split
 
-    with pytest.raises(UserError) as error:
+    with pytest.raises(PgenError) as error:
         split(images, 1, by="x")
     assert len(str(error.value)) < 300

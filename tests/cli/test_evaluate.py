@@ -13,7 +13,7 @@ import torch
 
 from pgen.data import ArrayImages, open_images, read_all, subset, write_images
 from pgen.engine.evaluation.evaluate import EvaluateRequest, run_evaluation
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 SHARED = ("--train", "train.h5", "--held-out", "held_out.h5", "--threshold", 10)
 
@@ -153,7 +153,7 @@ def test_bad_input_is_refused(refuses, pgen, sets: Path, monkeypatch: pytest.Mon
 
     def refused(saying: str, *metrics: str, **change: object) -> None:
         given = {"generated": ("generated.h5",), "train": "train.h5", "held_out": "held_out.h5", "threshold": 10.0, "data_root": str(sets)}
-        with pytest.raises(UserError, match=re.escape(saying)):
+        with pytest.raises(PgenError, match=re.escape(saying)):
             run_evaluation(EvaluateRequest(metrics or ("fpd",), **given | change), torch.device("cpu"), lambda *_: None)  # type: ignore[arg-type]
 
     for name, saying in (

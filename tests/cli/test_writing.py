@@ -23,7 +23,7 @@ from pgen.data.images import MOST_IMAGES, ImageSet
 from pgen.data.io.write import append_images
 from pgen.data.processing import resumable as resume
 from pgen.data.processing.resumable import Share, resumable
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from tests.conftest import run_pgen
 
 
@@ -68,7 +68,7 @@ def test_a_store_that_changed_while_it_was_appended_to_stays(store: Path) -> Non
         yield images("new", 5)
         write_images(store, images("another's", 8), overwrite=True)  # as without a lock
 
-    with pytest.raises(UserError, match="was changed by another process meanwhile"):
+    with pytest.raises(PgenError, match="was changed by another process meanwhile"):
         append_images(store, pieces())
     assert len(open_images(str(store))) == 8 and [path.name for path in store.parent.iterdir()] == ["store.h5"]
 
@@ -127,11 +127,11 @@ def test_a_failing_disk_is_one_sentence(tmp_path: Path) -> None:
         with largest_file(limit):
             for name in ("x.h5", "x.npz", "x"):
                 if name != "x" or limit < 100:
-                    with pytest.raises(UserError, match=r"cannot be written \(File too large\)"):
+                    with pytest.raises(PgenError, match=r"cannot be written \(File too large\)"):
                         write_images(tmp_path / name, big)
-            with pytest.raises(UserError, match=r"cannot be written \(File too large\)"):
+            with pytest.raises(PgenError, match=r"cannot be written \(File too large\)"):
                 write_images(tmp_path / "larcv.h5", big, format="larcv3")
-            with pytest.raises(UserError, match=r"store\.h5: cannot be written \(File too large\)"):
+            with pytest.raises(PgenError, match=r"store\.h5: cannot be written \(File too large\)"):
                 append_images(tmp_path / "store.h5", big)
     assert [path.name for path in tmp_path.iterdir()] == ["store.h5"] and (tmp_path / "store.h5").read_bytes() == before
 
@@ -247,7 +247,7 @@ def test_signals_amid_writing_hdf5_end_in_order(store: Path, tmp_path: Path) -> 
 
 def test_containers_where_every_process_has_the_same_number(pgen, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getpid", lambda: 1)
-    with pytest.raises(UserError, match="was written by another process"):
+    with pytest.raises(PgenError, match="was written by another process"):
 
         def pieces() -> Iterator[ImageSet]:
             write_images(tmp_path / "pngs", images("first", 4))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pgen.data import LatentCodes, load_codes
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 
 def test_codes_come_back(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_codes_come_back(tmp_path: Path) -> None:
     assert torch.equal(back.codes, values) and torch.equal(back.std, codes.std)
     assert (back.ids, dict(back.source), dict(back.encoder)) == (codes.ids, dict(codes.source), dict(codes.encoder))
     assert back.fingerprint == codes.fingerprint != LatentCodes.of(values + 1, codes.ids, {}).fingerprint
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(PgenError, match="exists already"):
         codes.save(tmp_path / "codes.pt")
 
 
@@ -29,7 +29,7 @@ def test_target_folder_is_in_order_of_numbers(tmp_path: Path) -> None:
         np.save(tmp_path / f"target_{i}.npy", np.full(3, i))
     assert load_codes(tmp_path).codes[:, 0].tolist() == [2, 10]
     np.save(tmp_path / "target_3.npy", np.ones(4))
-    with pytest.raises(UserError, match=r"target_3\.npy has shape"):
+    with pytest.raises(PgenError, match=r"target_3\.npy has shape"):
         load_codes(tmp_path)
 
 
@@ -47,24 +47,24 @@ def test_target_folder_is_in_order_of_numbers(tmp_path: Path) -> None:
 )
 def test_bad_codes(tmp_path: Path, content: object, told: str) -> None:
     torch.save(content, tmp_path / "codes.pt")
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(PgenError, match=told):
         load_codes(tmp_path / "codes.pt")
 
 
 def test_parts_must_fit() -> None:
     ones = torch.ones(2, 3)
-    with pytest.raises(UserError, match="wanted a float32 tensor"):
+    with pytest.raises(PgenError, match="wanted a float32 tensor"):
         LatentCodes(ones.double(), ones[0], ones[0], ["a", "b"])
-    with pytest.raises(UserError, match="come with mean"):
+    with pytest.raises(PgenError, match="come with mean"):
         LatentCodes(ones, ones[0, :2], ones[0], ["a", "b"])
-    with pytest.raises(UserError, match="std is not positive"):
+    with pytest.raises(PgenError, match="std is not positive"):
         LatentCodes(ones, ones[0], 0 * ones[0], ["a", "b"])
 
 
 def test_no_codes(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(PgenError, match="no such file"):
         load_codes(tmp_path / "x.pt")
-    with pytest.raises(UserError, match=r"no target_<i>\.npy"):
+    with pytest.raises(PgenError, match=r"no target_<i>\.npy"):
         load_codes(tmp_path)
 
 
@@ -78,5 +78,5 @@ def test_maps_are_standardised_channel_by_channel(tmp_path: Path) -> None:
         assert torch.allclose(codes.std[places], values[:, channel].std(correction=0))
     codes.save(tmp_path / "codes.pt")
     assert load_codes(tmp_path / "codes.pt").shape == (2, 3, 4)
-    with pytest.raises(UserError, match="said to hold maps"):
+    with pytest.raises(PgenError, match="said to hold maps"):
         LatentCodes.of(values.flatten(1), codes.ids, {}, shape=(2, 3, 5))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pgen.data.io.contents import contents
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.report.ascii_preview import LETTERS, picture
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
@@ -31,7 +31,7 @@ def test_arrays_and_folders(tmp_path: Path) -> None:
     np.save(tmp_path / "b.npy", np.zeros(1))
     assert contents(tmp_path, "x") == {".npy": "1 file", ".npz": "1 file"}
     (tmp_path / "c.root").write_bytes((CONTAINERS / "larcv2_rect.root").read_bytes()[:3000])
-    with pytest.raises(UserError, match="truncated or damaged"):
+    with pytest.raises(PgenError, match="truncated or damaged"):
         contents(tmp_path / "c.root", "c.root")
 
 

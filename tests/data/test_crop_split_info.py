@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pgen.data import ArrayImages, describe, read_all, subset
 from pgen.data.transforms.crop import crop as cut
 from pgen.data.transforms.split import split
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 
 def crop(*arguments, **options) -> ArrayImages:
@@ -71,7 +71,7 @@ def test_bad_crops() -> None:
         ({"size": (2, 2), "border": "x"}, "drop or pad"),
         ({"size": (2, 2), "min_occupancy": 2}, "fraction"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(PgenError, match=told):
             crop(images, **arguments)
 
 
@@ -80,7 +80,7 @@ def test_bad_crops() -> None:
 def test_no_event_on_both_sides(events: list[int], held_out: int | float, seed: int | None) -> None:
     images = ArrayImages(np.zeros((len(events), 1, 1)), events=[str(e) for e in events])
     if len(set(events)) < 2 or (held_out == 0.9 and round(0.9 * len(set(events))) == len(set(events))):
-        with pytest.raises(UserError):
+        with pytest.raises(PgenError):
             split(images, held_out, seed)
         return
     train, out = split(images, held_out, seed)
@@ -95,7 +95,7 @@ def test_split_takes_the_last_or_random_ones() -> None:
     assert split(images, 1)[1].tolist() == [4, 5] and split(images, 2)[1].tolist() == [2, 3, 4, 5]
     assert len({tuple(split(images, 1, seed)[1]) for seed in range(20)}) == 3
     for bad in (0, 3, -1, 0.0, 1.0, float("nan")):
-        with pytest.raises(UserError, match="cannot hold out"):
+        with pytest.raises(PgenError, match="cannot hold out"):
             split(images, bad)
 
 
@@ -114,5 +114,5 @@ def test_subset() -> None:
     images = ArrayImages(np.arange(4.0).reshape(4, 1, 1), labels={"k": np.arange(4)})
     view = subset(images, [3, 1])
     assert read_all(view).ravel().tolist() == [3, 1] and view.ids.tolist() == ["3", "1"] and view.labels["k"].tolist() == [3, 1]
-    with pytest.raises(UserError, match="leaves none"):
+    with pytest.raises(PgenError, match="leaves none"):
         subset(images, [])

@@ -17,7 +17,7 @@ from pgen.data.events import event_names, unique_ids
 from pgen.data.transforms.crop import crop
 from pgen.data.transforms.split import split
 from pgen.data.views import ConcatImages
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from tests.helpers.larcv_files import renumber, write_larcv3
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
@@ -211,5 +211,5 @@ def test_copies_are_refused_and_planes_are_not(tmp_path: Path) -> None:
     planes_in_files(tmp_path)
     one, two = (open_images(f"{tmp_path}/plane{k}.h5") for k in range(2))
     assert len(set(ConcatImages([one, two], "x").ids)) == 12
-    with pytest.raises(UserError, match="share no image"):
+    with pytest.raises(PgenError, match="share no image"):
         ConcatImages([one, open_images(f"{tmp_path}/plane0.h5:limit=2")], "x")

@@ -20,7 +20,7 @@ from PIL import Image
 
 from pgen.data import ArrayImages, open_images, read_all, write_images
 from pgen.data.io.contents import contents
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.files import natural, numbered
 
 IMAGES = np.random.default_rng(8).integers(0, 200, (12, 6, 10)).astype(np.uint8)
@@ -65,7 +65,7 @@ def test_one_image_a_file(tmp_path: Path, kind: str) -> None:
         assert images.ids.tolist() == [f"{'e' if k % 3 else 'mu'}/{k}" for k in order[:9]] and list(images.labels) == ["folder"]
         assert open_images(f"{tmp_path}:layout=wh").shape == (1, 10, 6)
         save(tmp_path / "mu" / f"99.{kind}", IMAGES[0, 1:])
-        with pytest.raises(UserError, match=r"shape .*differs"):
+        with pytest.raises(PgenError, match=r"shape .*differs"):
             open_images(str(tmp_path))
 
 
@@ -83,7 +83,7 @@ def test_hidden_files_are_no_images(tmp_path: Path, kind: str) -> None:
             if kind != "png" or source == folder:
                 assert open_images(str(source)).ids.tolist() == ["0", "1", "2"]
         else:
-            with pytest.raises(UserError, match="no such file"):
+            with pytest.raises(PgenError, match="no such file"):
                 open_images(str(source))
     assert contents(folder, "x") == {f".{kind}": "3 files"}
 
@@ -99,26 +99,26 @@ def test_folders_of_stacks_and_links(tmp_path: Path) -> None:
         images = open_images(str(tmp_path / folder))
         assert np.array_equal(read_all(images)[:, 0], IMAGES) and images.labels["file"].tolist()[4:6] == [f"{prefix}a", f"{prefix}b"]
     (tmp_path / "real/c.npy").symlink_to("nowhere.npy")
-    with pytest.raises(UserError, match=r"c\.npy: a link to nowhere\.npy, which is not there"):
+    with pytest.raises(PgenError, match=r"c\.npy: a link to nowhere\.npy, which is not there"):
         open_images(str(tmp_path / "real"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path, kind: str) -> None:
     os.mkfifo(tmp_path / f"0.{kind}")
-    with pytest.raises(UserError, match="a pipe, wanted a regular file"):
+    with pytest.raises(PgenError, match="a pipe, wanted a regular file"):
         read_all(open_images(str(tmp_path)))
-    with pytest.raises(UserError, match="a pipe, wanted a regular file"):
+    with pytest.raises(PgenError, match="a pipe, wanted a regular file"):
         open_images(str(tmp_path / f"0.{kind}"))
     (tmp_path / f"0.{kind}").unlink()
     save(tmp_path / f"1.{kind}" / f"2.{kind}", IMAGES[2])
     assert len(open_images(str(tmp_path))) == 1
     (tmp_path / f"dead.{kind}").symlink_to("gone")
-    with pytest.raises(UserError, match="a link to gone, which is not there"):
+    with pytest.raises(PgenError, match="a link to gone, which is not there"):
         read_all(open_images(str(tmp_path)))
-    with pytest.raises(UserError, match="a link to gone, which is not there"):
+    with pytest.raises(PgenError, match="a link to gone, which is not there"):
         open_images(str(tmp_path / f"dead.{kind}"))
-    with pytest.raises(UserError, match="device"):
+    with pytest.raises(PgenError, match="device"):
         open_images("/dev/zero")
 
 
@@ -186,7 +186,7 @@ def test_grayscale_pngs_are_exact(tmp_path: Path, depth: int) -> None:
     png(tmp_path / "0.png", pixels, depth, 0)
     assert np.array_equal(read_all(open_images(str(tmp_path)))[0, 0], pixels)
     png(tmp_path / "0.png", pixels, depth, 0, (b"tRNS", struct.pack(">H", int(pixels[2, 3]))))
-    with pytest.raises(UserError, match=r"0\.png is transparent in \d+ pixels"):
+    with pytest.raises(PgenError, match=r"0\.png is transparent in \d+ pixels"):
         open_images(str(tmp_path))
     absent = 2**depth - 1
     png(tmp_path / "0.png", np.minimum(pixels, absent - 1), depth, 0, (b"tRNS", struct.pack(">H", absent)))
@@ -201,10 +201,10 @@ def test_grey_palettes_are_exact(tmp_path: Path, depth: int) -> None:
     png(tmp_path / "0.png", index, depth, 3, (b"PLTE", palette), (b"tRNS", b"\xff" * 2))
     assert np.array_equal(read_all(open_images(str(tmp_path)))[0, 0], greys[index])
     png(tmp_path / "0.png", index, depth, 3, (b"PLTE", palette), (b"tRNS", b"\x00" * 2))
-    with pytest.raises(UserError, match="is transparent"):
+    with pytest.raises(PgenError, match="is transparent"):
         open_images(str(tmp_path))
     png(tmp_path / "0.png", index, depth, 3, (b"PLTE", b"\x01\x02\x03" * 2**depth))
-    with pytest.raises(UserError, match="is in colour"):
+    with pytest.raises(PgenError, match="is in colour"):
         open_images(str(tmp_path))
 
 
@@ -218,28 +218,28 @@ def test_grey_channels(tmp_path: Path, mode: str) -> None:
     png(tmp_path / "0.png", stack, 8, kind)
     assert np.array_equal(read_all(open_images(str(tmp_path)))[0, 0], grey)
     png(tmp_path / "0.png", stack.astype(np.uint16) * 257, 16, kind)
-    with pytest.raises(UserError, match="16 bits for each of several channels"):  # Pillow would give 8 of them
+    with pytest.raises(PgenError, match="16 bits for each of several channels"):  # Pillow would give 8 of them
         open_images(str(tmp_path))
     if mode != "RGB":
         stack[2, 3, -1] = 254
         png(tmp_path / "0.png", stack, 8, kind)
-        with pytest.raises(UserError, match="is transparent in 1 pixels"):
+        with pytest.raises(PgenError, match="is transparent in 1 pixels"):
             open_images(str(tmp_path))
     if mode != "LA":
         stack[..., -1] = 255
         stack[1, 1, 1] ^= 1
         png(tmp_path / "0.png", stack, 8, kind)
-        with pytest.raises(UserError, match="is in colour"):
+        with pytest.raises(PgenError, match="is in colour"):
             open_images(str(tmp_path))
 
 
 def test_other_files_called_png(tmp_path: Path) -> None:
     frames = [Image.fromarray(image) for image in IMAGES[:3]]
     frames[0].save(tmp_path / "0.png", save_all=True, append_images=frames[1:])
-    with pytest.raises(UserError, match="an animation of 3 images"):
+    with pytest.raises(PgenError, match="an animation of 3 images"):
         open_images(str(tmp_path))
     frames[0].save(tmp_path / "0.png", format="JPEG")
-    with pytest.raises(UserError, match=r"0\.png is no PNG \(it begins with") as error:
+    with pytest.raises(PgenError, match=r"0\.png is no PNG \(it begins with") as error:
         open_images(str(tmp_path))
     assert "damaged" not in str(error.value)
 
@@ -258,7 +258,7 @@ def test_digits_of_other_scripts(tmp_path: Path) -> None:
     for name in ("7²", "10", "٣"):
         np.save(tmp_path / f"{name}.npy", IMAGES[:2])
     assert len(open_images(f"{tmp_path}/[!t]*.npy")) == 6
-    with pytest.raises(UserError, match="limit="):
+    with pytest.raises(PgenError, match="limit="):
         open_images(f"{tmp_path}/10.npy:limit=٣")
 
 
@@ -288,10 +288,10 @@ def test_causes_that_are_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (TooLarge("its arrays take 3 GiB"), "does not fit into memory"),
         (ModuleNotFoundError("No module named 'xxhash'", name="xxhash"), "pip install xxhash"),
     ):
-        with pytest.raises(UserError, match=message) as caught, reading("x", "a file"):
+        with pytest.raises(PgenError, match=message) as caught, reading("x", "a file"):
             raise error
         assert "damaged" not in str(caught.value)
-    with pytest.raises(UserError, match="damaged"), reading("x", "a file"):
+    with pytest.raises(PgenError, match="damaged"), reading("x", "a file"):
         raise OSError("Unable to open file (truncated file: eof = 96)")
 
 

@@ -15,7 +15,7 @@ import pytest
 from pgen.data import open_images, read_all, write_images
 from pgen.data.formats.hdf5_file import Hdf5File
 from pgen.data.io.contents import contents
-from pgen.errors import ChoiceNeeded, UserError
+from pgen.errors import ChoiceNeeded, PgenError
 from tests.data.test_public_sets import microboone, pilarnet
 
 IMAGES = np.random.default_rng(5).integers(1, 90, (7, 6, 9)).astype(np.float32)
@@ -57,7 +57,7 @@ def test_virtual_dataset_of_files_that_are_there(tmp_path: Path) -> None:
     images = open_images(str(tmp_path / "all.h5"))
     assert np.array_equal(read_all(images)[:, 0], np.concatenate([IMAGES, IMAGES + 100]))
     (tmp_path / "deep/b.h5").unlink()
-    with pytest.raises(UserError, match=r"deep/b\.h5"):
+    with pytest.raises(PgenError, match=r"deep/b\.h5"):
         read_all(images)
 
 
@@ -76,7 +76,7 @@ def test_virtual_dataset_without_one_of_its_files(tmp_path: Path, name: str, ref
 def test_nested_virtual_dataset_without_one_of_its_files(tmp_path: Path) -> None:
     virtual(tmp_path / "inner.h5", ("lost.h5", "x"), name="y")
     virtual(tmp_path / "all.h5", ("inner.h5", "y"))
-    with pytest.raises(UserError, match=r"inner\.h5: the virtual dataset /y needs the file lost\.h5"):
+    with pytest.raises(PgenError, match=r"inner\.h5: the virtual dataset /y needs the file lost\.h5"):
         open_images(str(tmp_path / "all.h5"))
 
 
@@ -91,7 +91,7 @@ def test_nested_virtual_dataset_without_one_of_its_files(tmp_path: Path) -> None
 def test_virtual_dataset_of_a_file_with_less_in_it(tmp_path: Path, content: dict[str, np.ndarray], message: str) -> None:
     store(tmp_path / "a.h5", **content)
     virtual(tmp_path / "all.h5", ("a.h5", "x"))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(PgenError, match=message):
         open_images(str(tmp_path / "all.h5"))
 
 
@@ -103,7 +103,7 @@ def test_virtual_dataset_of_a_selection_beyond_the_source(tmp_path: Path) -> Non
     store(tmp_path / "a.h5", x=np.concatenate([IMAGES, IMAGES]))
     assert np.array_equal(read_all(open_images(str(tmp_path / "all.h5")))[:, 0], IMAGES[3:7])
     store(tmp_path / "a.h5", x=IMAGES)
-    with pytest.raises(UserError, match="should have values up to"):
+    with pytest.raises(PgenError, match="should have values up to"):
         open_images(str(tmp_path / "all.h5"))
 
 
@@ -125,14 +125,14 @@ def test_numbered_blocks(tmp_path: Path, in_files: bool) -> None:
             del file["block_1"]
             file["block_999999999999"] = IMAGES
     # HDF5 itself would give the first block and no word of the third.
-    with pytest.raises(UserError, match=r"needs the file part-1\.h5" if in_files else "needs block_1"):
+    with pytest.raises(PgenError, match=r"needs the file part-1\.h5" if in_files else "needs block_1"):
         open_images(f"{path}:dataset=images")
 
 
 def test_circles_and_gaps(tmp_path: Path) -> None:
     virtual(tmp_path / "a.h5", ("b.h5", "images"))
     virtual(tmp_path / "b.h5", ("a.h5", "images"))  # HDF5 crashes when it reads this
-    with pytest.raises(UserError, match="made of itself"):
+    with pytest.raises(PgenError, match="made of itself"):
         open_images(str(tmp_path / "a.h5"))
     store(tmp_path / "x.h5", x=IMAGES)
     layout = h5py.VirtualLayout((21, 6, 9), "f4")
@@ -163,7 +163,7 @@ def test_images_that_were_never_written(tmp_path: Path) -> None:
     assert len(images) == 7 and "labels (never written for some" in images.about["ignored"] and not images.labels
     with h5py.File(tmp_path / "y.h5", "w") as file:
         file.create_dataset("images", (10**7, 64, 64), "f4", chunks=(1, 64, 64))
-    with pytest.raises(UserError, match="was never written"):
+    with pytest.raises(PgenError, match="was never written"):
         open_images(str(tmp_path / "y.h5"))
 
 
@@ -206,7 +206,7 @@ def test_no_value_comes_from_outside(tmp_path: Path, kind: str) -> None:
             file.create_dataset(dataset, shape, dtype, external=[(str(folder / "pipe"), 0, size)])
         refusals["external"] = "keeps its values outside"
     for name, message in refusals.items():
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(PgenError, match=message):
             # Of LArCV3 and the store the pixels are read when they are needed.
             read_all(open_images(f"{folder}/{name}.h5{':plane=0' * kind.startswith('LArCV3')}"))
 
@@ -255,7 +255,7 @@ def test_external_links_are_followed_within_the_folder(tmp_path: Path) -> None:
         ("lost", "not there"),
         ("circle", "in a circle"),
     ):
-        with pytest.raises(UserError, match=message):
+        with pytest.raises(PgenError, match=message):
             open_images(f"{path}:dataset={name}")
 
 
@@ -277,7 +277,7 @@ def test_a_source_that_a_program_writes(tmp_path: Path) -> None:
         assert writer.stdout is not None
         writer.stdout.readline()
         for name in ("a.h5", "all.h5"):
-            with pytest.raises(UserError, match=r"a\.h5.*another program has it open for writing") as error:
+            with pytest.raises(PgenError, match=r"a\.h5.*another program has it open for writing") as error:
                 open_images(str(tmp_path / name))
             assert "damaged" not in str(error.value)
         writer.communicate()
@@ -294,7 +294,7 @@ def test_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     virtual(tmp_path / "all.h5", ("x.h5", "images"))
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)
     for name in ("x.h5", "all.h5"):
-        with pytest.raises(UserError, match=r"the HDF5 filter 32015.* pip install hdf5plugin") as error:
+        with pytest.raises(PgenError, match=r"the HDF5 filter 32015.* pip install hdf5plugin") as error:
             open_images(str(tmp_path / name))
         assert "damaged" not in str(error.value)
 
@@ -325,7 +325,7 @@ def test_announced_sizes_are_no_matter_but_what_is_read_is(tmp_path: Path) -> No
     assert len(images) == 11000 and images.read([10999]).sum() == 3
     with h5py.File(tmp_path / "bomb.h5", "w") as file:
         file.create_dataset("images", (2**40, 1, 8), "u1", chunks=(2**16, 1, 8), compression="gzip")[:3] = 1
-    with pytest.raises(UserError, match=r"does not fit into memory") as error:
+    with pytest.raises(PgenError, match=r"does not fit into memory") as error:
         open_images(str(tmp_path / "bomb.h5"))
     assert "damaged" not in str(error.value)
     layout = h5py.VirtualLayout((2**36,), "f8")

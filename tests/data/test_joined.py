@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pgen.data import ArrayImages, ImageSet, open_images, open_targets, read_all, write_images
 from pgen.data.sparse import lit_counts, read_lit
 from pgen.data.views import ConcatImages
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 
 def three(folder: Path, counts: tuple[int, ...] = (3, 1, 4)) -> list[ImageSet]:
@@ -57,19 +57,19 @@ def test_numbers_of_lit_pixels_are_known_where_all_files_know_them(tmp_path: Pat
 
 def test_refusals(tmp_path: Path) -> None:
     one, _, _ = three(tmp_path)
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(PgenError, match="no such file"):
         open_images(f"{tmp_path}/y*.h5")
-    with pytest.raises(UserError, match="unknown option plane="):
+    with pytest.raises(PgenError, match="unknown option plane="):
         open_images(f"{tmp_path}/x*.h5:plane=0")
     write_images(tmp_path / "x2.npz", one)
-    with pytest.raises(UserError, match="differ in their ending alone, as x2"):
+    with pytest.raises(PgenError, match="differ in their ending alone, as x2"):
         open_images(f"{tmp_path}/x*")
     write_images(tmp_path / "x3.h5", ArrayImages(np.zeros((1, 1, 4, 6), np.float32)))
-    with pytest.raises(UserError, match=r"shape \(1, 4, 6\) differs from \(1, 4, 5\)"):
+    with pytest.raises(PgenError, match=r"shape \(1, 4, 6\) differs from \(1, 4, 5\)"):
         open_images(f"{tmp_path}/x*.h5")
-    with pytest.raises(UserError, match=r"labels .* differs .* labels=none"):
+    with pytest.raises(PgenError, match=r"labels .* differs .* labels=none"):
         ConcatImages([one, ArrayImages(read_all(one), ids=["a", "b", "c"])], "x")
-    with pytest.raises(UserError, match="2 times"):
+    with pytest.raises(PgenError, match="2 times"):
         ConcatImages([one, one], "x")
 
 

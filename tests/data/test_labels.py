@@ -14,7 +14,7 @@ from pgen.data.io.write import append_images
 from pgen.data.labels import convert_labels, plain_labels
 from pgen.data.views import ConcatImages
 from pgen.engine.dataloading.conditions import encode, find_conditions
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 PDG = [22, -211, 2212, 22]
 FORMS: list[npt.NDArray] = [
@@ -50,9 +50,9 @@ def test_what_differs_stays_different(values: Any, reference: Any, equal: list[b
 
 
 def test_names_beside_numbers_are_refused() -> None:
-    with pytest.raises(UserError, match=r"label pdg of x: 'muon' is no number, as the labels to compare with are"):
+    with pytest.raises(PgenError, match=r"label pdg of x: 'muon' is no number, as the labels to compare with are"):
         convert_labels(["13", "muon"], [13, 11], "label pdg of x")
-    with pytest.raises(UserError, match="cannot be compared"):
+    with pytest.raises(PgenError, match="cannot be compared"):
         plain_labels(np.array([1j]))
 
 
@@ -70,7 +70,7 @@ def test_joined_and_appended_sets_have_labels_of_one_type(tmp_path: Path) -> Non
     for other in others:
         append_images(store, other)
     assert open_images(str(store)).labels["pdg"].tolist() == joined.labels["pdg"].tolist()
-    with pytest.raises(UserError, match="e: label pdg: 'muon' is no number"):
+    with pytest.raises(PgenError, match="e: label pdg: 'muon' is no number"):
         ConcatImages([first, labelled("e", ["muon"])], "all")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pgen.data import open_images, read_all
 from pgen.data.formats.larcv.planes import choose
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
 FILES = {
@@ -77,7 +77,7 @@ def test_voxels_lie_where_their_image_does(product: str) -> None:
     ],
 )
 def test_wrong_options(source: str, told: str) -> None:
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(PgenError, match=told):
         open_images(source, data_root=CONTAINERS)
 
 
@@ -86,7 +86,7 @@ def test_wrong_options(source: str, told: str) -> None:
 def test_truncated(tmp_path: Path, file: str, part: float) -> None:
     content = (CONTAINERS / file).read_bytes()
     (tmp_path / file).write_bytes(content[: int(part * len(content))])
-    with pytest.raises(UserError, match=r"truncated|damaged|no image2d"):
+    with pytest.raises(PgenError, match=r"truncated|damaged|no image2d"):
         images = open_images(f"{file}:plane=0", data_root=tmp_path)
         images.read(range(len(images)))
 
@@ -112,7 +112,7 @@ def test_root_file_without_images(tmp_path: Path) -> None:
 
     with uproot.recreate(tmp_path / "other.root") as file:
         file["tree"] = {"x": np.arange(3)}
-    with pytest.raises(UserError, match="no image2d tree"):
+    with pytest.raises(PgenError, match="no image2d tree"):
         open_images(str(tmp_path / "other.root"))
 
 
@@ -133,7 +133,7 @@ def test_choosing_planes() -> None:
     strange = chosen([[0, 1], [1, 0], [0, 1, 9], [1], [0, 1]])
     assert strange.planes == (0, 1) and strange.entries.tolist() == [0, 1, 4]
     assert strange.reasons[2:4].tolist() == ["planes that most events lack", "plane 0 missing"]
-    with pytest.raises(UserError, match="no image in any"):
+    with pytest.raises(PgenError, match="no image in any"):
         chosen([[], []])
-    with pytest.raises(UserError, match=r"different planes: 0 \(in 1 events\).*plane=0"):
+    with pytest.raises(PgenError, match=r"different planes: 0 \(in 1 events\).*plane=0"):
         chosen([[0], [1], [2]])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pgen.data import open_images, read_all
 from pgen.data.formats.larcv.root_streaming import decode_clusters, decode_sparse
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from tests.helpers.damage import damage
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
@@ -41,9 +41,9 @@ def test_voxels_of_larcv3_are_the_pixels_of_the_truth(plane: int) -> None:
 
 
 def test_a_product_that_is_not_there() -> None:
-    with pytest.raises(UserError, match="no sparse2d tree"):
+    with pytest.raises(PgenError, match="no sparse2d tree"):
         open_images(f"{CONTAINERS / 'larcv1_forward_rect.root'}:product=sparse2d")
-    with pytest.raises(UserError, match="wanted image2d or sparse2d or cluster2d"):
+    with pytest.raises(PgenError, match="wanted image2d or sparse2d or cluster2d"):
         open_images(f"{RECT}:product=sparse3d")
 
 
@@ -57,7 +57,7 @@ def test_absurd_sizes_and_places_are_refused(tmp_path: Path) -> None:
             meta = file["Data/sparse2d_wire_group/image_meta"][:]
             meta[field] = value
             file["Data/sparse2d_wire_group/image_meta"][:] = meta
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(PgenError, match=told):
             read_all(open_images(f"{path}:product=sparse2d,plane=0"))
 
 
@@ -81,7 +81,7 @@ def test_what_points_beyond_a_table_is_refused(table: str, field: str, value: in
         rows = file[f"Data/{table}"][:]
         rows[field][3] = value
         file[f"Data/{table}"][:] = rows
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(PgenError, match="damaged"):
         read_all(open_images(f"{path}:product=sparse2d,plane=0"))
 
 
@@ -95,7 +95,7 @@ def test_pixels_that_are_text_are_refused(tmp_path: Path) -> None:
         count = len(group["images"])
         del group["images"]
         group["images"] = np.full(count, b"x")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(PgenError, match="cannot be read"):
         read_all(open_images(f"{path}:plane=0"))
 
 

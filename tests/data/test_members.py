@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pgen.data import ImageSet, LatentCodes, open_images, open_targets, read_all
 from pgen.data.formats.layout import Layout
-from pgen.errors import ChoiceNeeded, UserError
+from pgen.errors import ChoiceNeeded, PgenError
 
 CONTAINERS = ["npz", "pt", "pt of arrays", "h5"]
 IMAGES = np.random.default_rng(2).integers(0, 50, (9, 12, 7)).astype(np.float32)
@@ -126,7 +126,7 @@ def test_objects_are_never_unpickled_and_in_nobodys_way(tmp_path: Path) -> None:
     torch.save({"images": np.array([[trap]], dtype=object)}, tmp_path / "z.pt")
     np.savez(tmp_path / "y.npz", images=np.array([[trap]], dtype=object))
     for name in ("y.pt", "z.pt", "y.npz"):
-        with pytest.raises(UserError, match=r"unpickle|Python objects") as error:
+        with pytest.raises(PgenError, match=r"unpickle|Python objects") as error:
             open_images(str(tmp_path / name))
         assert "damaged" not in str(error.value)
     assert not (tmp_path / "sprung").exists()
@@ -176,7 +176,7 @@ def test_layouts(tmp_path_factory: pytest.TempPathFactory, axes: list[str], drop
 
 @pytest.mark.parametrize("text", ["nhwcx", "hh", "nh", "nchww", "", "hwn2", "nc"])
 def test_layouts_that_are_none(text: str) -> None:
-    with pytest.raises(UserError, match="wanted the axes in their order"):
+    with pytest.raises(PgenError, match="wanted the axes in their order"):
         Layout.parse(text, "x")
 
 
@@ -255,9 +255,9 @@ def test_vectors_are_not_taken_for_an_image(tmp_path: Path) -> None:
         assert open_targets(f"{tmp_path}/{name}:layout=hw").shape[1:] in ((50, 4), (50, 16))
     for k in range(3):
         np.save(tmp_path / f"{k}.npy", IMAGES[k])
-    with pytest.raises(UserError, match="may be code vectors or an image each; add layout=hw"):
+    with pytest.raises(PgenError, match="may be code vectors or an image each; add layout=hw"):
         open_targets(f"{tmp_path}/[0-9].npy")
     assert len(open_targets(f"{tmp_path}/[0-9].npy:layout=hw")) == 3
     LatentCodes.of(torch.ones(4, 6), list("abcd"), {}).save(tmp_path / "codes.pt")
-    with pytest.raises(UserError, match="holds code vectors, not images; give it as --targets"):
+    with pytest.raises(PgenError, match="holds code vectors, not images; give it as --targets"):
         open_images(str(tmp_path / "codes.pt"))

@@ -11,7 +11,7 @@ import pytest
 
 from pgen.data import open_images
 from pgen.data.formats.larcv.particle_labels import first_particles, pair_entries
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from tests.data.test_public_sets import microboone
 from tests.helpers.larcv_files import renumber, write_larcv3
 
@@ -35,7 +35,7 @@ def test_labels_belong_to_their_events(source: str, energy: str, first: int) -> 
     assert images.labels["pdg"].tolist() == [13] * len(images) and images.labels["pdg"].dtype == np.int64
     assert images.labels["particles"].tolist() == [1] * len(images)
     assert not open_images(f"{source},labels=none", data_root=CONTAINERS).labels
-    with pytest.raises(UserError, match="found"):
+    with pytest.raises(PgenError, match="found"):
         open_images(f"{source},labels=nobody", data_root=CONTAINERS)
 
 
@@ -71,7 +71,7 @@ def test_particles_in_another_order_are_paired_by_number(tmp_path: Path) -> None
 
 def test_contradicting_numbers_are_refused(tmp_path: Path) -> None:
     source = copied(tmp_path, _event=[0, 1, 2, 3] * 2)
-    with pytest.raises(UserError, match=r"list the same events in other entries .* labels=none"):
+    with pytest.raises(PgenError, match=r"list the same events in other entries .* labels=none"):
         open_images(source)
     assert not open_images(f"{source},labels=none").labels
 
@@ -84,7 +84,7 @@ def test_pairing() -> None:
     assert pair("a,b,c", "c,a,b") == [1, 2, 0]
     assert pair("a,b,b,d", "b,a") == [1, 0, 0, -1]
     for images, lists in (("a,b,c", "b,c,d"), ("a,b,c", "a,a,b"), ("a,b", "a,b,b"), ("a,b", "c"), ("a,", "a,b,c")):
-        with pytest.raises(UserError, match="labels=none"):
+        with pytest.raises(PgenError, match="labels=none"):
             pair(images, lists)
 
 
@@ -135,5 +135,5 @@ def test_a_table_of_events_that_lacks_some(tmp_path: Path) -> None:
     del images  # which has the file open
     with h5py.File(path, "r+") as file:
         file["event_table/event_id"][1] = file["event_table/event_id"][0]
-    with pytest.raises(UserError, match="lists an event more than once"):
+    with pytest.raises(PgenError, match="lists an event more than once"):
         open_images(str(path))

@@ -17,7 +17,7 @@ import pytest
 from pgen.data import open_images
 from pgen.data.processing.parallel import parallel_map
 from pgen.data.simulation.generate import BLOCK, Settings, simulate_parts
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.resources import cores
 
 
@@ -65,7 +65,7 @@ def test_processes_share_the_cores() -> None:
 
 
 def test_a_process_that_dies_is_told_of() -> None:
-    with pytest.raises(UserError, match="One of 2 processes died"):
+    with pytest.raises(PgenError, match="One of 2 processes died"):
         list(parallel_map(die, [(number,) for number in range(9)], 2))
 
 

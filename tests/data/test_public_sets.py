@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen.data import open_images, read_all
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from tests.helpers.damage import damage
 
 TICKS = 20
@@ -49,7 +49,7 @@ def test_microboone(
     order = list(dict.fromkeys(event for event, _, _ in rows))
     wanted = [event for event in order if any(row[:2] == (event, plane) for row in rows)]
     if not wanted:
-        with pytest.raises(UserError, match=f"no wire of plane {plane}"):
+        with pytest.raises(PgenError, match=f"no wire of plane {plane}"):
             open_images(source)
         return
     images = open_images(source)
@@ -72,14 +72,14 @@ def test_microboone_refuses(tmp_path: Path) -> None:
     microboone(path, [(1, 2, 3455), (1, 2, 7)])
     assert len(open_images(str(path))) == 1
     for option, wanted in (("plane=3", "wanted 0 or 1"), ("ticks=0", "wanted a number from 1"), ("plane=1", "no wire of plane 1")):
-        with pytest.raises(UserError, match=wanted):
+        with pytest.raises(PgenError, match=wanted):
             open_images(f"{path}:{option}")
     for bad, wanted in (([(1, 2, 3456)], "wires beyond the 3456"), ([(1, 2, 7), (1, 2, 7)], "twice")):
         microboone(path, bad)
-        with pytest.raises(UserError, match=wanted):
+        with pytest.raises(PgenError, match=wanted):
             open_images(str(path))
     microboone(path, [(1, 2, 7)], local_wire=np.zeros(3))
-    with pytest.raises(UserError, match="different lengths"):
+    with pytest.raises(PgenError, match="different lengths"):
         open_images(str(path))
 
 
@@ -120,7 +120,7 @@ def test_pilarnet(tmp_path_factory: pytest.TempPathFactory, counts: list[int], s
 )
 def test_damaged_voxels_are_refused(tmp_path: Path, event: np.ndarray, wanted: str) -> None:
     pilarnet(tmp_path / "x.h5", [event])
-    with pytest.raises(UserError, match=wanted):
+    with pytest.raises(PgenError, match=wanted):
         open_images(f"{tmp_path}/x.h5:threshold=-9").read([0])
 
 
@@ -134,7 +134,7 @@ def test_lengths_beyond_the_file_are_refused_before_memory_is_taken(tmp_path: Pa
     if content.count(length) < 2:
         return  # filtered: lengths cannot be seen
     path.write_bytes(content.replace(length, (2**31 + 8).to_bytes(4, "little"), 1))
-    with pytest.raises(UserError, match="more than the file can hold"):
+    with pytest.raises(PgenError, match="more than the file can hold"):
         open_images(str(path))
 
 
@@ -160,14 +160,14 @@ def test_folder_of_batches(tmp_path: Path) -> None:
     momenta = {number: random.normal(0, 300, (len(batch), 3)) for number, batch in batches.items()}
     for number in (0, 2):
         np.save(tmp_path / f"batch_mom_{number}.npy", momenta[number])
-    with pytest.raises(UserError, match=r"batch_mom_10\.npy is not there"):
+    with pytest.raises(PgenError, match=r"batch_mom_10\.npy is not there"):
         open_images(str(tmp_path))
     np.save(tmp_path / "batch_mom_10.npy", momenta[10][:1])
-    with pytest.raises(UserError, match=r"wanted the momenta \(2, 3\)"):
+    with pytest.raises(PgenError, match=r"wanted the momenta \(2, 3\)"):
         open_images(str(tmp_path))
     np.save(tmp_path / "batch_mom_10.npy", momenta[10])
     labels = open_images(str(tmp_path)).labels
     assert np.array_equal(np.stack([labels[key] for key in ("px", "py", "pz")], 1), np.concatenate(list(momenta.values())))
     np.save(tmp_path / "batch_3.npy", np.zeros((2, 5, 5)))
-    with pytest.raises(UserError, match=r"batch_3\.npy holds float64 \(2, 5, 5\)"):
+    with pytest.raises(PgenError, match=r"batch_3\.npy holds float64 \(2, 5, 5\)"):
         open_images(str(tmp_path))

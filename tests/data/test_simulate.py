@@ -10,7 +10,7 @@ from pgen.data import open_images, read_all
 from pgen.data.simulation import energy_loss as physics
 from pgen.data.simulation.generate import BLOCK, GAIN, PARTICLES, simulate
 from pgen.data.simulation.transport import Rays, transport
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 
 def test_same_seed_same_bytes_whatever_n() -> None:
@@ -154,5 +154,5 @@ def test_source() -> None:
         "noise=nan",
     )
     for option in bad:
-        with pytest.raises(UserError):
+        with pytest.raises(PgenError):
             open_images(f"simulate:{option}")

@@ -11,7 +11,7 @@ import pytest
 
 from pgen.data import open_images, read_all
 from pgen.data.skipped import Skipped
-from pgen.errors import ChoiceNeeded, UserError
+from pgen.errors import ChoiceNeeded, PgenError
 from tests.data.test_public_sets import microboone, pilarnet
 from tests.helpers.larcv_files import write_larcv3
 
@@ -66,7 +66,7 @@ def test_the_limit(tmp_path: Path, pgen, refuses) -> None:
     for option, count in (("max_skipped=3", 9), ("max_skipped=.25", 9), ("max_skipped=25%", 9), ("limit=7", 7), ("entries=0-5", 5)):
         assert len(open_images(f"{path}:{option}")) == count
     for bad in ("max_skipped=2", "max_skipped=20%", "entries=5-9", "max_skipped=-1", "max_skipped=x", "max_skipped=0.1.1"):
-        with pytest.raises(UserError, match="max_skipped="):
+        with pytest.raises(PgenError, match="max_skipped="):
             open_images(f"{path}:{bad}")
     assert open_images(f"{path}:entries=2-7").skipped == 0 and open_images(f"{path}:limit=8,max_skipped=3").skipped == 3
 
@@ -133,7 +133,7 @@ def test_images_that_cannot_be_read(tmp_path: Path, refuses) -> None:
     assert open_images(f"{tmp_path}/p.h5:check=true").left_out.by_reason() == {"voxels outside of the cube": 1}
     with h5py.File(tmp_path / "n.h5", "w") as file:
         file["images"] = np.full((3, 2, 2), np.nan)
-    with pytest.raises(UserError, match="none of its 3 images can be read"):
+    with pytest.raises(PgenError, match="none of its 3 images can be read"):
         open_images(f"{tmp_path}/n.h5:check=true")
 
 

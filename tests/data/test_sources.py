@@ -18,7 +18,7 @@ from pgen.data import LatentCodes, open_images, open_targets, read_all
 from pgen.data.images import ArrayImages
 from pgen.data.io.write import write_images
 from pgen.data.sparse import read_lit
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 STACK = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
 
@@ -71,22 +71,22 @@ def test_writing_refuses(tmp_path: Path) -> None:
     images = ArrayImages(STACK)
     path = write_images(tmp_path / "a.h5", images)
     before = path.read_bytes()
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(PgenError, match="exists already"):
         write_images(path, images)
     assert path.read_bytes() == before
     write_images(path, ArrayImages(STACK + 1), overwrite=True)
     assert np.array_equal(read_all(open_images(str(path)))[:, 0], STACK + 1)
-    with pytest.raises(UserError, match=r"cannot be written as \.jpg"):
+    with pytest.raises(PgenError, match=r"cannot be written as \.jpg"):
         write_images(tmp_path / "a.jpg", images)
     for bad in (STACK - 1, STACK + 70000):
-        with pytest.raises(UserError, match="does not fit a PNG"):
+        with pytest.raises(PgenError, match="does not fit a PNG"):
             write_images(tmp_path / "pngs", ArrayImages(bad))
-    with pytest.raises(UserError, match="differ in shape"):
+    with pytest.raises(PgenError, match="differ in shape"):
         write_images(tmp_path / "b.h5", [images, ArrayImages(STACK[:, :2])])
-    with pytest.raises(UserError, match="no images to write"):
+    with pytest.raises(PgenError, match="no images to write"):
         write_images(tmp_path / "c.npz", [])
     (tmp_path / "mine").mkdir()
-    with pytest.raises(UserError, match="no folder that pgen wrote"):
+    with pytest.raises(PgenError, match="no folder that pgen wrote"):
         write_images(tmp_path / "mine", images, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.h5", "mine"]  # nothing half written is left
     write_images(tmp_path / "set", images)
@@ -100,7 +100,7 @@ def test_entries_and_limit(tmp_path: Path) -> None:
     assert read_all(cut).ravel().tolist() == [2, 3, 4] and cut.ids.tolist() == ["2", "3", "4"]
     assert len(open_images("a:b.npy", data_root=tmp_path)) == 10
     for bad in ("entries=9-2", "entries=2-11", "entries=x", "limit=0", "limit=-1", "limit=x", "limit=1,limit=2", "oops"):
-        with pytest.raises(UserError):
+        with pytest.raises(PgenError):
             open_images(f"a:b.npy:{bad}", data_root=tmp_path)
 
 
@@ -110,7 +110,7 @@ def test_suppress_takes_faint_pixels_of_any_source(tmp_path: Path) -> None:
     assert read_all(images).ravel().tolist() == [0, 0, 6, 7, 8, 9, 10, 11]
     assert read_lit(images, [0]).value.tolist() == [6, 7]
     for bad in ("suppress=x", "suppress=-1", "suppress=nan", "suppress=inf"):
-        with pytest.raises(UserError, match="suppress"):
+        with pytest.raises(PgenError, match="suppress"):
             open_images(f"x.npy:{bad}", data_root=tmp_path)
 
 
@@ -124,13 +124,13 @@ def test_png_folder(tmp_path: Path) -> None:
     assert read_all(images)[:, 0, 0, 0].tolist() == [2, 10, 7]
 
     Image.fromarray(np.eye(3, dtype=np.uint8).repeat(4).reshape(3, 4, 3)).save(tmp_path / "z.png")
-    with pytest.raises(UserError, match=r"z\.png is in colour"):
+    with pytest.raises(PgenError, match=r"z\.png is in colour"):
         read_all(open_images(str(tmp_path)))
     Image.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "z.png")
-    with pytest.raises(UserError, match=r"z\.png is of shape \(2, 2\)"):
+    with pytest.raises(PgenError, match=r"z\.png is of shape \(2, 2\)"):
         read_all(open_images(str(tmp_path)))
     (tmp_path / "z.png").write_bytes((tmp_path / "grey.png").read_bytes()[:40])
-    with pytest.raises(UserError, match="truncated or damaged"):
+    with pytest.raises(PgenError, match="truncated or damaged"):
         read_all(open_images(str(tmp_path)))
 
 
@@ -152,15 +152,15 @@ def test_mnist(tmp_path: Path) -> None:
         assert images.labels["digit"].tolist() == list(range(5))
     assert np.array_equal(read_all(open_images("mnist:split=test", data_root=tmp_path))[:, 0], test)
     (tmp_path / "mnist" / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8bxx")
-    with pytest.raises(UserError, match="IDX"):
+    with pytest.raises(PgenError, match="IDX"):
         open_images("mnist", data_root=tmp_path)
     plain = tmp_path / "mnist" / "t10k-images-idx3-ubyte"
     plain.write_bytes(plain.read_bytes()[:-1])
-    with pytest.raises(UserError, match="truncated"):
+    with pytest.raises(PgenError, match="truncated"):
         open_images("mnist:split=test", data_root=tmp_path)
-    with pytest.raises(UserError, match="has no train-images"):
+    with pytest.raises(PgenError, match="has no train-images"):
         open_images("mnist:root=nowhere", data_root=tmp_path)
-    with pytest.raises(UserError, match="train or test"):
+    with pytest.raises(PgenError, match="train or test"):
         open_images("mnist:split=all")
 
 
@@ -171,7 +171,7 @@ def test_mnist_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         raise ConnectionError("no route")
 
     monkeypatch.setattr(pooch.Pooch, "fetch", offline)
-    with pytest.raises(UserError, match="mnist:root=FOLDER"):
+    with pytest.raises(PgenError, match="mnist:root=FOLDER"):
         open_images("mnist", data_root=tmp_path)
 
 
@@ -190,7 +190,7 @@ def test_mnist_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 )
 def test_bad_files(tmp_path: Path, content: bytes, told: str) -> None:
     (tmp_path / "bad").write_bytes(content)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(PgenError, match=told):
         open_images("bad", data_root=tmp_path)
 
 
@@ -198,17 +198,17 @@ def test_bad_files(tmp_path: Path, content: bytes, told: str) -> None:
 def test_truncated_arrays(tmp_path: Path, kind: str) -> None:
     path = Path(stored(tmp_path, kind, np.ones((20, 30, 30), np.float32)))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match="truncated or damaged"):
+    with pytest.raises(PgenError, match="truncated or damaged"):
         read_all(open_images(str(path)))
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "pt", "hdf5"])
 def test_wrong_arrays(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(UserError):
+    with pytest.raises(PgenError):
         open_images(stored(tmp_path, kind, np.ones(3, np.float32)))
-    with pytest.raises(UserError, match="found 0 images"):
+    with pytest.raises(PgenError, match="found 0 images"):
         open_images(stored(tmp_path, kind, np.ones((0, 3, 3), np.float32)))
-    with pytest.raises(UserError, match="1 pixels are NaN"):
+    with pytest.raises(PgenError, match="1 pixels are NaN"):
         read_all(open_images(stored(tmp_path, kind, np.where(STACK == 5, np.nan, STACK))))
 
 
@@ -216,7 +216,7 @@ def test_arrays_that_need_unpickling_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([[[{}]]], dtype=object), allow_pickle=True)
     torch.save({"images": Path("x")}, tmp_path / "a.pt")
     for file in ("a.npy", "a.pt"):
-        with pytest.raises(UserError, match="cannot be read"):
+        with pytest.raises(PgenError, match="cannot be read"):
             open_images(file, data_root=tmp_path)
 
 
@@ -229,7 +229,7 @@ def test_choosing_arrays(tmp_path: Path) -> None:
         ("two.h5", "more than one dataset"),
         ("two.npz:key=c", "has no key 'c'"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(PgenError, match=told):
             open_images(source, data_root=tmp_path)
     for source in ("two.npz:key=b", "two.h5:dataset=deep/b"):
         assert np.array_equal(read_all(open_images(source, data_root=tmp_path))[:, 0], STACK + 1)
@@ -244,7 +244,7 @@ def test_foreign_companions_of_images(tmp_path: Path) -> None:
     Image.fromarray(STACK[0].astype(np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "index.csv").write_text("picture,author\na.png,someone\n")
     assert open_images(str(tmp_path)).ids.tolist() == ["a"]
-    with pytest.raises(UserError, match="no folder that pgen wrote"):
+    with pytest.raises(PgenError, match="no folder that pgen wrote"):
         write_images(tmp_path, images, overwrite=True)
     torch.save(torch.ones(2, 3, 4, requires_grad=True), tmp_path / "x.pt")
     assert read_all(open_images(str(tmp_path / "x.pt"))).sum() == 24
@@ -289,11 +289,11 @@ def test_companions_of_another_shape(tmp_path: Path) -> None:
     assert list(open_images(str(tmp_path / "x.h5")).labels) == ["g/deep"]
     with h5py.File(tmp_path / "codes.h5", "w") as file:
         file["codes"] = np.ones((4, 3))
-    with pytest.raises(UserError, match=r"codes of shape \(4, 3\) looks like vectors or a table"):
+    with pytest.raises(PgenError, match=r"codes of shape \(4, 3\) looks like vectors or a table"):
         open_images(str(tmp_path / "codes.h5"))
     with h5py.File(tmp_path / "row.h5", "w") as file:
         file["row"] = np.ones(4)
-    with pytest.raises(UserError, match=r"found row float64 \(4,\), wanted images"):
+    with pytest.raises(PgenError, match=r"found row float64 \(4,\), wanted images"):
         open_images(str(tmp_path / "row.h5"))
 
 
@@ -304,10 +304,10 @@ def test_nothing_there(tmp_path: Path) -> None:
         ("nope:plane=1", "no such file"),
         ("simulate:m=3", "unknown option m="),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(PgenError, match=told):
             open_images(source, data_root=tmp_path)
     (tmp_path / "hollow").mkdir()
-    with pytest.raises(UserError, match="no images in it"):
+    with pytest.raises(PgenError, match="no images in it"):
         open_images("hollow", data_root=tmp_path)
 
 
@@ -318,12 +318,12 @@ def test_targets_are_told_from_images(tmp_path: Path) -> None:
     np.save(tmp_path / "folder" / "target_0.npy", np.ones(3))
     for source in ("vectors.npy", "folder"):
         assert isinstance(open_targets(source, tmp_path), LatentCodes)
-        with pytest.raises(UserError, match="--targets"):
+        with pytest.raises(PgenError, match="--targets"):
             open_images(source, data_root=tmp_path)
     assert open_targets("images.npy:limit=1", tmp_path).shape == (1, 3, 4)
-    with pytest.raises(UserError, match="no options but key="):
+    with pytest.raises(PgenError, match="no options but key="):
         open_targets("vectors.npy:limit=1", tmp_path)
-    with pytest.raises(UserError, match="leave key=x out"):
+    with pytest.raises(PgenError, match="leave key=x out"):
         open_targets("vectors.npy:key=x", tmp_path)
     np.savez(tmp_path / "two.npz", a=np.ones((4, 3)), b=np.zeros((5, 2)), c=STACK)
     assert open_targets("two.npz:key=b", tmp_path).codes.shape == (5, 2)

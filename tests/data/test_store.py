@@ -20,7 +20,7 @@ from pgen.data.sparse import read_lit
 from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.dataset import open_training_data
 from pgen.engine.dataloading.loaders import Batches
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.plugins import registry
 from tests.data.test_lit import stacks
 from tests.helpers.damage import damage
@@ -116,9 +116,9 @@ def test_other_versions_and_contents_are_refused(tmp_path: Path) -> None:
         changed.write_bytes(path.read_bytes())
         with h5py.File(changed, "a") as file:
             change(file)
-        with pytest.raises(UserError, match=saying):
+        with pytest.raises(PgenError, match=saying):
             open_images(str(changed))
-    with pytest.raises(UserError, match="no valid Unicode"):
+    with pytest.raises(PgenError, match="no valid Unicode"):
         write_images(tmp_path / "y.h5", ArrayImages(np.ones((1, 2, 2)), ids=["\ud800"]))
     assert not (tmp_path / "y.h5").exists()
 
@@ -130,7 +130,7 @@ def test_checksums_alone_do_not_make_pixels(tmp_path: Path, monkeypatch: pytest.
         lit = module.SparseImages(np.array([0, 2]), np.array(places), np.array(charges, np.float32))
         monkeypatch.setattr("pgen.data.formats.store_write.read_lit", lambda *_, lit=lit: lit)
         write_images(tmp_path / "x.h5", images, overwrite=True)
-        with pytest.raises(UserError, match="damaged"):
+        with pytest.raises(PgenError, match="damaged"):
             open_images(str(tmp_path / "x.h5")).read([0])
 
 
@@ -152,11 +152,11 @@ def test_appended_images_are_as_if_written_at_once(tmp_path: Path, first: int) -
     assert np.array_equal(read_all(open_images(str(grown))), read_all(images))
     before = grown.read_bytes()
     for bad, told in ((subset(images, [5]), "already"), (ArrayImages(np.ones((1, 4, 3))), "differ in shape"), ([], "no images")):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(PgenError, match=told):
             append_images(grown, bad)
     write_images(tmp_path / "a.npz", images)
     for path, told in ((tmp_path / "none.h5", "no such file"), (tmp_path / "a.npz", "image store")):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(PgenError, match=told):
             append_images(path, images)
     assert grown.read_bytes() == before and sorted(p.name for p in tmp_path.iterdir()) == ["a.npz", "grown.h5", "whole.h5"]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pgen.data import ArrayImages, ChargeTransform
 from pgen.data.transforms.charge import ChargeBalance, fit_transform
 from pgen.data.transforms.charge_scales import BUILT_IN, Scale
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 #: A scale as a plug-in may offer it.
 CBRT = Scale(lambda x: x ** (1 / 3), lambda y: y**3)
@@ -79,7 +79,7 @@ def test_fit() -> None:
     assert ChargeTransform.fit(images, threshold=2, scale="log") == ChargeTransform(40, 2, "log", np.mean([10, 20, 40, 5, 3]), signed=True)
     assert ChargeTransform.fit(ArrayImages(-images.images)) == ChargeTransform(40, 0, "linear", np.mean([10, 20, 40, 5, 3]), signed=True)
     assert ChargeTransform.fit(images, clip=25).clip == 25
-    with pytest.raises(UserError, match="all images are blank"):
+    with pytest.raises(PgenError, match="all images are blank"):
         ChargeTransform.fit(images, threshold=40)
 
 
@@ -119,9 +119,9 @@ def test_bad_values() -> None:
         {"clip": float("nan")},
         {"clip": 1, "unit_charge": 0},
     ):
-        with pytest.raises(UserError, match="fit"):
+        with pytest.raises(PgenError, match="fit"):
             ChargeTransform(**values)
-    with pytest.raises(UserError, match="scale='cube'"):
+    with pytest.raises(PgenError, match="scale='cube'"):
         ChargeTransform(1, scale="cube")
-    with pytest.raises(UserError, match="has the keys"):
+    with pytest.raises(PgenError, match="has the keys"):
         ChargeTransform.from_dict({"clip": 1})

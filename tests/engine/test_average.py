@@ -12,7 +12,7 @@ from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.weights import save_weights
 from pgen.engine.run import Run
 from pgen.engine.training.ema import ExponentialMovingAverage
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from tests.helpers.packages import fake_package
 from tests.helpers.trained import trained
 
@@ -74,13 +74,13 @@ def test_models_that_cannot_be_averaged_are_refused() -> None:
     model = nn.Linear(2, 2)
     average = ExponentialMovingAverage(model, 0.5)
     model.late = nn.Parameter(torch.zeros(1))
-    with pytest.raises(UserError, match="--ema: late of the model came, went or changed shape"):
+    with pytest.raises(PgenError, match="--ema: late of the model came, went or changed shape"):
         average.update(model)
-    with pytest.raises(UserError, match="weight of the model"):
+    with pytest.raises(PgenError, match="weight of the model"):
         ExponentialMovingAverage(nn.LazyLinear(3), 0.5)
     model = nn.Linear(2, 2)
     model.handle = (line for line in ())
-    with pytest.raises(UserError, match=r"--ema 0.5: the model cannot be copied \(TypeError"):
+    with pytest.raises(PgenError, match=r"--ema 0.5: the model cannot be copied \(TypeError"):
         ExponentialMovingAverage(model, 0.5)
 
 
@@ -140,7 +140,7 @@ def test_extra_state_of_plain_values_outlives_training_and_a_break(offered, tmp_
 
 
 def test_extra_state_that_could_not_be_read_again_is_refused_before_training(offered, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"Plug-in 'odd' of odd 2.0 is broken: get_extra_state returned a dict as steps._extra_state"):
+    with pytest.raises(PgenError, match=r"Plug-in 'odd' of odd 2.0 is broken: get_extra_state returned a dict as steps._extra_state"):
         trained(offered("odd", odd="slice(3)"), IMAGES, tmp_path / "runs", max_steps=1)
 
 

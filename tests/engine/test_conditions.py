@@ -16,7 +16,7 @@ from pgen.data.formats.codes import load_codes
 from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.conditions import ConditionSampler, encode, find_conditions, load_labels, save_labels
 from pgen.engine.dataloading.dataset import open_training_data
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.plugins.specs import DataInfo, ModelSpec
 
 LABELS = {
@@ -69,19 +69,19 @@ def test_whole_numbers_are_classes_in_whatever_type_a_file_keeps_them() -> None:
         for asked in ("7", "7.0"):
             assert ConditionSampler.of((condition,), labels, {"kind": asked}, quiet).rows["kind"].tolist() == [7, 7]
         for asked in ("5", "3.5", "nan", "seven"):
-            with pytest.raises(UserError, match=f"--kind {asked}: the training images had none; wanted one of 3, 7"):
+            with pytest.raises(PgenError, match=f"--kind {asked}: the training images had none; wanted one of 3, 7"):
                 ConditionSampler.of((condition,), labels, {"kind": asked}, quiet)
     # Measured numbers, some of which are whole by chance, or all of which differ, are numbers.
     for numbers in (values + 0.25, np.array([100.0, 231.0, 17.0, 5.0]), np.array([1.0, np.inf, 1.0, np.inf])):
         if np.isfinite(numbers).all():
             assert find_conditions("kind", {"kind": numbers}, "x.h5")[0].classes == ()
         else:
-            with pytest.raises(UserError, match="kind is not finite"):
+            with pytest.raises(PgenError, match="kind is not finite"):
                 find_conditions("kind", {"kind": numbers}, "x.h5")
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(PgenError) as told:
         find_conditions("nothing,vertex,same,broken,pdg,type", LABELS, "x.h5")
     for part in (
         "nothing is no label",
@@ -96,7 +96,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 @pytest.mark.parametrize("name", ["h-y", "my label", "seed", "batch_size", "2nd"])
 def test_labels_that_no_option_can_be_called_by(name: str) -> None:
-    with pytest.raises(UserError, match=f"{name} cannot be an option of pgen sample: rename the label"):
+    with pytest.raises(PgenError, match=f"{name} cannot be an option of pgen sample: rename the label"):
         find_conditions(name, {name: np.array([0, 1, 0])}, "x.h5")
 
 
@@ -120,15 +120,15 @@ def test_what_was_never_there_is_refused_or_warned_of(tmp_path: Path) -> None:
         ({"momentum": "fast"}, "wanted a number, as 270"),
         ({"momentum": "nan"}, "wanted a number"),
     ):
-        with pytest.raises(UserError, match=sentence):
+        with pytest.raises(PgenError, match=sentence):
             ConditionSampler.of(CONDITIONS, LABELS, given_, quiet)
     both = find_conditions("type,place", LABELS, "x")
-    with pytest.raises(UserError, match="no training image was of all of these"):
+    with pytest.raises(PgenError, match="no training image was of all of these"):
         ConditionSampler.of(both, LABELS, {"type": "photon", "place": "west"}, quiet)
     said: list[str] = []
     ConditionSampler.of(CONDITIONS, LABELS, {"type": "electron", "momentum": "300"}, said.append)
     assert len(said) == 1 and "momentum from 100 to 200" in said[0]
-    with pytest.raises(UserError, match="--momentum: not given"):
+    with pytest.raises(PgenError, match="--momentum: not given"):
         ConditionSampler.from_values(CONDITIONS, {"type": "proton"})
 
 
@@ -138,10 +138,10 @@ def test_labels_are_kept_and_damage_is_told(tmp_path: Path) -> None:
     kept = load_labels(path, CONDITIONS)
     assert all(np.array_equal(kept[name], LABELS[name]) for name in ("pdg", "momentum"))
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UserError, match=r"labels\.npz"):
+    with pytest.raises(PgenError, match=r"labels\.npz"):
         load_labels(path, CONDITIONS)
     path.unlink()
-    with pytest.raises(UserError, match="is missing"):
+    with pytest.raises(PgenError, match="is missing"):
         load_labels(path, CONDITIONS)
 
 
@@ -214,5 +214,5 @@ def test_bad_questions_get_a_sentence(arguments: tuple, sentence: str, runs: Pat
 
 def test_a_model_that_takes_in_no_labels_says_so() -> None:
     settings = TrainConfig(data="simulate:n=9,size=16", condition="type")
-    with pytest.raises(UserError, match="model 'mine' takes in no labels; leave it out"):
+    with pytest.raises(PgenError, match="model 'mine' takes in no labels; leave it out"):
         open_training_data(settings, ModelSpec("mine", "", "", ""))

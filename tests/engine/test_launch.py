@@ -7,7 +7,7 @@ import pytest
 from pgen.engine.distributed.group import ProcessGroup
 from pgen.engine.distributed.launch import first_host, launched
 from pgen.engine.runtime.device import choose_device
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "gpu1", "MASTER_PORT": "29500"}
 STEP = {"SLURM_STEP_ID": "2", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NODELIST": "gpu[07-09,12]", "SLURM_JOB_ID": "1234"}
@@ -56,7 +56,7 @@ def test_what_is_no_launch(environment: dict[str, str]) -> None:
     ],
 )
 def test_what_makes_no_sense_is_told_with_a_hint(environment: dict[str, str], found: str) -> None:
-    with pytest.raises(UserError, match=r"Launch with .torchrun .* or .srun") as error:
+    with pytest.raises(PgenError, match=r"Launch with .torchrun .* or .srun") as error:
         launched(environment)
     assert found in str(error.value)
 
@@ -89,10 +89,10 @@ def test_each_rank_has_the_gpu_of_its_number(gpus: int, local: int, device: str,
 def test_ranks_without_a_gpu_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    with pytest.raises(UserError, match="2 GPUs and more ranks than that"):
+    with pytest.raises(PgenError, match="2 GPUs and more ranks than that"):
         choose_device("auto", None, ranks_of(2))
     for device, gpu in (("cuda:1", None), ("auto", 1)):
-        with pytest.raises(UserError, match="cannot share one GPU"):
+        with pytest.raises(PgenError, match="cannot share one GPU"):
             choose_device(device, gpu, ranks_of(1))
 
 

@@ -18,7 +18,7 @@ from pgen.engine.artifacts.checkpoint import Checkpoint
 from pgen.engine.config import TrainConfig
 from pgen.engine.run import Run
 from pgen.engine.training import setup as begin
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.plugins import registry
 from pgen.utils.files import DRAFT, OwnFolder
 from tests.conftest import IMAGES, SMALL_AE, run_pgen
@@ -53,9 +53,9 @@ def test_two_runs_that_begin_at_once_do_not_replace_each_other(tmp_path: Path, m
     named = {"name": "gan-1"}
     # As if the other had not been there yet when this one looked.
     monkeypatch.setattr(begin, "free_path", lambda *_, **__: first.folder.path)
-    with pytest.raises(UserError, match="gan-1 exists already"):
+    with pytest.raises(PgenError, match="gan-1 exists already"):
         begin.create("gan", settings.model_copy(update=named), config)
-    with pytest.raises(UserError, match="being trained by another process"):
+    with pytest.raises(PgenError, match="being trained by another process"):
         begin.create("gan", settings.model_copy(update=named | {"overwrite": True}), config)
     assert first.folder.read_config()["model"] == "gan" and [path.name for path in tmp_path.iterdir()] == ["gan-1"]
 
@@ -76,13 +76,13 @@ def test_nothing_is_written_into_the_folder_of_another_run(tmp_path: Path) -> No
     config = registry.load("gan").config_class()(n_hidden=4)
     first = begin.create("gan", settings, config)
     (tmp_path / "x").rename(tmp_path / "moved")
-    with pytest.raises(UserError, match=r"was moved or replaced.*is in the moved folder"):
+    with pytest.raises(PgenError, match=r"was moved or replaced.*is in the moved folder"):
         first.log("into nowhere")
     assert not (tmp_path / "x").exists()
     second = begin.create("gan", settings.model_copy(update={"seed": 5}), config)
     before = {path: path.read_bytes() for path in (tmp_path / "x").rglob("*") if path.is_file()}
     for write in (lambda: first.record(3, {"loss": 1.0}), lambda: first.log("here"), first.ensure_directory):
-        with pytest.raises(UserError, match="was moved or replaced"):
+        with pytest.raises(PgenError, match="was moved or replaced"):
             write()
     # Nor of what was begun before it was moved.
     first.__dict__["mend_folder"] = lambda: None
@@ -92,16 +92,16 @@ def test_nothing_is_written_into_the_folder_of_another_run(tmp_path: Path) -> No
         lambda: checkpoints.save(first.folder, Checkpoint(3, state, {}), keep=1),
         lambda: first.folder.write_config(first.facts()),
     ):
-        with pytest.raises(UserError, match="was moved or replaced"):
+        with pytest.raises(PgenError, match="was moved or replaced"):
             write()
     assert {path: path.read_bytes() for path in (tmp_path / "x").rglob("*") if path.is_file()} == before
-    with pytest.raises(UserError, match="being trained by another process"):
+    with pytest.raises(PgenError, match="being trained by another process"):
         begin.resume(tmp_path / "x", settings)
     # Its own folder may be moved away and back; a copy of it is another folder.
     shutil.copytree(tmp_path / "x", tmp_path / "copy")
     (tmp_path / "x").rename(tmp_path / "away")
     (tmp_path / "copy").rename(tmp_path / "x")
-    with pytest.raises(UserError, match="was moved or replaced"):
+    with pytest.raises(PgenError, match="was moved or replaced"):
         second.log("into the copy")
     shutil.rmtree(tmp_path / "x")
     (tmp_path / "away").rename(tmp_path / "x")
@@ -171,7 +171,7 @@ def test_tensorboard_and_a_sink_of_a_plug_in(pgen, refuses, tmp_path: Path) -> N
     package = tmp_path / "site"
     (package / "printer-1.dist-info").mkdir(parents=True)
     (package / "printer-1.dist-info/METADATA").write_text("Name: printer\nVersion: 1\n")
-    (package / "printer-1.dist-info/entry_points.txt").write_text("[pgen.sinks]\nprinter = printer:Printer\nbroken = printer:nothing\n")
+    (package / "printer-1.dist-info/entry_points.txt").write_text("[pgen.loggers]\nprinter = printer:Printer\nbroken = printer:nothing\n")
     (package / "printer.py").write_text(
         "from pgen.engine.monitoring.loggers import Sink\n\n\nclass Printer(Sink):\n"
         "    def scalars(self, step, values):\n        print(step, sorted(values))\n"

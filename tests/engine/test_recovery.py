@@ -19,7 +19,7 @@ from pgen.engine.artifacts.weights import read_header
 from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.dataset import open_training_data
 from pgen.engine.dataloading.loaders import Batches
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.plugins import registry
 from pgen.utils.files import DRAFT, OwnFolder
 from tests.conftest import IMAGES, SMALL_AE, run_pgen
@@ -80,7 +80,7 @@ def test_workers_that_fail_say_why(fate: str, tmp_path: Path) -> None:
         next(stream)
         (worker,) = multiprocessing.active_children()
         worker.kill()
-    with pytest.raises(UserError, match="no such file" if fate == "gone" else "--num-workers 1: a process that reads .*x.npy died"):
+    with pytest.raises(PgenError, match="no such file" if fate == "gone" else "--num-workers 1: a process that reads .*x.npy died"):
         for _ in range(100):
             next(stream)
 

@@ -16,7 +16,7 @@ from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.dataset import open_training_data
 from pgen.engine.dataloading.target_loader import AllTargets
 from pgen.engine.distributed.group import ProcessGroup
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.plugins import registry
 from tests.conftest import SMALL_AE, run_pgen
 from tests.engine.test_resume import cut_back
@@ -85,5 +85,5 @@ def test_generators_learn_from_them_and_go_on_exactly(model: str, codes: Path, p
 def test_a_spread_that_does_not_fit_is_refused() -> None:
     values = torch.randn(4, 3)
     for spread in (torch.ones(4, 2), -torch.ones(4, 3), torch.full((4, 3), torch.nan), [1.0]):
-        with pytest.raises(UserError, match="its spread is not"):
+        with pytest.raises(PgenError, match="its spread is not"):
             LatentCodes.of(values, list("abcd"), {}, spread=spread)  # type: ignore[arg-type]

@@ -133,7 +133,7 @@ class Failing(Sink):
     def {method}:
         {fault}
 """
-SINKS = {
+LOGGERS = {
     "opening": ("__init__(self, folder, step)", "raise OSError('no network')"),
     "scalar": ("scalars(self, step, values)", "if step == 6: raise SystemExit('quota')"),
     "drawing": ("picture(self, step, name, path)", "1 / 0"),
@@ -142,13 +142,13 @@ SINKS = {
 
 
 def test_sinks_that_fail_are_named_once_and_end_nothing(pgen, tmp_path: Path) -> None:
-    for name, (method, fault) in SINKS.items():
-        fake_package(tmp_path, name, SINK.format(method=method, fault=fault), "pgen.sinks", "Failing")
-    arguments = (*GAN[:-1], 2, "--log-every", 3, "--checkpoint", 4, "--max-steps", 12, "--log-to", ",".join(SINKS), "--name", "x")
+    for name, (method, fault) in LOGGERS.items():
+        fake_package(tmp_path, name, SINK.format(method=method, fault=fault), "pgen.loggers", "Failing")
+    arguments = (*GAN[:-1], 2, "--log-every", 3, "--checkpoint", 4, "--max-steps", 12, "--log-to", ",".join(LOGGERS), "--name", "x")
     said = pgen(*arguments, cwd=tmp_path, env=with_packages(tmp_path)).stderr
     assert newest(tmp_path / "runs/x") == 12
     causes = ("OSError: no network", "SystemExit: quota", "ZeroDivisionError", "RuntimeError: not closed")
-    for name, cause in zip(SINKS, causes, strict=True):
+    for name, cause in zip(LOGGERS, causes, strict=True):
         assert said.count(f"--log-to {name} failed ({cause}") == 1, said
     log = (tmp_path / "runs/x/log.txt").read_text()
     assert log.count("training continues without it") == 4

@@ -14,7 +14,7 @@ import typer
 from typer.main import get_command
 
 from pgen.cli.app import app
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 
 def problem(words: list[str]) -> str | None:
@@ -34,7 +34,7 @@ def problem(words: list[str]) -> str | None:
                 command.invoke(context)
     except typer.Exit:
         return None  # --help or --version
-    except UserError as error:
+    except PgenError as error:
         return str(error)
     except Exception as error:  # of the parser, whose classes Typer keeps to itself
         return getattr(error, "message", "") or repr(error)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from pgen.data import open_images, read_all
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.plugins import entry_points as entries
 
 
@@ -61,7 +61,7 @@ def main() -> None:
         options = sources[k // every % len(sources)]
         try:
             assert judge(open_images(f"{bad}{options}"), wanted[options]), (k, options)
-        except UserError as error:
+        except PgenError as error:
             assert str(error).count("\n") == 0
             refused += 1
     print(refused)

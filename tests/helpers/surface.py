@@ -21,10 +21,10 @@ NAMES = {
     "pgen.data.transforms.charge_scales": ("Scale",),
     "pgen.plugins.requests": ("DeployRequest", "SampleRequest"),
     "pgen.engine.run": ("Run",),
-    "pgen.engine.monitoring.loggers": ("Sink",),
+    "pgen.engine.monitoring.loggers": ("Logger",),
     "pgen.engine.training.trainer": ("Trainer",),
-    "pgen.metrics.results": ("Finding", "measure"),
-    "pgen.metrics.inputs": ("Sets",),
+    "pgen.metrics.results": ("MetricResult", "measure"),
+    "pgen.metrics.inputs": ("EvaluationSets",),
 }
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from toy_tracks import noisy, tracks
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.memorisation.hamming import hamming
 
 TRAIN, HELD_OUT, REAL = tracks(2000, 0), tracks(1000, 1), tracks(1000, 2)
@@ -153,5 +153,5 @@ def test_a_blank_real_set_gets_no_answer(name):
     ],
 )
 def test_bad_input_is_one_sentence(change, words):
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(PgenError, match=words):
         hamming(**({"generated": REAL, "train": TRAIN, "held_out": HELD_OUT, "thresholds": [2.0]} | change))

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.features.image_statistics import compare_statistics, image_statistics
 from pgen.metrics.fidelity.reconstruction import reconstruction_error
 
@@ -30,9 +30,9 @@ def test_the_table_compares_with_the_first_set():
     assert (second.charge_mean, second.charge_ratio, second.occupancy_ratio, second.blank_rate) == (6, 1, 2, 0)
     blank, other = compare_statistics({"blank": real * 0, "real": real})
     assert json.dumps(other.to_dict(), allow_nan=False) and np.isnan(other.charge_ratio) and np.isnan(blank.charge_ratio)
-    with pytest.raises(UserError, match="b: images of shape"):
+    with pytest.raises(PgenError, match="b: images of shape"):
         compare_statistics({"a": real, "b": real[..., :1]})
-    with pytest.raises(UserError, match="found none"):
+    with pytest.raises(PgenError, match="found none"):
         compare_statistics({})
 
 
@@ -45,5 +45,5 @@ def test_reconstruction_error():
     assert half.per_image == pytest.approx(np.square(real / 2).mean((1, 2, 3)))
     assert half.charge_ratio == pytest.approx(0.5)
     assert "per_image" not in half.to_dict()
-    with pytest.raises(UserError, match="found 4 images for 5"):
+    with pytest.raises(PgenError, match="found 4 images for 5"):
         reconstruction_error(real, real[:4])

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from pgen.data import read_all
 from pgen.data.simulation.generate import simulate
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.fidelity import classifier as c2st
 from pgen.metrics.fidelity import closure
 from pgen.metrics.inputs import EvaluationSets
@@ -170,9 +170,9 @@ def test_closure_of_labels_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> Non
 
     found = measures(asked(labelled(lambda momentum: 0.2 * (1 + (momentum > np.median(momentum)))), ["closure"]))
     assert found["x accuracy"].value > 0.6
-    with pytest.raises(UserError, match="label x of generated images has 1 values that are not finite"):
+    with pytest.raises(PgenError, match="label x of generated images has 1 values that are not finite"):
         asked(labelled(lambda momentum: np.r_[np.nan, momentum[1:]]), ["closure"])
-    with pytest.raises(UserError, match="closure needs a label"):
+    with pytest.raises(PgenError, match="closure needs a label"):
         asked(labelled(lambda momentum: np.arange(len(momentum)).astype(str)), ["closure"])
     alone = np.array(["alone", *5000 * ["a", "b"]])
     assert set(closure._learnt(np.zeros((10_001, 1)), alone, True, 0)(np.zeros((3, 1)))) <= {"a", "b"}
@@ -240,7 +240,7 @@ def test_bad_sets_are_refused() -> None:
         ({"extractor": lambda images: images.no}, "the function failed on .*AttributeError"),
     ):
         arguments = {name: getattr(given, name) for name in ("generated", "train", "held_out", "threshold", "labels", "extractor")} | change
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(PgenError, match=told):
             asked(EvaluationSets(**arguments), ["prdc", "closure"])
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pgen.data import LatentCodes
 from pgen.engine.artifacts.exported_program import load_program, save_program
 from pgen.engine.run import Run
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.models.flow.config import FlowConfig
 from pgen.models.flow.coupling import Coupling
 from pgen.models.flow.networks import make_velocity
@@ -140,11 +140,11 @@ def test_velocity_has_the_shape_of_its_point_and_depends_on_the_time(data: DataI
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(UserError, match="do not divide by 8"):
+    with pytest.raises(PgenError, match="do not divide by 8"):
         make_velocity(FlowConfig(), info("images", 1, 20, 16))
-    with pytest.raises(UserError, match="5×4, do not divide by 2"):
+    with pytest.raises(PgenError, match="5×4, do not divide by 2"):
         make_velocity(FlowConfig(), maps(3, 5, 4))
-    with pytest.raises(UserError, match="have no pixels"):
+    with pytest.raises(PgenError, match="have no pixels"):
         make_velocity(FlowConfig(patch=4), info("codes", 7))
 
 
@@ -263,12 +263,12 @@ def test_it_is_deployed_as_one_program(more: dict[str, str], tmp_path: Path, pge
 
 
 def test_fresh_noise_asks_for_independent_noise(tmp_path: Path, refuses) -> None:
-    with pytest.raises(UserError, match="--solver sde"):
+    with pytest.raises(PgenError, match="--solver sde"):
         trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32, solver="sde")
     run = trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32)
     refuses("sample", run.folder.path, "-n", 2, "--solver", "sde", "--out", tmp_path / "x.h5", saying="--coupling independent")
 
 
 def test_an_order_of_targets_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--no-shuffle"):
+    with pytest.raises(PgenError, match="--no-shuffle"):
         trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32, shuffle=False)

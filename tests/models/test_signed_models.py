@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pgen import DataInfo, UserError
+from pgen import DataInfo, PgenError
 from pgen.data import ArrayImages, open_images, write_images
 from pgen.data.transforms.charge import ChargeTransform
 from pgen.engine.artifacts.exported_program import load_program
@@ -121,7 +121,7 @@ class Constant(torch.nn.Module):
 
 
 def test_bce_refuses_signed_charge(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--loss-fn bce: it is for charge of one sign.*add negative=drop to their source"):
+    with pytest.raises(PgenError, match=r"--loss-fn bce: it is for charge of one sign.*add negative=drop to their source"):
         trained("ae", source, tmp_path / "runs", loss_fn="bce", max_steps=1)
     assert not (tmp_path / "runs").exists()
     AutoEncoder(AeConfig(loss_fn="bce"), info(ChargeTransform(9.0)))

@@ -26,7 +26,7 @@ PLUGINS = {
     "odd": ("pgen.models", "class Odd(BaseException): pass\nraise Odd('as it likes')", "Odd: as it likes"),
     "moves": ("pgen.models", "import os\nos.chdir('/')\n" + HOOK.format(body="pass", name="moves"), "changes the working folder"),
     "metric": ("pgen.metrics", "raise SystemExit('no GPU')", "SystemExit: no GPU"),
-    "sink": ("pgen.sinks", "raise SystemExit('no account')", "SystemExit: no account"),
+    "sink": ("pgen.loggers", "raise SystemExit('no account')", "SystemExit: no account"),
     "scale": ("pgen.scales", "raise GeneratorExit('odd')", "GeneratorExit: odd"),
 }
 

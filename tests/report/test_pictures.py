@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.memorisation.hamming import hamming
 from pgen.report.ascii_preview import picture
 from pgen.report.figures.curves import _running_mean, _spans_decades, save_histogram, save_losses, save_reconstruction_curve
@@ -109,7 +109,7 @@ def test_hamming(tmp_path):
     ],
 )
 def test_nothing_to_draw_is_one_sentence(tmp_path, draw, words):
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(PgenError, match=words):
         draw(tmp_path / "picture.png")
     assert not list(tmp_path.iterdir())
 

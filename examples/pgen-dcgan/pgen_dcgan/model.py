@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from pgen import UserError
+from pgen import PgenError
 
 
 class Dcgan(nn.Module):
@@ -17,7 +17,7 @@ class Dcgan(nn.Module):
         channels, rows, columns = data.shape
         step = 2**config.n_layers
         if rows % step or columns % step:
-            raise UserError(f"--n-layers {config.n_layers}: images of {rows}×{columns} do not halve that often; pass a smaller --n-layers.")
+            raise PgenError(f"--n-layers {config.n_layers}: images of {rows}×{columns} do not halve that often; pass a smaller --n-layers.")
         self.config = config
         widths = [config.depth << i for i in range(config.n_layers)]
         smallest = (widths[-1], rows // step, columns // step)

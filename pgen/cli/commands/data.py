@@ -98,14 +98,14 @@ def crop(
     from pgen.data.processing.parallel import map_chunks
     from pgen.data.processing.resumable import identity
     from pgen.data.transforms.crop import crop as crop_images
-    from pgen.errors import UserError
+    from pgen.errors import PgenError
     from pgen.utils.formats import rows_columns
 
     refuse_output(out, overwrite=overwrite, inputs=files_of(source, data_root=data_root))
     try:
         shape = rows_columns(size)
     except ValueError as error:
-        raise UserError(f"--size {size}: {error}.") from None
+        raise PgenError(f"--size {size}: {error}.") from None
     images = open_images(source, data_root=data_root, max_skipped=max_skipped)
     _tell_skipped(images)
     cut = partial(crop_images, mode=mode, border=border, threshold=threshold, min_occupancy=min_occupancy)
@@ -192,10 +192,10 @@ def _write(
     from pgen.data.processing.resumable import identity
     from pgen.data.sparse import read_lit
     from pgen.data.views import ConcatImages, shared_events_note
-    from pgen.errors import UserError
+    from pgen.errors import PgenError
 
     if append and overwrite:
-        raise UserError("--append and --overwrite contradict each other; give one of them.")
+        raise PgenError("--append and --overwrite contradict each other; give one of them.")
     if not append:
         inputs = [path for source in sources for path in files_of(source, data_root=data_root)]
         refuse_output(out, format=format, overwrite=overwrite, inputs=inputs)
@@ -280,12 +280,12 @@ def split(
     from pgen.data.io.sources import files_of
     from pgen.data.transforms.split import split as divide
     from pgen.data.views import shared_events_note
-    from pgen.errors import UserError
+    from pgen.errors import PgenError
     from pgen.utils.files import Outputs
 
     images = open_images(source, data_root=data_root, max_skipped=max_skipped)
     if not math.isfinite(held_out) or (held_out > 1 and held_out != int(held_out)):
-        raise UserError(f"--held-out {held_out:g}: wanted a whole number of events, or a fraction below 1.")
+        raise PgenError(f"--held-out {held_out:g}: wanted a whole number of events, or a fraction below 1.")
     amount = held_out if held_out < 1 else int(held_out)
     with Outputs(overwrite=overwrite, inputs=files_of(source, data_root=data_root)) as outputs:
         drafts = [outputs.add(out / f"{name}.h5") for name in ("train", "held_out")]

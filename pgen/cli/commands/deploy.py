@@ -9,7 +9,7 @@ import typer
 
 from pgen.cli.console import console, follow, ticking_reporter
 from pgen.cli.options import DataRoot, Decoder, Threads
-from pgen.errors import UserError, option_name
+from pgen.errors import PgenError, option_name
 from pgen.utils.paths import expand_option
 
 
@@ -41,7 +41,7 @@ def deploy(
         opened = Run.open(run, device=choose_device(device), reporter=reporter)
         opened.set_sampling_options(more_options(context.args))
         if opened.wanted:
-            raise UserError(f"{', '.join(map(option_name, opened.wanted))}: it is for samples; give it to `pgen sample`.")
+            raise PgenError(f"{', '.join(map(option_name, opened.wanted))}: it is for samples; give it to `pgen sample`.")
         written = opened.hooks().deploy(run=opened, request=request)
     for path in written:
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)

@@ -18,7 +18,7 @@ import typer
 
 from pgen import __version__
 from pgen.cli.console import console, follow
-from pgen.errors import UserError, one_line
+from pgen.errors import PgenError, one_line
 
 #: Packages of compiled code, which may be there and yet not load: imported, not only looked up.
 COMPILED = ("torch", "numpy", "h5py", "numba")
@@ -143,7 +143,7 @@ def _plug_ins(found: Findings) -> None:
     from pgen.data.transforms.charge_scales import BUILT_IN, get_scale
     from pgen.engine.monitoring.loggers import logger_classes
     from pgen.plugins import registry
-    from pgen.plugins.entry_points import METRICS, MODELS, SCALES, SINKS, SOURCES, entries, names
+    from pgen.plugins.entry_points import LOGGERS, METRICS, MODELS, SCALES, SOURCES, entries, names
 
     models = registry.listing()
     for line in models:
@@ -154,14 +154,14 @@ def _plug_ins(found: Findings) -> None:
     for problem in problems:
         found.lacks(problem, needed=not whole)
     rows = {MODELS: [line.name for line in models], METRICS: list(metrics)}
-    loaders: dict[str, Any] = {SINKS: logger_classes, SOURCES: get_source, SCALES: get_scale}
+    loaders: dict[str, Any] = {LOGGERS: logger_classes, SOURCES: get_source, SCALES: get_scale}
     for group, load in loaders.items():
         rows[group] = [*BUILT_IN] if group == SCALES else []
         for entry in entries(group):
             rows[group].append(entry.name)
             try:
                 load(entry.name)
-            except UserError as error:
+            except PgenError as error:
                 found.lacks(str(error), needed=entry.distribution != "pgen")  # pgen's own may lack an optional package
     found.sections["Plug-ins"] = {group: ", ".join(dict.fromkeys(each)) or "none" for group, each in rows.items()}
 

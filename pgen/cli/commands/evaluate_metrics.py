@@ -62,11 +62,11 @@ def metric_command(name: str, summary: str) -> Any:
         from pgen.data.io.write import refuse_count
         from pgen.engine.evaluation.evaluate import EvaluateRequest, run_evaluation
         from pgen.engine.runtime.device import choose_device
-        from pgen.errors import UserError
+        from pgen.errors import PgenError
         from pgen.report.report_directory import EvaluationFolder
 
         if fail_if_copy_rate is not None and name not in (ALL, "memorisation"):
-            raise UserError(f"--fail-if-copy-rate {fail_if_copy_rate:g}: {name} does not look for copies; ask memorisation, or all.")
+            raise PgenError(f"--fail-if-copy-rate {fail_if_copy_rate:g}: {name} does not look for copies; ask memorisation, or all.")
         folder = EvaluationFolder.choose(out, generated, "results.json", overwrite=overwrite)
         refuse_count(n)
         request = EvaluateRequest(

@@ -2,7 +2,7 @@
 
 from pgen.cli.commands.train import model_command
 from pgen.cli.console import console
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 
 def models() -> None:
@@ -18,7 +18,7 @@ def models() -> None:
         if not problem:
             try:
                 model_command(line.name)
-            except UserError as error:
+            except PgenError as error:
                 style, problem = "red", str(error)
         status = Text(problem, style=style) if problem else Text("ok", style="green")
         table.add_row(line.name, Text(line.summary), line.distribution, line.version, status)

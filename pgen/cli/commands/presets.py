@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 FOLDER = Path(__file__).parents[2] / "presets"
 
@@ -29,5 +29,5 @@ def preset(name: str | None, model: str) -> dict[str, Any]:
     if model not in found:
         what = f"it has options for {', '.join(found)} alone" if found else "there is no such preset"
         for_model = ", ".join(each for each in known if model in tables(each)) or "none; write its options to a file and give --config FILE"
-        raise UserError(f"--preset {name}: {what}; presets of {model}: {for_model}.")
+        raise PgenError(f"--preset {name}: {what}; presets of {model}: {for_model}.")
     return found[model]

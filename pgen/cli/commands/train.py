@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from pgen.cli.commands import presets
 from pgen.cli.console import console, follow, training_reporter
-from pgen.errors import Stopped, UserError, option_name
+from pgen.errors import PgenError, Stopped, option_name
 from pgen.utils.paths import expand
 from pgen.utils.text import printable
 
@@ -102,7 +102,7 @@ def model_command(name: str) -> Any:
         raise plugin_error(plugin.entry, f"its options {', '.join(bare)} have no default")
     try:
         its_own = parameters(config, f"Options of {name}", {})
-    except UserError as error:
+    except PgenError as error:
         raise plugin_error(plugin.entry, str(error).rstrip(".")) from error
 
     def command(**values: Any) -> None:
@@ -231,7 +231,7 @@ def _run_of(settings: TrainConfig) -> Path | None:
     from pgen.utils.files import restore
 
     if settings.name is None or settings.overwrite:
-        raise UserError("--resume auto goes on with the run of a --name and never replaces it; give a --name, and no --overwrite.")
+        raise PgenError("--resume auto goes on with the run of a --name and never replaces it; give a --name, and no --overwrite.")
     path = Path(settings.save_root) / settings.name
     restore(path)
     return path if path.exists() else None
@@ -245,7 +245,7 @@ def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, 
 
     saved = RunDirectory.open(resume).read_config()
     if saved["model"] != name:
-        raise UserError(f"--resume {resume} holds a run of {saved['model']!r}; go on with `pgen train {saved['model']} --resume {resume}`.")
+        raise PgenError(f"--resume {resume} holds a run of {saved['model']!r}; go on with `pgen train {saved['model']} --resume {resume}`.")
     # A run of an earlier version lacks options that have come since.
     before = {**TrainConfig.model_validate({}).model_dump(mode="json"), **saved["settings"], **saved["config"]}
     # A run without held-out data did not choose its checkpoints by any.
@@ -257,7 +257,7 @@ def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, 
         if key in before and before[key] != value and key not in may_change
     ]
     if changed:
-        raise UserError(
+        raise PgenError(
             f"--resume {resume} cannot change {', '.join(changed)}; only run length, logging and where the data lie may change. "
             "Start a new run instead."
         )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pgen.data.formats.base import ForkSafeHandle, LazyImages, reading, require_file, text
 from pgen.data.formats.members import Member, No, open_members, refuse_reading
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.paths import MACOS_DEBRIS
 from pgen.utils.untrusted import PickledArray, load_torch, refuse_larger_than_memory, refuse_same_names
 
@@ -148,7 +148,7 @@ def open_arrays(
     """The images of a file of arrays, and what lies next to them, see :func:`pgen.data.formats.members.open_members`."""
     members = list_members(path, name, kind)
     if "format" in members and members["format"].dtype.kind == "U" and text(members["format"].read(...)).startswith(CODES):
-        raise UserError(f"{name}: holds code vectors, not images; give it as --targets.")
+        raise PgenError(f"{name}: holds code vectors, not images; give it as --targets.")
     return open_members(
         members,
         path=path,

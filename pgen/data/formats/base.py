@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pgen.data.events import about_events, named_as_stored
 from pgen.data.images import FloatArray, ImageSetBase, Indices, checked
 from pgen.data.skipped import NOTHING, Skipped
-from pgen.errors import DamagedImage, UserError
+from pgen.errors import DamagedImage, PgenError
 from pgen.utils.resources import free_memory, is_out_of_memory, open_file_limit
 from pgen.utils.untrusted import TooLarge
 
@@ -48,15 +48,15 @@ def reading(name: str, what: str) -> Iterator[None]:
     """Turns whatever a library raises on a bad file into one UserError with its cause: their exception types are many and undocumented."""
     try:
         yield
-    except UserError:
+    except PgenError:
         raise
     except Exception as error:
         if is_out_of_memory(error):
             raise
         if cause := _find_cause(error):
-            raise UserError(f"{name}: cannot be read: {cause}.") from error
+            raise PgenError(f"{name}: cannot be read: {cause}.") from error
         reason = (str(error).strip().splitlines() or [""])[0][:160]
-        raise UserError(
+        raise PgenError(
             f"{name}: cannot be read as {what} ({type(error).__name__}: {reason}); it may be truncated or damaged. Fetch it again."
         ) from error
 
@@ -90,13 +90,13 @@ def require_file(path: Path, name: str) -> None:
         mode = path.stat().st_mode
     except OSError as error:
         if isinstance(error, FileNotFoundError) and path.is_symlink():
-            raise UserError(
+            raise PgenError(
                 f"{name}: a link to {path.readlink()}, which is not there; make the link anew, or put the file back."
             ) from error
-        raise UserError(f"{name}: cannot be read: {SYSTEM_CAUSES.get(error.errno or 0, error.strerror)}.") from error
+        raise PgenError(f"{name}: cannot be read: {SYSTEM_CAUSES.get(error.errno or 0, error.strerror)}.") from error
     if not stat.S_ISREG(mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-        raise UserError(f"{name}: {kinds.get(stat.S_IFMT(mode), 'a device')}, wanted a regular file; copy what it gives into a file.")
+        raise PgenError(f"{name}: {kinds.get(stat.S_IFMT(mode), 'a device')}, wanted a regular file; copy what it gives into a file.")
 
 
 def text(value: Any) -> str:
@@ -222,7 +222,7 @@ class LazyImages(ImageSetBase):
         about: Mapping[str, Any] | None = None,
     ) -> None:
         if not len(entries) or 0 in shape:
-            raise UserError(f"{name}: found {len(entries)} images of shape {shape}, wanted at least one pixel of one image.")
+            raise PgenError(f"{name}: found {len(entries)} images of shape {shape}, wanted at least one pixel of one image.")
         self.window, self.entries = window, entries
         self.name, self.shape, self.unit, self.geometry = name, shape, unit, geometry
         with reading(name, "images with ids and labels"):
@@ -235,10 +235,10 @@ class LazyImages(ImageSetBase):
         self.about.setdefault("event_names", about_events(names))
         for what, values in {"ids": self.ids, "events": self.events, **self.labels}.items():
             if not values.ndim or len(values) != len(entries) or (values.ndim > 1 and what not in self.labels):
-                raise UserError(f"{name}: found {what} of shape {values.shape} for {len(entries)} images, wanted one each; leave it out.")
+                raise PgenError(f"{name}: found {what} of shape {values.shape} for {len(entries)} images, wanted one each; leave it out.")
         wanted = (len(entries), shape[0], 4)
         if geometry is not None and (geometry.shape != wanted or geometry.dtype.kind != "f"):
-            raise UserError(f"{name}: found a geometry of {geometry.dtype} {geometry.shape}, wanted float numbers {wanted}; leave it out.")
+            raise PgenError(f"{name}: found a geometry of {geometry.dtype} {geometry.shape}, wanted float numbers {wanted}; leave it out.")
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -263,8 +263,8 @@ class LazyImages(ImageSetBase):
 def from_array(array: npt.NDArray, *, name: str, **rest: Any) -> LazyImages:
     """An ImageSet over an array (in memory or mapped) that keeps the array's own type until it is read."""
     if array.dtype.kind not in "biuf":
-        raise UserError(f"{name}: found an array of type {array.dtype}, wanted real numbers.")
+        raise PgenError(f"{name}: found an array of type {array.dtype}, wanted real numbers.")
     if array.ndim not in (3, 4):
-        raise UserError(f"{name}: found an array of shape {array.shape}, wanted images as (N, H, W) or (N, C, H, W).")
+        raise PgenError(f"{name}: found an array of shape {array.shape}, wanted images as (N, H, W) or (N, C, H, W).")
     stack = array[:, None] if array.ndim == 3 else array
     return LazyImages(lambda first, stop: stack[first:stop], stack.shape[1:], name=name, entries=np.arange(len(stack)), **rest)

@@ -17,7 +17,7 @@ from pgen.data.formats.arrays import list_members, load_arrays, load_pt
 from pgen.data.formats.base import reading
 from pgen.data.formats.detect import detect_format
 from pgen.data.formats.larcv.planes import only
-from pgen.errors import UserError, listed
+from pgen.errors import PgenError, listed
 from pgen.utils.files import numbered, refuse_existing, write_through_memory
 from pgen.utils.paths import expand
 
@@ -49,29 +49,29 @@ class LatentCodes:
         name = str(self.source.get("name", "codes"))
         for what, tensor in (("codes", self.codes), ("mean", self.mean), ("std", self.std)):
             if not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.float32:
-                raise UserError(f"{name}: {what} is {getattr(tensor, 'dtype', type(tensor).__name__)}, wanted a float32 tensor.")
+                raise PgenError(f"{name}: {what} is {getattr(tensor, 'dtype', type(tensor).__name__)}, wanted a float32 tensor.")
         if self.codes.ndim != 2 or 0 in self.codes.shape:
-            raise UserError(f"{name}: found vectors of shape {tuple(self.codes.shape)}, wanted (N, D), neither of them 0.")
+            raise PgenError(f"{name}: found vectors of shape {tuple(self.codes.shape)}, wanted (N, D), neither of them 0.")
         n, dim = self.codes.shape
         if self.mean.shape != (dim,) or self.std.shape != (dim,) or len(self.ids) != n:
-            raise UserError(
+            raise PgenError(
                 f"{name}: {n} codes of {dim} numbers come with mean {tuple(self.mean.shape)}, std {tuple(self.std.shape)} and "
                 f"{len(self.ids)} ids; wanted ({dim},), ({dim},) and {n}. Encode the images again."
             )
         bad = sum(int((~torch.isfinite(tensor)).sum()) for tensor in (self.codes, self.mean, self.std))
         if bad or bool((self.std <= 0).any()):
-            raise UserError(f"{name}: {bad} code numbers are NaN or infinite, or a std is not positive; wanted finite codes. Encode again.")
+            raise PgenError(f"{name}: {bad} code numbers are NaN or infinite, or a std is not positive; wanted finite codes. Encode again.")
         if self.spread is not None and not (
             isinstance(self.spread, torch.Tensor)
             and self.spread.dtype == torch.float32
             and self.spread.shape == (n, dim)
             and bool((torch.isfinite(self.spread) & (self.spread >= 0)).all())
         ):
-            raise UserError(f"{name}: its spread is not {n} times {dim} finite float32 numbers, 0 or more. Encode the images again.")
+            raise PgenError(f"{name}: its spread is not {n} times {dim} finite float32 numbers, 0 or more. Encode the images again.")
         if self.shape and prod(self.shape) != dim:
-            raise UserError(f"{name}: is said to hold maps of {self.shape}, found {dim} numbers a code. Encode the images again.")
+            raise PgenError(f"{name}: is said to hold maps of {self.shape}, found {dim} numbers a code. Encode the images again.")
         if wrong := [label for label, values in self.labels.items() if np.shape(values) != (n,)]:
-            raise UserError(f"{name}: the labels {listed(wrong)} are not one for each of the {n} codes. Encode the images again.")
+            raise PgenError(f"{name}: the labels {listed(wrong)} are not one for each of the {n} codes. Encode the images again.")
 
     @classmethod
     def of(
@@ -162,19 +162,19 @@ def load_codes(src: str | Path, key: str | None = None) -> LatentCodes:
     """
     path, name = expand(src), str(src)
     if not path.exists():
-        raise UserError(f"{name}: no such file or folder; {WANTED}.")
+        raise PgenError(f"{name}: no such file or folder; {WANTED}.")
     kind = None if path.is_dir() else detect_format(path, name)
     if key is not None and kind not in ("npz", "pt"):
-        raise UserError(f"{name}: holds one set of code vectors; leave key={key} out.")
+        raise PgenError(f"{name}: holds one set of code vectors; leave key={key} out.")
     if kind is None:
         return _plain(_read_targets(path, name), name)
     if kind in ("root", "hdf5"):
-        raise UserError(f"{name}: a {kind} file, {WANTED}.")
+        raise PgenError(f"{name}: a {kind} file, {WANTED}.")
     if kind == "pt" and isinstance(content := load_pt(path, name), dict) and "format" in content:
         if key is not None:
-            raise UserError(f"{name}: holds one set of latent codes; leave key={key} out.")
+            raise PgenError(f"{name}: holds one set of latent codes; leave key={key} out.")
         if content["format"] != FORMAT:
-            raise UserError(f"{name}: is of format {content['format']!r}, wanted {FORMAT!r}; encode the images again with this pgen.")
+            raise PgenError(f"{name}: is of format {content['format']!r}, wanted {FORMAT!r}; encode the images again with this pgen.")
         with reading(name, "codes.pt"):
             encoder = content["encoder"]
             if not isinstance(encoder, dict) or not isinstance(encoder.get("file", ""), str):
@@ -189,7 +189,7 @@ def load_codes(src: str | Path, key: str | None = None) -> LatentCodes:
     arrays = load_arrays(path, name, kind)
     vectors = [key for key, array in arrays.items() if array.ndim == 2]
     if not vectors:
-        raise UserError(f"{name}: found {listed((f'{k} {a.shape}' for k, a in arrays.items()), empty='no array')}, {WANTED}.")
+        raise PgenError(f"{name}: found {listed((f'{k} {a.shape}' for k, a in arrays.items()), empty='no array')}, {WANTED}.")
     return _plain(arrays[only("key", vectors, key or ("codes" if "codes" in vectors else None), name)], name)
 
 
@@ -204,7 +204,7 @@ def _plain(vectors: Any, name: str) -> LatentCodes:
     import torch
 
     if vectors.dtype.kind not in "biuf":
-        raise UserError(f"{name}: found vectors of type {vectors.dtype}, {WANTED} of real numbers.")
+        raise PgenError(f"{name}: found vectors of type {vectors.dtype}, {WANTED} of real numbers.")
     codes = torch.from_numpy(np.array(vectors, dtype=np.float32))
     return LatentCodes.of(codes, [str(i) for i in range(len(codes))], {"name": name})
 
@@ -217,9 +217,9 @@ def _targets(folder: Path) -> list[Path]:
 def _read_targets(folder: Path, name: str) -> Any:
     paths = _targets(folder)
     if not paths:
-        raise UserError(f"{name}: a folder with no target_<i>.npy in it, {WANTED}.")
+        raise PgenError(f"{name}: a folder with no target_<i>.npy in it, {WANTED}.")
     rows = [np.atleast_2d(load_arrays(path, f"{name}/{path.name}", "npy")["images"]) for path in paths]
     for path, row in zip(paths, rows, strict=True):
         if row.ndim != 2 or row.shape[1] != rows[0].shape[1]:
-            raise UserError(f"{name}: {path.name} has shape {row.shape} and {paths[0].name} {rows[0].shape}, wanted vectors of one length.")
+            raise PgenError(f"{name}: {path.name} has shape {row.shape} and {paths[0].name} {rows[0].shape}, wanted vectors of one length.")
     return np.concatenate(rows)

@@ -11,7 +11,7 @@ from typing import IO, Literal
 
 from pgen.data import not_images
 from pgen.data.formats.base import reading, require_file
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 Kind = Literal["root", "hdf5", "npy", "npz", "pt"]
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -34,7 +34,7 @@ def detect_format(path: Path, name: str) -> Kind:
     with reading(name, "a file"), path.open("rb") as stream:
         head = stream.read(16)
         if not head:
-            raise UserError(f"{name}: the file is empty (0 bytes), {WANTED}.")
+            raise PgenError(f"{name}: the file is empty (0 bytes), {WANTED}.")
         for magic, kind in MAGIC.items():
             if head.startswith(magic):
                 return kind
@@ -43,13 +43,13 @@ def detect_format(path: Path, name: str) -> Kind:
     if head.startswith(b"PK"):
         return _zip_kind(path, name)
     if head.startswith((b"\x89PNG", b"\0\0\x08")) or _is_packed_idx(path, head):
-        raise UserError(f"{name}: a single PNG or IDX file, wanted the folder that holds it; give that folder.")
+        raise PgenError(f"{name}: a single PNG or IDX file, wanted the folder that holds it; give that folder.")
     for magic, program in PACKED.items():
         if head.startswith(magic):
-            raise UserError(f"{name}: the file is compressed; unpack it first by {program}, and give what comes out.")
+            raise PgenError(f"{name}: the file is compressed; unpack it first by {program}, and give what comes out.")
     if what := not_images.explain_file(path):
-        raise UserError(f"{name}: is {what}.")
-    raise UserError(f"{name}: a file of unknown kind (it begins with {head[:8]!r}), {WANTED}.")
+        raise PgenError(f"{name}: is {what}.")
+    raise PgenError(f"{name}: a file of unknown kind (it begins with {head[:8]!r}), {WANTED}.")
 
 
 def _has_user_block(stream: IO[bytes]) -> bool:
@@ -82,5 +82,5 @@ def _zip_kind(path: Path, name: str) -> Kind:
     if not names or any(member.endswith(".npy") for member in names):
         return "npz"
     if what := not_images.explain_file(path):
-        raise UserError(f"{name}: is {what}.")
-    raise UserError(f"{name}: a zip file that is neither npz nor torch (holds {names[0]}, ...), {WANTED}; unpack it first.")
+        raise PgenError(f"{name}: is {what}.")
+    raise PgenError(f"{name}: a zip file that is neither npz nor torch (holds {names[0]}, ...), {WANTED}; unpack it first.")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pgen.data.formats.base import ForkSafeHandle, LazyImages, reading
 from pgen.data.formats.hdf5_file import Hdf5File, Storage, count_axes, find_written, is_written
 from pgen.data.formats.members import Member, No, open_members, refuse_reading
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 if TYPE_CHECKING:
     import h5py
@@ -56,12 +56,12 @@ def _list_members(handle: ForkSafeHandle[Hdf5File], name: str, choice: str | Non
     return members
 
 
-def _describe(handle: ForkSafeHandle[Hdf5File], name: str, key: str, dataset: h5py.Dataset | None, storage: Storage | UserError) -> Member:
+def _describe(handle: ForkSafeHandle[Hdf5File], name: str, key: str, dataset: h5py.Dataset | None, storage: Storage | PgenError) -> Member:
     """A dataset as an array; ``None`` of a link that is not followed."""
     import h5py
 
-    if dataset is None or isinstance(storage, UserError):
-        refusal = storage if isinstance(storage, UserError) else None
+    if dataset is None or isinstance(storage, PgenError):
+        refusal = storage if isinstance(storage, PgenError) else None
         dtype, axes = (np.dtype("V"), 0) if dataset is None else (dataset.dtype, count_axes(dataset))
         return Member((0,) * axes, dtype, refuse_reading, refusal=refusal)
     shape, dtype, problem = dataset.shape, dataset.dtype, ""
@@ -83,5 +83,5 @@ def _read(handle: ForkSafeHandle[Hdf5File], what: str, key: str, storage: Storag
     values = dataset.asstr()[index].astype(str) if dataset.dtype.kind == "O" else dataset[index]
     # HDF5 gives zeros for a file that is gone meanwhile.
     if gone := [path for path in storage.files if not path.exists()]:
-        raise UserError(f"{what} needs the file {gone[0]}, which is not there any more; put it back.")
+        raise PgenError(f"{what} needs the file {gone[0]}, which is not there any more; put it back.")
     return values

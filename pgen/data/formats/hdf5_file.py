@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.formats.base import reading, require_file
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.resources import free_memory, open_file_limit
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class _Source:
     folder: Path  #: what links may not leave, resolved
     linked: dict[Path, h5py.File] = field(default_factory=dict)
 
-    def refusal(self, reason: str) -> UserError:
-        return UserError(f"{self.name}: {reason}")
+    def refusal(self, reason: str) -> PgenError:
+        return PgenError(f"{self.name}: {reason}")
 
     def locate(self, file_name: str, base: Path, what: str) -> Path:
         """The file that HDF5 means by ``file_name`` in a file of the folder ``base``.
@@ -118,7 +118,7 @@ class Hdf5Group:
         """Where the values of the dataset at ``path`` lie."""
         return _inspect(self._find(path), self._source)
 
-    def datasets(self) -> Iterator[tuple[str, h5py.Dataset | None, Storage | UserError]]:
+    def datasets(self) -> Iterator[tuple[str, h5py.Dataset | None, Storage | PgenError]]:
         """Every dataset below by its path, once whatever links lead to it, and where its values lie or why they may not be read. Without a
         dataset: a link that is not followed, and why."""
         import h5py
@@ -142,7 +142,7 @@ class Hdf5Group:
                     elif item is not None and (place := _identify(item)) not in seen:
                         seen.add(place)
                         yield path + name, item, _inspect(item, self._source)
-                except UserError as refusal:
+                except PgenError as refusal:
                     yield path + name, item, refusal
             waiting += reversed(groups)
 

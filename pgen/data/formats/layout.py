@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy.typing as npt
 
-from pgen.errors import ChoiceNeeded, UserError
+from pgen.errors import ChoiceNeeded, PgenError
 
 #: The axes of arrays of each rank, where nothing else is known.
 DEFAULTS = {2: "hw", 3: "nhw", 4: "nchw"}
@@ -36,7 +36,7 @@ class Layout:
         """The layout that a user gives by ``layout=TEXT``. UserError unless it has h and w, and each letter once."""
         axes = text.lower()
         if not re.fullmatch("[nchw]{2,4}", axes) or len(set(axes)) < len(axes) or not {"h", "w"} <= set(axes):
-            raise UserError(
+            raise PgenError(
                 f"{name}: layout={text} is not known, wanted the axes in their order, each once: n (images), c (channels), h (rows, ticks) "
                 "and w (columns, wires), such as nhwc; h and w are needed."
             )

@@ -19,7 +19,7 @@ from pgen.data.formats.larcv.planes import only
 from pgen.data.formats.layout import Layout
 from pgen.data.skipped import Skipped
 from pgen.data.transforms.zero_suppression import NOTE
-from pgen.errors import ChoiceNeeded, UserError, listed
+from pgen.errors import ChoiceNeeded, PgenError, listed
 from pgen.utils.files import natural
 from pgen.utils.untrusted import refuse_larger_than_memory
 
@@ -46,7 +46,7 @@ class Member:
     dtype: np.dtype  #: of what is read; U for text
     read: Callable[[Any], npt.NDArray]  #: takes an index, such as a slice or ``...``
     problem: str = ""  #: why it is left alone, where it is
-    refusal: UserError | None = None  #: raised where it would have to be read
+    refusal: PgenError | None = None  #: raised where it would have to be read
     written: Callable[[int], npt.NDArray[np.bool_]] | None = None  #: along an axis at which places values were written; None: at all
 
     def __str__(self) -> str:
@@ -96,12 +96,12 @@ def open_members(
         if member.refusal:
             raise member.refusal
         if member.problem:
-            raise UserError(f"{name}: {key} {member.problem}.")
+            raise PgenError(f"{name}: {key} {member.problem}.")
     order = order or _default_layout(keys, chosen[0].shape, name)
     shape, counts = order.image_shape(chosen[0].shape), [order.count(member.shape) for member in chosen]
     for key, member in zip(keys, chosen, strict=True):
         if order.image_shape(member.shape) != shape:
-            raise UserError(f"{name}: {key} is of shape {member.shape} and {keys[0]} of {chosen[0].shape}, wanted images of one size.")
+            raise PgenError(f"{name}: {key} is of shape {member.shape} and {keys[0]} of {chosen[0].shape}, wanted images of one size.")
     total = sum(counts)
     refuse_larger_than_memory([((total,), ID_BYTES)])
     written = np.ones(total, bool)
@@ -152,7 +152,7 @@ def _choose(members: Mapping[str, Member], option: str, choice: str | None, layo
         if path in members:
             if path not in fitting and not (members[path].problem or members[path].refusal):
                 axes = "2 to 4 axes" if layout is None else f"the axes {layout.axes}"
-                raise UserError(f"{name}: {path} is {members[path]}, wanted real numbers with {axes}; give another {option}= or layout=.")
+                raise PgenError(f"{name}: {path} is {members[path]}, wanted real numbers with {axes}; give another {option}= or layout=.")
             return [path]
         matches = [key for key in fitting if key.rpartition("/")[2] == path or fnmatchcase(key, path)]
         return sorted(matches, key=natural) or [only(option, list(_group_series(fitting)), choice, name)]
@@ -176,7 +176,7 @@ def _choose(members: Mapping[str, Member], option: str, choice: str | None, layo
     if refusal := next((member.refusal for member in members.values() if member.refusal), None):
         raise refusal
     listing = listed((f"{key} {member}" for key, member in members.items()), empty="nothing")
-    raise UserError(f"{name}: found {listing}, wanted images as an array of real numbers, (N, H, W), (N, C, H, W) or (H, W), see layout=.")
+    raise PgenError(f"{name}: found {listing}, wanted images as an array of real numbers, (N, H, W), (N, C, H, W) or (H, W), see layout=.")
 
 
 def _group_series(keys: Iterable[str]) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ from pgen.data.formats.base import ForkSafeHandle, LazyImages, reading
 from pgen.data.formats.hdf5_file import Hdf5File
 from pgen.data.formats.larcv.particle_labels import NONE, WITHOUT, Labels
 from pgen.data.skipped import Skipped
-from pgen.errors import UserError, listed
+from pgen.errors import PgenError, listed
 
 WHAT = "MicroBooNE open data (HDF5)"
 WIRES = (2400, 2400, 3456)  #: of planes 0 and 1 (induction) and 2 (collection)
@@ -46,7 +46,7 @@ def open_microboone(
     that is doubled or out of range are skipped. UserError if no event has a wire of the plane.
     """
     if plane not in range(len(WIRES)):
-        raise UserError(f"{name}: plane={plane} is not there, wanted 0 or 1 (induction) or 2 (collection).")
+        raise PgenError(f"{name}: plane={plane} is not there, wanted 0 or 1 (induction) or 2 (collection).")
     handle = ForkSafeHandle(lambda: Hdf5File(path, name, WHAT))
     with reading(name, WHAT):
         table = handle()["wire_table"]
@@ -54,10 +54,10 @@ def open_microboone(
         wire, of_plane, identity = wire.reshape(-1).astype(np.int64), of_plane.reshape(-1), identity.reshape(-1, 3)
         adc = table["adc"]
         if adc.ndim != 2 or not len(adc) == len(wire) == len(of_plane) == len(identity):
-            raise UserError(f"{name}: its wire_table has columns of different lengths; the file is damaged. Fetch it again.")
+            raise PgenError(f"{name}: its wire_table has columns of different lengths; the file is damaged. Fetch it again.")
         rows = adc.shape[1] // ticks if ticks > 0 else 0
         if not rows:
-            raise UserError(f"{name}: ticks={ticks} cannot be added up, wanted a number from 1 to {adc.shape[1]}.")
+            raise PgenError(f"{name}: ticks={ticks} cannot be added up, wanted a number from 1 to {adc.shape[1]}.")
         at = np.flatnonzero(of_plane == plane)
         events, first, event = np.unique(identity, axis=0, return_index=True, return_inverse=True)
         event = event.reshape(-1)
@@ -77,9 +77,9 @@ def open_microboone(
         # The table's rows of each event, in the file's order.
         rows_of = np.split(at[np.argsort(event, kind="stable")], np.cumsum(np.bincount(event, minlength=len(events)))[:-1])
         if not len(at):
-            raise UserError(f"{name}: found {len(events)} events and no wire of plane {plane} in any; choose another plane=.")
+            raise PgenError(f"{name}: found {len(events)} events and no wire of plane {plane} in any; choose another plane=.")
         if np.all(reasons != ""):
-            raise UserError(f"{name}: no event can be read ({listed(dict.fromkeys(reasons[odd].tolist()))}); the file is damaged.")
+            raise PgenError(f"{name}: no event can be read ({listed(dict.fromkeys(reasons[odd].tolist()))}); the file is damaged.")
         of_events = _labels(handle().get("event_table", {}), names, labels, name)
         reasons = np.where(reasons == "", of_events.skips(len(events), name), reasons)
         kept = np.flatnonzero(reasons == "")
@@ -121,12 +121,12 @@ def _labels(table: Any, events: npt.NDArray[np.str_], labels: str | None, name: 
     columns = [label for label in LABELS if label in table]
     if labels == NONE or "event_id" not in table or not columns:
         if labels not in (None, NONE):
-            raise UserError(f"{name}: has no event_table with {listed(LABELS)}; {WITHOUT}.")
+            raise PgenError(f"{name}: has no event_table with {listed(LABELS)}; {WITHOUT}.")
         return Labels()
     listed_events = event_names(*table["event_id"][:].reshape(-1, 3).T)
     row = {event: k for k, event in enumerate(listed_events.tolist()) if event}
     if len(row) < np.sum(listed_events != ""):
-        raise UserError(f"{name}: its event_table lists an event more than once, so that labels cannot be told apart; {WITHOUT}.")
+        raise PgenError(f"{name}: its event_table lists an event more than once, so that labels cannot be told apart; {WITHOUT}.")
     rows = np.array([row.get(event, -1) for event in events.tolist()])
     lacking = np.where(rows < 0, "not in event_table", "")
     # The row -1 stands for one that is missing; its value is never used.

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.formats.base import LazyImages, from_array, reading
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.caches import is_writable, lasting_folder
 from pgen.utils.paths import expand
 
@@ -45,7 +45,7 @@ def open_mnist(path: Path, name: str, *, split: Literal["train", "test"] = "trai
         stem = f"{PREFIX[split]}-{part}-ubyte"
         file = _find(path, stem)
         if file is None:
-            raise UserError(f"{name}: the folder {path} has no {stem}(.gz); put the four MNIST files there, or give another root=.")
+            raise PgenError(f"{name}: the folder {path} has no {stem}(.gz); put the four MNIST files there, or give another root=.")
         arrays.append(read_idx(file, rank))
     pixels, digits = arrays
     return from_array(
@@ -90,7 +90,7 @@ def _download(name: str, split: str) -> Path:
             if file.startswith(PREFIX[split]):
                 cache.fetch(file)
     except Exception as error:  # requests' and the file system's exceptions alike
-        raise UserError(
+        raise PgenError(
             f"{name}: the MNIST files are not in {cache.path} and could not be fetched from {MIRROR} ({type(error).__name__}); "
             "put the four .gz files into a folder and give it as mnist:root=FOLDER."
         ) from error
@@ -105,10 +105,10 @@ def read_idx(path: Path, rank: int) -> npt.NDArray[np.uint8]:
             content = gzip.decompress(content)
     head = 4 + 4 * rank
     if content[:4] != bytes([0, 0, 8, rank]) or len(content) < head:
-        raise UserError(
+        raise PgenError(
             f"{path}: begins with {content[:4].hex() or 'nothing'}, wanted an IDX file of bytes of rank {rank}; fetch it again."
         )
     shape = np.frombuffer(content, ">u4", rank, 4)
     if len(content) - head != int(np.prod(shape, dtype=np.int64)):
-        raise UserError(f"{path}: holds {len(content) - head} bytes for sizes {tuple(shape.tolist())}; it is truncated. Fetch it again.")
+        raise PgenError(f"{path}: holds {len(content) - head} bytes for sizes {tuple(shape.tolist())}; it is truncated. Fetch it again.")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pgen.data.formats.arrays import list_members, load_arrays
 from pgen.data.formats.base import LazyImages, make_window
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.files import numbered
 
 MOMENTUM = ("px", "py", "pz")  #: labels, MeV/c
@@ -27,7 +27,7 @@ def open_batches(folder: Path, name: str) -> LazyImages:
     batches = [list_members(path, f"{name}: {path.name}", "npy")["images"] for path in paths]
     for path, batch in zip(paths, batches, strict=True):
         if len(batch.shape) != 3 or batch.shape[1:] != batches[0].shape[1:] or batch.dtype.kind not in "biuf":
-            raise UserError(f"{name}: {path.name} holds {batch}, wanted images (n, H, W) of one size in all batches.")
+            raise PgenError(f"{name}: {path.name} holds {batch}, wanted images (n, H, W) of one size in all batches.")
     counts = [batch.shape[0] for batch in batches]
     return LazyImages(
         make_window(counts, lambda k, first, stop: batches[k].read(slice(first, stop))[:, None]),
@@ -47,9 +47,9 @@ def _momenta(folder: Path, paths: list[Path], counts: list[int], name: str) -> d
         return {}
     if len(there) < len(beside):
         missing = next(path for path in beside if path not in there)
-        raise UserError(f"{name}: {missing.name} is not there, wanted the momenta of every batch, or of none.")
+        raise PgenError(f"{name}: {missing.name} is not there, wanted the momenta of every batch, or of none.")
     momenta = [load_arrays(path, f"{name}: {path.name}", "npy")["images"] for path in beside]
     for path, found, count in zip(beside, momenta, counts, strict=True):
         if found.shape != (count, len(MOMENTUM)) or found.dtype.kind not in "iuf":
-            raise UserError(f"{name}: {path.name} holds {found.dtype} {found.shape}, wanted the momenta ({count}, {len(MOMENTUM)}).")
+            raise PgenError(f"{name}: {path.name} holds {found.dtype} {found.shape}, wanted the momenta ({count}, {len(MOMENTUM)}).")
     return dict(zip(MOMENTUM, np.concatenate(momenta).astype(np.float64).T, strict=True))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pgen.data.formats.base import ForkSafeHandle, LazyImages, reading
 from pgen.data.formats.hdf5_file import Hdf5File
-from pgen.errors import DamagedImage, UserError
+from pgen.errors import DamagedImage, PgenError
 
 WHAT = "PILArNet-M (HDF5)"
 SIDE = 768  #: voxels along each edge of the cube
@@ -34,7 +34,7 @@ def open_pilarnet(path: Path, name: str, *, projection: Literal["xz", "xy", "yz"
         events = handle()["point"]
         count, numbers = len(events), _numbers(events, Path(events.file.filename))
         if numbers * events.id.get_type().get_super().get_size() > Path(events.file.filename).stat().st_size:
-            raise UserError(f"{name}: its events count {numbers} numbers, more than the file can hold; it is damaged. Fetch it again.")
+            raise PgenError(f"{name}: its events count {numbers} numbers, more than the file can hold; it is damaged. Fetch it again.")
 
     def picture(flat: npt.NDArray) -> npt.NDArray[np.float32]:
         if len(flat) % COLUMNS:

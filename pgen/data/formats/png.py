@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pgen.data.folders import ARRAYS, find_files, label_folders
 from pgen.data.formats.base import LazyImages, reading, require_file
 from pgen.data.formats.layout import Layout
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 INDEX = "index.csv"  #: beside the images of a folder that pgen wrote: the columns file, id, event, unit, and labels
 COLUMNS = ("file", "id", "event", "unit")
@@ -31,7 +31,7 @@ def open_pngs(folder: Path, name: str) -> LazyImages:
     """
     paths = find_pngs(folder)
     if not paths:
-        raise UserError(f"{name}: a folder with no images in it, wanted PNG, npy, npz, torch, HDF5, ROOT or IDX (MNIST) files.")
+        raise PgenError(f"{name}: a folder with no images in it, wanted PNG, npy, npz, torch, HDF5, ROOT or IDX (MNIST) files.")
     files = [path.relative_to(folder).as_posix() for path in paths]
     ids = [file.rsplit(".", 1)[0] for file in files]
     events: list[str] | None = None
@@ -40,7 +40,7 @@ def open_pngs(folder: Path, name: str) -> LazyImages:
     rows = {row["file"]: row for row in read_index(folder) or ()}
     if rows:
         if set(rows) != set(files):
-            raise UserError(f"{name}: its {INDEX} lists {len(rows)} images and the folder holds {len(files)}; delete one or the other.")
+            raise PgenError(f"{name}: its {INDEX} lists {len(rows)} images and the folder holds {len(files)}; delete one or the other.")
         table = [rows[file] for file in files]
         ids, events, unit = [row["id"] for row in table], [row["event"] for row in table], table[0]["unit"]
         columns = [column for column in table[0] if column not in COLUMNS]
@@ -59,7 +59,7 @@ def open_pngs(folder: Path, name: str) -> LazyImages:
         images = [_read(path, name) for path in paths[start:stop]]
         for path, image in zip(paths[start:stop], images, strict=True):
             if image.shape != first.shape:
-                raise UserError(
+                raise PgenError(
                     f"{name}: {path.name} is of shape {image.shape} and {paths[0].name} of {first.shape}, "
                     "wanted one size; put them in different folders."
                 )
@@ -97,16 +97,16 @@ def _read(path: Path, name: str) -> npt.NDArray:
         with path.open("rb") as stream:
             header = stream.read(26)
         if not header.startswith(SIGNATURE):
-            raise UserError(f"{what} is no PNG (it begins with {header[:8]!r}); convert it, or move it out of the folder.")
+            raise PgenError(f"{what} is no PNG (it begins with {header[:8]!r}); convert it, or move it out of the folder.")
         # Byte 24 is the bit depth, byte 25 the colour type.
         depth, kind = (header[24], header[25]) if len(header) == 26 else (8, GRAYSCALE)
         if depth == 16 and kind != GRAYSCALE:
-            raise UserError(
+            raise PgenError(
                 f"{what} has 16 bits for each of several channels, of which only 8 could be read; save it as grayscale of 16 bits."
             )
         with Image.open(path, formats=["PNG"]) as image:
             if (frames := getattr(image, "n_frames", 1)) > 1:
-                raise UserError(f"{what} is an animation of {frames} images; save each as a file of its own.")
+                raise PgenError(f"{what} is an animation of {frames} images; save each as a file of its own.")
             if kind == GRAYSCALE:
                 # Pillow stretches 2 and 4 bits to 8, and of 1 bit what is transparent.
                 pixels = np.asarray(image) // {2: 85, 4: 17}.get(depth, 1)
@@ -117,11 +117,11 @@ def _read(path: Path, name: str) -> npt.NDArray:
                 pixels, opaque = channels[..., 0], channels[..., 3] == 255
                 is_grey = bool(np.all(channels[..., 1:3] == pixels[..., None]))
     if not np.all(opaque):
-        raise UserError(
+        raise PgenError(
             f"{what} is transparent in {np.count_nonzero(~opaque)} pixels, whose charge is not known; save it without transparency."
         )
     if not is_grey:
-        raise UserError(
+        raise PgenError(
             f"{what} is in colour, and pgen does not guess which charge a colour means; convert it to grayscale of 8 or 16 bits."
         )
     return pixels

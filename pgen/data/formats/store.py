@@ -17,7 +17,7 @@ from pgen.data.formats.hdf5_file import Hdf5File
 from pgen.data.images import FloatArray, ImageSetBase, Indices, positions
 from pgen.data.sparse import SparseImages
 from pgen.data.transforms.zero_suppression import NOTE, note_suppression
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 FORMAT, FAMILY = "pgen-store-1", "pgen-store-"
 WHAT = "an image store"
@@ -60,7 +60,7 @@ class Store(ImageSetBase):
             header = {key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()}
             if header.get("format") != FORMAT:
                 found = header.get("format")
-                raise UserError(
+                raise PgenError(
                     f"{name}: an HDF5 file of format {found!r}, wanted the image store {FORMAT}; read it with a newer pgen, or convert it."
                 )
             header["shape"] = [int(extent) for extent in header["shape"]]
@@ -75,7 +75,7 @@ class Store(ImageSetBase):
             sound = header_checksum(header, columns) == int(header["checksum"])
             sound = sound and file["place"].shape == file["charge"].shape == (int(header["lit"]),)
         if not sound:
-            raise UserError(f"{name}: its header or columns do not match their checksum; the file is damaged. Fetch or write it again.")
+            raise PgenError(f"{name}: its header or columns do not match their checksum; the file is damaged. Fetch or write it again.")
         self.shape: tuple[int, int, int] = tuple(header["shape"])  # type: ignore[assignment]
         self.unit = str(header["unit"])
         self.offsets, self.checks = columns.pop("offsets").astype(np.int64), columns.pop("checks")
@@ -146,7 +146,7 @@ class Store(ImageSetBase):
         rising[offsets[1:-1][(offsets[1:-1] > 0) & (offsets[1:-1] < len(places))] - 1] = True
         fits = bool(rising.all()) and (not len(places) or int(places.max()) < int(np.prod(self.shape)))
         if checksums(places, charges) != tuple(self.checks[block]) or not fits or not np.isfinite(charges).all():
-            raise UserError(f"{self.name}: pixels of images {first} to {stop - 1} are damaged. Fetch or write the file again.")
+            raise PgenError(f"{self.name}: pixels of images {first} to {stop - 1} are damaged. Fetch or write the file again.")
         return SparseImages(offsets, places, charges)
 
 

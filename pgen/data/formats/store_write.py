@@ -14,7 +14,7 @@ from pgen.data.formats.store import FORMAT, HEADER, Store, block_images, checksu
 from pgen.data.images import ImageSet, columns, joined_columns
 from pgen.data.sparse import read_lit
 from pgen.data.transforms.zero_suppression import NOTE, zero_suppression
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.files import need_space
 from pgen.utils.hdf5_tables import open_output
 
@@ -68,7 +68,7 @@ def write_store(path: Path, iter_subsets: Iterable[ImageSet], held: Store | None
             header[NOTE] = min(suppression)  # type: ignore[type-var]
         whole = {name: _storable(values, name, first.name) for name, values in joined_columns(beside).items()}
         if held and len(np.unique(whole["ids"])) < count:
-            raise UserError(f"{held.name}: has an id of the images to append already; leave these out.")
+            raise PgenError(f"{held.name}: has an id of the images to append already; leave these out.")
         whole["checks"] = np.array(checks, np.uint32)
         need_space(path, sum(values.nbytes for values in whole.values()))
         with output.changing() as file:
@@ -85,7 +85,7 @@ def write_store(path: Path, iter_subsets: Iterable[ImageSet], held: Store | None
 def _place_type(piece: ImageSet) -> type[np.unsignedinteger[Any]]:
     size = int(np.prod(piece.shape))
     if size > 2**32:
-        raise UserError(f"{piece.name}: images of {size} pixels do not fit in a store, wanted at most {2**32}; crop them.")
+        raise PgenError(f"{piece.name}: images of {size} pixels do not fit in a store, wanted at most {2**32}; crop them.")
     return np.uint16 if size <= 2**16 else np.uint32
 
 
@@ -95,8 +95,8 @@ def _storable(values: npt.NDArray, column: str, name: str) -> npt.NDArray:
         try:
             text = np.char.encode(values, "utf-8")
         except UnicodeError as error:
-            raise UserError(f"{name}: a text in {column} is no valid Unicode ({error.args[1]!r}); rename it.") from error
+            raise PgenError(f"{name}: a text in {column} is no valid Unicode ({error.args[1]!r}); rename it.") from error
         return text if text.dtype.itemsize else text.astype("S1")
     if values.dtype.kind not in "biuf":
-        raise UserError(f"{name}: {column} holds values of {values.dtype}, wanted numbers or text; leave them out.")
+        raise PgenError(f"{name}: {column} holds values of {values.dtype}, wanted numbers or text; leave them out.")
     return values

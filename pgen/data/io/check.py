@@ -7,7 +7,7 @@ import numpy as np
 from pgen.data.chunks import chunk_ranges
 from pgen.data.images import ImageSet, Subset
 from pgen.data.skipped import NOTHING
-from pgen.errors import DamagedImage, UserError
+from pgen.errors import DamagedImage, PgenError
 
 
 def sound_images(images: ImageSet) -> ImageSet:
@@ -16,13 +16,13 @@ def sound_images(images: ImageSet) -> ImageSet:
     for part in chunk_ranges(images):
         try:
             images.read(part)
-        except UserError:
+        except PgenError:
             for index in part:
                 reasons[index] = _why_not(images, index)
     if not np.any(reasons != ""):
         return images
     if np.all(reasons != ""):
-        raise UserError(f"{images.name}: none of its {len(images):,} images can be read ({reasons[0]}).")
+        raise PgenError(f"{images.name}: none of its {len(images):,} images can be read ({reasons[0]}).")
     view = Subset(images, np.flatnonzero(reasons == ""))
     view.left_out = getattr(images, "left_out", NOTHING).also(reasons)
     return view
@@ -33,6 +33,6 @@ def _why_not(images: ImageSet, index: int) -> str:
         images.read([index])
     except DamagedImage as error:
         return error.reason
-    except UserError:
+    except PgenError:
         return "image that cannot be read"
     return ""

@@ -13,7 +13,7 @@ from pgen.data.formats.hdf5_file import Hdf5File
 from pgen.data.formats.larcv import hdf5 as larcv3
 from pgen.data.formats.larcv import root as larcv
 from pgen.data.formats.larcv.planes import describe_planes
-from pgen.errors import UserError, listed
+from pgen.errors import PgenError, listed
 from pgen.utils.paths import walk
 
 
@@ -64,7 +64,7 @@ def _hdf5(path: Path, name: str) -> dict[str, str]:
                     found[key] += f"; {describe_planes(*larcv3.metas(group, name)[:4])}"
             return found
         for key, dataset, storage in file.datasets():
-            if dataset is None or isinstance(storage, UserError):
+            if dataset is None or isinstance(storage, PgenError):
                 found[key] = f"not read: {str(storage).removeprefix(f'{name}: ')}"
             else:
                 found[key] = f"{dataset.dtype} {dataset.shape}"

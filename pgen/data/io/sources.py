@@ -31,7 +31,7 @@ from pgen.data.io.plugin_sources import checked_set, get_source, scheme_names
 from pgen.data.skipped import NOTHING, refuse_too_many
 from pgen.data.transforms.zero_suppression import Suppressed
 from pgen.data.views import ConcatImages, named, prefix_file, with_ids
-from pgen.errors import UserError, listed
+from pgen.errors import PgenError, listed
 from pgen.utils.files import restore
 from pgen.utils.paths import expand, find_matches, is_remote
 
@@ -108,16 +108,16 @@ def open_targets(src: str, data_root: str | Path | None = None, max_skipped: str
     if place not in scheme_names() and not _matches(place, root):
         path = locate(place, src, root)
         if what := not_images.explain(path, targets=True):
-            raise UserError(f"{src}: is {what}.")
+            raise PgenError(f"{src}: is {what}.")
         if "layout" not in options and codes.is_codes(path, src, options.get("key")):
             if strange := [key for key in options if key != "key"]:
-                raise UserError(
+                raise PgenError(
                     f"{src}: holds code vectors, which take no options but key= (found {listed(strange)}); leave the others out."
                 )
             return codes.load_codes(path, options.get("key"))
     images = open_images(src, data_root=data_root, max_skipped=max_skipped)
     if getattr(images, "about", {}).get("layout") == Layout("hw", "by default").about()["layout"]:
-        raise UserError(
+        raise PgenError(
             f"{src}: arrays of rank 2 may be code vectors or an image each; add layout=hw for images, or give vectors as one file (N, D)."
         )
     return images
@@ -126,17 +126,17 @@ def open_targets(src: str, data_root: str | Path | None = None, max_skipped: str
 def parse(src: str, data_root: Path | None = None) -> tuple[str, dict[str, str]]:
     """(path or scheme, options as text). A path or pattern that is there as typed, colons and all, is that path."""
     if not src.strip():
-        raise UserError("The source of images is empty; give a file, a folder, mnist or simulate.")
+        raise PgenError("The source of images is empty; give a file, a folder, mnist or simulate.")
     head, _, tail = src.partition(":")
     place, tail = (head, tail) if head in scheme_names() else _divide(src, data_root)
     if tail and not re.fullmatch(OPTIONS, tail):
-        raise UserError(
+        raise PgenError(
             f"{src}: cannot read the options {tail!r}, wanted key=value[,key=value...] after the colon, as in file.h5:limit=100."
         )
     pairs = [pair.split("=", 1) for pair in tail.split(",")] if tail else []
     options = dict(pairs)
     if len(options) < len(pairs):
-        raise UserError(f"{src}: an option is given twice; keep one of them.")
+        raise PgenError(f"{src}: an option is given twice; keep one of them.")
     return place, options
 
 
@@ -202,7 +202,7 @@ def locate(place: str, src: str, data_root: Path | None) -> Path:
     if not path.exists():
         looked = f" (looked for {path})" if str(path) != place else ""
         advice = not_images.explain_missing(path) or f"wanted a path, or one of {', '.join(scheme_names())}"
-        raise UserError(f"{src}: no such file or folder{looked}; {advice}.")
+        raise PgenError(f"{src}: no such file or folder{looked}; {advice}.")
     return path
 
 
@@ -221,7 +221,7 @@ def _join(paths: list[Path], names: list[str], src: str, options: dict[str, str]
     """Several files or folders, one after the other, by what they are called. Where they lie in different folders, these are the label
     ``folder``. origin: what comes before their names in those of their events."""
     if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"{src}: files that differ in their ending alone, as {twice[0]}, cannot be joined; give a narrower pattern.")
+        raise PgenError(f"{src}: files that differ in their ending alone, as {twice[0]}, cannot be joined; give a narrower pattern.")
     sets = [named(_open(path, str(path), options, origin + name), name) for path, name in zip(paths, names, strict=True)]
     images = ConcatImages(sets, src)
     images.labels = {**images.labels, **label_folders(images.labels["file"].tolist())}
@@ -246,10 +246,10 @@ def _open(path: Path, name: str, options: dict[str, str], origin: str) -> ImageS
 def _reader(path: Path, src: str) -> Callable[..., ImageSet] | None:
     """The reader for what lies at ``path``, by its first bytes or by what a folder holds; None for a folder of files to read one by one."""
     if what := not_images.explain(path):
-        raise UserError(f"{src}: is {what}.")
+        raise PgenError(f"{src}: is {what}.")
     if path.is_dir():
         if codes.is_codes(path, src):
-            raise UserError(f"{src}: holds code vectors, not images; give it as --targets.")
+            raise PgenError(f"{src}: holds code vectors, not images; give it as --targets.")
         if mnist.has_idx(path):
             return mnist.open_mnist
         if batch_folder.find_batches(path):
@@ -282,7 +282,7 @@ def _converted(reader: Callable[..., Any], options: dict[str, str], src: str) ->
         if key not in known:
             near = difflib.get_close_matches(key, [*known, *COMMON], 1)
             hint = f"Did you mean {near[0]}=? " if near else ""
-            raise UserError(f"{src}: unknown option {key}=. {hint}This kind of source knows {', '.join([*known, *COMMON])}.")
+            raise PgenError(f"{src}: unknown option {key}=. {hint}This kind of source knows {', '.join([*known, *COMMON])}.")
     return {key: _convert(key, text, known[key], src) for key, text in options.items()}
 
 
@@ -293,20 +293,20 @@ def _convert(key: str, text: str, kind: Any, src: str) -> Any:
     words = get_args(kind) if get_origin(kind) is Literal else ("true", "false") if kind is bool else ()
     if words:
         if text not in words:
-            raise UserError(f"{src}: {key}={text} is not known, wanted {' or '.join(words)}.")
+            raise PgenError(f"{src}: {key}={text} is not known, wanted {' or '.join(words)}.")
         return text == "true" if kind is bool else text
     try:
         return kind(text)
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
-        raise UserError(f"{src}: {key}={text} cannot be read, wanted {wanted} as in {key}=1.") from None
+        raise PgenError(f"{src}: {key}={text} cannot be read, wanted {wanted} as in {key}=1.") from None
 
 
 def _cut(images: ImageSet, cut: dict[str, str], src: str) -> ImageSet:
     """``entries`` first, then ``limit``; ``suppress`` and ``negative`` of all, since pixels know nothing of their neighbours."""
     threshold = _convert("suppress", cut.get("suppress", "0"), float, src)
     if not 0 <= threshold < math.inf:
-        raise UserError(f"{src}: suppress={cut['suppress']} does not fit, wanted a charge, 0 or more.")
+        raise PgenError(f"{src}: suppress={cut['suppress']} does not fit, wanted a charge, 0 or more.")
     drop_negative = _convert("negative", cut.get("negative", "keep"), Literal["keep", "drop"], src) == "drop"
     if threshold or drop_negative:
         images = Suppressed(images, threshold, drop_negative=drop_negative)
@@ -317,10 +317,10 @@ def _cut(images: ImageSet, cut: dict[str, str], src: str) -> ImageSet:
         match = re.fullmatch("([0-9]+)-([0-9]+)", cut["entries"])
         start, stop = (int(match[1]), int(match[2])) if match else (0, 0)
         if not start < stop <= len(images):
-            raise UserError(f"{src}: entries={cut['entries']} does not fit, wanted START-STOP with START < STOP <= {len(images)} images.")
+            raise PgenError(f"{src}: entries={cut['entries']} does not fit, wanted START-STOP with START < STOP <= {len(images)} images.")
     if "limit" in cut:
         if not re.fullmatch("0*[1-9][0-9]*", cut["limit"]):
-            raise UserError(f"{src}: limit={cut['limit']} cannot be read, wanted a whole number of at least 1.")
+            raise PgenError(f"{src}: limit={cut['limit']} cannot be read, wanted a whole number of at least 1.")
         stop = min(stop, start + int(cut["limit"]))
     view = Subset(images, range(start, stop))
     view.left_out = view.left_out.within(start, stop, len(images))

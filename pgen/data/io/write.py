@@ -19,7 +19,7 @@ from pgen.data.formats.store_write import write_store
 from pgen.data.images import MOST_IMAGES, ImageSet, columns, iter_subsets, joined_columns, read_all
 from pgen.data.transforms.zero_suppression import NOTE, least_suppression
 from pgen.data.views import with_labels_of
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.files import Outputs, free_space, locked, need_space, refuse_existing
 from pgen.utils.formats import Format
 
@@ -41,10 +41,10 @@ def refuse_output(
     path = Path(path)
     fitting = [name for name in WRITERS if path.suffix.lower() in WRITERS[name][1]]
     if not fitting:
-        raise UserError(f"{path}: images cannot be written as {path.suffix}; wanted .h5, .hdf5, .npz, or no suffix for a folder of PNGs.")
+        raise PgenError(f"{path}: images cannot be written as {path.suffix}; wanted .h5, .hdf5, .npz, or no suffix for a folder of PNGs.")
     if format and format not in fitting:
         suffixes = " or ".join(suffix or "no suffix" for suffix in WRITERS[format][1])
-        raise UserError(f"{path}: a file of format {format} has another suffix, wanted {suffixes}; rename it.")
+        raise PgenError(f"{path}: a file of format {format} has another suffix, wanted {suffixes}; rename it.")
     refuse_existing(path, overwrite=overwrite, inputs=inputs, folder=not path.suffix)
     if path.is_dir():
         refuse_other_files(path)
@@ -54,18 +54,18 @@ def refuse_output(
 def refuse_count(n: int, out: Path | None = None) -> None:
     """UserError where no file, or not the disk on which ``out`` is to lie, can hold ``n`` images."""
     if n > MOST_IMAGES:
-        raise UserError(f"-n {n}: too many images for one file, wanted at most {MOST_IMAGES:,}; write several files.")
+        raise PgenError(f"-n {n}: too many images for one file, wanted at most {MOST_IMAGES:,}; write several files.")
     if out is not None and n * SMALLEST_IMAGE > (free := free_space(out)):
-        raise UserError(f"-n {n}: so many images do not fit where {out} is to lie, {free / 2**20:,.0f} MiB are free; choose another place.")
+        raise PgenError(f"-n {n}: so many images do not fit where {out} is to lie, {free / 2**20:,.0f} MiB are free; choose another place.")
 
 
 def refuse_other_files(folder: Path) -> None:
     """UserError unless a folder holds PNGs that pgen wrote, and nothing else."""
     rows = read_index(folder)
     if rows is None:
-        raise UserError(f"{folder}: is no folder that pgen wrote (no {INDEX} of its in it); choose another name, or remove it yourself.")
+        raise PgenError(f"{folder}: is no folder that pgen wrote (no {INDEX} of its in it); choose another name, or remove it yourself.")
     if strange := sorted({entry.name for entry in folder.iterdir()} - {INDEX, *(row["file"] for row in rows)}):
-        raise UserError(f"{folder}: holds {strange[0]}, which is not of its images and would be lost; move it away or choose another name.")
+        raise PgenError(f"{folder}: holds {strange[0]}, which is not of its images and would be lost; move it away or choose another name.")
 
 
 def add_images(outputs: Outputs, path: str | Path) -> Path:
@@ -89,7 +89,7 @@ def write_images(path: str | Path, images: ImageSet | Iterable[ImageSet], *, for
                 draft.mkdir()
             WRITERS[format][0](draft, _pieces(images, path))
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place.") from error
+        raise PgenError(f"{path}: cannot be written ({error.strerror or error}); choose another place.") from error
     return path
 
 
@@ -109,7 +109,7 @@ def append_images(path: str | Path, images: ImageSet | Iterable[ImageSet], waiti
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file, wanted an image store to append to; write it first.")
+        raise PgenError(f"{path}: no such file, wanted an image store to append to; write it first.")
     try:
         with locked(path.resolve(), waiting), Outputs() as outputs:
             before = path.stat()
@@ -119,7 +119,7 @@ def append_images(path: str | Path, images: ImageSet | Iterable[ImageSet], waiti
             shutil.copyfile(path, draft)
             write_store(draft, _pieces(images, path, held), held)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); free some space.") from error
+        raise PgenError(f"{path}: cannot be written ({error.strerror or error}); free some space.") from error
     return path
 
 
@@ -127,7 +127,7 @@ def _refuse_changed(before: os.stat_result, path: Path) -> None:
     """UserError where a file is no longer as it was, which on a file system without locks another process may bring about."""
     now = path.stat()
     if (now.st_ino, now.st_size, now.st_mtime_ns) != (before.st_ino, before.st_size, before.st_mtime_ns):
-        raise UserError(f"{path} was changed by another process meanwhile, and nothing was appended; try again.")
+        raise PgenError(f"{path} was changed by another process meanwhile, and nothing was appended; try again.")
 
 
 def _pieces(images: ImageSet | Iterable[ImageSet], path: Path, first: ImageSet | None = None) -> Iterator[ImageSet]:
@@ -137,11 +137,11 @@ def _pieces(images: ImageSet | Iterable[ImageSet], path: Path, first: ImageSet |
         first = first or given  # type: ignore[assignment]
         assert first is not None
         if (given.shape, set(given.labels), given.unit) != (first.shape, set(first.labels), first.unit):  # type: ignore[union-attr]
-            raise UserError(f"{path}: the sets to write differ in shape, labels or unit; write them to different files.")
+            raise PgenError(f"{path}: the sets to write differ in shape, labels or unit; write them to different files.")
         yield from iter_subsets(with_labels_of(given, first))  # type: ignore[arg-type]
         count += 1
     if not count:
-        raise UserError(f"{path}: there are no images to write; nothing was written.")
+        raise PgenError(f"{path}: there are no images to write; nothing was written.")
 
 
 def _write_npz(path: Path, iter_subsets: Iterator[ImageSet]) -> None:
@@ -169,7 +169,7 @@ def _write_pngs(path: Path, iter_subsets: Iterator[ImageSet]) -> None:
         count = 0
         for piece in iter_subsets:
             if piece.shape[0] != 1 or any(values.ndim != 1 for values in piece.labels.values()):
-                raise UserError(
+                raise PgenError(
                     f"{piece.name}: a PNG holds one channel and index.csv one number a label (found {piece.shape[0]} channels); write .h5."
                 )
             if table is None:
@@ -179,12 +179,12 @@ def _write_pngs(path: Path, iter_subsets: Iterator[ImageSet]) -> None:
             charge = read_all(piece)[:, 0]
             pixels = np.rint(charge)
             if pixels.min() < 0 or pixels.max() > 65535:
-                raise UserError(
+                raise PgenError(
                     f"{piece.name}: charge from {pixels.min():g} to {pixels.max():g} does not fit a PNG, wanted 0 to 65535; write .h5."
                 )
             total, kept = (float(np.abs(each).sum(dtype=np.float64)) for each in (charge, pixels))
             if abs(kept - total) > ROUNDED * total:
-                raise UserError(
+                raise PgenError(
                     f"{piece.name}: a PNG holds whole numbers, which would make {kept:.4g} of a charge of {total:.4g}; write .h5."
                 )
             for image, *row in zip(pixels.astype(np.uint16), piece.ids, piece.events, *piece.labels.values(), strict=True):

@@ -18,7 +18,7 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgen.data.chunks import chunk_ranges
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.resources import cores, limit_threads
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def parallel_map(work: Callable[..., T], calls: Sequence[tuple[Any, ...]], proce
             yield waiting.popleft().result()
         done = True
     except BrokenProcessPool as error:
-        raise UserError(f"One of {processes} processes died, perhaps for lack of memory; give --processes fewer.") from error
+        raise PgenError(f"One of {processes} processes died, perhaps for lack of memory; give --processes fewer.") from error
     finally:
         if not done:
             # Nobody waits for what they are doing. (Python 3.14 has a method for it.)

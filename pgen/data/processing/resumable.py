@@ -16,7 +16,7 @@ from pgen.data.images import ImageSet, lit_part
 from pgen.data.io.sources import files_of, open_images
 from pgen.data.io.write import write_images
 from pgen.data.sparse import read_lit
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.files import PARTS, OwnFolder, free_space, write_through_memory
 
 #: Of the work since the last was kept: seconds, and bytes of lit pixels, after which it is kept. A short conversion keeps nothing.
@@ -116,7 +116,7 @@ class ResumableTask:
                 self._folder.make()
                 write_through_memory(self.path / TASK, lambda stream: stream.write(self._task))
             write_images(self.path / f"{share.start:012d}-{share.stop:012d}.h5", iter(held), overwrite=True)
-        except (OSError, UserError) as error:
+        except (OSError, PgenError) as error:
             self._give_up(str(error))
 
     def _give_up(self, why: str) -> None:
@@ -145,6 +145,6 @@ def identity(source: str, data_root: str | None, images: ImageSet) -> list[Any]:
 def _is_sound(path: Path) -> bool:
     try:
         open_images(str(path.resolve()))
-    except UserError:
+    except PgenError:
         return False
     return True

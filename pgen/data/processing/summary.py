@@ -12,7 +12,7 @@ from pgen.data.images import FingerprintHasher, ImageSet, geometry
 from pgen.data.skipped import NOTHING
 from pgen.data.sparse import above_threshold, lit_chunks
 from pgen.data.views import events_in_several
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 SAMPLE = 10**6  #: lit pixels kept for percentiles
@@ -60,7 +60,7 @@ def describe(images: ImageSet, *, threshold: float = 0.0, progress: Callable[[in
         if progress:
             progress(done, len(images))
     if not pixels_seen:
-        raise UserError(f"{images.name}: holds no images, wanted at least one.")
+        raise PgenError(f"{images.name}: holds no images, wanted at least one.")
     charge = np.concatenate(sample)
     about, skipped = dict(getattr(images, "about", {})), getattr(images, "left_out", NOTHING)
     return {

@@ -21,7 +21,7 @@ from pgen.data.simulation import energy_loss as physics
 from pgen.data.simulation.readout import picture
 from pgen.data.simulation.transport import Rays, transport
 from pgen.data.sparse import SparseImages
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.formats import rows_columns
 
 #: name -> (PDG number, mass in MeV, default momentum range in MeV/c: tracks and showers a few to some tens of cm long)
@@ -53,15 +53,15 @@ class Settings:
     def check(self, n: int) -> None:
         """UserError where something does not fit."""
         if n > MOST_IMAGES or max(self.size) > MOST_PIXELS:
-            raise UserError(
+            raise PgenError(
                 f"simulate: {n} images of {self.size[0]}x{self.size[1]} are too many or too large; split them over several files."
             )
         unknown = [particle for particle in self.particles if particle not in PARTICLES]
         if unknown or not self.particles:
-            raise UserError(f"simulate: particles {', '.join(unknown) or 'none'} are not known, wanted some of {'+'.join(PARTICLES)}.")
+            raise PgenError(f"simulate: particles {', '.join(unknown) or 'none'} are not known, wanted some of {'+'.join(PARTICLES)}.")
         if self.momentum is not None and not 1 <= self.momentum[0] <= self.momentum[1] <= 1e5:
             low, high = self.momentum
-            raise UserError(f"simulate: momentum {low:g}-{high:g} does not fit, wanted LOW-HIGH from 1 to 100000 MeV/c.")
+            raise PgenError(f"simulate: momentum {low:g}-{high:g} does not fit, wanted LOW-HIGH from 1 to 100000 MeV/c.")
         for what, value, least in (
             ("n", n, 1),
             ("rows", self.size[0], 8),
@@ -72,7 +72,7 @@ class Settings:
             ("seed", self.seed, 0),
         ):
             if not (math.isfinite(value) and value >= least):
-                raise UserError(f"simulate: {what}={value} does not fit, wanted at least {least}.")
+                raise PgenError(f"simulate: {what}={value} does not fit, wanted at least {least}.")
 
 
 def simulate(
@@ -128,13 +128,13 @@ def open_simulated(
     try:
         rows, columns = rows_columns(size)
     except ValueError as error:
-        raise UserError(f"{name}: size={size} cannot be read, {error}.") from None
+        raise PgenError(f"{name}: size={size} cannot be read, {error}.") from None
     try:
         span = None if momentum is None else tuple(float(edge) for edge in momentum.split("-"))
     except ValueError:
         span = ()
     if span is not None and len(span) != 2:
-        raise UserError(f"{name}: momentum={momentum} cannot be read, wanted LOW-HIGH in MeV/c as in momentum=100-300.")
+        raise PgenError(f"{name}: momentum={momentum} cannot be read, wanted LOW-HIGH in MeV/c as in momentum=100-300.")
     images = simulate(
         n,
         size=(rows, columns),

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pgen.data.images import ImageSet
 from pgen.data.sparse import above_threshold, lit_chunks
 from pgen.data.transforms.charge_scales import Scale, get_scale
-from pgen.errors import UserError, one_line
+from pgen.errors import PgenError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,9 +54,9 @@ class ChargeTransform:
     def __post_init__(self) -> None:
         get_scale(self.scale)
         if not (math.isfinite(self.clip) and 0 <= self.threshold < self.clip):
-            raise UserError(f"threshold={self.threshold:g} and clip={self.clip:g} do not fit, wanted 0 <= threshold < clip; change one.")
+            raise PgenError(f"threshold={self.threshold:g} and clip={self.clip:g} do not fit, wanted 0 <= threshold < clip; change one.")
         if not (math.isfinite(self.unit_charge) and self.unit_charge > 0):
-            raise UserError(f"unit_charge={self.unit_charge:g} does not fit, wanted a positive charge.")
+            raise PgenError(f"unit_charge={self.unit_charge:g} does not fit, wanted a positive charge.")
 
     @classmethod
     def fit(
@@ -111,11 +111,11 @@ class ChargeTransform:
         """The inverse of :meth:`to_dict`; UserError on other keys or types."""
         known = {f.name for f in fields(cls)}
         if {*values, "signed"} != known:  # which transforms of earlier versions lack: they are unsigned
-            raise UserError(f"A transform has the keys {', '.join(sorted(known))}; found {', '.join(sorted(values)) or 'none'}.")
+            raise PgenError(f"A transform has the keys {', '.join(sorted(known))}; found {', '.join(sorted(values)) or 'none'}.")
         try:
             return TypeAdapter(cls).validate_python(values)
         except ValidationError as error:
-            raise UserError(f"A transform cannot be read: {one_line(error)}.") from error
+            raise PgenError(f"A transform cannot be read: {one_line(error)}.") from error
 
 
 def fit_transform(
@@ -124,11 +124,11 @@ def fit_transform(
     """Fit the transform of a training set, and say what it does to the charge. One pass, in chunks.
 
     ``clip`` defaults to the greatest |charge|, ``unit_charge`` to the mean |charge| of the pixels above ``threshold``. The transform is
-    signed if a pixel is below -``threshold``. UserError if no |charge| is above ``threshold``.
+    signed if a pixel is below -``threshold``. PgenError if no |charge| is above ``threshold``.
     """
     sums = _Sums.over(images, threshold, math.inf if clip is None else clip)
     if not sums.count:
-        raise UserError(f"{images.name}: all images are blank, no pixel is above threshold={threshold:g}; lower it or give other data.")
+        raise PgenError(f"{images.name}: all images are blank, no pixel is above threshold={threshold:g}; lower it or give other data.")
     signed, mean = sums.negative > 0, sums.kept / sums.count
     unit = mean if unit_charge is None else unit_charge
     return ChargeTransform(sums.greatest if clip is None else clip, threshold, scale, unit, signed), sums.balance(signed)

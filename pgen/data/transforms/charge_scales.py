@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.plugins.entry_points import SCALES, Entry, cause, instance, names, only, plugin_error
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def get_scale(name: str) -> Scale:
         return BUILT_IN[name]
     entry = only(SCALES, name)
     if entry is None:
-        raise UserError(f"scale={name!r} is not known, wanted one of {', '.join(scale_names())}.")
+        raise PgenError(f"scale={name!r} is not known, wanted one of {', '.join(scale_names())}.")
     return _sound(entry)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pgen.data.chunks import chunk_ranges
 from pgen.data.images import ArrayImages, FloatArray, ImageSet, geometry
 from pgen.data.sparse import above_threshold
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 Mode = Literal["tiles", "centre"]
 Border = Literal["drop", "pad"]
@@ -41,11 +41,11 @@ def crop(
     (height, width), (_, rows, columns) = size, images.shape
     if min(size) < 1 or (border == "drop" and (height > rows or width > columns)):
         way_out = "give a smaller size, or pad the border"
-        raise UserError(f"{images.name}: cannot crop {height} x {width} out of images of {rows} x {columns}; {way_out}.")
+        raise PgenError(f"{images.name}: cannot crop {height} x {width} out of images of {rows} x {columns}; {way_out}.")
     if mode not in get_args(Mode) or border not in get_args(Border):
-        raise UserError(f"mode={mode!r}, border={border!r} is not known, wanted tiles or centre, and drop or pad.")
+        raise PgenError(f"mode={mode!r}, border={border!r} is not known, wanted tiles or centre, and drop or pad.")
     if not 0 <= min_occupancy <= 1:
-        raise UserError(f"min_occupancy={min_occupancy:g} does not fit, wanted a fraction from 0 to 1.")
+        raise PgenError(f"min_occupancy={min_occupancy:g} does not fit, wanted a fraction from 0 to 1.")
     count = 0
     work = partial(_crops, size=size, mode=mode, border=border, threshold=threshold, min_occupancy=min_occupancy)
     for part, found in share_out(work) if share_out else ((part, work(images, part)) for part in chunk_ranges(images)):
@@ -54,7 +54,7 @@ def crop(
         if progress:
             progress(part.stop, len(images))
     if not count:
-        raise UserError(
+        raise PgenError(
             f"{images.name}: no {height} x {width} crop has {min_occupancy:.2%} of its pixels above {threshold:g}; lower either of them."
         )
 

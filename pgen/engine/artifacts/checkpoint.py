@@ -13,7 +13,7 @@ from pydantic import NonNegativeInt, TypeAdapter
 
 from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.training.ema import extra_state
-from pgen.errors import UserError, listed, one_line
+from pgen.errors import PgenError, listed, one_line
 from pgen.utils.files import write_through_memory
 from pgen.utils.resources import is_out_of_memory
 from pgen.utils.untrusted import load_torch
@@ -77,7 +77,7 @@ def quarantine_corrupt(folder: RunDirectory) -> list[Path]:
         try:
             load(folder, step)
             break
-        except UserError:
+        except PgenError:
             path = path_of(folder, step)
             moved.append(path.replace(path.with_name(path.name + ".broken")))
     return moved
@@ -87,7 +87,7 @@ def load(folder: RunDirectory, step: int | None = None) -> Checkpoint:
     """The checkpoint at ``step``, on the CPU; None: the newest that can be read. UserError where there is none."""
     available = steps(folder)
     if step is not None and step not in available:
-        raise UserError(f"{folder.path} has no checkpoint of step {step}; it has {listed(available)}.")
+        raise PgenError(f"{folder.path} has no checkpoint of step {step}; it has {listed(available)}.")
     for candidate in [step] if step is not None else reversed(available):
         try:
             return TypeAdapter(Checkpoint).validate_python(load_torch(path_of(folder, candidate)))
@@ -96,5 +96,5 @@ def load(folder: RunDirectory, step: int | None = None) -> Checkpoint:
             if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in _NOT_ITS_FAULT):
                 raise
             if step is not None:
-                raise UserError(f"{path_of(folder, candidate)} cannot be read ({one_line(error)}); use another --checkpoint.") from error
-    raise UserError(f"{folder.path} has no readable checkpoint in {folder.checkpoints}; start a new run.")
+                raise PgenError(f"{path_of(folder, candidate)} cannot be read ({one_line(error)}); use another --checkpoint.") from error
+    raise PgenError(f"{folder.path} has no readable checkpoint in {folder.checkpoints}; start a new run.")

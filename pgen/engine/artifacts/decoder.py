@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pgen.data.transforms.charge import ChargeTransform
 from pgen.engine.artifacts.weights import WeightsHeader, digest, load_module
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.plugins.specs import DataInfo
 
 
@@ -41,14 +41,14 @@ def make_image_decoder(info: DataInfo, own_decoder: Path, decoder_run: str | Non
     """
     if info.kind == "images":
         if decoder_run is not None:
-            raise UserError(f"--decoder {decoder_run}: this model makes images, not codes; leave --decoder out.")
+            raise PgenError(f"--decoder {decoder_run}: this model makes images, not codes; leave --decoder out.")
         return ImageDecoder(info)
     if decoder_run is not None:
         path = Path(decoder_run) / "model" / "weights.safetensors" if Path(decoder_run).is_dir() else Path(decoder_run)
     elif own_decoder.is_file():
         path = own_decoder
     else:
-        raise UserError(f"The codes {info.name} came without a decoder; name their auto-encoder run with --decoder.")
+        raise PgenError(f"The codes {info.name} came without a decoder; name their auto-encoder run with --decoder.")
     decoder, header = load_decoder(path, info)
     return ImageDecoder(info, decoder, header.data)
 
@@ -58,15 +58,15 @@ def load_decoder(path: Path, info: DataInfo) -> tuple[nn.Module, WeightsHeader]:
     assert info.codes is not None
     decoder, header = load_module(path)
     if not callable(getattr(decoder, "decode", None)):
-        raise UserError(f"--decoder {path}: model {header.model!r} has no decoder; name an auto-encoder run.")
+        raise PgenError(f"--decoder {path}: model {header.model!r} has no decoder; name an auto-encoder run.")
     size = getattr(decoder, "latent_size", None)
     if size is not None and size != info.size:
-        raise UserError(
+        raise PgenError(
             f"--decoder {path}: its latent codes have {size} values, the generator makes {info.size}; name the run that wrote {info.name}."
         )
     wanted = (info.codes["encoder"] or {}).get("weights")
     if wanted is not None and wanted != digest(path):
-        raise UserError(
+        raise PgenError(
             f"--decoder {path}: the codes {info.name} were made by other weights, of another training or checkpoint; name the "
             "decoder.safetensors that pgen deploy wrote beside them, or deploy this run anew."
         )

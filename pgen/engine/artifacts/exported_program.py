@@ -15,7 +15,7 @@ from torch.export.passes import move_to_device_pass
 
 from pgen.data.transforms.zero_suppression import NOTE
 from pgen.engine.artifacts.program_audit import check_program
-from pgen.errors import UserError, one_line
+from pgen.errors import PgenError, one_line
 from pgen.plugins.specs import Condition
 from pgen.utils.files import write_through_memory
 from pgen.utils.resources import is_out_of_memory
@@ -45,9 +45,9 @@ def save_program(path: Path, generator: nn.Module, to_images: nn.Module, given: 
         # Once more, of the traced module: what only training needs (potential, encoder, discriminator) stays behind.
         program = _export(_used_part(program.module()), given)
     except Exception as error:
-        if isinstance(error, UserError) or is_out_of_memory(error):
+        if isinstance(error, PgenError) or is_out_of_memory(error):
             raise
-        raise UserError(
+        raise PgenError(
             f"{path.name} cannot be made of {type(generator).__name__}: torch.export says {one_line(error)} Its forward must consist of "
             "torch's own operations, for any number of noise vectors; let a deploy hook write something else, or leave forward out."
         ) from error
@@ -80,7 +80,7 @@ def load_program(path: Path, device: torch.device) -> tuple[Callable[..., Tensor
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        raise UserError(
+        raise PgenError(
             f"{path} is no generator exported by `pgen deploy` ({type(error).__name__}: {error}).".replace("\n", " ")
         ) from error
     finally:

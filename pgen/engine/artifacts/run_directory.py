@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.files import Lock, append_line, atomic, restore, sweep
 from pgen.utils.text import printable
 
@@ -39,7 +39,7 @@ class RunDirectory:
         restore(folder.path)
         if not folder.config.is_file():
             found = "a folder without config.json" if folder.path.is_dir() else "a file" if folder.path.exists() else "nothing"
-            raise UserError(f"{path} is no run: found {found}, wanted a run folder as `pgen train` makes them (runs/NAME).")
+            raise PgenError(f"{path} is no run: found {found}, wanted a run folder as `pgen train` makes them (runs/NAME).")
         return folder
 
     def acquire_lock(self) -> None:
@@ -50,7 +50,7 @@ class RunDirectory:
         self.release()
         acquire_lock = _Claim(self.path)
         if not acquire_lock.take():
-            raise UserError(f"{self.path} is being trained by another process; wait until it ends, or stop it.")
+            raise PgenError(f"{self.path} is being trained by another process; wait until it ends, or stop it.")
         self._claim = acquire_lock
         for folder in (self.path, self.checkpoints, self.weights.parent, self.samples):
             sweep(folder)
@@ -76,7 +76,7 @@ class RunDirectory:
             return self.config.is_file()
         if self._claim.is_moved():
             kept = "" if self._claim.is_deleted() else " What it saved so far is in the moved folder; name that with --resume to go on."
-            raise UserError(f"{self.path} was moved or replaced while it was trained, and training stops.{kept}")
+            raise PgenError(f"{self.path} was moved or replaced while it was trained, and training stops.{kept}")
         return self._claim.is_held() and self.config.is_file()
 
     def release(self) -> None:
@@ -101,7 +101,7 @@ class RunDirectory:
             if wrong := [name for name in ("settings", "config", "data") if not isinstance(values[name], dict)]:
                 raise ValueError(f"{', '.join(wrong)} must be a table of names and values")
         except (ValueError, AttributeError, RecursionError) as error:
-            raise UserError(f"{self.config} cannot be read: {error}. Restore it from a copy, or train again.") from error
+            raise PgenError(f"{self.config} cannot be read: {error}. Restore it from a copy, or train again.") from error
         return values
 
     def append_log(self, text: str) -> None:
@@ -190,9 +190,9 @@ def next_run_path(save_root: str, name: str | None, model: str, *, overwrite: bo
     restore(folder.path)
     if folder.path.exists():
         if not overwrite:
-            raise UserError(
+            raise PgenError(
                 f"Run {folder.path} exists already; choose another --name, go on with --resume {folder.path}, or pass --overwrite."
             )
         if not folder.config.is_file():
-            raise UserError(f"{folder.path} exists and is no run folder, so --overwrite will not delete it; choose another --name.")
+            raise PgenError(f"{folder.path} exists and is no run folder, so --overwrite will not delete it; choose another --name.")
     return folder.path

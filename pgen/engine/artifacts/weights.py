@@ -18,7 +18,7 @@ from torch import nn
 
 from pgen.engine.runtime.device import free_memory
 from pgen.engine.training.ema import extra_state
-from pgen.errors import UserError, one_line
+from pgen.errors import PgenError, one_line
 from pgen.plugins import registry
 from pgen.plugins.specs import DataInfo, ModelConfig
 from pgen.utils.files import write_through_memory
@@ -89,7 +89,7 @@ def unpack(packed: torch.Tensor) -> Any:
 def read_header(path: Path) -> WeightsHeader:
     """The header alone. UserError where the file is missing or none of ours."""
     if not path.is_file():
-        raise UserError(f"{path} is missing: the run has not reached its first checkpoint, or was moved. Train it further with --resume.")
+        raise PgenError(f"{path} is missing: the run has not reached its first checkpoint, or was moved. Train it further with --resume.")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["pgen"])
@@ -97,7 +97,7 @@ def read_header(path: Path) -> WeightsHeader:
             raise ValueError(f"format {header['format']!r}, wanted {FORMAT!r}")
         return TypeAdapter(WeightsHeader).validate_python({**header, "data": DataInfo.from_dict(header["data"])})
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
-        raise UserError(f"{path} is no weights file of pgen ({one_line(error)}); wanted a model/weights.safetensors.") from error
+        raise PgenError(f"{path} is no weights file of pgen ({one_line(error)}); wanted a model/weights.safetensors.") from error
 
 
 def digest(path: Path) -> str:
@@ -111,13 +111,13 @@ def check_size(plugin: registry.Plugin, config: ModelConfig, data: DataInfo, dev
     try:
         with torch.device("meta"):
             model = plugin.model_class()(config, data)
-    except UserError:
+    except PgenError:
         raise
     except Exception:
         return  # a model that cannot be built without its values; it is seen when it is built
     size = sum(value.numel() * value.element_size() for value in (*model.parameters(), *model.buffers()))
     if size > (free := free_memory(device)):
-        raise UserError(
+        raise PgenError(
             f"Model {plugin.spec.name!r} with these options takes {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}; "
             "choose smaller layers, or a larger machine."
         )
@@ -135,7 +135,7 @@ def load_module(path: Path, sampling: Mapping[str, Any] | None = None) -> tuple[
     try:
         state.update({name: unpack(state[name]) for name in header.packed})
     except Exception as error:
-        raise UserError(f"{path} is damaged: its extra state cannot be read ({one_line(error)}).") from error
+        raise PgenError(f"{path} is damaged: its extra state cannot be read ({one_line(error)}).") from error
     load_state(model, state, path)
     return model.eval(), header
 
@@ -147,4 +147,4 @@ def load_state(model: nn.Module, state: dict[str, Any], path: Path) -> None:
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
         if is_out_of_memory(error):
             raise
-        raise UserError(f"{path} does not fit the installed {type(model).__name__}: {error}".replace("\n", " ")) from error
+        raise PgenError(f"{path} does not fit the installed {type(model).__name__}: {error}".replace("\n", " ")) from error

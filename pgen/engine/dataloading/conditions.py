@@ -17,7 +17,7 @@ from torch import Tensor
 from pgen.data.formats.arrays import load_arrays
 from pgen.data.formats.larcv.particle_labels import NAMES
 from pgen.data.labels import convert_labels, plain_labels
-from pgen.errors import UserError, listed, option_name
+from pgen.errors import PgenError, listed, option_name
 from pgen.plugins.requests import SampleRequest
 from pgen.plugins.specs import Condition
 from pgen.utils.files import atomic
@@ -58,7 +58,7 @@ def find_conditions(wanted: str, labels: Labels, source: str) -> tuple[Condition
         wrong.append("one label is named twice")
     if wrong:
         usable = listed(labels, 12)
-        raise UserError(f"--condition {wanted}: {'; '.join(wrong)}. The labels of {source} are: {usable}; name some that differ.")
+        raise PgenError(f"--condition {wanted}: {'; '.join(wrong)}. The labels of {source} are: {usable}; name some that differ.")
     return tuple(found)
 
 
@@ -92,11 +92,11 @@ def save_labels(path: Path, conditions: tuple[Condition, ...], labels: Labels) -
 def load_labels(path: Path, conditions: tuple[Condition, ...]) -> dict[str, npt.NDArray]:
     """What :func:`save_labels` kept. UserError where it is damaged or gone."""
     if not path.is_file():
-        raise UserError(f"{path} is missing, which holds the labels that samples are made for; restore the run folder from a copy.")
+        raise PgenError(f"{path} is missing, which holds the labels that samples are made for; restore the run folder from a copy.")
     arrays = load_arrays(path, str(path), "npz")
     wanted = [condition.label for condition in conditions]
     if sorted(arrays) != sorted(wanted) or len({array.shape for array in arrays.values()}) != 1:
-        raise UserError(f"{path}: found {', '.join(arrays) or 'nothing'}, wanted as many values of {', '.join(wanted)}; restore the file.")
+        raise PgenError(f"{path}: found {', '.join(arrays) or 'nothing'}, wanted as many values of {', '.join(wanted)}; restore the file.")
     return arrays
 
 
@@ -118,7 +118,7 @@ class ConditionSampler:
         fitting = np.all(same, axis=0) if classes else slice(None)
         kept = {label: values[fitting] for label, values in rows.items()}
         if not len(kept[conditions[0].label]):
-            raise UserError(f"{_told(given)}: no training image was of all of these; ask for what there was.")
+            raise PgenError(f"{_told(given)}: no training image was of all of these; ask for what there was.")
         numbers = {label: value for label, value in read.items() if label not in classes}
         for condition in conditions:
             if condition.label in numbers:
@@ -131,7 +131,7 @@ class ConditionSampler:
     def from_values(cls, conditions: tuple[Condition, ...], given: Mapping[str, str]) -> ConditionSampler:
         """Where there are no training images: UserError unless every condition is given."""
         if missing := [option_name(condition.name) for condition in conditions if condition.name not in given]:
-            raise UserError(f"{', '.join(missing)}: not given, and an exported program cannot draw it; give it, or name the run.")
+            raise PgenError(f"{', '.join(missing)}: not given, and an exported program cannot draw it; give it, or name the run.")
         return cls.of(conditions, {c.label: np.array([_read(c, given[c.name])]) for c in conditions}, given, lambda text: None)
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[dict[str, npt.NDArray], Tensor]:
@@ -150,7 +150,7 @@ def _read(condition: Condition, text: str) -> Any:
         except ValueError:
             value = np.nan
         if not np.isfinite(value):
-            raise UserError(f"{option_name(condition.name)} {text}: wanted a number, as {condition.example}.")
+            raise PgenError(f"{option_name(condition.name)} {text}: wanted a number, as {condition.example}.")
         return value
     known: dict[str, Any] = {str(value): value for value in condition.classes}
     if condition.label == "pdg":
@@ -159,7 +159,7 @@ def _read(condition: Condition, text: str) -> Any:
         with suppress(ValueError, StopIteration):
             known[text] = next(value for value in condition.classes if value == float(text))  # 1.0 is 1
     if text not in known:
-        raise UserError(f"{option_name(condition.name)} {text}: the training images had none; wanted one of {listed(known, 12)}.")
+        raise PgenError(f"{option_name(condition.name)} {text}: the training images had none; wanted one of {listed(known, 12)}.")
     return known[text]
 
 

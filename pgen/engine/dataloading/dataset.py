@@ -26,7 +26,7 @@ from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.conditions import encode, find_conditions
 from pgen.engine.distributed.group import BatchShard
 from pgen.engine.runtime.device import room_for_data
-from pgen.errors import UserError, option_name
+from pgen.errors import PgenError, option_name
 from pgen.plugins.specs import Condition, DataInfo, ModelSpec
 from pgen.utils.resources import require_memory
 
@@ -130,25 +130,25 @@ def open_training_data(settings: TrainConfig, spec: ModelSpec, ranks: int = 1) -
     """Open what the settings name and fit the transform, in one of ``ranks`` processes. UserError where source and model do not fit
     together."""
     if settings.condition is not None and not spec.conditional:
-        raise UserError(f"--condition {settings.condition}: model {spec.name!r} takes in no labels; leave it out.")
+        raise PgenError(f"--condition {settings.condition}: model {spec.name!r} takes in no labels; leave it out.")
     if spec.inputs == "images":
         if settings.targets is not None:
-            raise UserError(f"Model {spec.name!r} learns from images; give them with --data instead of --targets {settings.targets}.")
+            raise PgenError(f"Model {spec.name!r} learns from images; give them with --data instead of --targets {settings.targets}.")
         if settings.source is None:
-            raise UserError(
+            raise PgenError(
                 f"Model {spec.name!r} needs training images; give them with --data SRC, for example --data simulate:n=2000,size=64."
             )
         return _of_images(open_images(settings.source, data_root=settings.data_root, max_skipped=settings.max_skipped), settings, ranks)
     source = settings.targets or settings.source
     if source is None or (settings.targets and settings.source):
-        raise UserError(f"Model {spec.name!r} needs one set of targets: --targets codes.pt, or images by --targets or --data.")
+        raise PgenError(f"Model {spec.name!r} needs one set of targets: --targets codes.pt, or images by --targets or --data.")
     targets = open_targets(source, data_root=settings.data_root, max_skipped=settings.max_skipped)
     # All targets lie on the device; and codes have been through their transform.
     idle = ["num_workers", "drop_last", "accumulate", "flip", "crop"]
     idle += ["threshold", "clip", "scale", "max_skipped"] if isinstance(targets, LatentCodes) else []
     usual = {name: spec.settings.get(name, TrainConfig.model_fields[name].default) for name in idle}
     if given := [f"{option_name(name)} {getattr(settings, name)}" for name in idle if getattr(settings, name) != usual[name]]:
-        raise UserError(f"{', '.join(given)}: of no effect where {spec.name!r} is fitted to {source}; leave it out.")
+        raise PgenError(f"{', '.join(given)}: of no effect where {spec.name!r} is fitted to {source}; leave it out.")
     return _of_codes(targets, source, settings) if isinstance(targets, LatentCodes) else _of_images(targets, settings, ranks)
 
 
@@ -173,7 +173,7 @@ def check_held_out(held_out: Samples, source: str, expected: DataInfo, trained_o
     """
     fitting(held_out, expected, f"--held-out {source}", what)
     if held_out.fingerprint == trained_on:
-        raise UserError(f"--held-out {source} holds the training data itself; name images that the model does not see.")
+        raise PgenError(f"--held-out {source} holds the training data itself; name images that the model does not see.")
 
 
 def count_shared(held_out: ImageSet | LatentCodes | None, training: ImageSet | LatentCodes) -> tuple[int, int]:
@@ -204,7 +204,7 @@ def fitting(samples: ImageSet | LatentCodes, wanted: ImageSet | DataInfo, source
     if not isinstance(samples, LatentCodes) and samples.unit != wanted.unit:
         wrong.append(f"charge in {samples.unit!r}, wanted {wanted.unit!r}")
     if wrong:
-        raise UserError(f"{source}: found {' and '.join(wrong)} as {what}; crop or convert one of them.")
+        raise PgenError(f"{source}: found {' and '.join(wrong)} as {what}; crop or convert one of them.")
 
 
 def keep_in_memory(samples: Samples, settings: TrainConfig, ranks: int) -> Samples:
@@ -232,7 +232,7 @@ def _of_images(images: ImageSet, settings: TrainConfig, ranks: int) -> TrainingD
     if settings.window is not None:
         channels, rows, columns = images.shape
         if settings.window[0] > rows or settings.window[1] > columns:
-            raise UserError(f"--crop {settings.crop} does not fit into the images of {rows} x {columns} of {settings.source}; give less.")
+            raise PgenError(f"--crop {settings.crop} does not fit into the images of {rows} x {columns} of {settings.source}; give less.")
         info = replace(info, shape=(channels, *settings.window))
     return TrainingDataset(info, images, _notes(transform, balance))
 
@@ -272,10 +272,10 @@ def _conditions(samples: ImageSet | LatentCodes, source: str, settings: TrainCon
         return ()
     try:
         return find_conditions(settings.condition, samples.labels, source)
-    except UserError as error:
+    except PgenError as error:
         # Why labels are not there that the file might have been thought to hold.
         note = getattr(samples, "about", {}).get("labels_from")
-        raise UserError(f"{error} Labels: {note}." if note else str(error)) from None
+        raise PgenError(f"{error} Labels: {note}." if note else str(error)) from None
 
 
 def _of_codes(codes: LatentCodes, source: str, settings: TrainConfig) -> TrainingDataset:

@@ -26,7 +26,7 @@ from pgen.engine.distributed.group import BatchShard, ProcessGroup
 from pgen.engine.runtime.device import room_for_data
 from pgen.engine.runtime.seeding import generator
 from pgen.engine.runtime.signals import STOPPING
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.plugins.specs import DataInfo
 
 
@@ -42,13 +42,13 @@ class Batches:
         size = settings.batch_size
         self.steps_per_epoch = len(data) // size if settings.drop_last else -(-len(data) // size)
         if self.steps_per_epoch == 0:
-            raise UserError(
+            raise PgenError(
                 f"--batch-size {size} is larger than the {len(data)} samples, and --drop-last leaves no batch; lower one or drop the other."
             )
         self._data, self._settings, self._device, self._ranks = data, settings, device, ranks or ProcessGroup()
         smallest = size if settings.drop_last or len(data) % size == 0 else len(data) % size
         if smallest < (pieces := self._ranks.count * settings.accumulate):
-            raise UserError(
+            raise PgenError(
                 f"--batch-size {size}: {len(data)} samples leave a last batch of {smallest}, wanted one for each of "
                 f"{self._ranks.count} ranks times --accumulate {settings.accumulate} (at least {pieces}); pass --drop-last or another size."
             )
@@ -121,14 +121,14 @@ class Batches:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             for batch in batches:
-                if isinstance(batch, UserError):
+                if isinstance(batch, PgenError):
                     raise batch
                 yield batch.to(self._device, non_blocking=on_gpu)
         except (RuntimeError, ConnectionError, EOFError) as error:
             # Which of them depends on what the process was about when it died.
             if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
                 raise
-            raise UserError(
+            raise PgenError(
                 f"--num-workers {workers}: a process that reads {self._settings.source} died ({type(error).__name__}: {error}), "
                 "perhaps for lack of memory. Use fewer, and go on with --resume."
             ) from error
@@ -150,10 +150,10 @@ class _Samples(Dataset):
         # What travels to a worker is the way to the data: open files cannot.
         return _open_samples, (self._data.info, self._settings)
 
-    def __getitems__(self, indices: list[Tensor]) -> Tensor | UserError:
+    def __getitems__(self, indices: list[Tensor]) -> Tensor | PgenError:
         try:
             return self._data.read(np.asarray([int(index) for index in indices]))
-        except UserError as error:
+        except PgenError as error:
             # As a value: raised in a worker it would reach the user as a traceback inside another error.
             return error
 
@@ -167,10 +167,10 @@ class _Samples(Dataset):
 class _Unopened(Dataset):
     """Data that a worker could not open: the error, in place of every batch."""
 
-    def __init__(self, error: UserError) -> None:
+    def __init__(self, error: PgenError) -> None:
         self._error = error
 
-    def __getitems__(self, indices: list[Tensor]) -> UserError:
+    def __getitems__(self, indices: list[Tensor]) -> PgenError:
         return self._error
 
 
@@ -180,7 +180,7 @@ def _open_samples(info: DataInfo, settings: TrainConfig) -> Dataset:
         return _Samples(
             TrainingDataset(info, open_images(settings.source, data_root=settings.data_root, max_skipped=settings.max_skipped)), settings
         )
-    except UserError as error:
+    except PgenError as error:
         return _Unopened(error)
 
 

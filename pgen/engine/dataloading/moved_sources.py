@@ -8,7 +8,7 @@ from pathlib import Path
 from pgen.data.io.plugin_sources import scheme_names
 from pgen.data.io.sources import files_of, parse
 from pgen.engine.config import SOURCES, TrainConfig
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 
 def missing_sources(settings: TrainConfig) -> dict[str, str]:
@@ -45,7 +45,7 @@ def resolve_moved(settings: TrainConfig, before: TrainConfig) -> TrainConfig:
 def _exists(source: str, data_root: str | None) -> bool:
     try:
         files_of(source, data_root=data_root)
-    except (UserError, OSError):  # such as a folder that only another may read
+    except (PgenError, OSError):  # such as a folder that only another may read
         return False
     return True
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 HINT = "Launch with `torchrun --nproc-per-node N -m pgen train ...` or `srun --ntasks N pgen train ...`"
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -33,7 +33,7 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
     if found is None:
         return None
     if not 0 <= found.rank < found.ranks:
-        raise UserError(f"{found.by} says that this is rank {found.rank} of {found.ranks}, wanted 0 to {found.ranks - 1}. {HINT}.")
+        raise PgenError(f"{found.by} says that this is rank {found.rank} of {found.ranks}, wanted 0 to {found.ranks - 1}. {HINT}.")
     return found if found.ranks > 1 else None
 
 
@@ -42,7 +42,7 @@ def _by_torchrun(environment: Mapping[str, str]) -> Launch | None:
     if not {"RANK", "WORLD_SIZE"} <= environment.keys():
         return None
     if missing := [name for name in _TORCHRUN if name not in environment]:
-        raise UserError(f"RANK and WORLD_SIZE are set, but {', '.join(missing)} not. {HINT}, or unset them to train alone.")
+        raise PgenError(f"RANK and WORLD_SIZE are set, but {', '.join(missing)} not. {HINT}, or unset them to train alone.")
     rank, ranks, local, port = (_number(environment, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"))
     return Launch(rank, ranks, local, environment["MASTER_ADDR"], port, "torchrun")
 
@@ -58,7 +58,7 @@ def _by_srun(environment: Mapping[str, str]) -> Launch | None:
     nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
     address = environment.get("MASTER_ADDR") or first_host(nodes)
     if not address:
-        raise UserError(f"srun launched rank {rank}, but neither SLURM_STEP_NODELIST nor MASTER_ADDR names a host. {HINT}.")
+        raise PgenError(f"srun launched rank {rank}, but neither SLURM_STEP_NODELIST nor MASTER_ADDR names a host. {HINT}.")
     if "MASTER_PORT" in environment:
         port = _number(environment, "MASTER_PORT")
     else:
@@ -77,5 +77,5 @@ def first_host(nodes: str) -> str:
 def _number(environment: Mapping[str, str], name: str) -> int:
     value = environment.get(name, "")
     if not re.fullmatch("[0-9]+", value):
-        raise UserError(f"{name}={value!r} in the environment, wanted a whole number. {HINT}.")
+        raise PgenError(f"{name}={value!r} in the environment, wanted a whole number. {HINT}.")
     return int(value)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pgen.engine.distributed.group import ProcessGroup
 from pgen.engine.distributed.launch import HINT, Launch
-from pgen.errors import LostRank, UserError
+from pgen.errors import LostRank, PgenError
 
 T = TypeVar("T")
 #: How long ranks wait for each other: to find one another, and in training, where the first one may be judging a checkpoint.
@@ -75,10 +75,10 @@ class TorchProcessGroup(ProcessGroup):
         if (first := next((rank for rank, what in enumerate(told) if what), None)) is None:
             return
         if mine is not None and self.rank == first:
-            if first == 0 or not isinstance(mine, UserError):
+            if first == 0 or not isinstance(mine, PgenError):
                 raise mine
             host, text = told[first]  # type: ignore[misc]
-            raise UserError(f"rank {first} on {host}: {text}") from mine
+            raise PgenError(f"rank {first} on {host}: {text}") from mine
         sys.exit(2)
 
     def any_rank_signal(self, signal: int | None) -> int | None:
@@ -105,7 +105,7 @@ class TorchProcessGroup(ProcessGroup):
         gpus = [gpu for gpu in told if gpu is not None]
         if len(set(gpus)) < len(gpus):
             host = next(gpu for gpu in gpus if gpus.count(gpu) > 1).split()[0]
-            raise self.error(UserError(f"{host}: several ranks would share one GPU; launch one rank a GPU, or pass --device cpu."))
+            raise self.error(PgenError(f"{host}: several ranks would share one GPU; launch one rank a GPU, or pass --device cpu."))
 
     def error(self, error: Exception) -> BaseException:
         return error if self.rank == 0 else SystemExit(2)
@@ -122,7 +122,7 @@ def join(launch: Launch) -> Iterator[TorchProcessGroup]:
         dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.ranks, timeout=ANSWER_WITHIN)
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(
+        raise PgenError(
             f"rank {launch.rank} of {launch.ranks} ({launch.by}) found no others at {place}: {reason}. {HINT}, with all ranks up and "
             "the port free, or name another with MASTER_ADDR and MASTER_PORT."
         ) from error

@@ -18,7 +18,7 @@ from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.inference.benchmark import GeneratorBenchmark, benchmark_generator
 from pgen.engine.inference.sampler import drawn, images_of
 from pgen.engine.run import Run
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.paths import expand
 
 ALL = "all"
@@ -66,7 +66,7 @@ def candidates(
         run = Run.open(source, device=device)
         wanted = [str(step) for step in checkpoints.steps(run.folder)] if checkpoint == ALL else [checkpoint]
         if not wanted:
-            raise UserError(f"{source}: has no checkpoint; train it first, or name one that has.")
+            raise PgenError(f"{source}: has no checkpoint; train it first, or name one that has.")
         for which in wanted:
             name = _free(run.folder.path.name + (f" @ {which}" if checkpoint == ALL else ""), names)
             yield _of_run(name, run, which, n, seed, decoder, progress)

@@ -21,7 +21,7 @@ from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.dataloading.dataset import fitting
 from pgen.engine.evaluation.candidates import Candidate, candidates
 from pgen.engine.evaluation.threshold import choose_threshold
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.inputs import EvaluationSets, Features, validate_images
 from pgen.metrics.runner import Evaluation, comparison_warnings, evaluate, select_metrics
 from pgen.report.html_report import SHOWN, Gallery, Report
@@ -81,7 +81,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
             fitting(candidate.images(), real["train"], f"--generated {candidate.about['source']}", "the training images have")
     of_runs = {"--checkpoint": request.checkpoint if request.checkpoint != "best" else None, "--decoder": request.decoder}
     if all(candidate.run is None for candidate in every) and (idle := [f"{key} {value}" for key, value in of_runs.items() if value]):
-        raise UserError(f"{', '.join(idle)}: of no effect where no run is evaluated; leave it out, or name a run by --generated.")
+        raise PgenError(f"{', '.join(idle)}: of no effect where no run is evaluated; leave it out, or name a run by --generated.")
     suppression = {f"{name} images": zero_suppression(images) for name, images in real.items()}
     suppression |= {candidate.name: candidate.zero_suppression for candidate in every}
     threshold = choose_threshold(request.threshold, suppression, real["train"].unit)
@@ -134,7 +134,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
                 extractor=extractor,
                 known=known,
             )
-        except UserError as error:
+        except PgenError as error:
             if not several:
                 raise
             # Blank images, as of an early checkpoint, say nothing of the others.
@@ -166,10 +166,10 @@ def _extractor(target: str | None) -> Features | None:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:
-        raise UserError(
+        raise PgenError(
             f"--features {target}: does not import ({type(error).__name__}: {error}); wanted package.module:function, installed or in a "
             "folder that PYTHONPATH names, as PYTHONPATH=. does this one."
         ) from error
     if not colon or not callable(found):
-        raise UserError(f"--features {target}: is no function; wanted package.module:function.")
+        raise PgenError(f"--features {target}: is no function; wanted package.module:function.")
     return found

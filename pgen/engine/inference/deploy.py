@@ -21,7 +21,7 @@ from pgen.engine.artifacts.weights import digest
 from pgen.engine.dataloading.dataset import percent
 from pgen.engine.inference.reconstruct import can_reconstruct, images_for, reconstruct
 from pgen.engine.run import Run
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.features.image_statistics import ratio
 from pgen.metrics.fidelity.reconstruction import ReconstructionResult, reconstruction_error
 from pgen.plugins.requests import DeployRequest
@@ -42,7 +42,7 @@ def deploy(run: Run, request: DeployRequest) -> list[Path]:
     encodes, generates = can_reconstruct(model), _can_be_exported(model)
     if not (encodes or generates):
         name, origin = run.plugin.spec.name, run.plugin.entry.origin
-        raise UserError(f"Model {name!r} of {origin} has neither encode and decode nor noise and forward; it needs a deploy hook.")
+        raise PgenError(f"Model {name!r} of {origin} has neither encode and decode nor noise and forward; it needs a deploy hook.")
     if not encodes:
         _refuse_encoding(run, request)
     inputs = run_inputs(run.folder.path, request.decoder)
@@ -64,7 +64,7 @@ def _can_be_exported(model: nn.Module) -> bool:
 
 def _images_to_encode(run: Run, request: DeployRequest) -> ImageSet:
     if request.decoder is not None:
-        raise UserError(f"--decoder {request.decoder}: {run.plugin.spec.name!r} decodes its own codes; leave --decoder out.")
+        raise PgenError(f"--decoder {request.decoder}: {run.plugin.spec.name!r} decodes its own codes; leave --decoder out.")
     return images_for(run, request.data, request.data_root)
 
 
@@ -113,9 +113,9 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, images: ImageSet, bat
 
 def _refuse_encoding(run: Run, request: DeployRequest) -> None:
     if request.data is not None:
-        raise UserError(f"--data {request.data}: {run.plugin.spec.name!r} is a generator and encodes nothing; leave --data out.")
+        raise PgenError(f"--data {request.data}: {run.plugin.spec.name!r} is a generator and encodes nothing; leave --data out.")
     if request.data_root is not None:
-        raise UserError(f"--data-root {request.data_root}: {run.plugin.spec.name!r} is a generator and reads nothing; leave it out.")
+        raise PgenError(f"--data-root {request.data_root}: {run.plugin.spec.name!r} is a generator and reads nothing; leave it out.")
 
 
 def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest, path: Path) -> None:

@@ -20,7 +20,7 @@ from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.dataloading.dataset import fitting
 from pgen.engine.run import Run
 from pgen.engine.training.model_selection import best_step, criterion_of
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.fidelity.reconstruction import ReconstructionResult, reconstruction_error
 from pgen.metrics.validation import Result
 from pgen.utils.resources import require_memory
@@ -46,9 +46,9 @@ def images_for(run: Run, source: str | None, data_root: str | None) -> ImageSet:
     """The images to encode (None: those the run was trained on). UserError for images of another shape or unit."""
     if source is None:
         if data_root is not None:
-            raise UserError(f"--data-root {data_root}: there is no --data to look up in it; give both or neither.")
+            raise PgenError(f"--data-root {data_root}: there is no --data to look up in it; give both or neither.")
         if isinstance(run.data.samples, LatentCodes):
-            raise UserError(f"{run.folder.path} was trained on code vectors, which are no images; name an auto-encoder run.")
+            raise PgenError(f"{run.folder.path} was trained on code vectors, which are no images; name an auto-encoder run.")
         images, source = run.data.samples, run.data.info.name
     else:
         images = open_images(source, data_root=data_root)
@@ -83,11 +83,11 @@ def reconstruct_checkpoints(
     for done, step in enumerate(steps):
         model = run.load_model(str(step))
         if not can_reconstruct(model):
-            raise UserError(f"{run.folder.path} holds {run.plugin.spec.name!r}, which reconstructs nothing; name an auto-encoder run.")
+            raise PgenError(f"{run.folder.path} holds {run.plugin.spec.name!r}, which reconstructs nothing; name an auto-encoder run.")
         results[step] = (_error(run, model, sets[0]), _error(run, model, sets[1]))
         tick(done + 1, len(steps))
     if not results:
-        raise UserError(f"{run.folder.path} has no checkpoint yet; train it further with --resume.")
+        raise PgenError(f"{run.folder.path} has no checkpoint yet; train it further with --resume.")
     return results
 
 
@@ -114,7 +114,7 @@ def choose_checkpoint(run: Run, held_out_mse: Mapping[int, float]) -> Checkpoint
         return CheckpointChoice(judged[0], f"{criterion_of(run)} in training")
     step = best_step(held_out_mse)
     if step is None:
-        raise UserError(f"{run.folder.path}: no checkpoint has a finite error, so training diverged; train again, more slowly.")
+        raise PgenError(f"{run.folder.path}: no checkpoint has a finite error, so training diverged; train again, more slowly.")
     return CheckpointChoice(step, "held-out MSE")
 
 

@@ -18,7 +18,7 @@ from pgen.engine.dataloading.conditions import ConditionSampler
 from pgen.engine.inference.sampler import Draw, drawn, images_of, with_conditions
 from pgen.engine.run import Run
 from pgen.engine.runtime.progress import Reporter
-from pgen.errors import UserError, option_name
+from pgen.errors import PgenError, option_name
 from pgen.plugins.requests import SampleRequest
 from pgen.report.figures.base import check_picture
 from pgen.report.figures.image_grid import save_grid
@@ -39,13 +39,13 @@ def sample_run(run: Run, request: SampleRequest) -> Path:
 def sample_program(path: Path, request: SampleRequest, device: torch.device, reporter: Reporter, given: Mapping[str, str]) -> Path:
     """Sample from a generator.pt2. given: its conditions."""
     if request.decoder is not None:
-        raise UserError(f"--decoder {request.decoder}: {path} has its decoder inside; leave --decoder out.")
+        raise PgenError(f"--decoder {request.decoder}: {path} has its decoder inside; leave --decoder out.")
     if request.checkpoint != "best":
-        raise UserError(f"--checkpoint {request.checkpoint}: {path} holds one state of its model; leave --checkpoint out, or name the run.")
+        raise PgenError(f"--checkpoint {request.checkpoint}: {path} holds one state of its model; leave --checkpoint out, or name the run.")
     program, facts = load_program(path, device)
     conditions = conditions_in(facts)
     if strange := [option_name(name) for name in given if name not in [condition.name for condition in conditions]]:
-        raise UserError(f"{', '.join(strange)}: no such option of {path}; what its model could be told, `pgen deploy` has fixed.")
+        raise PgenError(f"{', '.join(strange)}: no such option of {path}; what its model could be told, `pgen deploy` has fixed.")
 
     def draw(n: int, noise: torch.Generator, condition: Tensor | None) -> Tensor:
         return program(torch.randn(n, *facts["noise"], generator=noise, device=device), *(() if condition is None else (condition,)))
@@ -66,7 +66,7 @@ def _write(
     out, format = refuse_output(request.out, format=request.format, overwrite=request.overwrite, inputs=inputs)
     grid = None if request.grid is None else check_picture(request.grid)
     if grid is not None and not out.suffix and grid.resolve().is_relative_to(out.resolve()):
-        raise UserError(f"--grid {grid}: {out} is to hold the images and nothing else; put the picture beside it.")
+        raise PgenError(f"--grid {grid}: {out} is to hold the images and nothing else; put the picture beside it.")
     shown: list[np.ndarray] = []
 
     def chunks() -> Iterator[ArrayImages]:

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pgen.errors import Stopped, UserError
-from pgen.plugins.entry_points import SINKS, cause, names, only, subclass
+from pgen.errors import PgenError, Stopped
+from pgen.plugins.entry_points import LOGGERS, cause, names, only, subclass
 
 if TYPE_CHECKING:
     from pgen.engine.run import Run
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 class Logger:
-    """Base of every sink. A package offers one by an entry point in the group ``pgen.sinks``, whose name is what ``--log-to`` is given::
+    """Base of every sink. A package offers one by an entry point in the group ``pgen.loggers``, whose name is what ``--log-to`` is given::
 
-        [project.entry-points."pgen.sinks"]
+        [project.entry-points."pgen.loggers"]
         printer = "pgen_printer:Printer"
 
     with, in ``pgen_printer.py``::
@@ -49,15 +49,15 @@ def logger_classes(wanted: str | None) -> list[type[Logger]]:
     """The sinks of ``--log-to``. UserError for one that is not installed, or does not load."""
     classes = []
     for name in [] if wanted is None else wanted.split(","):
-        entry = only(SINKS, name)
+        entry = only(LOGGERS, name)
         if entry is None:
-            raise UserError(f"--log-to {name}: no such sink; installed: {', '.join(names(SINKS))}. Give one of these, or leave it out.")
+            raise PgenError(f"--log-to {name}: no such sink; installed: {', '.join(names(LOGGERS))}. Give one of these, or leave it out.")
         try:
             classes.append(subclass(entry, Logger))
-        except UserError as error:
+        except PgenError as error:
             if not isinstance(lacking := error.__cause__, ModuleNotFoundError) or entry.distribution != "pgen":
                 raise
-            raise UserError(f"--log-to {name} needs the package {lacking.name}; pip install 'pgen[{name}]', or leave it out.") from error
+            raise PgenError(f"--log-to {name} needs the package {lacking.name}; pip install 'pgen[{name}]', or leave it out.") from error
     return classes
 
 

@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from pgen.engine.monitoring.loggers import Logger
 
 
-class TensorBoard(Logger):
+class TensorBoardLogger(Logger):
     def __init__(self, folder: Path, step: int) -> None:
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 

@@ -11,7 +11,7 @@ import torch
 
 from pgen.engine.config import DEVICE
 from pgen.engine.distributed.group import ProcessGroup
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils import resources
 
 
@@ -21,15 +21,15 @@ def choose_device(device: str = "auto", gpu: int | None = None, ranks: ProcessGr
     UserError for another word, or a GPU this machine does not have.
     """
     if not re.fullmatch(DEVICE, device):
-        raise UserError(f"--device {device}: wanted auto, cpu, cuda or cuda:i, with i the number of a GPU, from 0.")
+        raise PgenError(f"--device {device}: wanted auto, cpu, cuda or cuda:i, with i the number of a GPU, from 0.")
     if ranks is not None and ranks.count > 1 and device != "cpu":
         if gpu is not None or ":" in device:
             named = f"--gpu {gpu}" if gpu is not None else f"--device {device}"
-            raise UserError(f"{named}: {ranks.count} ranks cannot share one GPU; leave it out, and each takes its own.")
+            raise PgenError(f"{named}: {ranks.count} ranks cannot share one GPU; leave it out, and each takes its own.")
         # Where the scheduler shows each rank one GPU alone, that has number 0.
         if torch.cuda.is_available() and (count := torch.cuda.device_count()) > 1:
             if ranks.local >= count:
-                raise UserError(f"This host has {count} GPUs and more ranks than that; launch one rank a GPU, or pass --device cpu.")
+                raise PgenError(f"This host has {count} GPUs and more ranks than that; launch one rank a GPU, or pass --device cpu.")
             gpu = ranks.local
     if gpu is not None:
         device = f"cuda:{gpu}"
@@ -41,7 +41,7 @@ def choose_device(device: str = "auto", gpu: int | None = None, ranks: ProcessGr
     index = int(device.partition(":")[2] or 0)
     if index >= count:
         has = "no usable GPU" if count == 0 else f"{count} GPU(s), numbered from 0"
-        raise UserError(f"GPU {index} was asked for, but this machine has {has}; pass --device cpu, or leave --gpu out.")
+        raise PgenError(f"GPU {index} was asked for, but this machine has {has}; pass --device cpu, or leave --gpu out.")
     return torch.device("cuda", index)
 
 

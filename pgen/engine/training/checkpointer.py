@@ -14,7 +14,7 @@ from pgen.engine.run import Run
 from pgen.engine.training import previews as pictures
 from pgen.engine.training.model_selection import ModelSelector
 from pgen.engine.training.train_state import TrainState
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 
 class Checkpointer:
@@ -49,7 +49,7 @@ class Checkpointer:
         steps = checkpoints.steps(self.run.folder)
         kept = f"The checkpoint of step {steps[-1]} is kept" if steps else "There was no checkpoint yet"
         return self.run.ranks.error(
-            UserError(
+            PgenError(
                 f"Training diverged: {what} became NaN or infinite at or before step {step}. {kept}; "
                 "start again with a smaller learning rate (the --…lr options), --max-grad-norm 1, or --precision fp32. "
                 "In a model of your own look for the logarithm or the root of 0; --log-every 1 tells the step."
@@ -84,7 +84,7 @@ class Checkpointer:
         if steps := checkpoints.steps(folder):
             return steps[-1]  # which was just read
         if broken := sorted(folder.checkpoints.glob("*.broken")):
-            raise UserError(f"{folder.path} has no checkpoint but {broken[-1].name}; restore one, or begin a run of another --name.")
+            raise PgenError(f"{folder.path} has no checkpoint but {broken[-1].name}; restore one, or begin a run of another --name.")
         return None
 
     def _mend_weights(self, saved: Checkpoint) -> None:
@@ -92,7 +92,7 @@ class Checkpointer:
         step = saved.best[0] if saved.best else saved.step
         try:
             written = read_header(self.run.folder.weights).step
-        except UserError:
+        except PgenError:
             written = -1
         if written < step and step in checkpoints.steps(self.run.folder):
             state = saved if step == saved.step else checkpoints.load(self.run.folder, step)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from pgen.errors import UserError, one_line
+from pgen.errors import PgenError, one_line
 
 #: How torch ends the names of what ``get_extra_state`` returns, in a state dictionary.
 EXTRA_STATE = "_extra_state"
@@ -34,7 +34,7 @@ class ExponentialMovingAverage:
         try:
             self.model = copy.deepcopy(model).eval().requires_grad_(False)
         except Exception as error:
-            raise UserError(f"--ema {decay:g}: the model cannot be copied ({one_line(error)}); leave --ema out.") from error
+            raise PgenError(f"--ema {decay:g}: the model cannot be copied ({one_line(error)}); leave --ema out.") from error
         self._averaged, self._copied = _state_tensors(self.model)
 
     @torch.no_grad()
@@ -94,8 +94,8 @@ def _paired(own: dict[str, Tensor], followed: dict[str, Tensor]) -> list[tuple[T
     return [(values, followed[name]) for name, values in own.items()]
 
 
-def _changed(names: set[str]) -> UserError:
-    return UserError(
+def _changed(names: set[str]) -> PgenError:
+    return PgenError(
         f"--ema: {', '.join(sorted(names))} of the model came, went or changed shape since training began; leave --ema out, or let the "
         "model make all its parameters and buffers in __init__."
     )

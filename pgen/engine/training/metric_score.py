@@ -14,7 +14,7 @@ from pgen.data.sparse import negative_fraction
 from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.dataset import check_held_out, keep_in_memory, percent
 from pgen.engine.inference.sampler import drawn, images_of
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.inputs import MINIMUM, EvaluationSets
 from pgen.metrics.runner import evaluate, select_metrics
 from pgen.plugins.specs import DataInfo
@@ -41,18 +41,18 @@ def check_best_by(settings: TrainConfig, metric: str, model: type, info: DataInf
     option = f"--best-by {metric}"
     select_metrics([metric])
     if not callable(getattr(model, "sample", None)):
-        raise UserError(f"{option}: this model generates nothing that could be compared; leave it out.")
+        raise PgenError(f"{option}: this model generates nothing that could be compared; leave it out.")
     if settings.held_out is None:
-        raise UserError(f"{option} compares samples with held-out images; name them with --held-out.")
+        raise PgenError(f"{option} compares samples with held-out images; name them with --held-out.")
     if images is None:
-        raise UserError(f"{option}: {info.name} came without a decoder, which makes images of samples; give a codes.pt of pgen deploy.")
+        raise PgenError(f"{option}: {info.name} came without a decoder, which makes images of samples; give a codes.pt of pgen deploy.")
     held_out = open_images(settings.held_out, data_root=settings.data_root, max_skipped=settings.max_skipped)
     held_out = keep_in_memory(held_out, settings, ranks)
     # Of codes, the images that they were made of.
     trained_on = info.fingerprint if info.codes is None else str(info.codes.get("source", {}).get("fingerprint"))
     check_held_out(held_out, settings.held_out, images, trained_on, "the images that samples become are")
     if len(held_out) < MINIMUM:
-        raise UserError(f"{option}: --held-out {settings.held_out} holds {len(held_out)} images, wanted at least {MINIMUM}; give more.")
+        raise PgenError(f"{option}: --held-out {settings.held_out} holds {len(held_out)} images, wanted at least {MINIMUM}; give more.")
     return held_out
 
 
@@ -83,7 +83,7 @@ class MetricScore:
             threshold = float(self.to_images.transform.threshold)
             sets = EvaluationSets(images, self.held_out, self.held_out, threshold=threshold, unit=unit, seed=seed, device=run.device)
             (finding,) = evaluate("", {}, sets, self.metric, strict=True).results.values()
-        except UserError as error:
+        except PgenError as error:
             run.log(f"--best-by {run.settings.best_by}: {error}")
             return math.inf
         first = finding.measures[0]

@@ -12,7 +12,7 @@ from pgen.engine.distributed.group import ProcessGroup
 from pgen.engine.inference.sampler import images_of
 from pgen.engine.run import Run
 from pgen.engine.runtime.seeding import generator
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.report.figures.curves import save_histogram, save_losses
 from pgen.report.figures.image_grid import save_grid, save_rows
 
@@ -27,7 +27,7 @@ def draw(run: Run, model: nn.Module, step: int) -> None:
         return
     try:
         to_images = run.to_images()
-    except UserError:
+    except PgenError:
         return  # codes without a decoder: there is nothing to look at
     run.ensure_directory()
     path = run.folder.samples / f"step-{step:08d}.png"

@@ -20,7 +20,7 @@ from pgen.engine.monitoring.loggers import logger_classes
 from pgen.engine.run import Run
 from pgen.engine.runtime.device import choose_device
 from pgen.engine.runtime.progress import Reporter
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.plugins import registry
 from pgen.plugins.registry import Plugin
 from pgen.plugins.specs import DataInfo, ModelConfig
@@ -80,12 +80,12 @@ def _validate(model: str, settings: TrainConfig, config: ModelConfig, ranks: Pro
     data = open_training_data(settings, plugin.spec, ranks.count)
     by_itself = callable(getattr(plugin.model_class(), "held_out_step", None))
     if settings.held_out is not None and settings.best_by is None and not by_itself:
-        raise UserError(
+        raise PgenError(
             f"--held-out {settings.held_out}: model {model!r} has no use for it while it trains; leave it out, "
             "or say by which metric it shall judge checkpoints, as in --best-by fpd."
         )
     if settings.patience is not None and settings.best_by is None and plugin.spec.best is None:
-        raise UserError(f"--patience {settings.patience}: model {model!r} does not say which checkpoint is better; add --best-by METRIC.")
+        raise PgenError(f"--patience {settings.patience}: model {model!r} does not say which checkpoint is better; add --best-by METRIC.")
     held_out = open_held_out(settings, data.info, ranks.count)
     decoder = data.decoder()
     images = data.info if data.info.kind == "images" else None  # what samples become
@@ -103,7 +103,7 @@ def _validate(model: str, settings: TrainConfig, config: ModelConfig, ranks: Pro
     _refuse_deleting_inputs(settings)
     shared, total = count_shared(judged_by, data.samples)
     if shared and shared == total:
-        raise UserError(f"--held-out {settings.held_out} holds training images alone; name images that the model does not see.")
+        raise PgenError(f"--held-out {settings.held_out} holds training images alone; name images that the model does not see.")
     if shared:
         note = f"warning: {shared} of the {total} held-out images are training images too, so overfitting is taken for quality; split again"
         data = replace(data, notes=(*data.notes, note))
@@ -158,7 +158,7 @@ def _check_held_out(run: Run) -> None:
     """UserError where the held-out data are no longer those that the checkpoints so far were judged by."""
     saved = run.folder.read_config().get("held_out")
     if saved and run.settings.held_out and saved != run.held_out_fingerprint:
-        raise UserError(
+        raise PgenError(
             f"--held-out {run.settings.held_out} has changed since {run.folder.path} was judged by it, or is another set; restore it, or "
             "name where it lies now."
         )
@@ -167,9 +167,9 @@ def _check_held_out(run: Run) -> None:
 def _check_division(settings: TrainConfig, plugin: Plugin, info: DataInfo, ranks: ProcessGroup) -> None:
     """UserError where samples or targets cannot be shared out to the ranks. (Batches of images look for themselves.)"""
     if info.count < ranks.count:
-        raise UserError(f"{info.name} holds {info.count} samples, fewer than the {ranks.count} ranks; launch fewer.")
+        raise PgenError(f"{info.name} holds {info.count} samples, fewer than the {ranks.count} ranks; launch fewer.")
     if plugin.spec.inputs == "targets" and settings.batch_size % ranks.count:
-        raise UserError(f"--batch-size {settings.batch_size}: wanted a multiple of the {ranks.count} ranks; give another.")
+        raise PgenError(f"--batch-size {settings.batch_size}: wanted a multiple of the {ranks.count} ranks; give another.")
 
 
 def _refuse_deleting_inputs(settings: TrainConfig) -> None:
@@ -179,4 +179,4 @@ def _refuse_deleting_inputs(settings: TrainConfig) -> None:
     doomed = (Path(settings.save_root) / settings.name).resolve()
     for source in filter(None, (settings.source, settings.targets, settings.held_out)):
         if any(path.resolve().is_relative_to(doomed) for path in files_of(source, data_root=settings.data_root)):
-            raise UserError(f"--overwrite would delete {doomed}, which holds the input {source}; choose another --name.")
+            raise PgenError(f"--overwrite would delete {doomed}, which holds the input {source}; choose another --name.")

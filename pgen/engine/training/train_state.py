@@ -18,7 +18,7 @@ from pgen.engine.runtime.device import configure_backend, precision_context
 from pgen.engine.training.ema import ExponentialMovingAverage
 from pgen.engine.training.sync_layers import sync_batch_layers
 from pgen.engine.training.trainer import Trainer
-from pgen.errors import UserError, one_line
+from pgen.errors import PgenError, one_line
 from pgen.utils.resources import describe_shortage, is_out_of_memory
 
 
@@ -57,13 +57,13 @@ class TrainState:
         except Exception as error:
             if is_out_of_memory(error):
                 pieces = " or --accumulate 2" if self.run.plugin.spec.inputs == "images" else ""
-                raise UserError(
+                raise PgenError(
                     f"--batch-size {settings.batch_size}: a step does not fit into the memory of {self.run.device} "
                     f"({describe_shortage(error)}); begin a run with a smaller one, or with --precision bf16{pieces}."
                 ) from error
             if not (settings.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))):
                 raise
-            raise UserError(f"--compile: {one_line(error)}; install what is missing, or leave --compile out.") from error
+            raise PgenError(f"--compile: {one_line(error)}; install what is missing, or leave --compile out.") from error
 
     def update_ema(self) -> None:
         """After a step."""
@@ -96,7 +96,7 @@ class TrainState:
             if is_out_of_memory(error):
                 raise
             name = self.run.plugin.spec.name
-            raise UserError(
+            raise PgenError(
                 f"{path} does not fit model and optimisers of {name!r} ({one_line(error)}); train with the version of "
                 "the model that wrote it, or start a new run."
             ) from error

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pgen.engine.config import TrainConfig
 from pgen.engine.distributed.group import BatchShard, ProcessGroup
 from pgen.engine.runtime.seeding import derive, generator, reseed
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 
 class Trainer:
@@ -93,7 +93,7 @@ class Trainer:
         """Move the optimiser called ``name`` down the gradient of ``loss``, a scalar, the mean over the samples at hand. No other parameter
         gets a gradient. Of a divided batch the gradients are added up, and the optimiser moves after the last part."""
         if self._pieces > 1 and name in self.updated:
-            raise UserError("--accumulate: this model moves one optimiser several times a step, which has no pieces; leave it out.")
+            raise PgenError("--accumulate: this model moves one optimiser several times a step, which has no pieces; leave it out.")
         self.updated.add(name)
         optimizer = self.optimizers[name]
         parameters = [p for group in optimizer.param_groups for p in group["params"]]

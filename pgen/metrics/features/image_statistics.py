@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.sparse import above_threshold
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.validation import Images, Result, as_images, same_shape
 
 
@@ -56,7 +56,7 @@ def image_statistics(images: Images, threshold: float = 0) -> ImageStatistics:
 def compare_statistics(sets: Mapping[str, Images], threshold: float = 0) -> tuple[SetStatistics, ...]:
     """A row for each named set (N, C, H, W), in order; ratios are to the first. UserError where shapes differ or no set is given."""
     if not sets:
-        raise UserError("sets: found none, wanted one or more named sets of images to compare.")
+        raise PgenError("sets: found none, wanted one or more named sets of images to compare.")
     same_shape(**{name: as_images(images, name) for name, images in sets.items()})
     rows: list[SetStatistics] = []
     for name, images in sets.items():

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.labels import convert_labels, plain_labels
-from pgen.errors import UserError, listed
+from pgen.errors import PgenError, listed
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.results import Measure, MetricResult, PerSet, measure
 from pgen.utils.text import shortened
@@ -66,12 +66,12 @@ def _labels(sets: EvaluationSets) -> dict[str, PerSet]:
         for of_set, values in rows._asdict().items():
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 missing, of_set = np.count_nonzero(~np.isfinite(values)), of_set.replace("_", "-")
-                raise UserError(
+                raise PgenError(
                     f"closure: label {shortened(name)} of {of_set} images has {missing} values that are not finite; leave these images out."
                 )
     if not validate_images:
         told = "; ".join(f"{name.replace('_', '-')}: {listed(of_sets.get(name, {}))}" for name in PerSet._fields)
-        raise UserError(f"closure needs a label that generated, train and held-out images all have, and that differs; found {told}.")
+        raise PgenError(f"closure needs a label that generated, train and held-out images all have, and that differs; found {told}.")
     return validate_images
 
 

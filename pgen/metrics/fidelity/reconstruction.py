@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.features.image_statistics import image_statistics, ratio
 from pgen.metrics.validation import Images, Result, as_images, same_shape
 
@@ -45,7 +45,7 @@ def reconstruction_error(real: Images, reconstructed: Images, threshold: float =
     same_shape(**images)
     x, y = images.values()
     if len(x) != len(y):
-        raise UserError(f"reconstructed: found {len(y)} images for {len(x)} real ones, wanted one each; reconstruct the same set.")
+        raise PgenError(f"reconstructed: found {len(y)} images for {len(x)} real ones, wanted one each; reconstruct the same set.")
     per_image = np.square(x - y).mean(axis=(1, 2, 3), dtype=np.float64)
     before, after = image_statistics(x, threshold), image_statistics(y, threshold)
     return ReconstructionResult(

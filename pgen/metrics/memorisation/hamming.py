@@ -17,7 +17,7 @@ import torch
 
 from pgen.data.images import FloatArray
 from pgen.data.sparse import above_threshold
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.memorisation.hamming_result import DistanceResult, Distances, HammingResult, Pair, Power, ThresholdResult, verdict
 from pgen.metrics.memorisation.nearest_neighbours import DISTANCES, BinaryImages, Neighbours, binarise, from_bits, nearest
 from pgen.metrics.memorisation.statistics import Memorisation, authenticity, mann_whitney_z, memorisation, reuse
@@ -63,7 +63,7 @@ def hamming(
     }
     same_shape(**sets)
     if not len(thresholds) or not np.isfinite(thresholds).all():
-        raise UserError(f"thresholds: found {list(thresholds)}, wanted one or more finite charges, such as 0 or 10.")
+        raise PgenError(f"thresholds: found {list(thresholds)}, wanted one or more finite charges, such as 0 or 10.")
     size = min(map(len, sets.values()))
     rng = np.random.default_rng(seed)
     drawn = {name: np.sort(rng.choice(len(images), size, replace=False)) for name, images in sets.items()}

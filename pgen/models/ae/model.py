@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgen.data.transforms.charge import ChargeTransform
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.models.ae.charge_spectrum import ChargeSpectrum
 from pgen.models.ae.config import AeConfig
 from pgen.models.ae.networks import encoder_and_decoder
@@ -41,7 +41,7 @@ class AutoEncoder(nn.Module):
         super().__init__()
         assert data.transform is not None
         if data.signed and config.loss_fn == "bce":
-            raise UserError(
+            raise PgenError(
                 "--loss-fn bce: it is for charge of one sign, and the images hold both; pass --loss-fn charge or mse, or add negative=drop "
                 "to their source."
             )

@@ -6,7 +6,7 @@ import itertools
 
 from torch import nn
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.models.ae.config import AeConfig
 from pgen.models.nn import BatchNorm2d, mlp
 
@@ -38,7 +38,7 @@ def _convolutions(config: AeConfig, shape: tuple[int, ...], maps: int) -> tuple[
     if rows % step or columns % step:
         fits = max((n for n in range(1, halved) if rows % 2**n == 0 and columns % 2**n == 0), default=None)
         way = f"pass --n-layers {fits}" if fits else "pass --arch mlp"
-        raise UserError(f"--n-layers {halved}: images of {rows}×{columns} do not halve {halved} times; {way}, or crop them.")
+        raise PgenError(f"--n-layers {halved}: images of {rows}×{columns} do not halve {halved} times; {way}, or crop them.")
     widths = [config.depth * 2**i for i in range(halved)]
     small = (widths[-1], rows // step, columns // step)
     flat = small[0] * small[1] * small[2]

@@ -6,7 +6,7 @@ import itertools
 
 from torch import nn
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.models.ewm.config import EwmConfig
 from pgen.models.nn import BatchNorm2d, mlp, output_activation, standardising_norm
 from pgen.plugins.specs import DataInfo
@@ -35,11 +35,11 @@ def make_generator(config: EwmConfig, data: DataInfo) -> nn.Sequential:
 
 def _convolutions(config: EwmConfig, data: DataInfo) -> nn.Sequential:
     if data.kind != "images":
-        raise UserError("--arch conv makes images, but the targets are code vectors; leave it out, or give images as --targets.")
+        raise PgenError("--arch conv makes images, but the targets are code vectors; leave it out, or give images as --targets.")
     channels, rows, columns = data.shape
     step = 2**config.n_layers
     if rows % step or columns % step:
-        raise UserError(f"--n-layers {config.n_layers}: images of {rows}×{columns} do not halve that often; pass a smaller --n-layers.")
+        raise PgenError(f"--n-layers {config.n_layers}: images of {rows}×{columns} do not halve that often; pass a smaller --n-layers.")
     widths = [max(8, config.n_hidden >> i) for i in range(config.n_layers)]
     small = (widths[0], rows // step, columns // step)
     first = nn.Linear(config.z_dim + data.condition_size, small[0] * small[1] * small[2])

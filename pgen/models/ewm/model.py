@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.models.conditional_transport import random_rows, with_labels
 from pgen.models.ewm.config import EwmConfig
 from pgen.models.ewm.generator import make_generator
@@ -110,10 +110,10 @@ class Ewm(nn.Module):
             if self.iteration == self.done == 0:
                 report_merged(self._targets, trainer.log)
             if trainer.batch_size < 2 <= self._targets.total:
-                raise trainer.ranks.error(UserError("--batch-size 1: ewm wanted 2 or more, since its steps go by how samples differ."))
+                raise trainer.ranks.error(PgenError("--batch-size 1: ewm wanted 2 or more, since its steps go by how samples differ."))
             if trainer.group and trainer.batch_size > self.config.mem_size:
                 wanted = f"on several ranks wanted --batch-size {trainer.batch_size} or more; begin a run with that"
-                raise trainer.ranks.error(UserError(f"--mem-size {self.config.mem_size}: {wanted}."))
+                raise trainer.ranks.error(PgenError(f"--mem-size {self.config.mem_size}: {wanted}."))
             move = partial(self._ascend, self._targets)
             self._move = replayed(move, self._targets) if self.config.replay else move
         return self._solve_step(self._targets, trainer) if solving else self._fit_step(self._targets, trainer)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.models.conditional_transport import random_rows, with_labels
 from pgen.models.flow.config import FlowConfig
 from pgen.models.flow.coupling import COST, Coupling
@@ -58,7 +58,7 @@ class Flow(nn.Module):
     def __init__(self, config: FlowConfig, data: DataInfo) -> None:
         super().__init__()
         if config.solver == "sde" and config.coupling != "independent":
-            raise UserError(
+            raise PgenError(
                 f"--solver sde: it is for noise that goes to any target, found --coupling {config.coupling}; "
                 "train with --coupling independent, or sample with --solver heun."
             )
@@ -187,7 +187,7 @@ class Flow(nn.Module):
     def _prepare(self, values: Tensor, trainer: Any) -> None:
         """Make the targets ready; in the first step, find the scale of images too, and solve for the coupling."""
         if not trainer.shuffle:
-            raise trainer.ranks.error(UserError("--no-shuffle: flow draws its targets at random; leave it out."))
+            raise trainer.ranks.error(PgenError("--no-shuffle: flow draws its targets at random; leave it out."))
         targets, condition = Targets(values, trainer.group), trainer.condition
         if self.seen == 0:
             self._find_scale(targets, trainer)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.models.flow.config import FlowConfig
 from pgen.models.nn import append_columns
 from pgen.plugins.specs import DataInfo
@@ -27,7 +27,7 @@ def make_velocity(config: FlowConfig, data: DataInfo) -> nn.Module:
     if shape := data.map_shape:
         return FlattenedMaps(shape, UNet(shape, config.n_hidden or 48, config.n_layers or 2, config.patch or 1, told))
     if config.patch is not None:
-        raise UserError(f"--patch {config.patch}: the targets are code vectors, which have no pixels; leave it out.")
+        raise PgenError(f"--patch {config.patch}: the targets are code vectors, which have no pixels; leave it out.")
     return Perceptron(data.size, config.n_hidden or 256, config.n_layers or 4, told)
 
 
@@ -83,7 +83,7 @@ class UNet(nn.Module):
         channels, rows, columns = shape
         step = patch * 2 ** (levels - 1)
         if rows % step or columns % step:
-            raise UserError(
+            raise PgenError(
                 f"--patch {patch} and --n-layers {levels}: rows and columns, {rows}×{columns}, do not divide by {step}; "
                 "pass smaller ones, or cut the images by pgen data crop."
             )

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.utils.files import atomic
 from pgen.utils.text import printable, shortened
 
@@ -30,7 +30,7 @@ def check_picture(path: str | os.PathLike[str]) -> Path:
     """``path``, or a UserError where its ending names no format of pictures."""
     target = Path(path)
     if target.suffix.lower() not in FORMATS:
-        raise UserError(f"{target}: a picture cannot be written as {target.suffix or 'a name without ending'}; wanted {target.stem}.png.")
+        raise PgenError(f"{target}: a picture cannot be written as {target.suffix or 'a name without ending'}; wanted {target.stem}.png.")
     return target
 
 

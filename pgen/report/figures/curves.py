@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.report.figures.base import legend_label, new_figure, save_figure
 from pgen.utils.text import shortened
 
@@ -40,7 +40,7 @@ def save_losses(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Record
         )
     )
     if x_name is None or not quantities:
-        raise UserError(f"losses of {', '.join(runs) or 'no run'}: found no record with a step or epoch and a number; train for longer.")
+        raise PgenError(f"losses of {', '.join(runs) or 'no run'}: found no record with a step or epoch and a number; train for longer.")
 
     columns = 1 if len(quantities) == 1 else 2
     rows = -(-len(quantities) // columns)
@@ -101,7 +101,7 @@ def save_histogram(path: str | os.PathLike[str], counts: npt.ArrayLike, title: s
     """How often each count occurs among (N,) ``counts``, such as the hits of each target."""
     counts = np.asarray(counts)
     if not counts.size:
-        raise UserError(f"{title}: found no counts, wanted one a target.")
+        raise PgenError(f"{title}: found no counts, wanted one a target.")
     top = float(counts.max())
     low = float(counts.min()) if counts.min() > top / 2 else 0.0
     width = max(1, int(np.ceil((top - low + 1) / 60)))  # whole numbers a bar, so that no bar holds more values than its neighbour

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pgen.data.images import FloatArray
-from pgen.errors import UserError
+from pgen.errors import PgenError
 from pgen.metrics.validation import Images, as_images, same_shape
 from pgen.report.figures.image_sheet import Sheet
 
@@ -40,7 +40,7 @@ def save_grid(
     """
     array = as_images(images, "images")
     if titles is not None and len(titles) != len(array):
-        raise UserError(f"titles: found {len(titles)} for {len(array)} images, wanted one each.")
+        raise PgenError(f"titles: found {len(titles)} for {len(array)} images, wanted one each.")
     across = min(columns or math.ceil(math.sqrt(len(array) / array.shape[1])), len(array))
     captions = titles if titles is not None else [""] * len(array)
     shape, scale = array.shape[1:], _scale(array, vmax)
@@ -61,7 +61,7 @@ def save_rows(path: str | os.PathLike[str], rows: Mapping[str, Images], *, vmax:
     """
     arrays = {name: as_images(images, name) for name, images in rows.items()}
     if not arrays:
-        raise UserError("rows: found none, wanted one or more named sets of images.")
+        raise PgenError("rows: found none, wanted one or more named sets of images.")
     same_shape(**arrays)
     first = next(iter(arrays.values()))
     scale = _scale(first, vmax) | {"signed": any(map(_has_negative, arrays.values()))}
@@ -88,7 +88,7 @@ def save_pairs(
     """
     a, b = as_images(left, names[0]), as_images(right, names[1])
     if a.shape != b.shape or len(captions) != len(a):
-        raise UserError(f"pairs: found {a.shape} images left, {b.shape} right and {len(captions)} captions, wanted as many of each.")
+        raise PgenError(f"pairs: found {a.shape} images left, {b.shape} right and {len(captions)} captions, wanted as many of each.")
     both = np.concatenate([a, b], axis=1)
     across = min(_PAIRS, len(both))
     heading = f"each pair: {names[0]} | {names[1]}"

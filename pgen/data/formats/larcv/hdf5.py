@@ -15,7 +15,7 @@ from pgen.data.formats.hdf5_file import Hdf5File
 from pgen.data.formats.larcv.axes import larcv3_axes
 from pgen.data.formats.larcv.particle_labels import WITHOUT, Labels, first_particles, not_chosen, producer_of
 from pgen.data.formats.larcv.planes import choose, pixels_of, planes_of, product_of
-from pgen.errors import UserError
+from pgen.errors import PgenError
 
 Product = Literal["image2d", "sparse2d"]
 #: Of each kind of image the tables of where its pixels are, and of its pixels: all of an image in turn, or ids among them and values.
@@ -54,7 +54,7 @@ def open_larcv3(
 
         events = len(handle()[key]["extents"])
         if len(names) != events:
-            raise UserError(f"{name}: holds {len(names)} event ids for {events} events; the file is damaged. Write it again.")
+            raise PgenError(f"{name}: holds {len(names)} event ids for {events} events; the file is damaged. Write it again.")
         of_events = _labels(handle()["Data"], events, labels, name)
         *image_metas, index = metas(handle()[key], name)
         _, _, rows, columns = image_metas
@@ -69,7 +69,7 @@ def open_larcv3(
         count = chosen.size[0] * chosen.size[1]
         pixels_held = len(handle()[key][table_of_pixels])
         if np.any((firsts < 0) | (numbers < 0) | (numbers > pixels_held) | (firsts > pixels_held - numbers)):
-            raise UserError(f"{name}: an image lies beyond the {pixels_held} pixels of the file, which is damaged. Write it again.")
+            raise PgenError(f"{name}: an image lies beyond the {pixels_held} pixels of the file, which is damaged. Write it again.")
         meta = handle()[key]["image_meta"][:][index[images]]
         axes = [1, 0] if transpose else [0, 1]
         geometry = np.concatenate([meta["origin"][..., axes], (meta["image_sizes"] / meta["number_of_voxels"])[..., axes]], -1)
@@ -111,7 +111,7 @@ def metas(group: Any, name: str) -> tuple[npt.NDArray[np.int64], ...]:
     """(event, plane, rows, columns, place in the file's list of images) of each valid image of a group, each (K,)."""
     events, meta = group["extents"][:], group["image_meta"][:]
     if events["N"].sum(dtype=np.uint64) > len(meta):
-        raise UserError(f"{name}: its events count more than the {len(meta)} images there are; the file is damaged. Write it again.")
+        raise PgenError(f"{name}: its events count more than the {len(meta)} images there are; the file is damaged. Write it again.")
     event = np.repeat(np.arange(len(events)), events["N"])
     index = np.concatenate([np.arange(e["first"], e["first"] + e["N"]) for e in events] or [np.zeros(0)]).astype(np.int64)
     valid = meta["valid"][index] != 0
@@ -129,9 +129,9 @@ def _labels(data: Any, events: int, labels: str | None, name: str) -> Labels:
     particles, extents = data[groups[producer]]["particles"][:], data[groups[producer]]["extents"][:]
     held = np.uint64(len(particles))
     if len(extents) != events:
-        raise UserError(f"{name}: lists particles of {len(extents):,} events and images of {events:,}, which cannot be paired; {WITHOUT}.")
+        raise PgenError(f"{name}: lists particles of {len(extents):,} events and images of {events:,}, which cannot be paired; {WITHOUT}.")
     if np.any(extents["N"] > held) or np.any(extents["first"] > held - np.minimum(extents["N"], held)):
-        raise UserError(f"{name}: its particles lie beyond their table; the file is damaged. You can {WITHOUT}.")
+        raise PgenError(f"{name}: its particles lie beyond their table; the file is damaged. You can {WITHOUT}.")
 
     def member(label: str) -> Any | None:
         if label not in particles.dtype.names:

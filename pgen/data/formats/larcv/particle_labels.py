@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.formats.larcv.planes import only
-from pgen.errors import UserError, listed
+from pgen.errors import PgenError, listed
 
 #: Labels, and the type of each: of an event's first particle, in the file's own units. Members grow with versions; what is not there is
 #: left out.
@@ -77,7 +77,7 @@ class Labels:
             for why in self.lacking.values():
                 reasons = np.where(reasons == "", why, reasons)
         if events and np.all(reasons != ""):
-            raise UserError(f"{name}: no event has labels of {self.source!r} ({reasons[0]}); {WITHOUT}.")
+            raise PgenError(f"{name}: no event has labels of {self.source!r} ({reasons[0]}); {WITHOUT}.")
         return reasons
 
     def of(self, entries: npt.NDArray[np.int64]) -> tuple[dict[str, npt.NDArray], str]:
@@ -144,7 +144,7 @@ def pair_entries(images: npt.NDArray[np.str_], lists: npt.NDArray[np.str_], name
         return np.arange(len(images)), f"paired by entry, though event numbers differ ({lists[k]} for image {images[k]})"
     if len(set(lists.tolist())) == len(lists) and set(images.tolist()) == set(lists.tolist()) and "" not in set(lists.tolist()):
         return _pair_numbers(images, lists, name)[0], "paired by event number: entries come in another order"
-    raise UserError(
+    raise PgenError(
         f"{name}: its particles and images list the same events in other entries (event {lists[differ][0]} where the image is of "
         f"{images[differ][0]}), so that labels cannot be paired; {WITHOUT}."
     )
@@ -155,8 +155,8 @@ def _pair_numbers(images: npt.NDArray[np.str_], lists: npt.NDArray[np.str_], nam
     counted = f"{len(images):,} events of images and {len(lists):,} of particles"
     row = {event: k for k, event in enumerate(lists.tolist()) if event}
     if len(row) < len(lists) or "" in set(images.tolist()):
-        raise UserError(f"{name}: holds {counted}, whose numbers do not say which belong together; {WITHOUT}.")
+        raise PgenError(f"{name}: holds {counted}, whose numbers do not say which belong together; {WITHOUT}.")
     rows = np.array([row.get(event, -1) for event in images.tolist()], np.int64)
     if np.all(rows < 0):
-        raise UserError(f"{name}: holds {counted}, none of which are the same; {WITHOUT}.")
+        raise PgenError(f"{name}: holds {counted}, none of which are the same; {WITHOUT}.")
     return rows, f"paired by event number: {counted}"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.skipped import Skipped
-from pgen.errors import ChoiceNeeded, DamagedImage, UserError, listed
+from pgen.errors import ChoiceNeeded, DamagedImage, PgenError, listed
 
 #: Pixels of an image, several times those of the largest detector planes: more is damage, and might exhaust memory.
 LARGEST = 2**26
@@ -57,10 +57,10 @@ def planes_of(plane: int | None, planes: str | None, name: str) -> tuple[int, ..
     if planes is None:
         return None if plane is None else (plane,)
     if plane is not None:
-        raise UserError(f"{name}: plane={plane} and planes={planes} are two ways to choose planes; give one of them.")
+        raise PgenError(f"{name}: plane={plane} and planes={planes} are two ways to choose planes; give one of them.")
     numbers = planes.split("+")
     if not all(re.fullmatch(r"\d{1,9}", number, re.ASCII) for number in numbers) or len({*map(int, numbers)}) < len(numbers):
-        raise UserError(f"{name}: planes={planes} cannot be read; give different plane numbers joined by +, as in planes=0+1+2.")
+        raise PgenError(f"{name}: planes={planes} cannot be read; give different plane numbers joined by +, as in planes=0+1+2.")
     return tuple(map(int, numbers))
 
 
@@ -94,7 +94,7 @@ def choose(
     there = (rows > 0) & (columns > 0)
     numbers, counts = _events_by_plane(event[there], plane[there])
     if not len(numbers):
-        raise UserError(f"{name}: found {events:,} events and no image in any of them; give another file or another producer.")
+        raise PgenError(f"{name}: found {events:,} events and no image in any of them; give another file or another producer.")
     with_images = np.bincount(event[there], minlength=events) > 0
     there_are = listed((f"{p} (in {n:,} events)" for p, n in zip(numbers, counts, strict=True)), 8)
     different = f"its events hold different planes: {there_are} of {events:,}"
@@ -106,7 +106,7 @@ def choose(
         planes = requested
         if missing := [p for p in planes if p not in numbers]:
             has = f"planes {listed(numbers)}" if len(numbers) > 1 else f"plane {numbers[0]}"
-            raise UserError(f"{name}: has no plane {listed(missing)}; found {has}. Give one of these as plane=, or several as planes=.")
+            raise PgenError(f"{name}: has no plane {listed(missing)}; found {has}. Give one of these as plane=, or several as planes=.")
 
     images = np.full((events, len(planes)), -1, np.int64)
     reasons = np.full(events, "", dtype="U80")
@@ -145,7 +145,7 @@ def choose(
         r, c = sizes[k][(sizes[k] != size).any(1)][0]
         reasons[whole[k]], odd[whole[k]] = f"{r} x {c} pixels, not {size[0]} x {size[1]}", True
     if size[0] > LARGEST or size[1] > LARGEST or size[0] * size[1] > LARGEST:
-        raise UserError(f"{name}: holds images of {size[0]} x {size[1]} pixels, wanted {LARGEST} at most; the file is damaged.")
+        raise PgenError(f"{name}: holds images of {size[0]} x {size[1]} pixels, wanted {LARGEST} at most; the file is damaged.")
     advice = ""
     if requested is None and (strange | (with_images & (images < 0).any(1))).any():
         several = "" if len(planes) == 1 else f" or several by planes={'+'.join(map(str, planes))}"
@@ -191,9 +191,9 @@ def describe_planes(event: npt.NDArray, plane: npt.NDArray, rows: npt.NDArray, c
 def only(kind: str, there: list[str], wanted: str | None, name: str) -> str:
     """The one thing of ``kind`` to read: the one asked for, or the only one there is."""
     if not there:
-        raise UserError(f"{name}: found no {kind} in it, wanted one; is this the right file?")
+        raise PgenError(f"{name}: found no {kind} in it, wanted one; is this the right file?")
     if wanted is not None and wanted not in there:
-        raise UserError(f"{name}: has no {kind} {wanted!r}; found {listed(there)}. Give one of these as {kind}=.")
+        raise PgenError(f"{name}: has no {kind} {wanted!r}; found {listed(there)}. Give one of these as {kind}=.")
     if wanted is None and len(there) > 1:
         raise ChoiceNeeded(f"{name}: holds more than one {kind} ({listed(there, 8)}); choose one by adding {kind}={there[0]}.")
     return wanted or there[0]
@@ -209,7 +209,7 @@ def product_of(
     product = product or next((each for each in products if each in dict(there)), products[0])
     producers = [of for kind, of in there if kind == product]
     if not producers:
-        raise UserError(f"{name}: a LArCV file with no {product} {suffix} (found {listed(keys, empty='nothing')}), wanted LArCV images.")
+        raise PgenError(f"{name}: a LArCV file with no {product} {suffix} (found {listed(keys, empty='nothing')}), wanted LArCV images.")
     return product, only("producer", producers, producer, name)
 
 

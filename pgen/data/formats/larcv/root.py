@@ -20,7 +20,7 @@ from pgen.data.formats.larcv.axes import larcv_root_axes
 from pgen.data.formats.larcv.particle_labels import Labels, first_particles, not_chosen, pair_entries, producer_of
 from pgen.data.formats.larcv.planes import Planes, choose, pixels_of, planes_of, product_of
 from pgen.data.formats.larcv.root_streaming import decode_clusters, decode_sparse
-from pgen.errors import DamagedImage, UserError
+from pgen.errors import DamagedImage, PgenError
 
 WHAT = "LArCV (ROOT)"
 Product = Literal["image2d", "sparse2d", "cluster2d"]
@@ -65,7 +65,7 @@ def open_root(
 
         def column(branch: str) -> Any:
             if branch not in branches:
-                raise UserError(
+                raise PgenError(
                     f"{name}: its {kind}_{producer} has no sub-branch {branch}, wanted a file written at split level 99; "
                     "write it again with LArCV's own settings."
                 )
@@ -81,9 +81,9 @@ def open_root(
         units = np.unique(np.concatenate(column(unit))).tolist() if unit in branches and len(events) else list[int]()
     requested = planes_of(plane, planes, name)
     if tick_order and version == 2:
-        raise UserError(f"{name}: tick_order={tick_order} is for LArCV1, and this is a LArCV2 file, whose order is fixed; leave it out.")
+        raise PgenError(f"{name}: tick_order={tick_order} is for LArCV1, and this is a LArCV2 file, whose order is fixed; leave it out.")
     if not len(events):
-        raise UserError(f"{name}: its {kind}_{producer} holds 0 events, wanted at least one; give another file or producer.")
+        raise PgenError(f"{name}: its {kind}_{producer} holds 0 events, wanted at least one; give another file or producer.")
 
     with reading(name, WHAT):
         counts, flat = _flat(of_images)
