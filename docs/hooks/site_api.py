@@ -20,7 +20,7 @@ MODULES: dict[str, tuple[str, list[str] | None]] = {
     "metrics": ("pgen.metrics.inputs", ["EvaluationSets"]),
     "findings": ("pgen.metrics.results", ["MetricResult", "Measure", "measure", "PerSet"]),
     "loggers": ("pgen.engine.monitoring.loggers", ["Logger"]),
-    "sources": ("pgen.data.io.plugin_sources", ["scheme_called"]),
+    "sources": ("pgen.data.io.plugin_sources", ["get_source"]),
     "scales": ("pgen.data.transforms.charge_scales", ["Scale"]),
     "data": ("pgen.data", None),
     "requests": ("pgen.plugins.requests", ["DeployRequest", "SampleRequest"]),
