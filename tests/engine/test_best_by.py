@@ -33,7 +33,7 @@ def test_of_images(pgen, tmp_path: Path) -> None:
     values = judged(tmp_path / "runs/gan", "wasserstein")
     assert list(values) == [8, 16, 24] and len(set(values.values())) == 3
     run = Run.open(tmp_path / "runs/gan", device=torch.device("cpu"))
-    model, step = run.load("best")
+    model, step = run.load_checkpoint("best")
     assert step == min(values, key=lambda each: values[each])
     assert MetricScore(run).__call__(model) == pytest.approx(values[step])
     # High is good of recall; a run that is resumed goes on with the best so far.
@@ -43,7 +43,7 @@ def test_of_images(pgen, tmp_path: Path) -> None:
     pgen("train", "gan", "--resume", "runs/p", "--max-steps", 24, cwd=tmp_path)
     values = judged(tmp_path / "runs/p", "prdc")
     assert list(values) == [8, 16, 24] and all(value <= 0 for value in values.values())
-    best = Run.open(tmp_path / "runs/p", device=torch.device("cpu")).load("best")[1]
+    best = Run.open(tmp_path / "runs/p", device=torch.device("cpu")).load_checkpoint("best")[1]
     assert values[best] == min(values.values())
 
 
