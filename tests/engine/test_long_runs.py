@@ -148,7 +148,7 @@ def test_averaged_weights_are_what_is_used(pgen, refuses, tmp_path: Path) -> Non
     other = plain.load_model().state_dict()
     assert all(torch.equal(used[name], last[name]) and torch.equal(raw[name], other[name]) for name in used)
     assert not torch.equal(used["generator.0.weight"], raw["generator.0.weight"])
-    refuses("sample", "runs/ema", "-n", 3, "--out", "x.h5", "--checkpoint", "last:rw", saying="perhaps with :raw", cwd=tmp_path)
+    refuses("sample", "runs/ema", "-n", 3, "--out", "x.h5", "--checkpoint", "last:rw", saying="optionally with :raw", cwd=tmp_path)
 
 
 def test_patience_ends_training_once_nothing_gets_better(pgen, tmp_path: Path) -> None:
@@ -174,8 +174,8 @@ def test_tensorboard_and_a_sink_of_a_plug_in(pgen, refuses, tmp_path: Path) -> N
     (package / "printer-1.dist-info/METADATA").write_text("Name: printer\nVersion: 1\n")
     (package / "printer-1.dist-info/entry_points.txt").write_text("[pgen.loggers]\nprinter = printer:Printer\nbroken = printer:nothing\n")
     (package / "printer.py").write_text(
-        "from pgen.engine.monitoring.loggers import Sink\n\n\nclass Printer(Sink):\n"
-        "    def scalars(self, step, values):\n        print(step, sorted(values))\n"
+        "from pgen.engine.monitoring.loggers import Logger\n\n\nclass Printer(Logger):\n"
+        "    def log_scalars(self, step, values):\n        print(step, sorted(values))\n"
     )
     environment = {"env": {**os.environ, "PYTHONPATH": str(package)}, "cwd": tmp_path}
     arguments = (*GAN[:-1], 4, "--log-every", 2, "--max-steps", 4, "--checkpoint", 2)

@@ -37,8 +37,8 @@ EVEN = Times()
 def alone(batch_size: int, say: Callable[[str], None] = lambda text: None) -> SimpleNamespace:
     """Of a Trainer what a coupling asks, on one rank."""
     generator = lambda step, common: torch.Generator().manual_seed(abs(step))  # noqa: E731
-    rows = {"gathered": lambda x: x, "mine": lambda x: x}
-    return SimpleNamespace(step=3, batch_size=batch_size, device="cpu", generator=generator, say=say, **rows)
+    rows = {"gather": lambda x: x, "local_rows": lambda x: x}
+    return SimpleNamespace(step=3, batch_size=batch_size, device="cpu", generator=generator, log=say, **rows)
 
 
 @given(st.integers(0, 2**31), st.integers(2, 30), st.integers(1, 5))

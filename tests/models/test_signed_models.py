@@ -164,7 +164,7 @@ def test_a_run_of_an_earlier_version_resumes_unsigned(source: Path, tmp_path: Pa
     assert not old.info.signed and float(old.data.read(range(20)).min()) == 0
     further = resume_run(run.folder.path, old.settings.model_copy(update={"max_steps": 4}))
     further.train()
-    assert "warning: negative charge counts as 0" in log_of(further) and "is negative; the model sees" not in log_of(further)
+    assert "warning: negative charge counts as 0" in log_of(further.run) and "is negative; the model sees" not in log_of(further.run)
     assert drawn(Run.open(run.folder.path)).min() >= 0
 
 
@@ -181,7 +181,7 @@ def test_what_happens_to_the_charge_is_logged(source: Path, tmp_path: Path) -> N
     assert faint > 0.02 and beyond > 0.02
     log = log_of(trained("gan", source, tmp_path, threshold=15.0, clip=40.0, max_steps=1))
     assert f"signed charge: {negative:.1%} of |charge| is negative; the model sees values from -1 to 1" in log
-    assert f"--threshold 15 sets {faint:.1%} of |charge| to 0" in log and f"--clip 40 removes {beyond:.1%} of |charge|" in log
+    assert f"`threshold=15` sets {faint:.1%} of |charge| to 0" in log and f"`clip=40` removes {beyond:.1%} of |charge|" in log
     assert "negative=drop" not in log
     assert "|charge|" not in log_of(trained("gan", f"{source}:negative=drop", tmp_path, max_steps=1))
     magnitude[0, 0, 0, 0] = -5
@@ -193,7 +193,7 @@ def test_held_out_images_of_another_kind_are_a_warning(source: Path, tmp_path: P
     unsigned = write_images(tmp_path / "unsigned.npz", ArrayImages(np.abs(bipolar(40, 2))))
     held_out = write_images(tmp_path / "held_out.npz", ArrayImages(bipolar(40, 2)))
     for data, held, expected in (
-        (source, unsigned, f"--held-out {unsigned}: holds no negative charge"),
+        (source, unsigned, f"`held_out={unsigned}`: holds no negative charge"),
         (unsigned, held_out, "33.3% of its |charge| is negative and counts as 0"),
         (source, held_out, ""),
     ):
