@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pgen.engine.dataloading.target_loader import TargetLoader
+from pgen.engine.dataloading.loaders import TargetLoader
 
 from pgen.data.formats.codes import LatentCodes, load_codes
 from pgen.engine.artifacts import checkpoint as checkpoints
