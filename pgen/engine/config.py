@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pgen.data.transforms.charge_scales import scale_names
-from pgen.utils.formats import rows_columns
+from pgen.utils.formats import parse_size
 from pgen.utils.paths import expand_text
 
 #: What --device may say.
@@ -138,14 +138,14 @@ class TrainConfig(BaseModel):
     @field_validator("crop")
     @classmethod
     def _readable(cls, crop: str | None) -> str | None:
-        if crop is not None and not all(rows_columns(crop)):
+        if crop is not None and not all(parse_size(crop)):
             raise ValueError("wanted at least one row and one column")
         return crop
 
     @property
     def window(self) -> tuple[int, int] | None:
         """(rows, columns) of --crop."""
-        return None if self.crop is None else rows_columns(self.crop)
+        return None if self.crop is None else parse_size(self.crop)
 
     @property
     def source(self) -> str | None:

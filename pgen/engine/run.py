@@ -41,7 +41,7 @@ from pgen.plugins import registry
 from pgen.plugins.entry_points import BrokenPlugin, cause
 from pgen.plugins.registry import Plugin
 from pgen.plugins.specs import DataInfo, ModelConfig
-from pgen.utils.files import atomic
+from pgen.utils.files import atomic_write
 
 UNSIGNED = "warning: negative charge counts as 0: a version of pgen began this run that knew no signed charge; begin a new run to keep it"
 
@@ -98,7 +98,7 @@ class Run:
     def write_metadata(self, folder: RunDirectory) -> None:
         """Write what makes a folder a run, before it is trained."""
         if (decoder := self.data.decoder()) is not None:
-            with atomic(folder.decoder) as draft:
+            with atomic_write(folder.decoder) as draft:
                 shutil.copyfile(decoder, draft)
         if self.info.conditions:
             save_labels(folder.labels, self.info.conditions, self.data.samples.labels)

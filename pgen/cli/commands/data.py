@@ -99,11 +99,11 @@ def crop(
     from pgen.data.processing.resumable import identity
     from pgen.data.transforms.crop import crop as crop_images
     from pgen.errors import PgenError
-    from pgen.utils.formats import rows_columns
+    from pgen.utils.formats import parse_size
 
     refuse_output(out, overwrite=overwrite, inputs=files_of(source, data_root=data_root))
     try:
-        shape = rows_columns(size)
+        shape = parse_size(size)
     except ValueError as error:
         raise PgenError(f"--size {size}: {error}.") from None
     images = open_images(source, data_root=data_root, max_skipped=max_skipped)

@@ -228,7 +228,7 @@ def _resolved(plugin: registry.Plugin, given: dict[str, Any], resume: str | None
 
 def _run_of(settings: TrainConfig) -> Path | None:
     """The folder of a run of this name, where there is one."""
-    from pgen.utils.files import restore
+    from pgen.utils.drafts import restore
 
     if settings.name is None or settings.overwrite:
         raise PgenError("--resume auto goes on with the run of a --name and never replaces it; give a --name, and no --overwrite.")

@@ -9,7 +9,7 @@ from typing import Any
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from pgen.engine.run import Run
-from pgen.utils.files import atomic
+from pgen.utils.files import atomic_write
 
 #: Steps before (compilation, caches) and steps that are looked at.
 BEFORE, STEPS = 5, 20
@@ -49,10 +49,10 @@ class Profile(AbstractContextManager["Profile"]):
     def _save(self, found: Any) -> None:
         self._run.ensure_directory()
         folder = self._run.folder.path
-        with atomic(folder / "trace.json") as temporary:
+        with atomic_write(folder / "trace.json") as temporary:
             found.export_chrome_trace(str(temporary))
         text = summary(found.key_averages(), on_gpu=self._run.device.type == "cuda")
-        with atomic(folder / "profile.txt") as temporary:
+        with atomic_write(folder / "profile.txt") as temporary:
             temporary.write_text(text, encoding="utf-8")
         self._run.reporter.message(f"{text}\nFor a viewer (ui.perfetto.dev): {folder / 'trace.json'}")
 

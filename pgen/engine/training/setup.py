@@ -121,7 +121,7 @@ def _make_folder(run: Run) -> Path:
         former.acquire_lock()  # nobody trains it
     again = None if settings.name else partial(next_run_path, settings.save_root, None, run.plugin.spec.name, overwrite=False)
     with Outputs(overwrite=settings.overwrite) as outputs:
-        draft = RunDirectory(outputs.add(path, folder=True, check=lambda _: former.is_in_place(), otherwise=again))
+        draft = RunDirectory(outputs.add(path, folder=True, check=lambda _: former.is_in_place(), alternative=again))
         draft.path.mkdir()
         run.write_metadata(draft)
         draft.acquire_lock()  # before another process can see it

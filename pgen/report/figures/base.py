@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pgen.errors import PgenError
-from pgen.utils.files import atomic
+from pgen.utils.files import atomic_write
 from pgen.utils.text import printable, shortened
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def check_picture(path: str | os.PathLike[str]) -> Path:
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write ``figure`` to ``path``, in the format that its ending names; no text is read as TeX."""
     _make_literal(figure)
-    with atomic(check_picture(path)) as temporary, warnings.catch_warnings():
+    with atomic_write(check_picture(path)) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a box stands for it
         figure.savefig(temporary, dpi=DPI, facecolor=figure.get_facecolor())
 
