@@ -63,7 +63,9 @@ def test_a_folder_of_others_is_not_used(tmp_path: Path) -> None:
 
 
 def test_a_home_is_left_as_it_is(tmp_path: Path) -> None:
-    code = f"import os; from pgen.utils import caches; caches.provide_caches(); print(caches.lasting_folder(), *map(os.environ.get, {NAMES}))"
+    code = (
+        f"import os; from pgen.utils import caches; caches.provide_caches(); print(caches.lasting_folder(), *map(os.environ.get, {NAMES}))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(HOME=str(tmp_path)), check=True, capture_output=True, text=True, timeout=60
     )

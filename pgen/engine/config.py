@@ -83,7 +83,7 @@ class TrainConfig(BaseModel):
         1.0, gt=0, le=1, description="Learning rate at the end, as a fraction of the first; it falls along half a cosine. 1: constant."
     )
     warm_up: int = Field(0, ge=0, description="Steps at the beginning in which learning rates rise from 0.")
-    max_grad_norm: float | None = Field(None, gt=0, description="Gradients longer than this are shortened to it. [default: no limit]")
+    max_grad_norm: float | None = Field(None, gt=0, description="Gradients longer than this are shorten to it. [default: no limit]")
     ema: float = Field(0.0, ge=0, lt=1, description="Use weights averaged over steps with this decay, as 0.999; 0: the weights themselves.")
     patience: int | None = Field(None, ge=1, description="Stop after so many checkpoints without a better one, by --held-out.")
     max_steps: int | None = Field(None, ge=1, description="Stop after so many steps, whatever --num-epochs says.")

@@ -20,7 +20,7 @@ from pgen.report.figures.distributions import save_distributions, save_trend
 from pgen.report.figures.image_grid import save_pairs, save_rows
 from pgen.report.results_files import write_results
 from pgen.utils.files import atomic_write
-from pgen.utils.text import shortened
+from pgen.utils.text import shorten
 
 SHOWN = 10  #: images a row of the gallery
 MARKS = {"as real": "✓", "worse": "✗", "beyond": "!", CANNOT_BE_TOLD: "?"}  # not by colour alone
@@ -123,7 +123,7 @@ class Report:
             if each.results:
                 html += _measures_table(each, headline=True)
                 unclear = each.unclear().items()
-                html += "".join(page.paragraph(f"Cannot be told: {', '.join(map(shortened, names))}: {why}.") for why, names in unclear)
+                html += "".join(page.paragraph(f"Cannot be told: {', '.join(map(shorten, names))}: {why}.") for why, names in unclear)
                 html += "".join(page.paragraph(note) for finding in each.results.values() for note in finding.notes)
                 html += page.folded("All measures", _measures_table(each, headline=None))
             if each.skipped:

@@ -1,4 +1,7 @@
-"""Cache folders for libraries whose usual ones are read-only, as in shared installations and jobs without a home."""
+"""Cache folders for libraries whose usual ones are read-only.
+
+That happens in shared installations and in jobs without a home folder.
+"""
 
 from __future__ import annotations
 

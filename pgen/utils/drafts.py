@@ -1,4 +1,4 @@
-"""Hidden folders in which pgen prepares its outputs, and the removal of those that killed processes left.
+"""Hidden folders in which pgen prepares its outputs, and their removal after a kill.
 
 docs/formats.md describes what a user can see of this.
 """
@@ -22,12 +22,13 @@ from pgen.utils.signals import defer_signals
 DRAFT, PARTS = ".pgen-draft", ".pgen-parts"
 #: File in a hidden folder that its process keeps locked.
 OWNER = "owner"
-#: Seconds without a change after which a process is considered dead if its lock could not be seen from here.
+#: Seconds without a change after which a process is considered dead if its lock could not be seen
+#: from here.
 STALE_AFTER = 3 * 86400.0
 
 
 class OwnedFolder:
-    """A hidden folder of pgen. Its owner file has pgen's marker and is locked by the process that uses it.
+    """A hidden folder of pgen, whose owner file is marked and locked by the process that uses it.
 
     Attributes:
         path: The folder.
@@ -99,7 +100,7 @@ class OwnedFolder:
 
 
 class Draft(OwnedFolder):
-    """A hidden folder for outputs that will be moved to the folder around it, or to folders below that.
+    """A hidden folder for outputs that are moved to the folder around it, or below, when complete.
 
     Attributes:
         folder: The folder around the draft.
@@ -123,7 +124,7 @@ class Draft(OwnedFolder):
         self.new.mkdir()
 
     def remove(self) -> None:
-        """Delete the draft, if it is owned, after putting back a folder that was about to be replaced."""
+        """Put back a folder that was about to be replaced, then delete the draft, if it is owned."""
         try:
             for old in self.old.iterdir() if self.is_owned and self.old.is_dir() else ():
                 if not os.path.lexists(self.folder / old.name):
@@ -135,7 +136,10 @@ class Draft(OwnedFolder):
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed pgen processes left in ``folder``, and put back a folder that one was replacing."""
+    """Remove what killed pgen processes left in ``folder``.
+
+    A folder that one of them was replacing is put back.
+    """
     try:
         paths = [path for path in folder.iterdir() if path.name.startswith(".")]
     except OSError:
@@ -152,7 +156,7 @@ def sweep(folder: Path) -> None:
 
 
 def sweep_around(folder: Path) -> None:
-    """:func:`sweep` a folder and its parent, which has the draft if the folder did not exist yet."""
+    """Sweep a folder and its parent, which has the draft if the folder did not exist yet."""
     for place in (folder, folder.absolute().parent):
         sweep(place)
 
@@ -164,9 +168,10 @@ def restore(path: Path) -> None:
 
 
 def _sweep_unmarked(path: Path) -> None:
-    """Remove a folder that is empty, or has only an empty owner file: its process was killed before it wrote the marker.
+    """Remove a folder whose process was killed before it wrote the marker.
 
-    A living process that is about to write the marker creates the folder again.
+    Such a folder is empty, or has only an empty owner file. A living process that is about to write
+    the marker creates the folder again.
     """
     if path.is_symlink():
         return

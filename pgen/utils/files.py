@@ -22,7 +22,8 @@ from pgen.errors import ConfigError, PgenError, RunError, option
 from pgen.utils.drafts import Draft, sweep_around
 from pgen.utils.signals import defer_signals
 
-#: Most files of a folder to flush to disk one by one. For more files, all file systems are flushed at once.
+#: Most files of a folder to flush to disk one by one. For more files, all file systems are flushed
+#: at once.
 MOST_FLUSHES = 100
 
 
@@ -54,8 +55,8 @@ class Outputs:
     """The files and folders that one command writes.
 
     All of them are in place when the ``with`` block has ended without an error. After a kill at any
-    moment each is absent, as it was before, or complete. Links are followed. A file that is replaced
-    keeps its mode, group and, if the system permits, its owner.
+    moment each is absent, as it was before, or complete. Links are followed. A file that is
+    replaced keeps its mode, group and, if the system permits, its owner.
 
     Args:
         overwrite: Whether outputs may replace what is at their place.
@@ -99,7 +100,8 @@ class Outputs:
             folder: Whether it is a folder.
             check: Called with the path of what would be replaced, now and again just before it is
                 replaced. It raises if that must stay.
-            alternative: Returns another target if this one exists by the time the output is complete.
+            alternative: Returns another target if this one exists by the time the output is
+                complete.
 
         Returns:
             The path to write to, in a folder that exists.
@@ -234,9 +236,9 @@ def _move(path: Path, target: Path) -> bool:
 
 
 def _replace(path: Path, place: Path, old: Path) -> None:
-    """Put ``path`` in place of what is at ``place``, which is deleted, with its mode, group and owner.
+    """Replace what is at ``place`` by ``path``, keeping its mode, group and owner.
 
-    A folder to be deleted is moved into the folder ``old`` first.
+    A folder at ``place`` is moved into the folder ``old`` first.
     """
     _keep_access(path, place.stat())
     if not path.is_dir():
@@ -261,7 +263,7 @@ def _keep_access(path: Path, before: os.stat_result) -> None:
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], guard: Callable[[], object] = lambda: None) -> Iterator[Path]:
-    """Write one file by :class:`Outputs`, replacing what is at ``path``; yields the path to write to."""
+    """Write one file, replacing what is at ``path``; yields the path of the draft to write to."""
     with Outputs(guard=guard) as outputs:
         yield outputs.add(path)
 

@@ -88,7 +88,8 @@ class HDF5Output:
             try:
                 yield self._file
             except Exception as error:
-                # What was not written cannot be read either, so the first failed write is the cause.
+                # What was not written cannot be read either, so the first failed write is the
+                # cause.
                 raise self._stream.error or error from None
         self.check()
 
@@ -114,7 +115,8 @@ class HDF5Output:
 
 
 def _extend(file: Any, name: str, values: npt.NDArray, chunk: int, compression: dict[str, Any]) -> None:
-    # A function of its own, because h5py writes to a dataset again when it is deleted, which must happen within HDF5Output.change.
+    # A function of its own, because h5py writes to a dataset again when it is deleted, which must
+    # happen within HDF5Output.change.
     if name not in file:
         file.create_dataset(name, (0,), values.dtype, maxshape=(None,), chunks=(chunk,), **compression)
     dataset = file[name]

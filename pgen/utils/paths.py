@@ -18,7 +18,8 @@ MACOS_DEBRIS = "__MACOSX"
 
 def natural_key(text: str) -> list[tuple[int, str]]:
     """Return a key that sorts "2.png" before "10.png"."""
-    # ASCII digits, compared as text: str.isdigit accepts superscripts, which int rejects, and int takes at most 4,300 digits.
+    # ASCII digits, compared as text: str.isdigit accepts superscripts, which int rejects, and int
+    # takes at most 4,300 digits.
     parts = re.split("0*([0-9]+)", text)
     return [(len(part), part) if k % 2 else (-1, part) for k, part in enumerate(parts)]
 
@@ -49,14 +50,14 @@ def expand(path: str | os.PathLike[str]) -> Path:
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is an address such as ``root://host//store/x.root``, and no local file has that name."""
+    """Return whether a path is an address such as ``root://host//x.root``, and not a local file."""
     slashes = "//" if isinstance(path, str) else "/"  # Path reduces two slashes to one
     address = re.match(rf"([A-Za-z][A-Za-z0-9+.-]+:){slashes}", os.fspath(path))
     return address is not None and not os.path.lexists(address[1])
 
 
 def expand_option(value: Any) -> Any:
-    """Apply :func:`expand` to the value of a command-line option: a path, text, a list of them, or None."""
+    """Expand ``~`` in the value of a command-line option: a path, text, a list of them, or None."""
     if value is None:
         return None
     if isinstance(value, list | tuple):
@@ -65,7 +66,7 @@ def expand_option(value: Any) -> Any:
 
 
 def expand_text(text: str) -> str:
-    """Apply :func:`expand` to a path, or to a source that begins with one, and keep the rest as typed ("./mnist")."""
+    """Expand ``~`` in a path or at the start of a source, and keep the rest as typed ("./mnist")."""
     expand(text)
     return os.path.expanduser(text)  # noqa: PTH111 - Path would drop the leading "./"
 
@@ -74,8 +75,9 @@ def find_matches(pattern: str, folder: Path | None = None) -> list[Path]:
     """Find the files and folders that match a pattern.
 
     Args:
-        pattern: A pattern of :mod:`glob`. ``**`` also enters folders behind links, each of them once.
-            Leading folders that exist as typed, including brackets, are not part of the pattern.
+        pattern: A pattern of :mod:`glob`. ``**`` also enters folders behind links, each of them
+            once. Leading folders that exist as typed, including brackets, are not part of the
+            pattern.
         folder: Where relative patterns start; by default the working directory.
 
     Returns:
@@ -96,7 +98,7 @@ def find_matches(pattern: str, folder: Path | None = None) -> list[Path]:
 
 
 def _is_match(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
-    """Return whether the parts of a path match those of a pattern; ``**`` matches any number of folders."""
+    """Return whether the parts of a path match a pattern; ``**`` matches any number of folders."""
     if not parts:
         return not names
     if parts[0] == "**":
@@ -105,7 +107,7 @@ def _is_match(names: tuple[str, ...], parts: tuple[str, ...]) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a name is that of a hidden file or folder, made by an editor, a notebook, git or macOS."""
+    """Return whether a name is hidden, as names of editors, notebooks, git and macOS are."""
     return name.startswith(".") or name == MACOS_DEBRIS
 
 

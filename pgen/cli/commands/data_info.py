@@ -11,14 +11,14 @@ import typer
 
 from pgen.cli.console import console, follow, progress_bar
 from pgen.cli.options import DataRoot, MaxSkipped, Overwrite, Source
-from pgen.errors import listed
+from pgen.errors import format_list
 from pgen.utils.paths import expand
-from pgen.utils.text import printable, shortened
+from pgen.utils.text import printable, shorten
 
 if TYPE_CHECKING:
     from pgen.data.images import ImageSet
 
-#: Files of a pattern, and things in a file, that are listed.
+#: Files of a pattern, and things in a file, that are format_list.
 FILES, CONTENTS = 5, 12
 #: Columns of a page, on wider terminals too.
 WIDTH = 80
@@ -94,9 +94,9 @@ def readable(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", f"{shared:,} events have images in several files and stay together; events=file tells such files apart"
     skipped, reasons = take("skipped_events"), take("skipped_reasons")
     if skipped:
-        yield "skipped", f"{skipped:,} event{'s' * (skipped != 1)}: {listed((f'{why} ({n:,})' for why, n in reasons.items()), 6)}"
+        yield "skipped", f"{skipped:,} event{'s' * (skipped != 1)}: {format_list((f'{why} ({n:,})' for why, n in reasons.items()), 6)}"
     channels, rows, columns = take("shape")
-    planes = f" (plane{'s' * (channels > 1)} {listed(take('planes'), 8)})" if "planes" in left else ""
+    planes = f" (plane{'s' * (channels > 1)} {format_list(take('planes'), 8)})" if "planes" in left else ""
     yield "shape", f"{channels} channel{'s' * (channels > 1)}{planes}, {rows} rows, {columns} columns"
     for key in ("layout", "rows", "columns"):
         if key in left:
@@ -156,7 +156,7 @@ def _label(summary: Mapping[str, Any]) -> str:
         if len(counts) == 1:
             return f"{_kind(*counts)} for all"
         ordered = sorted(counts.items(), key=lambda item: -item[1])
-        return listed(f"{_kind(kind)} ({count:,})" for kind, count in ordered)
+        return format_list(f"{_kind(kind)} ({count:,})" for kind, count in ordered)
     if "distinct" in summary:
         return f"{summary['distinct']:,} different values"
     return f"{number(summary['min'])} to {number(summary['max'])}, mean {number(summary['mean'])}"
@@ -172,9 +172,9 @@ def _kind(text: str) -> str:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return listed(f"{key}: {_plain(item)}" for key, item in value.items())
+        return format_list(f"{key}: {_plain(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return listed(map(_plain, value), 8)
+        return format_list(map(_plain, value), 8)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return number(value) if isinstance(value, int | float) else str(value)
@@ -188,7 +188,7 @@ def _first(there: Mapping[str, str]) -> dict[str, str]:
 
 def _show(title: str, lines: Mapping[str, str] | dict[str, str]) -> None:
     _line(printable(title))
-    rows = [(shortened(key), printable(text)) for key, text in lines.items()]
+    rows = [(shorten(key), printable(text)) for key, text in lines.items()]
     width = min(max((len(key) for key, _ in rows), default=0), WIDTH // 2)
     for key, text in rows:
         if len(text) > WIDTH - width - 4 and " " not in text:

@@ -13,7 +13,7 @@ from pgen.cli.commands.evaluate import ALL
 from pgen.cli.console import console, errors, follow, task_bar
 from pgen.cli.options import DataRoot, Decoder, Overwrite, Threads
 from pgen.utils.paths import expand_option
-from pgen.utils.text import printable, shortened
+from pgen.utils.text import printable, shorten
 
 if TYPE_CHECKING:
     from pgen.metrics.runner import Evaluation
@@ -106,19 +106,19 @@ def _show(evaluation: Evaluation) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("", "value", "floor", "95 % interval", "n", "", title=shortened(evaluation.name))
+    table = Table("", "value", "floor", "95 % interval", "n", "", title=shorten(evaluation.name))
     for finding in evaluation.results.values():
         for found in finding.measures:
             if found.headline:
                 low, high = found.interval
                 verdict = Text(found.verdict, style=_STYLES.get(found.verdict, "dim"))
                 numbers = (f"{found.value:.4g}", f"{found.floor:.4g}", f"{low:.4g} to {high:.4g}", str(found.n))
-                table.add_row(shortened(found.name), *numbers, verdict)
+                table.add_row(shorten(found.name), *numbers, verdict)
         table.add_section()
     if evaluation.results:
         console.print(table)
     for reason, measures in evaluation.unclear().items():
-        console.print(printable(f"Cannot be told: {', '.join(map(shortened, measures))}: {reason}."), soft_wrap=True)
+        console.print(printable(f"Cannot be told: {', '.join(map(shorten, measures))}: {reason}."), soft_wrap=True)
     for finding in evaluation.results.values():
         for note in finding.notes:
             console.print(printable(note), soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pgen.errors import PgenError
 from pgen.utils.files import atomic_write
-from pgen.utils.text import printable, shortened
+from pgen.utils.text import printable, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
 def legend_label(name: str) -> str:
     """Make a name fit for a legend, from which matplotlib drops labels with a leading underscore."""
-    label = shortened(name)
+    label = shorten(name)
     return f" {label}" if label.startswith("_") else label
 
 
