@@ -124,7 +124,7 @@ class Draft(OwnedFolder):
         self.new.mkdir()
 
     def remove(self) -> None:
-        """Put back a folder that was about to be replaced, then delete the draft, if it is owned."""
+        """Put back a folder that was about to be replaced, then delete the draft if owned."""
         try:
             for old in self.old.iterdir() if self.is_owned and self.old.is_dir() else ():
                 if not os.path.lexists(self.folder / old.name):

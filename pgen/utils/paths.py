@@ -66,7 +66,7 @@ def expand_option(value: Any) -> Any:
 
 
 def expand_text(text: str) -> str:
-    """Expand ``~`` in a path or at the start of a source, and keep the rest as typed ("./mnist")."""
+    """Expand ``~`` in a path or at the start of a source, and keep the rest as typed."""
     expand(text)
     return os.path.expanduser(text)  # noqa: PTH111 - Path would drop the leading "./"
 

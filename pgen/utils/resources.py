@@ -139,7 +139,7 @@ def limit_threads(count: int | None = None) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means out of memory: Python's, NumPy's, torch's, HDF5's or OpenMP's."""
+    """Return whether an error of Python, NumPy, torch, HDF5 or OpenMP means out of memory."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
