@@ -41,6 +41,13 @@ class LostRank(PgenError):
     """Another process of the same training has ended; a new attempt may succeed."""
 
 
+class RankFailed(BaseException):
+    """Raised on a rank that ends because another rank failed, which reports the cause.
+
+    Code that catches ``Exception`` does not catch it.
+    """
+
+
 class DamagedImage(DataError):
     """An image that cannot be used, in a source whose other images can be.
 

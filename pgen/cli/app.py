@@ -15,7 +15,7 @@ from pgen.cli.commands import data, deploy, doctor, evaluate, models, plugin, sa
 from pgen.cli.console import echo, errors
 from pgen.cli.error_messages import describe_error, describe_plugin_error, exit_code, print_traceback
 from pgen.engine.runtime.signals import raise_on_signals
-from pgen.errors import Stopped
+from pgen.errors import RankFailed, Stopped
 from pgen.utils.caches import provide_caches
 from pgen.utils.resources import raise_open_files
 
@@ -56,9 +56,7 @@ def _print_version(is_requested: bool) -> None:
 def root(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     if debug:
         os.environ["PGEN_DEBUG"] = "1"
@@ -84,11 +82,13 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    except RankFailed:
+        sys.exit(2)  # another rank reports the cause
     except SystemExit as end:
         if message := describe_plugin_error(end):
             _fail(message, end)
         if not end.code and (error := streams.lost_output()):
-            errors.print(f"Standard output could not be written ({error.strerror}). The command itself is done.", style="red", soft_wrap=True)
+            errors.print(f"The command is done, but standard output could not be written ({error.strerror}).", style="red", soft_wrap=True)
             sys.exit(1)
         raise
     except BaseException as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from pgen.cli.error_messages import with_flags
-from pgen.engine.runtime.progress import Progress, Reporter
+from pgen.engine.runtime.progress import Progress, TrainingStatus
 from pgen.utils.text import printable
 
 #: Seconds between two lines of progress if there is no terminal. Training starts with the shorter
@@ -50,7 +51,7 @@ def echo(text: object, *, style: str | None = None) -> None:
 
 
 def echo_message(text: str, *, style: str | None = None) -> None:
-    """Print a message of the library to standard error, with parameters as flags."""
+    """Print a message to standard error, with the parameters in it as flags."""
     errors.print(with_flags(text), style=style, soft_wrap=True)
 
 
@@ -135,40 +136,63 @@ def progress_bar(title: str = "") -> Iterator[ProgressBar]:
         yield ProgressBar(bars, title)
 
 
-class TerminalReporter(Reporter):
-    """Shows messages and progress of training, deploying and sampling in the terminal."""
+class TerminalProgress(Progress):
+    """Shows the progress of training, deploying and sampling in the terminal."""
 
     def __init__(self, bar: ProgressBar) -> None:
         self._bar, self._interval = bar, 0.0
 
-    def message(self, text: str) -> None:
-        """Print a message."""
-        echo_message(text)
-
-    def progress(self, progress: Progress) -> None:
-        """Show epoch, step, rate, memory and losses of training; the losses last, where they may be cut off."""
-        title = f"epoch {progress.epoch}/{progress.num_epochs}  step {progress.step}"
-        memory = [] if progress.memory is None else [f"{progress.memory / 2**30:.1f} GiB"]
-        losses = [f"{name} {value:.4g}" for name, value in progress.metrics.items()]
-        details = "  ".join([f"{progress.rate:.0f} img/s", *memory, *losses])
-        if self._bar.update(title, progress.fraction, 1.0, details, interval=self._interval, force=progress.is_last):
+    def training(self, status: TrainingStatus) -> None:
+        """Show epoch, step, rate, GPU memory and losses; the losses last, where they may be cut off."""
+        title = f"epoch {status.epoch}/{status.num_epochs}  step {status.step}"
+        memory = [] if status.memory is None else [f"{status.memory / 2**30:.1f} GiB"]
+        losses = [f"{name} {value:.4g}" for name, value in status.metrics.items()]
+        details = "  ".join([f"{status.rate:.0f} img/s", *memory, *losses])
+        if self._bar.update(title, status.fraction, 1.0, details, interval=self._interval, force=status.is_last):
             self._interval = min(INTERVAL, 2 * self._interval) or FIRST_INTERVAL
 
-    def tick(self, done: int, total: int) -> None:
+    def images(self, done: int, total: int) -> None:
         """Show how many images are done."""
         self._bar(done, total)
 
 
+class _LogHandler(logging.Handler):
+    """Prints the messages of the library."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        echo_message(("warning: " if record.levelno >= logging.WARNING else "") + record.getMessage())
+
+
 @contextmanager
-def open_reporter(title: str, *, silent: bool = False) -> Iterator[Reporter]:
-    """Open a reporter for the block.
+def print_log(*, silent: bool = False) -> Iterator[None]:
+    """Print messages of the "pgen" logger during the block, or discard them if ``silent``."""
+    logger, handler = logging.getLogger("pgen"), logging.NullHandler() if silent else _LogHandler()
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+@contextmanager
+def show_progress(title: str, *, silent: bool = False) -> Iterator[Progress]:
+    """Show progress and log messages of the library during the block.
 
     Args:
         title: Text in front of the progress bar.
-        silent: Return a reporter that shows nothing.
+        silent: Show nothing.
+
+    Yields:
+        What the library reports its progress to.
     """
-    if silent:
-        yield Reporter()
-        return
-    with progress_bar(title) as bar:
-        yield TerminalReporter(bar)
+    with print_log(silent=silent):
+        if silent:
+            yield Progress()
+        else:
+            with progress_bar(title) as bar:
+                yield TerminalProgress(bar)

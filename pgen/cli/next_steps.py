@@ -66,7 +66,11 @@ def suggest_next_steps(run: Path) -> dict[Command, str]:
     if generates is False:
         return {("deploy", run): "compute its latent codes", **plot_losses}
     # Runs of earlier versions do not record which it is.
-    return {("deploy", run): "export latent codes, or the generator as one file", sample: "generate images, if it is a generator", **plot_losses}
+    return {
+        ("deploy", run): "export latent codes, or the generator as one file",
+        sample: "generate images, if it is a generator",
+        **plot_losses,
+    }
 
 
 def suggest_evaluation(generated: object, run: Path) -> Command:

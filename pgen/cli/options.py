@@ -64,7 +64,9 @@ def make_parameters(config: type[BaseModel], panel: str, defaults: dict[str, Any
         Keyword parameters with default None, which means "not given": a config file may give it.
     """
     return [
-        _make_parameter(name, field, panel, defaults.get(name, None if field.is_required() else field.get_default(call_default_factory=True)))
+        _make_parameter(
+            name, field, panel, defaults.get(name, None if field.is_required() else field.get_default(call_default_factory=True))
+        )
         for name, field in config.model_fields.items()
     ]
 
