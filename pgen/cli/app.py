@@ -58,6 +58,7 @@ def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)] = False,
 ) -> None:
+    """Handle options of ``pgen`` itself, and print the first steps if there is no command."""
     if debug:
         os.environ["PGEN_DEBUG"] = "1"
     if context.invoked_subcommand is None:

@@ -143,7 +143,7 @@ class TerminalProgress(Progress):
         self._bar, self._interval = bar, 0.0
 
     def training(self, status: TrainingStatus) -> None:
-        """Show epoch, step, rate, GPU memory and losses; the losses last, where they may be cut off."""
+        """Show epoch, step, rate, GPU memory and, last because they may be cut off, losses."""
         title = f"epoch {status.epoch}/{status.num_epochs}  step {status.step}"
         memory = [] if status.memory is None else [f"{status.memory / 2**30:.1f} GiB"]
         losses = [f"{name} {value:.4g}" for name, value in status.metrics.items()]

@@ -12,7 +12,8 @@ from pgen.errors import LostRank, PgenError, option_name
 from pgen.utils.resources import describe_shortage, is_out_of_memory
 from pgen.utils.text import printable
 
-#: Errors of the system that the user can fix, and how. Others are defects of pgen and show a traceback.
+#: Errors of the system that the user can fix, and how. Others are defects of pgen and show a
+#: traceback.
 _REMEDIES = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space, or choose another place"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a place that you may read and write"),

@@ -92,7 +92,7 @@ def suggest_evaluation(generated: object, run: Path) -> Command:
 
 
 def _find_newest_run(root: Path) -> tuple[RunDirectory, dict[str, Any], float] | None:
-    """Find the readable run that was trained last, with its config.json and the time of its last change."""
+    """Find the newest readable run, with its config.json and the time of its last change."""
     runs = [RunDirectory(path.parent) for path in root.glob("*/config.json")]
     for changed, folder in sorted(((_last_change(run), run) for run in runs), key=lambda pair: pair[0], reverse=True):
         try:
@@ -114,7 +114,7 @@ def _format_age(seconds: float) -> str:
 
 
 def _format_columns(rows: dict[str, str]) -> list[str]:
-    """Format commands with their purposes: in two columns, or below each other if the terminal is narrow."""
+    """Format commands and purposes, in two columns if the terminal is wide enough."""
     width = max(map(len, rows))
     if 2 + width + 2 + max(map(len, rows.values())) <= console.width:
         return [f"  {command:<{width}}  {purpose}" for command, purpose in rows.items()]

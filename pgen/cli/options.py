@@ -44,7 +44,7 @@ FileFormat = Annotated[
 
 
 def _limit_threads(count: int | None) -> int | None:
-    """Limit threads while the command line is parsed, before the numerical libraries are imported."""
+    """Limit threads while options are parsed, before the numerical libraries are imported."""
     resources.limit_threads(count)
     return count
 
@@ -92,7 +92,7 @@ def _option_type(name: str, annotation: Any) -> Any:
 
 
 def parse_extra_options(words: list[str]) -> dict[str, str]:
-    """Parse options that a command does not define itself, written ``--name value`` or ``--name=value``.
+    """Parse ``--name value`` and ``--name=value`` of options that a command does not define itself.
 
     Returns:
         Values by name.

@@ -62,7 +62,7 @@ def lost_output() -> OSError | None:
 
 
 def _wrap(number: int, stream: TextIO | None) -> TextIO:
-    """Return a robust stream on the descriptor ``number``, or ``stream`` if that writes elsewhere."""
+    """Return a robust stream for descriptor ``number``, or ``stream`` if that writes elsewhere."""
     encoding, by_line = "utf-8", True
     if stream is not None:
         try:

@@ -26,10 +26,10 @@ def deploy(
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Export a trained model: latent codes of an encoder (codes.pt), or a generator as one file (generator.pt2).
+    """Export a trained model: an encoder's latent codes, or a generator as one file.
 
-    Generators are trained on codes.pt. A model can have further options for sampling; generator.pt2
-    keeps the values that are given here.
+    An encoder gives codes.pt, on which generators are trained. A generator gives generator.pt2. If
+    the model has options for sampling, generator.pt2 keeps the values given here.
     """
     from pgen.cli.options import parse_extra_options
     from pgen.data import load_codes

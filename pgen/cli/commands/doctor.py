@@ -26,7 +26,8 @@ COMPILED = ("torch", "numpy", "h5py", "numba")
 OPTIONAL = ("tensorboard", "triton")
 #: A run may not fit on a disk with fewer free bytes.
 LOW_DISK_SPACE = 2**30
-#: The name of pgen's distribution, and its former name, which on the package index is another project.
+#: The name of pgen's distribution, and its former name, which on the package index is another
+#: project.
 DISTRIBUTION, FORMER_DISTRIBUTION = "pgen-lartpc", "pgen"
 
 

@@ -42,7 +42,10 @@ def check(
     config: Annotated[Path | None, typer.Option(help="TOML or JSON file with options of the model.")] = None,
     threads: Threads = None,
 ) -> None:
-    """Check an installed model: options, gradients, resuming, samples, deployment. Exit code 1 if a check fails."""
+    """Check an installed model: options, gradients, resuming, samples and deployment.
+
+    The exit code is 1 if a check fails.
+    """
     from pgen.cli.options import read_config
     from pgen.testing.conformance import DATA, conformance
 

@@ -32,7 +32,7 @@ AUTO = "auto"
 
 
 class ModelGroup(TyperGroup):
-    """Lists the installed models with their summaries, and builds the command of the one that is used."""
+    """Lists the installed models, and builds the command of the one that is used."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """List the models."""
@@ -52,7 +52,7 @@ class ModelGroup(TyperGroup):
 
 
 class PlainCommand(TyperCommand):
-    """Prints help in plain text: Rich's frames around some fifty options would make it a third slower."""
+    """Prints help in plain text: frames around fifty options would take a third of the time."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options, grouped by panel."""
@@ -74,7 +74,8 @@ def _group() -> None:
 
 
 def _names() -> list[str]:
-    # Imported here, because the registry needs pydantic, which would double the time of `pgen --help`.
+    # Imported here, because the registry needs pydantic, which would double the time of `pgen
+    # --help`.
     from pgen.plugins import registry
 
     return registry.names()
@@ -85,7 +86,8 @@ def _summary(name: str) -> str:
     from pgen.plugins.entry_points import MODELS, entries
 
     entry = next(entry for entry in entries(MODELS) if entry.name == name)
-    # For the plug-in of another package the summary is that of the package: importing it may be slow or fail.
+    # For the plug-in of another package the summary is that of the package: importing it may be
+    # slow or fail.
     return printable(registry.load(name).spec.summary if entry.is_builtin else entry.summary)
 
 
@@ -254,7 +256,8 @@ def _load_options(name: str, resume: Path, options: dict[str, Any]) -> tuple[dic
         options: New values of options.
 
     Returns:
-        The options of training without those that ``options`` replaces, and the options of the model.
+        The options of training without those that ``options`` replaces, and the options of the
+        model.
 
     Raises:
         RunError: The run is of another model, or ``options`` would make it a different run.
