@@ -21,7 +21,7 @@ from pgen.engine.dataloading.dataset import open_training_data
 from pgen.engine.dataloading.loaders import BatchLoader
 from pgen.errors import PgenError
 from pgen.plugins import registry
-from pgen.utils.files import DRAFT, OwnFolder
+from pgen.utils.drafts import DRAFT, OwnedFolder
 from tests.conftest import IMAGES, SMALL_AE, run_pgen
 
 GAN = ("--n-hidden", 8, "--batch-size", 16, "--sample-size", 0)
@@ -140,8 +140,8 @@ def test_resume_sweeps_what_training_left_and_nothing_else(pgen, run: Path) -> N
         path.parent.mkdir(exist_ok=True)
         own.append(path.with_name(f".{path.name}.0123abcd{DRAFT}"))
         others.append(path.with_name(f".{path.name}.0123abce{DRAFT}") / "new" / path.name)
-        draft = OwnFolder(own[-1])
-        draft.make()
+        draft = OwnedFolder(own[-1])
+        draft.create()
         draft.lock.release()
     for path in others:
         path.parent.mkdir(parents=True, exist_ok=True)

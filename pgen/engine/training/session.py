@@ -24,7 +24,7 @@ from pgen.engine.monitoring.loggers import Logger
 from pgen.engine.run import Run
 from pgen.engine.runtime.progress import log_line
 from pgen.plugins.entry_points import BrokenPlugin, cause
-from pgen.utils.files import atomic
+from pgen.utils.files import atomic_write
 
 
 @dataclass
@@ -132,7 +132,7 @@ class TrainingSession:
         """Write what makes a directory a run before it is trained: config.json, decoder and labels."""
         run = self.run
         if (decoder := run.data.decoder()) is not None:
-            with atomic(folder.decoder) as draft:
+            with atomic_write(folder.decoder) as draft:
                 shutil.copyfile(decoder, draft)
         if run.info.conditions:
             save_labels(folder.labels, run.info.conditions, run.data.samples.labels)
