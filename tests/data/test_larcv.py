@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pgen.data import open_images, read_all
-from pgen.data.formats.larcv.planes import choose
+from pgen.data.formats.larcv.planes import select_planes
 from pgen.errors import PgenError
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
@@ -103,7 +103,7 @@ def test_larcv3_of_inconsistent_sizes(tmp_path: Path, size: tuple[int, int], rea
         rows["number_of_voxels"][0] = size
         meta[:] = rows
     images = open_images(f"{path}:plane=0")
-    assert len(images) == 22 and images.left_out.by_reason() == {"plane 0 missing": 1, reason: 1}
+    assert len(images) == 22 and images.left_out.count_by_reason() == {"plane 0 missing": 1, reason: 1}
     assert np.array_equal(read_all(images), read_all(open_images("larcv3_256.h5:plane=0,entries=1-23", data_root=CONTAINERS)))
 
 
@@ -121,7 +121,7 @@ def test_choosing_planes() -> None:
         plane = np.array([p for each in events for p in each], dtype=int)
         event = np.repeat(np.arange(len(events)), [len(each) for each in events])
         ones = np.ones_like(plane)
-        return choose(event, plane, ones, ones, events=len(events), requested=requested, name="f")
+        return select_planes(event, plane, ones, ones, events=len(events), requested=requested, name="f")
 
     both = chosen([[1, 0], [], [0, 1]])
     assert both.planes == (0, 1) and both.entries.tolist() == [0, 2] and both.images.tolist() == [[1, 0], [-1, -1], [2, 3]]

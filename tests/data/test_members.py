@@ -258,6 +258,6 @@ def test_vectors_are_not_taken_for_an_image(tmp_path: Path) -> None:
     with pytest.raises(PgenError, match="may be code vectors or an image each; add layout=hw"):
         open_targets(f"{tmp_path}/[0-9].npy")
     assert len(open_targets(f"{tmp_path}/[0-9].npy:layout=hw")) == 3
-    LatentCodes.of(torch.ones(4, 6), list("abcd"), {}).save(tmp_path / "codes.pt")
+    LatentCodes.from_vectors(torch.ones(4, 6), list("abcd"), {}).save(tmp_path / "codes.pt")
     with pytest.raises(PgenError, match="holds code vectors, not images; give it as --targets"):
         open_images(str(tmp_path / "codes.pt"))

@@ -20,7 +20,7 @@ from pgen.utils.text import printable
 
 if TYPE_CHECKING:
     from pgen.data.images import ImageSet
-    from pgen.data.processing.resumable import ResumableTask, Share
+    from pgen.data.processing.resumable import Result, ResumableTask
     from pgen.data.transforms.crop import Work
     from pgen.utils.formats import Format
 
@@ -63,13 +63,13 @@ def simulate(
     settings.check(n)
     refuse_count(n, out)
 
-    def work(start: int) -> Iterator[Share]:
+    def work(start: int) -> Iterator[Result]:
         for part in simulate_parts(n, settings, processes=processes or cores(), start=start):
             yield range(start, start + len(part)), [part]
             start += len(part)
 
     with _going_on(out, {"simulate": n, **asdict(settings)}, n) as kept, progress_bar("simulating") as tick:
-        write_images(out, _ticking(kept.over(work), tick, n), overwrite=overwrite)
+        write_images(out, _ticking(kept.run(work), tick, n), overwrite=overwrite)
     console.print(f"{n} images: {out}", markup=False, highlight=False)
     follow(("data", "split", out, "--out", "data"))
 
@@ -96,7 +96,7 @@ def crop(
     from pgen.data.io.sources import files_of
     from pgen.data.io.write import refuse_output
     from pgen.data.processing.parallel import map_chunks
-    from pgen.data.processing.resumable import identity
+    from pgen.data.processing.resumable import source_signature
     from pgen.data.transforms.crop import crop as crop_images
     from pgen.errors import PgenError
     from pgen.utils.formats import rows_columns
@@ -109,13 +109,13 @@ def crop(
     images = open_images(source, data_root=data_root, max_skipped=max_skipped)
     _tell_skipped(images)
     cut = partial(crop_images, mode=mode, border=border, threshold=threshold, min_occupancy=min_occupancy)
-    task = {"crop": shape, **cut.keywords, "source": identity(source, data_root, images)}
+    task = {"crop": shape, **cut.keywords, "source": source_signature(source, data_root, images)}
     with _going_on(out, task, len(images)) as kept, progress_bar("cropping") as tick:
 
-        def share_out(work: Work) -> Iterator[Share]:
-            return kept.over(lambda start: map_chunks(source, data_root, images, work, processes, start))
+        def map_parts(work: Work) -> Iterator[Result]:
+            return kept.run(lambda start: map_chunks(source, data_root, images, work, processes, start))
 
-        write_images(out, cut(images, shape, progress=tick, share_out=share_out), overwrite=overwrite)
+        write_images(out, cut(images, shape, progress=tick, map_chunks=map_parts), overwrite=overwrite)
     # Resolved, since the name may be that of a scheme.
     console.print(f"{len(open_images(str(out.resolve())))} images: {out}", markup=False, highlight=False)
     follow(("train", "ae", "--data", out))
@@ -185,12 +185,11 @@ def _write(
     append: bool = False,
 ) -> None:
     from pgen.data import write_images
-    from pgen.data.images import lit_part
+    from pgen.data.images import SparseImageSet
     from pgen.data.io.sources import files_of, open_all
     from pgen.data.io.write import append_images, refuse_output
-    from pgen.data.processing.parallel import map_chunks
-    from pgen.data.processing.resumable import identity
-    from pgen.data.sparse import read_lit
+    from pgen.data.processing.parallel import map_chunks, read_sparse
+    from pgen.data.processing.resumable import source_signature
     from pgen.data.views import ConcatImages, shared_events_note
     from pgen.errors import PgenError
 
@@ -208,17 +207,17 @@ def _write(
     for images in sets:
         _tell_skipped(images)
 
-    def work(start: int) -> Iterator[Share]:
+    def work(start: int) -> Iterator[Result]:
         before = 0
         for source, images in zip(sources, sets, strict=True):
             first = max(start - before, 0)
-            for part, lit in map_chunks(source, data_root, images, read_lit, processes, first):
-                yield range(before + part.start, before + part.stop), [lit_part(images, part, lit)]
+            for part, pixels in map_chunks(source, data_root, images, read_sparse, processes, first):
+                yield range(before + part.start, before + part.stop), [SparseImageSet.from_images(images, part, pixels)]
             before += len(images)
 
-    task = {"write": [identity(source, data_root, images) for source, images in zip(sources, sets, strict=True)]}
+    task = {"write": [source_signature(source, data_root, images) for source, images in zip(sources, sets, strict=True)]}
     with _going_on(out, task, total) as kept, progress_bar("writing") as tick:
-        iter_subsets = _ticking(kept.over(work), tick, total)
+        iter_subsets = _ticking(kept.run(work), tick, total)
         if append:
             append_images(out, iter_subsets, waiting=lambda: _say(f"Waiting for another process, which appends to {out}"))
         else:
@@ -229,7 +228,7 @@ def _write(
 
 def _tell_skipped(images: ImageSet) -> None:
     """Say how many events of a source are left out for being odd, and why."""
-    if skipped := getattr(images, "left_out", None):
+    if skipped := images.left_out:
         _say(f"{images.name}: {skipped}.")
 
 
@@ -250,7 +249,7 @@ def _going_on(out: Path, task: Mapping[str, Any], total: int) -> Iterator[Resuma
         yield kept
 
 
-def _ticking(shares: Iterator[Share], tick: Callable[[int, int], None], total: int) -> Iterator[ImageSet]:
+def _ticking(shares: Iterator[Result], tick: Callable[[int, int], None], total: int) -> Iterator[ImageSet]:
     """What was made, share by share, with progress after each."""
     for share, made in shares:
         yield from made
@@ -275,7 +274,7 @@ def split(
     """Divide images into those to train on and those held out to judge by; images of one event stay together."""
     import numpy as np
 
-    from pgen.data import open_images, subset, write_images
+    from pgen.data import open_images, write_images
     from pgen.data.images import iter_subsets
     from pgen.data.io.sources import files_of
     from pgen.data.transforms.split import split as divide
@@ -289,19 +288,19 @@ def split(
     amount = held_out if held_out < 1 else int(held_out)
     with Outputs(overwrite=overwrite, inputs=files_of(source, data_root=data_root)) as outputs:
         drafts = [outputs.add(out / f"{name}.h5") for name in ("train", "held_out")]
-        sides = divide(images, amount, seed, by)
+        sides = divide(images, amount, by=by, seed=seed)
         _tell_skipped(images)
         if by == "event":
             _say(shared_events_note(images))
-        if shared := len(np.intersect1d(images.events[sides[0]], images.events[sides[1]])):
+        if shared := len(np.intersect1d(sides[0].events, sides[1].events)):
             advice = "leave it out unless equal numbers are different events"
             _say(f"Warning: --by {by} puts images of {shared:,} events on both sides; {advice}.")
-        for draft, indices in zip(drafts, sides, strict=True):
+        for draft, side in zip(drafts, sides, strict=True):
             with progress_bar(f"writing {draft.name}") as tick:
-                write_images(draft, iter_subsets(subset(images, indices), tick))
-    for path, indices in zip(outputs.targets, sides, strict=True):
-        events = len(np.unique(images.events[indices]))
-        held = f"{len(indices)} image{'s' * (len(indices) != 1)} of {events} event{'s' * (events != 1)}"
+                write_images(draft, iter_subsets(side, tick))
+    for path, side in zip(outputs.targets, sides, strict=True):
+        events = len(np.unique(side.events))
+        held = f"{len(side)} image{'s' * (len(side) != 1)} of {events} event{'s' * (events != 1)}"
         console.print(f"{held}: {path}", markup=False, highlight=False, soft_wrap=True)
     if max(images.shape[1:]) > LARGE:
         # Both, since a model is judged by images like those that it learns from.

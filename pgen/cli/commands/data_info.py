@@ -37,7 +37,7 @@ def info(
 ) -> None:
     """Say what files or folders of images hold: sizes, counts, charge."""
     from pgen.data import describe, open_images
-    from pgen.data.io.contents import contents
+    from pgen.data.io.contents import list_contents
     from pgen.data.io.sources import files_of
     from pgen.errors import ChoiceNeeded
     from pgen.report.figures.base import check_picture
@@ -48,7 +48,7 @@ def info(
         inputs = files_of(source, data_root=data_root)
         preview = refuse_existing(check_picture(expand(preview)), overwrite=overwrite, inputs=inputs)
     paths = files_of(source, data_root=data_root)
-    files = {str(path): contents(path, source) for path in (paths if as_json else paths[:FILES])}
+    files = {str(path): list_contents(path, source) for path in (paths if as_json else paths[:FILES])}
     if not as_json:
         for name, there in files.items():
             _show(name, _first(there))

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgen.data.chunks import BYTES
-from pgen.data.formats.codes import LatentCodes
-from pgen.data.images import ArrayImages, ImageSet, SparseImageSet, in_memory, subset
+from pgen.data.images import CHUNK_BYTES, ArrayImages, ImageSet, SparseImageSet, subset
 from pgen.data.io.sources import open_images, open_targets
-from pgen.data.sparse import SparseImages, lit_chunks, lit_counts
+from pgen.data.latents import LatentCodes
+from pgen.data.sparse import SparseImages
 from pgen.data.transforms.charge import ChargeBalance, ChargeTransform, fit_transform
+from pgen.data.views import cache_in_memory
 from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.conditions import encode, find_conditions
 from pgen.engine.distributed.group import BatchShard
@@ -81,7 +81,7 @@ class TrainingDataset:
         """Read all of it, or some rows that follow each other, onto a device, of which the host never holds more than a part."""
         rows = rows or range(len(self))
         samples = torch.empty(len(rows), *self.shape, device=device)
-        step = max(1, BYTES // (4 * prod(self.shape)))
+        step = max(1, CHUNK_BYTES // (4 * prod(self.shape)))
         for start in range(0, len(rows), step):
             samples[start : start + step] = self.read(rows[start : start + step])
         return samples
@@ -89,7 +89,7 @@ class TrainingDataset:
     @property
     def lit_nbytes(self) -> int | None:
         """Bytes of the lit pixels alone, where these are known to take a quarter of the memory at most."""
-        counts = None if isinstance(self.samples, LatentCodes) else lit_counts(self.samples)
+        counts = None if isinstance(self.samples, LatentCodes) else self.samples.nonzero_counts
         found = None if counts is None else 8 * int(counts.sum())
         return found if found is not None and 4 * found <= self.nbytes else None
 
@@ -99,9 +99,9 @@ class TrainingDataset:
         transform = ChargeTransform.from_dict(self.info.transform)
         parts = [
             part._replace(flat_index=part.flat_index.astype(np.int32), value=transform.forward(torch.from_numpy(part.value)).numpy())
-            for part in lit_chunks(self.samples if rows is None else subset(self.samples, rows))
+            for part in (self.samples if rows is None else subset(self.samples, rows)).sparse_chunks()
         ]
-        return SparseImages.join(parts)
+        return SparseImages.concatenate(parts)
 
     def targets(self, part: BatchShard, device: torch.device | str = "cpu", *, sparse: bool) -> Tensor:
         """A part of it (n, ...) on a device; with ``sparse`` and mostly dark images a CSR tensor (n, D) of their nonzero pixels. UserError
@@ -187,7 +187,7 @@ def count_shared(held_out: ImageSet | LatentCodes | None, training: ImageSet | L
 
 
 def _digests(images: ImageSet) -> Iterator[bytes]:
-    for lit in lit_chunks(images):
+    for lit in images.sparse_chunks():
         places, charges = np.ascontiguousarray(lit.flat_index, "<i8"), np.ascontiguousarray(lit.value, "<f4")
         for start, stop in itertools.pairwise(lit.offsets):
             if stop > start:
@@ -212,7 +212,7 @@ def keep_in_memory(samples: Samples, settings: TrainConfig, ranks: int) -> Sampl
     other processes read."""
     if isinstance(samples, LatentCodes) or settings.num_workers:
         return samples
-    return in_memory(samples, room_for_data(torch.device("cpu"), ranks))  # type: ignore[return-value]
+    return cache_in_memory(samples, room_for_data(torch.device("cpu"), ranks))  # type: ignore[return-value]
 
 
 def _of_images(images: ImageSet, settings: TrainConfig, ranks: int) -> TrainingDataset:

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgen.data.formats.codes import LatentCodes
-from pgen.data.images import ArrayImages, FloatArray, ImageSet, subset
+from pgen.data.images import ZERO_SUPPRESSION, ArrayImages, FloatArray, ImageSet, subset
 from pgen.data.io.sources import files_of
 from pgen.data.io.write import write_images
-from pgen.data.transforms.zero_suppression import NOTE, note_suppression
+from pgen.data.latents import LatentCodes
 from pgen.engine.artifacts.exported_program import save_program
 from pgen.engine.artifacts.run_directory import run_inputs
 from pgen.engine.artifacts.weights import digest
@@ -82,7 +81,7 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, images: ImageSet, bat
             result = reconstruction_error(batch.real, batch.images)
             labels = {**part.labels, "mse": result.per_image}
             held = ArrayImages(batch.images, name="reconstructions", ids=part.ids, events=part.events, labels=labels, unit=images.unit)
-            note_suppression(held, threshold)
+            held.zero_suppression = threshold
             yield held
             codes.append(batch.codes)
             spreads.extend(() if batch.spread is None else (batch.spread,))
@@ -98,7 +97,7 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, images: ImageSet, bat
     labels = {name: values for name, values in images.labels.items() if np.ndim(values) == 1}
     spread = torch.cat(spreads) if spreads else None
     shape = getattr(model, "code_shape", ())
-    LatentCodes.of(torch.cat(codes), list(map(str, images.ids)), source, encoder, labels, spread, shape).save(codes_path)
+    LatentCodes.from_vectors(torch.cat(codes), list(map(str, images.ids)), source, encoder, labels, spread, shape).save(codes_path)
     save_rows(picture_path, shown, unit=images.unit)
     sizes = list(map(len, codes))
     mse, zero = (float(np.average(values, weights=sizes)) for values in zip(*((r.mse, r.predict_zero_mse) for r in results), strict=True))
@@ -123,7 +122,7 @@ def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest, path: 
     noise = model.noise(2, generator=torch.Generator().manual_seed(0))  # type: ignore[operator]
     facts = {
         "unit": to_images.unit,
-        NOTE: to_images.transform.threshold,
+        ZERO_SUPPRESSION: to_images.transform.threshold,
         "run": run.folder.path.name,
         "conditions": [asdict(condition) for condition in run.info.conditions],
     }

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgen.data.images import ArrayImages
+from pgen.data.images import ZERO_SUPPRESSION, ArrayImages
 from pgen.data.io.write import add_images, refuse_output, write_images
-from pgen.data.transforms.zero_suppression import NOTE, note_suppression
 from pgen.engine.artifacts.exported_program import conditions_in, load_program
 from pgen.engine.artifacts.run_directory import run_inputs
 from pgen.engine.dataloading.conditions import ConditionSampler
@@ -51,7 +50,7 @@ def sample_program(path: Path, request: SampleRequest, device: torch.device, rep
         return program(torch.randn(n, *facts["noise"], generator=noise, device=device), *(() if condition is None else (condition,)))
 
     asked = ConditionSampler.from_values(conditions, given) if conditions else None
-    return _write(with_conditions(asked, draw), request, device, facts["unit"], facts.get(NOTE), reporter, [path])
+    return _write(with_conditions(asked, draw), request, device, facts["unit"], facts.get(ZERO_SUPPRESSION), reporter, [path])
 
 
 def _write(
@@ -73,7 +72,7 @@ def _write(
         for part in drawn(draw, request.n, request.seed, device, unit, reporter.tick, request.batch_size):
             if sum(map(len, shown)) < GRID:
                 shown.append(part.images)
-            note_suppression(part, threshold)
+            part.zero_suppression = threshold
             yield part
 
     with Outputs(overwrite=request.overwrite, inputs=inputs) as outputs:
