@@ -55,7 +55,7 @@ def test_bad_codes(tmp_path: Path, content: object, told: str) -> None:
 
 def test_parts_must_fit() -> None:
     ones = torch.ones(2, 3)
-    with pytest.raises(PgenError, match="wanted a float32 tensor"):
+    with pytest.raises(PgenError, match="expected a float32 tensor"):
         LatentCodes(ones.double(), ones[0], ones[0], ["a", "b"])
     with pytest.raises(PgenError, match="come with mean"):
         LatentCodes(ones, ones[0, :2], ones[0], ["a", "b"])

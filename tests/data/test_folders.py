@@ -106,9 +106,9 @@ def test_folders_of_stacks_and_links(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path, kind: str) -> None:
     os.mkfifo(tmp_path / f"0.{kind}")
-    with pytest.raises(PgenError, match="a pipe, wanted a regular file"):
+    with pytest.raises(PgenError, match="a pipe, expected a regular file"):
         read_all(open_images(str(tmp_path)))
-    with pytest.raises(PgenError, match="a pipe, wanted a regular file"):
+    with pytest.raises(PgenError, match="a pipe, expected a regular file"):
         open_images(str(tmp_path / f"0.{kind}"))
     (tmp_path / f"0.{kind}").unlink()
     save(tmp_path / f"1.{kind}" / f"2.{kind}", IMAGES[2])

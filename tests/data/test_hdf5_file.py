@@ -218,7 +218,7 @@ def test_a_pipe_does_not_hang(tmp_path: Path, refuses) -> None:
     with h5py.File(tmp_path / "c.h5", "w") as file:
         file["images"] = h5py.ExternalLink("pipe", "x")
     for name in ("a.h5", "b.h5", "c.h5", "pipe"):
-        refuses("data", "info", f"{name}:limit=1", saying="a pipe, wanted a regular file", cwd=tmp_path)
+        refuses("data", "info", f"{name}:limit=1", saying="a pipe, expected a regular file", cwd=tmp_path)
 
 
 def test_external_links_are_followed_within_the_folder(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(PgenError, match="unknown option plane="):
         open_images(f"{tmp_path}/x*.h5:plane=0")
     write_images(tmp_path / "x2.npz", one)
-    with pytest.raises(PgenError, match="differ in their ending alone, as x2"):
+    with pytest.raises(PgenError, match="differ only in their ending, as x2"):
         open_images(f"{tmp_path}/x*")
     write_images(tmp_path / "x3.h5", ArrayImages(np.zeros((1, 1, 4, 6), np.float32)))
     with pytest.raises(PgenError, match=r"shape \(1, 4, 6\) differs from \(1, 4, 5\)"):

@@ -139,8 +139,8 @@ def test_images_that_cannot_be_read(tmp_path: Path, refuses) -> None:
 
 def test_ranges_of_skipped_events() -> None:
     reasons = np.array(["a", "", "", "b", "", "c"])
-    skipped = Skipped.of(reasons, np.ones(6, bool))
+    skipped = Skipped.from_reasons(reasons, np.ones(6, bool))
     assert skipped.before.tolist() == [0, 2, 3]
     assert skipped.within(0, 3, 3).reasons.tolist() == ["a", "b", "c"]
     assert skipped.within(0, 2, 3).reasons.tolist() == ["a"] and skipped.within(1, 3, 3).reasons.tolist() == ["b", "c"]
-    assert skipped.also(np.array(["", "d", ""])).reasons.tolist() == ["a", "d", "b", "c"]
+    assert skipped.add(np.array(["", "d", ""])).reasons.tolist() == ["a", "d", "b", "c"]

@@ -292,7 +292,7 @@ def test_companions_of_another_shape(tmp_path: Path) -> None:
         open_images(str(tmp_path / "codes.h5"))
     with h5py.File(tmp_path / "row.h5", "w") as file:
         file["row"] = np.ones(4)
-    with pytest.raises(PgenError, match=r"found row float64 \(4,\), wanted images"):
+    with pytest.raises(PgenError, match=r"found row float64 \(4,\); expected images"):
         open_images(str(tmp_path / "row.h5"))
 
 
@@ -317,7 +317,7 @@ def test_targets_are_told_from_images(tmp_path: Path) -> None:
     np.save(tmp_path / "folder" / "target_0.npy", np.ones(3))
     for source in ("vectors.npy", "folder"):
         assert isinstance(open_targets(source, tmp_path), LatentCodes)
-        with pytest.raises(PgenError, match="--targets"):
+        with pytest.raises(PgenError, match="`targets`"):
             open_images(source, data_root=tmp_path)
     assert open_targets("images.npy:limit=1", tmp_path).shape == (1, 3, 4)
     with pytest.raises(PgenError, match="no options but key="):
