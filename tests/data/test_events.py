@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pgen.data import ArrayImages, ImageSet, open_images, read_all, subset, write_images
+from pgen.data import ArrayImages, ImageSet, open_images, read_all, write_images
 from pgen.data.events import event_names, unique_ids
 from pgen.data.transforms.crop import crop
 from pgen.data.transforms.split import split

@@ -102,7 +102,7 @@ class DuckTyped:
 
     name, shape, unit = "duck", (2, 3, 4), "fC"
     ids = events = np.arange(12).astype(str)
-    labels = {"pdg": np.arange(12)}  # noqa: RUF012
+    labels = {"pdg": np.arange(12)}
     fingerprint = "abc"
 
     def __len__(self) -> int:
