@@ -102,7 +102,7 @@ class TrainingDataset:
     @property
     def sparse_nbytes(self) -> int | None:
         """Bytes of the nonzero pixels, where they are known to take at most a quarter of the dense memory; else None."""
-        counts = self.samples.nonzero_counts if self.info.codes is None else None  # type: ignore[arg-type]
+        counts = self.samples.nonzero_counts if self.info.codes is None else None  # type: ignore[union-attr]
         nbytes = None if counts is None else 8 * int(counts.sum())
         return nbytes if nbytes is not None and 4 * nbytes <= self.nbytes else None
 
