@@ -1,8 +1,8 @@
 """Which event an image belongs to.
 
-An event is named "run/subrun/event" wherever these are known: one name is one event, in whatever file
-it comes. Where they are unknown, an image is an event of its own, named by its file and its position
-there. Ids are unique ("7/1/3#2"), events need not be.
+An event is named "run/subrun/event" wherever these are known: one name is one event, in whatever
+file it comes. Where they are unknown, an image is an event of its own, named by its file and its
+position there. Ids are unique ("7/1/3#2"), events need not be.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy.typing as npt
 from pgen.errors import ConfigError
 
 Names = npt.NDArray[np.str_]
-#: What identifies an event, as the option ``events=`` of every source: its number; its number within a
-#: file, if files number their events independently; or each image by itself, if numbers mean nothing.
+#: What identifies an event, as the option ``events=`` of every source: its number; its number
+#: within a file, if files number their events independently; or each image by itself, if numbers
+#: mean nothing.
 Naming = Literal["number", "file", "entry"]
-#: Columns of other programs' files that number events: names, (N, 3) numbers, or one column for each of
-#: run, subrun and event.
+#: Columns of other programs' files that number events: names, (N, 3) numbers, or one column for
+#: each of run, subrun and event.
 COLUMNS = ("events", "event_id", "run_subrun_event", "run", "subrun", "event")
 #: What LArCV and others write for a number that was never set.
 UNSET = (2**31 - 1, 2**32 - 1, 2**63 - 1)
@@ -33,15 +34,15 @@ def event_names(run: npt.NDArray, subrun: npt.NDArray, number: npt.NDArray) -> N
     The name is empty if a number is negative or unset, or if all events of the file are 0/0/0.
     """
     columns = [np.asarray(column).reshape(-1) for column in (run, subrun, number)]
-    known = np.ones(len(columns[0]), bool)
+    is_known = np.ones(len(columns[0]), bool)
     for column in columns:
-        known &= (column >= 0) & (column <= 2**63 - 1)
+        is_known &= (column >= 0) & (column <= 2**63 - 1)
         for placeholder in UNSET:
-            known &= column != placeholder
-    if not any(np.any(column[known]) for column in columns):
-        known[:] = False
-    numbers = zip(known, *(column.tolist() for column in columns), strict=True)
-    return np.array(["/".join(map(str, event)) if is_known else "" for is_known, *event in numbers], dtype=str)
+            is_known &= column != placeholder
+    if not any(np.any(column[is_known]) for column in columns):
+        is_known[:] = False
+    numbers = zip(is_known, *(column.tolist() for column in columns), strict=True)
+    return np.array(["/".join(map(str, event)) if has_name else "" for has_name, *event in numbers], dtype=str)
 
 
 def unique_ids(names: Names) -> Names:
@@ -60,12 +61,12 @@ def unique_ids(names: Names) -> Names:
 
 
 def entry_ids(names: Names) -> Names:
-    """Make unique ids for the entries of a file: their events, or their positions if these have no names."""
+    """Make unique ids for the entries of a file: their events, or else their positions."""
     return unique_ids(np.where(names == "", np.arange(len(names)).astype(str), names))
 
 
 def find_events(columns: Mapping[str, Any], count: int) -> Names | None:
-    """Name the events of ``count`` images by the COLUMNS of another program's file; None if there are none."""
+    """Name the events of ``count`` images by the COLUMNS of a file; None if it has none."""
     arrays = {key: np.asarray(columns[key]) for key in COLUMNS if columns.get(key) is not None}
     fitting = {key: values for key, values in arrays.items() if values.shape[:1] == (count,)}
     for key in ("events", "event_id", "run_subrun_event"):
@@ -90,7 +91,7 @@ def _is_whole(values: npt.NDArray) -> bool:
 
 
 def strip_unique_suffix(names: Names) -> Names:
-    """Restore events stored by an earlier pgen, which made them unique too: "7/1/3#2" is the event 7/1/3."""
+    """Restore events of an earlier pgen, which made them unique too: "7/1/3#2" is event 7/1/3."""
     if names.ndim != 1 or not np.any(np.char.find(names, "#") >= 0):
         return names
     return np.array([re.sub(r"^(\d+/\d+/\d+)#\d+$", r"\1", name) for name in names.tolist()], dtype=str)
@@ -106,7 +107,7 @@ def rename_events(events: Names, ids: Names, files: Names | str, naming: Naming)
 
 
 def describe_names(names: Names) -> str:
-    """Describe for people how events were identified; ``names`` as :func:`event_names` returns them."""
+    """Describe how events were identified, for people; ``names`` are from :func:`event_names`."""
     unknown = int(np.sum(names == ""))
     if unknown == names.size:
         return "one per image (no run/subrun/event in the file)"

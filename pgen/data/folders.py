@@ -16,12 +16,12 @@ DATA_ENDINGS = (".npy", ".npz", ".pt", ".pth", ".h5", ".hdf5", ".hdf", ".mat", "
 
 
 def find_files(folder: Path, endings: Collection[str]) -> list[Path]:
-    """Return all files below a folder with one of the endings, except hidden ones; "2.png" before "10.png"."""
+    """Return the files below a folder with these endings, in natural order, but hidden ones."""
     paths = [path for path in walk(folder) if path.suffix.lower() in endings]
     return sorted(paths, key=lambda path: natural(path.relative_to(folder).as_posix()))
 
 
 def folder_label(files: Sequence[str]) -> dict[str, npt.NDArray[np.str_]]:
-    """Return the label ``folder``, (N,), of one image per file; empty if all files are in one folder."""
+    """Return the label ``folder``, (N,), of one image per file; empty for a single folder."""
     folders = [file.rpartition("/")[0] or "." for file in files]
     return {"folder": np.array(folders)} if len(set(folders)) > 1 else {}

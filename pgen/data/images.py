@@ -42,20 +42,21 @@ class ImageSet(ABC):
     Pixels are float32 charge, which may be negative, in the source's own unit. Rows are ticks and
     columns wires, unless ``about`` says otherwise.
 
-    A set is a map-style torch dataset: ``images[0]`` is one image (C, H, W); a slice, an index array
-    or a boolean mask gives a view; ``np.asarray(images[:8])`` is an array (8, C, H, W). A subclass
-    sets the attributes without a default and implements ``__len__`` and :meth:`read`.
+    A set is a map-style torch dataset: ``images[0]`` is one image (C, H, W); a slice, an index
+    array or a boolean mask gives a view; ``np.asarray(images[:8])`` is an array (8, C, H, W). A
+    subclass sets the attributes without a default and implements ``__len__`` and :meth:`read`.
 
     Attributes:
         name: What the user typed to open it.
         shape: (C, H, W) of every image.
         ids: (N,) unique id of each image.
-        events: (N,) event of each image, see :mod:`pgen.data.events`. A split keeps events together.
+        events: (N,) event of each image, see :mod:`pgen.data.events`. A split keeps events
+            together.
         labels: Name to values, (N,) or (N, k).
         unit: Unit of charge.
-        geometry: (N, C, 4) position of each channel: the coordinates along rows and columns at which
-            its first pixel begins, and the length of a pixel along both, in the source's units
-            (ticks and wires, or cm). None if unknown.
+        geometry: (N, C, 4) position of each channel: the coordinates along rows and columns at
+            which its first pixel begins, and the length of a pixel along both, in the source's
+            units (ticks and wires, or cm). None if unknown.
         about: What ``pgen data info`` shows: ``format``, and planes, producer, ... where known.
         left_out: Events of the source that gave no image.
     """
@@ -98,7 +99,7 @@ class ImageSet(ABC):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex SHA-256 of all pixels: equal for equal images, whatever file they are in. One pass."""
+        """Hex SHA-256 of all pixels, equal for equal images in whatever file; reads all once."""
         hasher = FingerprintHasher()
         for pixels in self.sparse_chunks():
             hasher.update(pixels)
@@ -332,7 +333,7 @@ class FingerprintHasher:
 
 
 def positions(indices: Indices, count: int) -> npt.NDArray[np.int64]:
-    """Return ``indices`` into ``count`` images as positions from 0; negative ones count from the end.
+    """Return ``indices`` of ``count`` images as positions from 0; negative ones count from the end.
 
     Raises:
         IndexError: If one lies beyond.
@@ -377,7 +378,7 @@ def read_all(images: ImageSet) -> FloatArray:
 
 
 def chunk_ranges(images: ImageSet, chunk_bytes: int | None = None, start: int = 0) -> Iterator[range]:
-    """Divide the indices of a set, from ``start`` on, into ranges that fit into ``chunk_bytes`` when dense."""
+    """Divide the indices of a set into ranges of ``chunk_bytes`` of dense pixels."""
     step = max(1, (chunk_bytes or CHUNK_BYTES) // (4 * prod(images.shape)))
     for first in range(start, len(images), step):
         yield range(first, min(first + step, len(images)))
@@ -397,13 +398,13 @@ def iter_subsets(images: ImageSet, progress: Callable[[int, int], None] | None =
 
 
 def metadata_arrays(images: ImageSet) -> dict[str, npt.NDArray]:
-    """Return what files keep besides pixels: (N, ...) arrays ids, events, geometry and labels/NAME."""
+    """Return what files keep besides pixels: arrays ids, events, geometry and labels/NAME."""
     labels = {f"labels/{name}": np.asarray(values) for name, values in images.labels.items()}
     return {"ids": images.ids, "events": images.events, "geometry": images.geometry_or_nan(), **labels}
 
 
 def concatenate_metadata(parts: Mapping[str, Sequence[npt.NDArray]]) -> dict[str, npt.NDArray]:
-    """Concatenate the :func:`metadata_arrays` of several sets; geometry only if it is known for any image."""
+    """Concatenate the :func:`metadata_arrays` of several sets; geometry only if any is known."""
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
     if not np.isfinite(arrays["geometry"]).any():
         del arrays["geometry"]
@@ -411,6 +412,6 @@ def concatenate_metadata(parts: Mapping[str, Sequence[npt.NDArray]]) -> dict[str
 
 
 def common_zero_suppression(sets: Iterable[ImageSet]) -> float | None:
-    """Return the threshold at or below which |charge| is 0 in all ``sets``; None if one does not say."""
+    """Return the zero suppression that holds for all ``sets``; None if it is unknown for one."""
     thresholds = [images.zero_suppression for images in sets]
     return None if None in thresholds else min(thresholds)  # type: ignore[type-var]

@@ -37,8 +37,8 @@ def convert_labels(values: npt.ArrayLike, reference: npt.ArrayLike, name: str) -
     """Convert labels to the type of others, so that labels of one meaning are equal.
 
     A label that the reference has in another form (a whole number as a float or as text, a float of
-    another precision) becomes the reference's own value. Numbers that the reference's type cannot hold
-    stay floats.
+    another precision) becomes the reference's own value. Numbers that the reference's type cannot
+    hold stay floats.
 
     Args:
         values: Labels of any shape.
@@ -48,9 +48,9 @@ def convert_labels(values: npt.ArrayLike, reference: npt.ArrayLike, name: str) -
     Raises:
         DataError: If a label is text that is no number, and the reference holds numbers.
     """
-    labels, known = plain_labels(values), plain_labels(reference)
-    if known.dtype.kind == "U":
-        texts = set(known.ravel().tolist())
+    labels, target = plain_labels(values), plain_labels(reference)
+    if target.dtype.kind == "U":
+        texts = set(target.ravel().tolist())
         by_number = {_parse_number(text): text for text in sorted(texts)}
         return _map_distinct(
             labels, lambda value: value if value in texts else by_number.get(_parse_number(value), _format(value)), np.str_
@@ -59,21 +59,21 @@ def convert_labels(values: npt.ArrayLike, reference: npt.ArrayLike, name: str) -
         if strange := [text for text in np.unique(labels).tolist() if isinstance(_parse_number(text), str)]:
             raise DataError(f"{name}: {shortened(strange[0])!r} is no number, as the labels to compare with are; convert one of them.")
         labels = _map_distinct(labels, _parse_number, np.float64)
-    if known.dtype.kind == "f":
-        return _restore_precision(labels, known)
+    if target.dtype.kind == "f":
+        return _restore_precision(labels, target)
     with np.errstate(invalid="ignore"):
-        exact = labels.astype(known.dtype)
+        exact = labels.astype(target.dtype)
     return exact if np.array_equal(exact, labels) else labels.astype(np.float64)
 
 
-def _restore_precision(labels: npt.NDArray, known: npt.NDArray) -> npt.NDArray:
-    """Convert numbers to the type of ``known``; one that was rounded takes the known value that rounds to it."""
-    if known.size and labels.dtype.kind == "f" and labels.dtype.itemsize < known.dtype.itemsize:
-        exact = np.unique(known)
+def _restore_precision(labels: npt.NDArray, target: npt.NDArray) -> npt.NDArray:
+    """Convert numbers to the type of ``target``; undo rounding to fewer digits."""
+    if target.size and labels.dtype.kind == "f" and labels.dtype.itemsize < target.dtype.itemsize:
+        exact = np.unique(target)
         rounded = exact.astype(labels.dtype)
         place = np.searchsorted(rounded, labels).clip(max=len(rounded) - 1)
-        return np.where(rounded[place] == labels, exact[place], labels.astype(known.dtype))
-    return labels.astype(known.dtype)
+        return np.where(rounded[place] == labels, exact[place], labels.astype(target.dtype))
+    return labels.astype(target.dtype)
 
 
 def _map_distinct(labels: npt.NDArray, convert: Callable[[Any], Any], dtype: Any) -> npt.NDArray:

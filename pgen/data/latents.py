@@ -1,4 +1,4 @@
-"""Latent codes: the vectors an encoder made of images, with what is needed to trust and to decode them."""
+"""Latent codes: vectors that an encoder made of images, with what decoding them needs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class LatentCodes:
         encoder: Run and weights (SHA-256) of the encoder; empty if unknown.
         folder: Folder of the file they were read from; not written.
         labels: Labels of the images, name to (N,).
-        spread: (N, D) float32 standard deviation of each number, if images are encoded to distributions.
+        spread: (N, D) float32 standard deviation of each number, if images are encoded to
+            distributions.
         shape: (C, H, W) if a code is a map; empty or (D,) if it is a vector.
 
     Raises:
@@ -94,7 +95,7 @@ class LatentCodes:
         spread: Tensor | None = None,
         shape: tuple[int, ...] = (),
     ) -> LatentCodes:
-        """Make latent codes with the mean and std of their columns, or of a map's channels, spread included.
+        """Make latent codes with the mean and std of their columns, or of the channels of maps.
 
         A constant column gets std 1.
         """
@@ -125,7 +126,7 @@ class LatentCodes:
 
     @property
     def decoder(self) -> Path | None:
-        """The weights file next to codes.pt that decodes codes to images; None if it is not there."""
+        """The weights file next to codes.pt that decodes codes; None if it is not there."""
         if self.folder is None or "file" not in self.encoder:
             return None
         path = self.folder / self.encoder["file"]

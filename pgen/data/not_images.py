@@ -1,4 +1,4 @@
-"""Files that pgen writes and that users give in place of images or latent codes: what each is, and what to give instead."""
+"""Outputs of pgen given in place of images or codes: what they are, what to give instead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES = {
 
 
 def explain(path: Path, *, targets: bool = False) -> str | None:
-    """Explain what ``path`` is if it is a run, a part of one, or another output of pgen; None for a possible source.
+    """Explain what ``path`` is if it is a run or another output of pgen; else None.
 
     Args:
         path: A file or folder.

@@ -37,7 +37,7 @@ def strip_data_uri(pixels: npt.NDArray[np.float32]) -> str:
 
 
 def _min_pool(levels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Reduce an image to at most ``SIDE`` rows and columns by the darkest pixel of each block, so that thin tracks stay."""
+    """Reduce an image to at most ``SIDE`` rows and columns, by the darkest pixel of each block."""
     steps = [-(-extent // SIDE) for extent in levels.shape]
     padding = [(0, -extent % step) for extent, step in zip(levels.shape, steps, strict=True)]
     padded = np.pad(levels, padding, constant_values=255)

@@ -23,8 +23,8 @@ class Skipped:
     Attributes:
         before: (K,) number of images of the set that come before each event.
         reasons: (K,) why, for people: "plane 1 twice".
-        odd: (K,) whether the event counts against the limit. One that only lacks the requested plane
-            does not.
+        odd: (K,) whether the event counts against the limit. One that only lacks the requested
+            plane does not.
         advice: What to do if too many are odd.
     """
 
@@ -101,7 +101,8 @@ def refuse_too_many(skipped: Skipped, images: int, max_skipped: str | None, name
     causes = listed((f"{reason}: {count:,}" for reason, count in reasons), 4)
     advice = f"{skipped.advice}, or skip" if skipped.advice else "skip"
     raise ChoiceNeeded(
-        f"{name}: {odd:,} of {events:,} events are odd ({causes}), more than max_skipped={limit} allows; {advice} them by max_skipped={odd}."
+        f"{name}: {odd:,} of {events:,} events are odd ({causes}), more than max_skipped={limit} allows; {advice} them by "
+        f"max_skipped={odd}."
     )
 
 

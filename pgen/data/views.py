@@ -23,8 +23,8 @@ MAX_COMPARED = 16
 class ConcatImages(ImageSet):
     """The images of several sets, one set after the other, read on demand.
 
-    Ids that several sets share are made unique ("7/1/3#2"). Events stay as they are, since planes of
-    one event may come in separate files.
+    Ids that several sets share are made unique ("7/1/3#2"). Events stay as they are, since planes
+    of one event may come in separate files.
 
     Args:
         sets: At least one set; all of one shape, unit and kind of labels.
@@ -89,7 +89,7 @@ class ConcatImages(ImageSet):
                 raise DataError(f"The image {self.ids[members[0]]} is in these sets {counts[k]} times; join sets that share no image.")
 
     def _divide(self, requested: npt.NDArray[np.int64]) -> list[tuple[ImageSet, npt.NDArray, npt.NDArray]]:
-        """Return for each set with requested images: the set, their rows in ``requested``, and their indices in the set."""
+        """Return each touched set, the rows of its images in ``requested``, their indices in it."""
         number = np.searchsorted(self._ends, requested, side="right")
         parts = []
         for k in np.unique(number):
@@ -102,7 +102,8 @@ def cache_in_memory(images: ImageSet, max_bytes: int) -> ImageSet:
     """Read a set into memory by its nonzero pixels, so that its file is read once.
 
     Returns:
-        The set in memory; or the same set if it is in memory already or takes more than ``max_bytes``.
+        The set in memory; or the same set if it is in memory already or takes more than
+        ``max_bytes``.
     """
     counts = images.nonzero_counts
     if isinstance(images, ArrayImages | SparseImageSet) or (counts is not None and 8 * int(counts.sum()) > max_bytes):
@@ -126,19 +127,19 @@ def with_ids(images: ImageSet, ids: npt.NDArray[np.str_]) -> Subset:
 
 
 def prefix_names(names: npt.NDArray[np.str_], file: str) -> npt.NDArray[np.str_]:
-    """Put the name of a file before the ids or events of its images, unless a single image bears it already."""
+    """Put the name of a file before ids or events, unless a single image has it already."""
     return np.array([file]) if names.tolist() == [file.rpartition("/")[2]] else np.char.add(f"{file}/", names)
 
 
 def prefix_ids(images: ImageSet, file: str) -> ImageSet:
-    """Return a view of one file's images among others': its name goes before their ids and is their label ``file``."""
+    """Return a view of a file's images, whose name is put before ids and is the label ``file``."""
     view = with_ids(images, prefix_names(images.ids, file))
     view.labels = {**view.labels, "file": np.full(len(view), file)}
     return view
 
 
 def match_labels(images: ImageSet, reference: ImageSet) -> ImageSet:
-    """Return a set with its labels converted to the types of the labels of ``reference``, which has the same names."""
+    """Return a set with labels converted to the types of those of ``reference``."""
     labels = {name: np.asarray(values) for name, values in images.labels.items()}
     kinds = {name: np.asarray(values).dtype.kind for name, values in reference.labels.items()}
     if {name: values.dtype.kind for name, values in labels.items()} == kinds:
@@ -151,7 +152,7 @@ def match_labels(images: ImageSet, reference: ImageSet) -> ImageSet:
 
 
 def count_events_in_several_files(images: ImageSet) -> int:
-    """Count the events with images in more than one of several sets, or of several files by the label ``file``."""
+    """Count the events with images in several sets, or in several files by the label ``file``."""
     if isinstance(images, ConcatImages) and "file" not in images.labels:
         files = np.repeat(np.arange(len(images.sets)), [len(part) for part in images.sets])
     else:

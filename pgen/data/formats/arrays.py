@@ -33,7 +33,7 @@ def load_pt(path: Path, name: str) -> Any:
 
 
 def list_members(path: Path, name: str, format_name: str) -> dict[str, Member]:
-    """List the arrays of a file by name; the array of an npy file, or of a bare tensor, is called ``images``."""
+    """List the arrays of a file by name; an npy file or a bare tensor has one, ``images``."""
     require_file(path, name)
     if format_name == "npy":
         return _list_npy(path, name)
@@ -108,7 +108,7 @@ def _read_one(handle: ForkSafeHandle[dict[str, npt.NDArray]], key: str, index: A
 
 
 def _load_pt_arrays(path: Path, name: str) -> tuple[dict[str, npt.NDArray], dict[str, str]]:
-    """Load the arrays of a torch file by their paths in its dictionaries and lists, such as ``labels/pdg``.
+    """Load the arrays of a torch file by their paths in dictionaries and lists: ``labels/pdg``.
 
     Returns:
         The arrays, and why others cannot be read.
@@ -152,7 +152,7 @@ def open_arrays(
     labels: No | None = None,
     events: No | None = None,
 ) -> LazyImages:
-    """Open the images of a file of arrays, and what lies next to them, see :func:`pgen.data.formats.members.open_members`."""
+    """Open the images of a file of arrays, see :func:`pgen.data.formats.members.open_members`."""
     members = list_members(path, name, format_name)
     if "format" in members and members["format"].dtype.kind == "U" and to_text(members["format"].read(...)).startswith(CODES):
         raise DataError(f"{name}: holds latent codes, not images; give it as `targets`.")

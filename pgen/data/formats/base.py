@@ -1,4 +1,4 @@
-"""What all readers share: lazily read image sets, file handles, and library errors turned into one sentence."""
+"""What all readers share: lazily read image sets, file handles, and errors of libraries."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _find_cause(error: Exception) -> str | None:
 
 
 def require_file(path: Path, name: str) -> None:
-    """Refuse everything but a regular file: opening a pipe may block for ever, and a device has no end.
+    """Refuse all but a regular file: opening a pipe may block for ever, a device has no end.
 
     Raises:
         DataError: If ``path`` does not lead to a regular file.
@@ -151,8 +151,8 @@ def select_one(kind: str, available: list[str], requested: str | None, name: str
 class ForkSafeHandle(Generic[T]):
     """An open file that is opened on first use, and again in every forked process.
 
-    HDF5 and ROOT handles do not survive a fork. Of all handles, those used last stay open, as far as this
-    process's limits for open files and memory allow.
+    HDF5 and ROOT handles do not survive a fork. Of all handles, those used last stay open, as far
+    as this process's limits for open files and memory allow.
 
     Args:
         open_file: Opens the file, or reads what is kept of it.
@@ -171,6 +171,7 @@ class ForkSafeHandle(Generic[T]):
             self()
 
     def __call__(self) -> T:
+        """Return the open file."""
         if self.file is None or self.pid != os.getpid():
             self.close()
             _make_room(*self._default_usage)
@@ -204,7 +205,7 @@ MAX_FILES, MAX_FRACTION_OF_FILES = 256, 0.25
 
 
 def _make_room(files: int, memory: int) -> None:
-    """Close the least recently used handles until there is room for one more, of so many files and bytes."""
+    """Close the least recently used handles until so many files and bytes are free."""
     limits = {
         "files": max(1, min(MAX_FILES, int(MAX_FRACTION_OF_FILES * open_file_limit()))) - files,
         "memory": (free_memory() + _USAGE["memory"]) // 2 - memory,
@@ -240,14 +241,14 @@ class LazyImages(ImageSet):
     Scattered reads become as few windows as possible, none of them larger than WINDOW_BYTES.
 
     Args:
-        window: Reads the consecutive entries of the file from ``first`` to ``stop``, (stop - first, C,
-            H, W), of (first, stop).
+        window: Reads the consecutive entries of the file from ``first`` to ``stop``, (stop - first,
+            C, H, W), of (first, stop).
         shape: (C, H, W) of every image.
         name: What the user typed.
         entries: (N,) entry of each image.
         ids: (N,) unique id of each image; by default its entry.
-        events: (N,) event of each image, empty if it has no name, see :mod:`pgen.data.events`; None for
-            events without names.
+        events: (N,) event of each image, empty if it has no name, see :mod:`pgen.data.events`; None
+            for events without names.
         labels: Name to values, (N,) or (N, k).
         unit: Unit of charge.
         geometry: (N, C, 4), see :class:`pgen.data.images.ImageSet`.
@@ -316,7 +317,7 @@ class LazyImages(ImageSet):
 
 
 def from_array(array: npt.NDArray, *, name: str, **metadata: Any) -> LazyImages:
-    """Make a set of an array (N, H, W) or (N, C, H, W), in memory or mapped, which keeps its type until it is read.
+    """Make a set of an array (N, H, W) or (N, C, H, W), which keeps its type until it is read.
 
     Args:
         array: The images.

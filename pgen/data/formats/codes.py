@@ -66,8 +66,8 @@ def load_codes(src: str | Path, key: str | None = None) -> LatentCodes:
     """Load latent codes.
 
     Args:
-        src: A codes.pt, a folder of target_<i>.npy (each a vector, or rows of vectors), or an npy, npz or
-            pt file of an array (N, D). The ``encoder`` is empty for all but a codes.pt.
+        src: A codes.pt, a folder of target_<i>.npy (each a vector, or rows of vectors), or an npy,
+            npz or pt file of an array (N, D). The ``encoder`` is empty for all but a codes.pt.
         key: The array of an npz or pt file that holds several.
 
     Raises:
@@ -80,7 +80,7 @@ def load_codes(src: str | Path, key: str | None = None) -> LatentCodes:
 
 
 def read_codes(path: Path, name: str, format: Format | None, key: str | None = None) -> LatentCodes:
-    """Load latent codes from a file of a known format, or from a folder (None), see :func:`load_codes`."""
+    """Load latent codes from a file of a known format, or a folder, see :func:`load_codes`."""
     if path.is_dir():
         format = None
     if key is not None and (format is None or format.name not in ("npz", "pt")):
@@ -122,7 +122,7 @@ def _from_codes_file(content: dict[str, Any], path: Path, name: str) -> LatentCo
 
 
 def _label_to_plain(label: npt.NDArray) -> Any:
-    """Convert a label to what torch.load reads without pickle: numbers to a tensor, text to a list."""
+    """Convert a label to what torch.load reads without pickle: a tensor, or a list of text."""
     import torch
 
     return label.tolist() if label.dtype.kind in "US" else torch.from_numpy(np.array(label))

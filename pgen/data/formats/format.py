@@ -27,10 +27,12 @@ class Format:
         name: Short name.
         sniff: Whether a file or folder is of this format. The first format that says so is taken.
         open: Opens it: a function of the path, of what the user typed, and of keyword-only options,
-            which the user gives as ``PATH:key=value``. They are str, int, float, bool or a Literal of
-            words, each possibly ``| None``.
-        contents: Lists what a file holds, of (path, name): trees, datasets, arrays, and how much of each.
-        write: Writes sets of images of one shape, unit and kind of labels; None if pgen only reads it.
+            which the user gives as ``PATH:key=value``. They are str, int, float, bool or a Literal
+            of words, each possibly ``| None``.
+        contents: Lists what a file holds, of (path, name): trees, datasets, arrays, and how much of
+            each.
+        write: Writes sets of images of one shape, unit and kind of labels; None if pgen only reads
+            it.
         suffixes: Suffixes of files that are written in this format; "" is a folder.
     """
 
@@ -79,7 +81,7 @@ class Probe:
         return Hdf5File(self.path, self.name) if self.head.startswith(HDF5_MAGIC) or self._has_user_block() else None
 
     def _has_user_block(self) -> bool:
-        """Whether a file is HDF5 behind a block of other data, as MATLAB writes it, of 512 bytes times a power of 2."""
+        """Whether HDF5 follows a block of other data, as in MATLAB files, of 512 bytes * 2^k."""
         if self.is_folder:
             return False
         with wrap_read_errors(self.name, "a file"), self.path.open("rb") as stream:

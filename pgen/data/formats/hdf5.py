@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def open_hdf5(
     path: Path, name: str, *, dataset: str | None = None, layout: str | None = None, labels: No | None = None, events: No | None = None
 ) -> LazyImages:
-    """Open the images of an HDF5 file, and what lies next to them, see :func:`pgen.data.formats.members.open_members`."""
+    """Open the images of an HDF5 file, see :func:`pgen.data.formats.members.open_members`."""
     about = {"format": "HDF5"}
     with wrap_read_errors(name, "HDF5"):
         with path.open("rb") as stream:

@@ -1,8 +1,8 @@
 """HDF5 files that may come from a stranger: which of their values may be read.
 
-By itself HDF5 follows links to any file of the machine, waits for ever for a pipe, and gives zeros for
-values that are missing. So every reader opens HDF5 files by :class:`Hdf5File`, which returns a dataset
-only if all of its values are present and may be read.
+By itself HDF5 follows links to any file of the machine, waits for ever for a pipe, and gives zeros
+for values that are missing. So every reader opens HDF5 files by :class:`Hdf5File`, which returns a
+dataset only if all of its values are present and may be read.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Storage:
 
     Attributes:
         files: The other files that a virtual dataset is made of.
-        unpacked: For each axis, bytes of the compressed chunks that must be unpacked for one position
-            along it; of a virtual dataset, the most of its sources.
+        unpacked: For each axis, bytes of the compressed chunks that must be unpacked for one
+            position along it; of a virtual dataset, the most of its sources.
     """
 
     files: frozenset[Path]
@@ -71,7 +71,8 @@ class _Source:
         """Return the file that HDF5 means by ``file_name`` in a file of the folder ``base``.
 
         Raises:
-            DataError: If it is missing, not a regular file, or outside of the folder that may be read.
+            DataError: If it is missing, not a regular file, or outside of the folder that may be
+                read.
         """
         named = Path(file_name)
         # HDF5 also looks for the last part of an absolute path next to the file.
@@ -82,15 +83,15 @@ class _Source:
         resolved = path.resolve()
         if not resolved.is_relative_to(self.folder):
             raise self.refusal(
-                f"{label} needs the file {file_name}, which lies outside of the folder {self.folder} and is not read; if you trust it, copy "
-                "its data into one file (h5repack, h5copy)."
+                f"{label} needs the file {file_name}, which lies outside of the folder {self.folder} and is not read; if you trust it, "
+                "copy its data into one file (h5repack, h5copy)."
             )
         require_file(path, f"{self.name}: {label} needs {file_name}")
         return resolved
 
 
 class Hdf5Group:
-    """A group of an HDF5 file, with the interface of h5py's. Its datasets are h5py's own, checked before they are returned."""
+    """A group of an HDF5 file, with h5py's interface; its datasets are h5py's own, and checked."""
 
     def __init__(self, group: h5py.Group, source: _Source) -> None:
         self._group, self._source = group, source
@@ -168,7 +169,7 @@ class Hdf5Group:
             stack += reversed(groups)
 
     def _find(self, path: str, links: int = 0) -> Any:
-        """Return the Hdf5Group or dataset at ``path``, unchecked, or None; ``links`` is the number of links followed so far."""
+        """Return the group or dataset at ``path``, unchecked, or None; count ``links``."""
         item: Any = Hdf5Group(self._group.file["/"], self._source) if path.startswith("/") else self
         for name in path.split("/"):
             if name not in ("", "."):
@@ -229,8 +230,9 @@ class Hdf5File(Hdf5Group):
     def dataset(self, path: str, axis: int = 0) -> h5py.Dataset:
         """Open the dataset at ``path``, to read it along an axis.
 
-        It stays open until another one is opened. If there is enough memory, it caches the compressed
-        chunks that each position along the axis needs, which HDF5 would unpack again for the next one.
+        It stays open until another one is opened. If there is enough memory, it caches the
+        compressed chunks that each position along the axis needs, which HDF5 would unpack again for
+        the next one.
         """
         import h5py
 
@@ -292,7 +294,10 @@ def is_written(dataset: h5py.Dataset) -> bool:
 
 
 def find_written(dataset: h5py.Dataset, axis: int) -> npt.NDArray[np.bool_]:
-    """Return for each position along an axis whether any value was written, or is covered by a source of a virtual dataset."""
+    """Return for each position along an axis whether any value was written.
+
+    In a virtual dataset, a value that a source covers counts as written.
+    """
     length = dataset.shape[axis]
     written = np.full(length, is_written(dataset))
     if _is_virtual(dataset):
@@ -383,7 +388,7 @@ class _Part:
 
 
 class _NamePattern:
-    """Name of a file or dataset that a virtual dataset is made of; ``%b`` is the number of a block, ``%%`` a percent sign."""
+    """Name pattern of the parts of a virtual dataset, with a block number ``%b``; ``%%`` is "%"."""
 
     def __init__(self, text: str) -> None:
         self._tokens = re.findall("%b|%%|[^%]+", text)
@@ -393,7 +398,7 @@ class _NamePattern:
         return "".join({"%b": str(block), "%%": "%"}.get(token, token) for token in self._tokens)
 
     def blocks(self, names: Iterable[str]) -> range:
-        """Return the numbers of blocks among ``names``, from 0 to the first that is missing, where HDF5 itself would end."""
+        """Return the block numbers among ``names``, up to the first gap, where HDF5 ends."""
         number = iter(["(0|[1-9][0-9]*)"])
         text = "".join(next(number, r"\1") if token == "%b" else re.escape(token.replace("%%", "%")) for token in self._tokens)
         numbers = {int(match[1]) for name in names if (match := re.fullmatch(text, name))}
@@ -463,7 +468,7 @@ def _is_virtual(dataset: h5py.Dataset) -> bool:
 
 
 def _measure_unpacked(dataset: h5py.Dataset, properties: Any) -> tuple[int, ...]:
-    """Return for each axis the bytes of the compressed chunks that must be unpacked for one position along it."""
+    """Return for each axis the bytes of compressed chunks that one position along it needs."""
     if dataset.chunks is None or not properties.get_nfilters():
         return (0,) * dataset.ndim
     whole = [-(-n // k) * k for n, k in zip(dataset.shape, dataset.chunks, strict=True)]

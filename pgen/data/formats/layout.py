@@ -14,7 +14,8 @@ DEFAULTS = {2: "hw", 3: "nhw", 4: "nchw"}
 CHANNELS_LAST = {3: "hwc", 4: "nhwc"}
 #: Most channels in the last axis: three planes, or red, green, blue and opacity.
 MAX_CHANNELS_LAST = 4
-#: By rank: an array with more rows and columns than this before few channels looks like channels last.
+#: By rank: an array with more rows and columns than this before few channels looks like channels
+#: last.
 MIN_PIXELS = {3: 8, 4: 5}
 
 
@@ -24,7 +25,8 @@ class Layout:
 
     Attributes:
         axes: One letter per axis: n for images, c for channels (planes), h for rows (ticks), w for
-            columns (wires). Without n the array is one image, without c its images have one channel.
+            columns (wires). Without n the array is one image, without c its images have one
+            channel.
         reason: How this is known: "by default", or the option that says so.
     """
 

@@ -1,4 +1,4 @@
-"""Which arrays of a file are its images, and what lies next to them: one set of rules for npy, npz, torch and HDF5 files."""
+"""Which arrays of a file are images, and what lies next to them, in npy, npz, torch and HDF5."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def open_members(
     events: No | None,
     about: Mapping[str, Any],
 ) -> LazyImages:
-    """Open the images among the arrays of a file, with their ids, events, labels, geometry and unit.
+    """Open the images among the arrays of a file, with ids, events, labels, geometry and unit.
 
     Args:
         members: Each array by its path in the file.
@@ -92,7 +92,8 @@ def open_members(
         about: What is known about the file.
 
     Returns:
-        The images. What lies next to them and does not fit is ignored, and named in ``about["ignored"]``.
+        The images. What lies next to them and does not fit is ignored, and named in
+        ``about["ignored"]``.
 
     Raises:
         DataError: If there are no images.
@@ -191,7 +192,7 @@ def _select_images(members: Mapping[str, Member], option: str, choice: str | Non
 
 
 def _group_series(keys: Iterable[str]) -> dict[str, list[str]]:
-    """Group arrays whose names differ only in numbers by a pattern for their names; others by their names."""
+    """Group arrays whose names differ only in numbers, by a pattern; others by their names."""
     series: dict[str, list[str]] = {}
     for key in keys:
         series.setdefault(re.sub("[0-9]+", "*", key), []).append(key)
@@ -215,8 +216,8 @@ def _default_layout(keys: Sequence[str], shape: tuple[int, ...], name: str) -> L
 def _make_ids(keys: Sequence[str], counts: Sequence[int] | None, path: Path) -> list[str]:
     """Make ids of images in arrays of their own.
 
-    They are the names of the arrays without their common end, or the name of the file if there is one
-    array, followed by numbers unless each array is one image (``counts`` is None).
+    They are the names of the arrays without their common end, or the name of the file if there is
+    one array, followed by numbers unless each array is one image (``counts`` is None).
     """
     if len(keys) == 1:
         names = [path.stem]
@@ -251,7 +252,10 @@ class _Misfit(Exception):
 def _read_companions(
     members: Mapping[str, Member], count: int, entries: Entries | None, channels: int, labels: No | None, events: No | None
 ) -> _Companions:
-    """Read what lies next to ``count`` images, of which those at ``entries`` are used; None if arrays have no row for each image."""
+    """Read what lies next to ``count`` images.
+
+    ``entries`` are the images that are used; None if arrays have no row for each image.
+    """
     companions = _Companions()
     numbers: dict[str, npt.NDArray] = {}
     for key, member in members.items():
@@ -295,7 +299,7 @@ def _read_rows(member: Member, count: int, entries: Entries | None) -> npt.NDArr
 
 
 def _make_names(values: npt.NDArray) -> npt.NDArray[np.str_]:
-    """Make one text for each image; several numbers, such as run, subrun and event, become "run/subrun/event"."""
+    """Make one text for each image; several numbers become "run/subrun/event"."""
     if values.dtype.kind == "f":
         if not np.all(np.isfinite(values) & (values == np.rint(values))):
             raise _Misfit("numbers that are not whole")
@@ -307,7 +311,7 @@ def _make_names(values: npt.NDArray) -> npt.NDArray[np.str_]:
 
 
 def _read_events(key: str, member: Member, count: int, entries: Entries | None) -> npt.NDArray:
-    """Read what numbers or names events: one or more columns, or records of run, subrun and event."""
+    """Read what identifies events: one or more columns, or records of run, subrun and event."""
     if member.dtype.names and {"run", "subrun", "event"} <= set(member.dtype.names) and member.shape == (count,):
         return member.read(...)
     values = _read_rows(member, count, entries)

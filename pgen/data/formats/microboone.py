@@ -43,9 +43,9 @@ def open_microboone(
 ) -> LazyImages:
     """Open one image (1, rows, wires) per event, of sums of ``ticks`` ticks.
 
-    Wires that the file does not list are 0. Events with a wire that occurs twice or is out of range are
-    skipped. Labels are the neutrino's is_cc, nu_pdg, nu_energy and lep_energy (GeV), if the table of
-    events has all events.
+    Wires that the file does not list are 0. Events with a wire that occurs twice or is out of range
+    are skipped. Labels are the neutrino's is_cc, nu_pdg, nu_energy and lep_energy (GeV), if the
+    table of events has all events.
 
     Args:
         path: The file.

@@ -1,7 +1,7 @@
 """MNIST: the four original IDX files, plain or gzip-compressed.
 
-LeCun, Cortes, Burges, "The MNIST database of handwritten digits". An IDX file is two zero bytes, a type
-byte (8 = uint8), the rank, the sizes as big-endian uint32, and the values.
+LeCun, Cortes, Burges, "The MNIST database of handwritten digits". An IDX file is two zero bytes, a
+type byte (8 = uint8), the rank, the sizes as big-endian uint32, and the values.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _find(folder: Path, stem: str) -> Path | None:
 
 
 def open_mnist(path: Path, name: str, *, split: Literal["train", "test"] = "train") -> LazyImages:
-    """Open a folder of IDX files: images (1, 28, 28) of grey levels 0 to 255, with the label ``digit``."""
+    """Open a folder of IDX files: images (1, 28, 28), grey levels 0-255; label ``digit``."""
     arrays = []
     for part, rank in (("images-idx3", 3), ("labels-idx1", 1)):
         stem = f"{PREFIX[split]}-{part}-ubyte"
@@ -62,7 +62,10 @@ def open_mnist(path: Path, name: str, *, split: Literal["train", "test"] = "trai
 def open_mnist_scheme(
     name: str, data_root: Path | None, *, root: str | None = None, split: Literal["train", "test"] = "train"
 ) -> LazyImages:
-    """Open MNIST from ``root``, else from the data root (or its mnist/ or MNIST/raw/), else download it into the user's cache."""
+    """Open MNIST from ``root``, or the data root, or download it into the user's cache.
+
+    In the data root, mnist/ and MNIST/raw/ are searched too.
+    """
     if root is not None:
         folder = expand(root)
         return open_mnist(folder if folder.is_absolute() or data_root is None else data_root / folder, name, split=split)
@@ -71,7 +74,7 @@ def open_mnist_scheme(
 
 
 def cache_folder() -> Path:
-    """Return the folder for downloads: the user's cache, unless it holds none of them and cannot be written."""
+    """Return the folder for downloads: the user's cache, unless that is empty and read-only."""
     import pooch
 
     with suppress(RuntimeError):  # if the user has no home
@@ -82,7 +85,7 @@ def cache_folder() -> Path:
 
 
 def _download(name: str, split: str) -> Path:
-    """Return the folder of a split's two files in pooch's cache, after fetching and verifying missing ones."""
+    """Fetch and verify missing files of a split into pooch's cache, and return its folder."""
     import pooch
 
     cache = pooch.create(path=cache_folder(), base_url=MIRROR, registry=SHA256)

@@ -1,4 +1,4 @@
-"""Folders of batch_<i>.npy, with the particles' momenta in batch_mom_<i>.npy, as in the protons64 set."""
+"""Folders of batch_<i>.npy, with momenta in batch_mom_<i>.npy, as in the protons64 set."""
 
 from __future__ import annotations
 

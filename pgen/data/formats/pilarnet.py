@@ -71,7 +71,10 @@ def open_pilarnet(path: Path, name: str, *, projection: Literal["xz", "xy", "yz"
 
 
 def _count_numbers(events: Any, path: Path) -> int:
-    """Count the numbers that all ragged rows announce, for which HDF5 takes memory before it reads them; 0 if filters hide it."""
+    """Count the numbers that all ragged rows announce; 0 if filters hide it.
+
+    HDF5 takes memory for them before it reads them.
+    """
     size = events.id.get_type().get_size()
     if events.chunks is None:
         offset = events.id.get_offset()

@@ -20,7 +20,8 @@ from pgen.errors import DataError
 #: Table next to the images of a folder that pgen wrote, and its first columns; labels follow.
 INDEX = "index.csv"
 COLUMNS = ("file", "id", "event", "unit")
-#: Fraction of the charge that rounding to integers may take or add; more, and the unit is too coarse.
+#: Fraction of the charge that rounding to integers may take or add; more, and the unit is too
+#: coarse.
 MAX_ROUNDING = 0.5
 #: How a PNG begins, and its colour type for grayscale (ISO/IEC 15948, 11.2.2).
 SIGNATURE, GRAYSCALE = b"\x89PNG\r\n\x1a\n", 0
@@ -32,7 +33,7 @@ def find_pngs(folder: Path) -> list[Path]:
 
 
 def open_pngs(folder: Path, name: str) -> LazyImages:
-    """Open a folder of PNGs, which have one channel; the id is the path inside the folder without its ending.
+    """Open a folder of PNGs (1, H, W); an id is the path inside the folder without its ending.
 
     If they lie in several folders, these are the label ``folder``.
     """
@@ -98,7 +99,7 @@ def read_index(folder: Path) -> list[dict[str, str]] | None:
 
 
 def _read(path: Path, name: str) -> npt.NDArray:
-    """Read the pixels (H, W) as the file has them: grayscale, or colours that are grey and opaque."""
+    """Read the pixels (H, W) of a file: grayscale, or colours that are grey and opaque."""
     from PIL import Image
 
     label = f"{name}: {path.name}"
@@ -148,7 +149,7 @@ def _parse_column(column: list[str]) -> npt.NDArray:
 
 
 def write_pngs(folder: Path, sets: Iterable[ImageSet]) -> None:
-    """Write sets of one shape, unit and kind of labels as 16-bit PNGs of the rounded charge, with an index.csv.
+    """Write sets of one shape, unit and kind of labels as 16-bit PNGs, with an index.csv.
 
     Raises:
         DataError: If images have several channels, or a PNG cannot hold their charge.

@@ -1,4 +1,4 @@
-"""The image store: one HDF5 file of nonzero pixels, with checksums. docs/formats.md describes the layout."""
+"""The image store: an HDF5 file of nonzero pixels, with checksums (layout: docs/formats.md)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from pgen.utils.hdf5_tables import open_output
 
 VERSION, FAMILY = "pgen-store-1", "pgen-store-"
 KIND = "an image store"
-#: Most images, and most of their pixels, that share a checksum: all of them are read to verify the first.
+#: Most images, and most of their pixels, that share a checksum: all of them are read to verify the
+#: first.
 BLOCK, BLOCK_PIXELS = 256, 2**22
 #: Attributes of the file that its checksum covers, besides the metadata arrays.
 HEADER = ("format", "unit", "shape", "count", "lit", "source")
@@ -42,7 +43,7 @@ COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "sh
 
 
 def header_checksum(header: dict[str, Any], columns: dict[str, npt.NDArray]) -> int:
-    """Return the CRC-32 of the attributes, and of the name, type, shape and bytes of every metadata array."""
+    """Return the CRC-32 of the attributes, and of every metadata array with its name and type."""
     # Stores of earlier versions, and of images of unknown zero suppression, lack it.
     suppression = [float(header[ZERO_SUPPRESSION])] if ZERO_SUPPRESSION in header else []
     crc = zlib.crc32(json.dumps([*(header[key] for key in HEADER), *suppression]).encode())
@@ -65,8 +66,8 @@ def images_per_block(shape: Sequence[int]) -> int:
 class StoreImages(ImageSet):
     """The images of a store.
 
-    Ids, events, labels and offsets are in memory and verified. Pixels are read on demand, and a block of
-    images is verified when it is first read.
+    Ids, events, labels and offsets are in memory and verified. Pixels are read on demand, and a
+    block of images is verified when it is first read.
 
     Raises:
         DataError: If the file is damaged, or of another version.
@@ -162,7 +163,7 @@ class StoreImages(ImageSet):
             return self._handle()["place"][run], self._handle()["charge"][run]
 
     def _read_block(self, block: int) -> SparseImages:
-        """Read the pixels of a block; refuse if they are not what was written, or cannot be pixels."""
+        """Read the pixels of a block; refuse what was not written, or cannot be pixels."""
         first, stop = block * self._block_size, min((block + 1) * self._block_size, len(self))
         index, charge = self._read_pixels(first, stop)
         offsets = self.offsets[first : stop + 1] - self.offsets[first]

@@ -14,7 +14,8 @@ def list_contents(path: Path, name: str) -> dict[str, str]:
     """List what a file or folder holds, and how much of each.
 
     Returns:
-        Trees of ROOT files, tables and datasets of HDF5, arrays, or the endings of a folder's files.
+        Trees of ROOT files, tables and datasets of HDF5, arrays, or the endings of a folder's
+        files.
     """
     format = None if path.is_dir() else detect_format(path, name)
     if format is None or format.contents is None:

@@ -1,4 +1,4 @@
-"""Sources named by a word instead of a file: pgen's ``mnist`` and ``simulate``, and those of plug-ins."""
+"""Sources that are a word instead of a file: ``mnist``, ``simulate``, and those of plug-ins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pgen.data.skipped import NONE_SKIPPED
 from pgen.data.sparse import SparseImages
 from pgen.plugins.entry_points import SOURCES, imported, names, only, plugin_error
 
-#: What a source that is no ImageSet must have; geometry, about, left_out, lit and lit_counts are optional.
+#: What a source that is no ImageSet must have; geometry, about, left_out, lit and lit_counts are
+#: optional.
 REQUIRED = ("name", "shape", "ids", "events", "labels", "unit", "read", "fingerprint")
 
 
@@ -36,9 +37,9 @@ def get_source(name: str) -> Callable[..., ImageSet]:
         [tool.setuptools]
         py-modules = ["pgen_rings"]
 
-    with a function of the source as it was typed and of ``--data-root`` (a path or None). Its keyword-only
-    parameters are the options that may follow the colon; they are str, int, float, bool or a Literal of
-    words, each possibly ``| None``. In ``pgen_rings.py``::
+    with a function of the source as it was typed and of ``--data-root`` (a path or None). Its
+    keyword-only parameters are the options that may follow the colon; they are str, int, float,
+    bool or a Literal of words, each possibly ``| None``. In ``pgen_rings.py``::
 
         import numpy as np
         from pgen.data import ArrayImages
@@ -50,9 +51,9 @@ def get_source(name: str) -> Callable[..., ImageSet]:
             images = 100.0 * (abs(distance - radius[:, None, None]) < 1)
             return ArrayImages(images[:, None].astype("float32"), name=src, unit="ADC")
 
-    ``--data rings:n=500`` then works like any source. Images are (N, C, H, W) float32 in charge units; the
-    same source must always give the same images. For a set that does not fit into memory, return an own
-    subclass of :class:`pgen.data.ImageSet`.
+    ``--data rings:n=500`` then works like any source. Images are (N, C, H, W) float32 in charge
+    units; the same source must always give the same images. For a set that does not fit into
+    memory, return an own subclass of :class:`pgen.data.ImageSet`.
     """
     entry = only(SOURCES, name)
     assert entry is not None  # one of scheme_names()

@@ -1,4 +1,4 @@
-"""Opening sources: from what a user types, ``PATH[:key=value,...]`` or ``scheme[:key=value,...]``, to an image set."""
+"""Opening sources: from ``PATH[:key=value,...]`` or ``scheme[:key=value,...]`` to images."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ def open_images(src: str, *, data_root: str | Path | None = None, max_skipped: s
     """Open a source of images; its content decides the format.
 
     Args:
-        src: A file or folder, several by a pattern such as ``*.root``, or a scheme (mnist, simulate, or a
-            plug-in's), followed by options. Every source takes ``entries=START-STOP`` (half open),
-            ``limit=N``, ``suppress=Q`` (|charge| at or below Q becomes 0), ``negative=drop`` (negative
-            charge becomes 0), ``events=number|file|entry`` (see :mod:`pgen.data.events`),
-            ``max_skipped=`` and ``check=true`` (read all images at once, and skip those that cannot be
-            read); other options depend on the format, see :func:`options_of`. Files of a pattern are
-            concatenated in the order of their names, which are put before ids and are the label ``file``.
+        src: A file or folder, several by a pattern such as ``*.root``, or a scheme (mnist,
+            simulate, or a plug-in's), followed by options. Every source takes
+            ``entries=START-STOP`` (half open), ``limit=N``, ``suppress=Q`` (|charge| at or below Q
+            becomes 0), ``negative=drop`` (negative charge becomes 0), ``events=number|file|entry``
+            (see :mod:`pgen.data.events`), ``max_skipped=`` and ``check=true`` (read all images at
+            once, and skip those that cannot be read); other options depend on the format, see
+            :func:`options_of`. Files of a pattern are concatenated in the order of their names,
+            which are put before ids and are the label ``file``.
         data_root: Where relative paths start.
         max_skipped: How many events may be odd and skipped, if ``src`` does not say: a number, or a
             fraction such as "0.1" or "10%".
@@ -61,7 +62,10 @@ def open_images(src: str, *, data_root: str | Path | None = None, max_skipped: s
 
 
 def open_all(sources: Sequence[str], *, data_root: str | Path | None = None, max_skipped: str | None = None) -> list[ImageSet]:
-    """Open several sources that are to become one set; events of files of the same name are named by their folders too."""
+    """Open several sources that are to become one set.
+
+    Events of files of the same name are named by their folders too.
+    """
     root = _root(data_root)
     single = [path for src in sources if len(paths := files_of(src, data_root=root)) == 1 for path in paths]
     is_ambiguous = len({_name_of(path) for path in single}) < len({path.resolve() for path in single})
@@ -77,12 +81,7 @@ def _open_source(
     names: Mapping[Path, str] | None = None,
     formats: Mapping[Path, Format | None] | None = None,
 ) -> ImageSet:
-    """Open a source.
-
-    Args:
-        names: What to call files in the names of their events, if not as :func:`_name_of` does.
-        formats: Formats that are detected already.
-    """
+    """Open a source; ``names`` of files are for events, ``formats`` have been detected already."""
     place, options = parse(src, root)
     own = options_of(get_source(place)) if place in scheme_names() else {}  # a plug-in's option may have the name of one of pgen's
     common = {key: options.pop(key) for key in COMMON if key in options and key not in own}
@@ -108,8 +107,8 @@ def _open_source(
 def open_targets(src: str, data_root: str | Path | None = None, max_skipped: str | None = None) -> LatentCodes | ImageSet:
     """Open latent codes if ``src`` holds vectors, else images.
 
-    Vectors are a codes.pt, a folder of target_<i>.npy, or arrays of rank 2 (with ``layout=hw`` an image).
-    Codes in an npz or pt file take the option ``key=``.
+    Vectors are a codes.pt, a folder of target_<i>.npy, or arrays of rank 2 (with ``layout=hw`` an
+    image). Codes in an npz or pt file take the option ``key=``.
 
     Args:
         src: The source, see :func:`open_images`.
@@ -163,7 +162,7 @@ def parse(src: str, data_root: Path | None = None) -> tuple[str, dict[str, str]]
 
 
 def _divide(src: str, data_root: Path | None) -> tuple[str, str]:
-    """Divide at the last colon before which something exists, or else after which options follow."""
+    """Divide at the last colon with something that exists before it, or options after it."""
     if is_remote(src) or _exists(src, data_root):
         return src, ""
     divisions = [(src[: colon.start()], src[colon.end() :]) for colon in reversed(list(re.finditer(":", src)))]
@@ -298,7 +297,7 @@ def _convert_options(reader: Callable[..., Any], options: dict[str, str], src: s
 
 
 def _convert(key: str, text: str, kind: Any, src: str) -> Any:
-    """Convert ``text`` to the type of a reader's parameter: str, int, float, bool or a Literal of words, each possibly ``| None``."""
+    """Convert an option to the type of the reader's parameter, see :class:`Format`."""
     if get_origin(kind) in (Union, UnionType):
         (kind,) = (member for member in get_args(kind) if member is not type(None))
     words = get_args(kind) if get_origin(kind) is Literal else ("true", "false") if kind is bool else ()

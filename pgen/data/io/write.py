@@ -75,7 +75,7 @@ def refuse_other_files(folder: Path) -> None:
 
 
 def add_images(outputs: Outputs, path: str | Path) -> Path:
-    """Add a set of images to several outputs, and return the path to give to :func:`write_images`."""
+    """Add a set of images to ``outputs``; return the path to give to :func:`write_images`."""
     path = Path(path)
     return outputs.add(path, folder=not path.suffix, check=None if path.suffix else refuse_other_files)
 
@@ -86,8 +86,9 @@ def write_images(path: str | Path, images: ImageSet | Iterable[ImageSet], *, for
     All formats but npz hold one chunk in memory at a time.
 
     Args:
-        path: Its suffix decides the default format: ``.h5`` or ``.hdf5`` (an image store), ``.npz``, or
-            none for a folder of 16-bit PNGs of the rounded charge with an ``index.csv``.
+        path: Its suffix decides the default format: ``.h5`` or ``.hdf5`` (an image store),
+            ``.npz``, or none for a folder of 16-bit PNGs of the rounded charge with an
+            ``index.csv``.
         images: One set, or several, which are written one after the other.
         format: "store", "npz", "png" or "larcv3" (``.h5``).
         overwrite: Whether to replace a file that is there.
@@ -127,8 +128,8 @@ def append_images(path: str | Path, images: ImageSet | Iterable[ImageSet], waiti
         The path.
 
     Raises:
-        DataError: If there is no store, sets differ from it in shape, labels or unit, an id is there
-            already, or another program changed the store meanwhile.
+        DataError: If there is no store, sets differ from it in shape, labels or unit, an id is
+            there already, or another program changed the store meanwhile.
     """
     path = Path(path)
     if not path.is_file():
@@ -147,14 +148,14 @@ def append_images(path: str | Path, images: ImageSet | Iterable[ImageSet], waiti
 
 
 def _refuse_changed(before: os.stat_result, path: Path) -> None:
-    """Refuse a file that another process has changed, which is possible on a file system without locks."""
+    """Refuse a file that another process has changed, as can happen without file locks."""
     now = path.stat()
     if (now.st_ino, now.st_size, now.st_mtime_ns) != (before.st_ino, before.st_size, before.st_mtime_ns):
         raise DataError(f"{path} was changed by another process meanwhile, and nothing was appended; try again.")
 
 
 def _divide(images: ImageSet | Iterable[ImageSet], path: Path, first: ImageSet | None = None) -> Iterator[ImageSet]:
-    """Iterate over the sets to write in small parts, all of the first one's shape, labels and unit."""
+    """Iterate over the sets to write in small parts; refuse sets of different kinds."""
     count = 0
     for part in [images] if isinstance(images, ImageSet) else images:
         first = first or part

@@ -1,8 +1,8 @@
 """Ordered parallel maps over processes.
 
-joblib's ``Parallel(return_as="generator")`` does not replace this pool: its workers take no initialiser,
-which must tie them to a parent that is killed, keep Ctrl-C for the parent and limit their threads; and
-closing its generator waits for tasks that are under way.
+joblib's ``Parallel(return_as="generator")`` does not replace this pool: its workers take no
+initialiser, which must tie them to a parent that is killed, keep Ctrl-C for the parent and limit
+their threads; and closing its generator waits for tasks that are under way.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def parallel_map(work: Callable[..., T], calls: Sequence[tuple[Any, ...]], proce
 
 
 def exit_with_parent(parent: int) -> None:
-    """End this process as soon as the process ``parent``, which started it, ends: workers must not outlive a kill."""
+    """End this process when its ``parent`` ends: workers must not outlive a kill."""
     if sys.platform == "linux":
         import ctypes
 

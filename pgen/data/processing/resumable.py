@@ -18,7 +18,8 @@ from pgen.data.io.write import write_images
 from pgen.errors import PgenError
 from pgen.utils.files import PARTS, OwnFolder, free_space, write_through_memory
 
-#: New work is saved after so many seconds, or so many bytes of nonzero pixels. A short conversion saves nothing.
+#: New work is saved after so many seconds, or so many bytes of nonzero pixels. A short conversion
+#: saves nothing.
 SAVE_SECONDS, SAVE_BYTES = 10.0, 2**26
 TASK = "task.json"
 
@@ -29,8 +30,8 @@ Result = tuple[range, Sequence[ImageSet]]
 class ResumableTask:
     """A conversion that saves its results so far, in a hidden folder next to its output.
 
-    Saving is optional: nothing is saved if the disk has no room for it besides the output, if the folder
-    cannot be written, or if another process uses it.
+    Saving is optional: nothing is saved if the disk has no room for it besides the output, if the
+    folder cannot be written, or if another process uses it.
 
     Args:
         out: Output of the task.
@@ -74,7 +75,7 @@ class ResumableTask:
             return False
 
     def run(self, work: Callable[[int], Iterator[Result]]) -> Iterator[Result]:
-        """Yield the saved results, then those of ``work(start)`` for the images from ``start`` on, and save these."""
+        """Yield the saved results, then those of ``work(start)``, which are saved."""
         for indices, path in self._saved:
             yield indices, [open_images(str(path.resolve()))]
         first = start = self.done
@@ -127,7 +128,7 @@ class ResumableTask:
 
 @contextmanager
 def resumable(out: Path, task: Mapping[str, Any], total: int, log: Callable[[str], None] = lambda line: None) -> Iterator[ResumableTask]:
-    """Open a :class:`ResumableTask`, whose saved results are deleted once the block ends without an exception."""
+    """Open a :class:`ResumableTask`; its results are deleted when the block succeeds."""
     resumed = ResumableTask(out, task, total, log)
     try:
         yield resumed
@@ -137,7 +138,7 @@ def resumable(out: Path, task: Mapping[str, Any], total: int, log: Callable[[str
 
 
 def source_signature(source: str, data_root: str | None, images: ImageSet) -> list[Any]:
-    """Return plain values that tell a source from another, and from itself after a change: paths, sizes and times of its files."""
+    """Return what identifies a source and its state: paths, sizes and times of its files."""
     files = [(path.resolve(), path.stat().st_size, path.stat().st_mtime_ns) for path in files_of(source, data_root=data_root)]
     return [source, len(images), images.shape, files]
 

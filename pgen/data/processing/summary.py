@@ -23,9 +23,9 @@ MIN_REPEATS = 3
 def describe(images: ImageSet, *, threshold: float = 0.0, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
     """Summarise a set for ``pgen data info``, in one pass over its nonzero pixels.
 
-    Charge is in the set's unit. Occupancy is the fraction of pixels with |charge| above ``threshold``;
-    totals and percentiles are of the charge of these pixels, percentiles of at most a million of them.
-    In the mean total charge, negative charge cancels positive charge.
+    Charge is in the set's unit. Occupancy is the fraction of pixels with |charge| above
+    ``threshold``; totals and percentiles are of the charge of these pixels, percentiles of at most
+    a million of them. In the mean total charge, negative charge cancels positive charge.
 
     Args:
         images: The set.
@@ -117,7 +117,7 @@ class _Extent:
 
 
 def _describe_pixels(geometry: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Return the length of a pixel along rows and columns, and where images lie, if known for all of them."""
+    """Return the length of a pixel, and where images lie, if known for all of them."""
     if not np.isfinite(geometry).all():
         return {}
     geometry = geometry.reshape(-1, 4)

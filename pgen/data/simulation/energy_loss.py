@@ -1,6 +1,7 @@
-"""Passage of particles through liquid argon: energy loss, scattering, recombination. Energies in MeV, lengths in cm.
+"""Passage of particles through liquid argon: energy loss, scattering, recombination.
 
-PDG is the Particle Data Group, "Review of Particle Physics", "Passage of particles through matter".
+Energies are in MeV, lengths in cm. PDG is the Particle Data Group, "Review of Particle Physics",
+"Passage of particles through matter".
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ XI = 0.307075 * Z_OVER_A * DENSITY / 2
 ION_WORK = 23.6e-6
 #: kV / cm, MicroBooNE's drift field.
 FIELD = 0.273
-#: alpha, and beta in (kV/cm) (g/cm2) / MeV, of the modified Box model: ArgoNeuT, JINST 8 P08005 (2013).
+#: alpha, and beta in (kV/cm) (g/cm2) / MeV, of the modified Box model: ArgoNeuT, JINST 8 P08005
+#: (2013).
 BOX_ALPHA, BOX_BETA = 0.93, 0.212
 
 
@@ -36,9 +38,9 @@ def speeds(kinetic: Floats, mass: Floats) -> tuple[Floats, Floats, Floats]:
 def energy_loss(kinetic: Floats, mass: Floats, cut: float = np.inf) -> Floats:
     """Return the mean collision loss dE/dx in MeV/cm of a particle of charge 1.
 
-    This is the Bethe formula restricted to energy transfers below ``cut`` MeV (PDG). The density correction
-    is its high-energy limit, at least 0. Near the end of a track the formula is used below its range of
-    validity.
+    This is the Bethe formula restricted to energy transfers below ``cut`` MeV (PDG). The density
+    correction is its high-energy limit, at least 0. Near the end of a track the formula is used
+    below its range of validity.
     """
     _, beta, gamma = speeds(kinetic, mass)
     beta2, bg2 = beta**2, (beta * gamma) ** 2
@@ -59,9 +61,9 @@ def max_transfer(kinetic: Floats, mass: Floats) -> Floats:
 def scattering_angle(kinetic: Floats, mass: Floats, step: Floats, before: Floats | float = 0.0) -> Floats:
     """Return the RMS plane angle (rad) that multiple scattering adds over a step, at most 1 rad.
 
-    Highland's formula (PDG) is for a whole path; because of its logarithm, the angles of several short
-    steps would add up to less. So a step adds the variance of the path up to its end minus that of the path
-    before it, and the total does not depend on the steps.
+    Highland's formula (PDG) is for a whole path; because of its logarithm, the angles of several
+    short steps would add up to less. So a step adds the variance of the path up to its end minus
+    that of the path before it, and the total does not depend on the steps.
 
     Args:
         kinetic: (M,) kinetic energy.
@@ -75,12 +77,15 @@ def scattering_angle(kinetic: Floats, mass: Floats, step: Floats, before: Floats
 
 
 def _highland(length: Floats) -> Floats:
-    """Return the mean square plane angle over ``length`` cm, in units of (13.6 MeV / beta c p)^2."""
+    """Return the mean square plane angle over ``length`` cm, in (13.6 MeV / beta c p)^2."""
     path = length / RADIATION_LENGTH
     return path * np.maximum(1 + 0.038 * np.log(np.maximum(path, 1e-30)), 0.5) ** 2
 
 
 def recombination(loss: Floats) -> Floats:
-    """Return the fraction of electrons that escape recombination at ``loss`` MeV/cm, by the modified Box model (ArgoNeuT 2013)."""
+    """Return the fraction of electrons that escape recombination at ``loss`` MeV/cm.
+
+    This is the modified Box model, see BOX_ALPHA.
+    """
     strength = BOX_BETA * loss / (DENSITY * FIELD)
     return np.clip(np.log(BOX_ALPHA + strength) / strength, 0, 1)

@@ -1,9 +1,10 @@
-"""A TOY simulation of single particles in liquid argon: for tests, tutorials and benchmarks, NOT for physics results.
+"""A TOY simulation of single particles in liquid argon, for tests and tutorials, NOT for physics.
 
-Included: Bethe energy loss with straggling and delta rays, Highland scattering, bremsstrahlung, pair
-production and Compton scattering (constant photon path), modified Box recombination, diffusion,
-electronics response, noise, zero suppression. Left out: hadronic interactions, decays, cosmic rays, wire
-response and induction planes, field distortions, electron lifetime. A photon converts at its vertex.
+Included: Bethe energy loss with straggling and delta rays, Highland scattering, bremsstrahlung,
+    pair production and Compton scattering (constant photon path), modified Box recombination,
+    diffusion, electronics response, noise, zero suppression. Left out: hadronic interactions,
+    decays, cosmic rays, wire response and induction planes, field distortions, electron lifetime. A
+    photon converts at its vertex.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from pgen.data.sparse import SparseImages
 from pgen.errors import ConfigError
 from pgen.utils.formats import rows_columns
 
-#: PDG number, mass in MeV, and default momentum range in MeV/c, for tracks and showers of a few to some tens
-#: of cm.
+#: PDG number, mass in MeV, and default momentum range in MeV/c, for tracks and showers of a few to
+#: some tens of cm.
 PARTICLES = {
     "e": (11, physics.ELECTRON_MASS, (50.0, 500.0)),
     "gamma": (22, 0.0, (50.0, 500.0)),
@@ -37,7 +38,8 @@ PARTICLES = {
 BLOCK = 256
 #: Most rows or columns, for which the tables of indices are made.
 MAX_SIDE = 10**5
-#: ADC per electron. A minimum-ionising muon gives 54 ADC along 0.3 cm (median; the mean is 59, with delta rays).
+#: ADC per electron. A minimum-ionising muon gives 54 ADC along 0.3 cm (median; the mean is 59, with
+#: delta rays).
 GAIN = 1 / 310
 #: cm, MicroBooNE.
 MAX_DRIFT = 256.0
@@ -97,16 +99,16 @@ def simulate(
 ) -> SparseImageSet:
     """Simulate ``n`` images (1, H, W) of one particle each, in whole ADC counts.
 
-    Rows are ticks and columns wires, ``pitch_cm`` apart, which the geometry says in cm. The same arguments
-    give the same bytes, and image i is the same for every ``n``.
+    Rows are ticks and columns wires, ``pitch_cm`` apart, which the geometry says in cm. The same
+    arguments give the same bytes, and image i is the same for every ``n``.
 
     Args:
         n: Number of images.
         size: Rows and columns.
         seed: Seed of all random numbers.
         particles: Names from :data:`PARTICLES`, equally likely.
-        momentum: (low, high) in MeV/c, between which momenta are uniform; by default a range for each
-            particle.
+        momentum: (low, high) in MeV/c, between which momenta are uniform; by default a range for
+            each particle.
         pitch_cm: Length of a pixel.
         noise: RMS in ADC.
         threshold: Pixels below it (ADC) become 0.
@@ -127,7 +129,7 @@ def simulate(
 
 
 def simulate_parts(n: int, settings: Settings, *, processes: int = 1, start: int = 0) -> Iterator[SparseImageSet]:
-    """Simulate the images of :func:`simulate` from ``start`` on, a multiple of 256, in sets of up to 256.
+    """Simulate the images of :func:`simulate` from ``start`` (k * 256) on, in sets of up to 256.
 
     ``processes`` share the work, which does not change the images.
     """
@@ -149,7 +151,7 @@ def open_simulated(
     noise: float = 1.5,
     threshold: float = 10.0,
 ) -> SparseImageSet:
-    """Open the source ``simulate:n=2000,size=64,seed=1,particles=e+mu,momentum=100-300``; size may be ROWSxCOLUMNS."""
+    """Open the source ``simulate:n=2000,size=64x96,seed=1,particles=e+mu,momentum=100-300``."""
     try:
         rows, columns = rows_columns(size)
     except ValueError as error:
@@ -186,7 +188,8 @@ def _simulate_block(settings: Settings, block: int, keep: int) -> SparseImageSet
 
     extent = (settings.size[0] * pitch, settings.size[1] * pitch)
     direction = rng.standard_normal((BLOCK, 3))
-    # Detectors are longer than high, and beams go along them: fewer tracks point out of the image plane.
+    # Detectors are longer than high, and beams go along them: fewer tracks point out of the image
+    # plane.
     direction[:, 1] *= 0.5
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     # The vertex is behind the centre, so that most of the particle is in the image.

@@ -9,8 +9,8 @@ from pgen.data.simulation.energy_loss import Floats
 
 #: cm / us, MicroBooNE.
 DRIFT_SPEED = 0.11
-#: cm2 / us, longitudinal and transverse diffusion: MicroBooNE, JINST 16 P09025 (2021), and its transverse
-#: counterpart.
+#: cm2 / us, longitudinal and transverse diffusion: MicroBooNE, JINST 16 P09025 (2021), and its
+#: transverse counterpart.
 DIFFUSION = (3.7e-6, 5.9e-6)
 #: cm, width along the drift that the shaping of the electronics adds.
 SHAPING = 0.15
@@ -41,7 +41,7 @@ def render_image(position: Floats, charge: Floats, drift: float, size: tuple[int
 
 
 def _deposit(corner: np.ndarray, fraction: Floats, charge: Floats, size: np.ndarray) -> Floats:
-    """Sum charge in pixels; each deposit is divided between the four nearest pixel centres, so that steps leave no pattern."""
+    """Sum charge in pixels, dividing each deposit between the four nearest pixel centres."""
     flat = np.zeros(size[0] * size[1])
     for dr in (0, 1):
         for dc in (0, 1):
@@ -53,7 +53,7 @@ def _deposit(corner: np.ndarray, fraction: Floats, charge: Floats, size: np.ndar
 
 
 def _diffuse(pixels: Floats, drift: float, pitch: float) -> Floats:
-    """Blur by diffusion over the drift length (cm), and along the drift by the shaping of the electronics."""
+    """Blur by diffusion over the drift length (cm), and along the drift by the electronics."""
     for axis, constant, more in ((0, DIFFUSION[0], SHAPING), (1, DIFFUSION[1], 0.0)):
         width = np.sqrt(2 * constant * drift / DRIFT_SPEED + more**2) / pitch + 1e-6
         taps = np.diff(ndtr((np.arange(-REACH, REACH + 2) - 0.5) / width))

@@ -1,4 +1,4 @@
-"""Transport of the toy simulation: charged particles in steps through liquid argon, with delta rays and showers."""
+"""Transport of the toy simulation: particles in steps through argon, delta rays, showers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def transport(rays: Rays, extent: tuple[float, float], step: float, rng: np.rand
         rng: Source of all random numbers.
 
     Returns:
-        Of all K deposits: image (K,), position (K, 3) in cm, energy (K,) in MeV, mean dE/dx (K,) in MeV/cm.
+        Of all K deposits: image (K,), position (K, 3) in cm, energy (K,) in MeV, mean dE/dx (K,) in
+        MeV/cm.
     """
     deposits = []
     photons = rays.mass == 0
@@ -105,7 +106,7 @@ def transport(rays: Rays, extent: tuple[float, float], step: float, rng: np.rand
 
 
 def deflect(direction: Floats, angle: Floats, rng: np.random.Generator) -> Floats:
-    """Deflect directions by a Gaussian angle of RMS ``angle`` in each of the two transverse planes."""
+    """Deflect directions by a Gaussian angle of RMS ``angle`` in both transverse planes."""
     kick = rng.standard_normal(direction.shape)
     kick -= np.sum(kick * direction, 1, keepdims=True) * direction  # leaves a Gaussian in the transverse plane
     deflected = direction + angle[:, None] * kick
@@ -127,7 +128,7 @@ def _inside(position: Floats, extent: tuple[float, float]) -> np.ndarray:
 
 
 def _knock_on(alive: Rays, length: Floats, rng: np.random.Generator) -> Rays:
-    """Emit delta rays over a step: dN/dT ~ 1/T^2 above the cut (PDG), at the angle of a two-body collision."""
+    """Emit delta rays over a step: dN/dT ~ 1/T^2 above the cut (PDG), with two-body angles."""
     greatest = np.where(alive.mass == ELECTRON_MASS, alive.kinetic / 2, physics.max_transfer(alive.kinetic, alive.mass))
     _, beta, _ = physics.speeds(alive.kinetic, alive.mass)
     rate = physics.XI / beta**2 * np.maximum(1 / DELTA_CUT - 1 / np.maximum(greatest, DELTA_CUT), 0)
@@ -142,7 +143,7 @@ def _knock_on(alive: Rays, length: Floats, rng: np.random.Generator) -> Rays:
 
 
 def _radiate(alive: Rays, length: Floats, rng: np.random.Generator) -> Rays:
-    """Emit bremsstrahlung of electrons over a step: dN/dk ~ (4/3 - 4/3 y + y^2) / k with y = k / E (PDG, complete screening)."""
+    """Emit bremsstrahlung over a step: dN/dk ~ (4/3 - 4/3 y + y^2) / k, y = k / E (PDG)."""
     electrons = alive.mass == ELECTRON_MASS
     ratio = np.maximum(alive.kinetic / MIN_PHOTON, 1)
     parent = np.flatnonzero(electrons & (rng.random(len(alive)) < 4 / 3 * np.log(ratio) * length / RADIATION_LENGTH))
@@ -162,7 +163,7 @@ def _radiate(alive: Rays, length: Floats, rng: np.random.Generator) -> Rays:
 
 
 def _convert(photons: Rays, extent: tuple[float, float], rng: np.random.Generator, *, fly: bool) -> Rays:
-    """Convert photons inside the image to electrons and positrons; ``fly`` moves the photons first."""
+    """Convert photons in the image to electrons and positrons; ``fly`` moves them first."""
     charged = [photons.take(np.zeros(0, np.int64))]
     while len(photons):
         if fly:
@@ -178,7 +179,7 @@ def _convert(photons: Rays, extent: tuple[float, float], rng: np.random.Generato
 
 
 def _make_pairs(photons: Rays, rng: np.random.Generator) -> list[Rays]:
-    """Convert each photon to an electron and a positron, whose fraction of the energy is uniform."""
+    """Convert each photon to an electron and a positron of a uniform fraction of its energy."""
     fraction = rng.random(len(photons))
     available = np.maximum(photons.kinetic - 2 * ELECTRON_MASS, 0)
     angle = ELECTRON_MASS / np.maximum(photons.kinetic, ELECTRON_MASS)
@@ -190,7 +191,7 @@ def _make_pairs(photons: Rays, rng: np.random.Generator) -> list[Rays]:
 
 
 def _scatter_compton(photons: Rays, rng: np.random.Generator) -> tuple[Rays, Rays]:
-    """Scatter photons, which keep a fraction of their energy ~ 1 / fraction, between its kinematic minimum and 1.
+    """Scatter photons, which keep a fraction f of their energy, with dN/df ~ 1/f.
 
     Returns:
         The electrons, and the scattered photons.

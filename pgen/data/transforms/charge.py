@@ -26,7 +26,8 @@ class ChargeBalance:
 
     Attributes:
         signed: Whether the transform is.
-        negative: Negative fraction of the |charge| above the threshold. An unsigned transform loses it.
+        negative: Negative fraction of the |charge| above the threshold. An unsigned transform loses
+            it.
         suppressed: Fraction at or below the threshold.
         clipped: Fraction beyond ``clip``.
     """
@@ -41,11 +42,11 @@ class ChargeBalance:
 class ChargeTransform:
     """Map charge q to model space: to [0, 1], or signed charge to [-1, 1].
 
-    With u = ``unit_charge`` and c = ``clip``, the scales are linear: q / c; sqrt: (q / c)^(1/2); log:
-    ln(1 + q / u) / ln(1 + c / u); asinh: asinh(q / u) / asinh(c / u); and those of plug-ins, see
-    :class:`pgen.data.transforms.charge_scales.Scale`. Signed charge is mapped by its magnitude,
-    sign(q) f(abs(q)); unsigned charge below 0 becomes 0. The map is exactly invertible, up to rounding,
-    where threshold < abs(q) <= clip. All charges are in the unit of the images.
+    With u = ``unit_charge`` and c = ``clip``, the scales are linear: q / c; sqrt: (q / c)^(1/2);
+    log: ln(1 + q / u) / ln(1 + c / u); asinh: asinh(q / u) / asinh(c / u); and those of plug-ins,
+    see :class:`pgen.data.transforms.charge_scales.Scale`. Signed charge is mapped by its magnitude,
+    sign(q) f(abs(q)); unsigned charge below 0 becomes 0. The map is exactly invertible, up to
+    rounding, where threshold < abs(q) <= clip. All charges are in the unit of the images.
 
     Attributes:
         clip: The |charge| that becomes 1; more is cut off.
@@ -98,7 +99,7 @@ class ChargeTransform:
         return y * x.sign() if self.signed else y
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Map model space, of any shape, to zero-suppressed charge; values outside of its range are clamped."""
+        """Map model space, of any shape, to zero-suppressed charge; clamp values out of range."""
         import torch
 
         curve, unit, top = self._curve

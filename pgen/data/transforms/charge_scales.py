@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 class Scale:
     """A curve f that maps charge q to f(q / u) / f(clip / u), between 0 and 1.
 
-    Both functions are exported with ``generator.pt2``, so they must consist of torch's own operations.
+    Both functions are exported with ``generator.pt2``, so they must consist of torch's own
+    operations.
 
-    A package offers a scale by an entry point in the group ``pgen.scales``; its name is the value of
-    ``--scale``::
+    A package offers a scale by an entry point in the group ``pgen.scales``; its name is the value
+    of ``--scale``::
 
         [project]
         name = "pgen-cubic"
@@ -41,10 +42,11 @@ class Scale:
         CBRT = Scale(lambda x: x ** (1 / 3), lambda y: y**3)
 
     Attributes:
-        forward: f, an increasing function of float tensors of any shape and values >= 0, with f(0) = 0.
+        forward: f, an increasing function of float tensors of any shape and values >= 0, with f(0)
+            = 0.
         inverse: The inverse of f.
-        needs_unit_charge: Whether u is the transform's ``unit_charge``, for a curve that bends there.
-            Otherwise u is ``clip``.
+        needs_unit_charge: Whether u is the transform's ``unit_charge``, for a curve that bends
+            there. Otherwise u is ``clip``.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -63,7 +65,8 @@ class Scale:
         return float(self.forward(torch.tensor(greatest, dtype=torch.float64)))
 
 
-#: pgen's own scales. Their functions are methods of tensors, so that naming them does not import torch.
+#: pgen's own scales. Their functions are methods of tensors, so that naming them does not import
+#: torch.
 BUILT_IN = {
     "linear": Scale(lambda x: x, lambda y: y),
     "sqrt": Scale(lambda x: x.sqrt(), lambda y: y.square()),
@@ -94,7 +97,7 @@ def get_scale(name: str) -> Scale:
 
 @cache
 def _load_scale(entry: Entry) -> Scale:
-    """Load a plug-in's scale, and refuse one that would spoil charge: f(0) != 0, not increasing, or a wrong inverse."""
+    """Load a plug-in's scale; refuse f(0) != 0, a curve that falls, or a wrong inverse."""
     scale = instance(entry, Scale)
     try:
         import torch

@@ -34,8 +34,8 @@ def crop(
     Args:
         images: The images to crop.
         size: (rows, columns) of a window.
-        mode: "tiles" for all windows side by side from the upper left; "centre" for one window around
-            the centroid of |charge|.
+        mode: "tiles" for all windows side by side from the upper left; "centre" for one window
+            around the centroid of |charge|.
         border: Windows that cross the border of the image: "drop" them, or "pad" them with zeros.
         threshold: |charge| above which a pixel counts.
         min_occupancy: Fraction of a window's pixels that must count, in any channel.
@@ -44,8 +44,8 @@ def crop(
             :func:`pgen.data.processing.parallel.map_chunks`; by default in this process.
 
     Yields:
-        The windows of each image that has any, in order, with the image's events and labels. Ids are
-        "parent/row/column" of the window's first pixel.
+        The windows of each image that has any, in order, with the image's events and labels. Ids
+        are "parent/row/column" of the window's first pixel.
 
     Raises:
         ConfigError: If an argument does not fit.
@@ -111,7 +111,7 @@ def _find_tiles(image: FloatArray, size: tuple[int, int]) -> list[tuple[int, int
 
 
 def _find_centre(image: FloatArray, size: tuple[int, int], threshold: float) -> list[tuple[int, int]]:
-    """Return the corner of the window around the centroid of |charge| above threshold; nothing without charge."""
+    """Return the corner of the window around the centroid of |charge|; nothing without charge."""
     charge = np.where(above_threshold(image, threshold), np.abs(image), 0).sum(0, dtype=np.float64)
     if not charge.sum() > 0:
         return []

@@ -13,8 +13,8 @@ def split(images: ImageSet, held_out: int | float, *, by: str = "event", seed: i
 
     Args:
         images: The set.
-        held_out: Events to hold out: a number (int), or a fraction between 0 and 1 (float) of all, at
-            least one.
+        held_out: Events to hold out: a number (int), or a fraction between 0 and 1 (float) of all,
+            at least one.
         by: What stays together and is counted: "event", or a label, such as "file".
         seed: Seed by which the events are drawn; None for the last ones of the set.
 

@@ -1,4 +1,4 @@
-"""Zero suppression: images without their faint pixels, as a readout would write them, or without negative charge."""
+"""Zero suppression: images without faint pixels, as a readout writes them, or negative charge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgen.data.sparse import SparseImages, above_threshold
 
 
 def suppress(pixels: FloatArray, threshold: float) -> FloatArray:
-    """Set |charge| at or below ``threshold`` to 0 in finite ``pixels``; the array itself if there is nothing to set."""
+    """Set |charge| at or below ``threshold`` to 0; return the same array if there is none."""
     faint = (pixels != 0) & ~above_threshold(pixels, threshold)
     return np.where(faint, np.float32(0), pixels) if faint.any() else pixels
 

@@ -1,4 +1,4 @@
-"""What the rows and columns of an image are, by what a file says, or by what their sizes suggest."""
+"""What rows and columns of an image are, by what a file says or their sizes suggest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PADDED, PADDING = 64, 0.04
 
 
 def wires_hint(size: int) -> str:
-    """Name the detector with ``size`` wires in a plane, one per pixel and possibly padded; empty if there is none."""
+    """Name the detector with ``size`` wires in a plane, possibly padded; empty if there is none."""
     if size in WIRES:
         return f"{size} is the number of wires of a plane of {WIRES[size]}"
     near = [wires for wires in WIRES if (1 - PADDING) * size <= wires < size and size % PADDED == 0]

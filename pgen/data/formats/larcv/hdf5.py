@@ -31,7 +31,8 @@ from pgen.utils.hdf5_tables import open_output
 
 KIND = "LArCV3 (HDF5)"
 Product = Literal["image2d", "sparse2d"]
-#: By product: the tables of where an image's pixels are, and of the pixels (all of them, or ids and values).
+#: By product: the tables of where an image's pixels are, and of the pixels (all of them, or ids and
+#: values).
 PRODUCTS: dict[str, tuple[str, str]] = {"image2d": ("image_extents", "images"), "sparse2d": ("voxel_extents", "voxels")}
 
 #: Producer of the images that pgen writes.
@@ -75,7 +76,8 @@ def open_larcv3(
         name: What the user typed.
         product: By default image2d if there is one, else sparse2d.
         producer: By default the only one.
-        plane: One plane (projection_id). Without ``plane`` and ``planes``: all that most events have.
+        plane: One plane (projection_id). Without ``plane`` and ``planes``: all that most events
+            have.
         planes: Several planes, as "0+1+2"; events that lack one are skipped.
         transpose: Whether to swap rows and columns, whose order differs between writers.
         labels: Producer of the particles that become labels, see
@@ -149,7 +151,7 @@ def open_larcv3(
 
 
 def read_metas(group: Any, name: str) -> tuple[npt.NDArray[np.int64], ...]:
-    """Return (event, plane, rows, columns, index in the file's list of images) of all valid images of a group, each (K,)."""
+    """Return event, plane, rows, columns and index of all valid images of a group, (K,) each."""
     events, meta = group["extents"][:], group["image_meta"][:]
     if events["N"].sum(dtype=np.uint64) > len(meta):
         raise DataError(f"{name}: its events count more than the {len(meta)} images there are; the file is damaged. Write it again.")
@@ -185,9 +187,9 @@ def _read_labels(data: Any, events: int, labels: str | None, name: str) -> Event
 def write_larcv3(path: Path, sets: Iterable[ImageSet]) -> None:
     """Write one entry per image and one projection per channel, with rows and columns as they are.
 
-    If the geometry of an image is unknown, a pixel is the unit of length and its corner the origin. An
-    entry has the run, subrun and event of its image; events without numbers get a run of their own,
-    subrun 0, and count up. Labels are not written.
+    If the geometry of an image is unknown, a pixel is the unit of length and its corner the origin.
+    An entry has the run, subrun and event of its image; events without numbers get a run of their
+    own, subrun 0, and count up. Labels are not written.
     """
     with open_output(path) as output:
         count, names = 0, list[str]()

@@ -1,4 +1,4 @@
-"""Labels of images from the particles of their events, as LArCV files and MicroBooNE's tables list them.
+"""Labels of images from the particles of their events, as files of LArCV and MicroBooNE list them.
 
 A label is never made up. An event whose list of particles is empty has ``particles`` 0 and no other
 label; an event without a list has none.
@@ -16,8 +16,8 @@ import numpy.typing as npt
 from pgen.data.formats.base import select_one
 from pgen.errors import DataError, listed
 
-#: Labels of an event's first particle and their types, in the file's own units. Earlier versions lack some,
-#: which are left out.
+#: Labels of an event's first particle and their types, in the file's own units. Earlier versions
+#: lack some, which are left out.
 MEMBERS = {"pdg": np.int64, "px": np.float64, "py": np.float64, "pz": np.float64, "energy_init": np.float64, "energy_deposit": np.float64}
 #: Names of particles, by PDG number.
 NAMES = {
@@ -40,14 +40,14 @@ WITHOUT = f"read the images without, by labels={NONE}"
 
 
 def select_producer(producers: Sequence[str], labels: str | None, name: str) -> str | None:
-    """Select whose particles become labels: the requested producer, or the only one; None for no labels."""
+    """Select whose particles become labels: the requested or the only producer; None for none."""
     if labels == NONE or (labels is None and len(producers) != 1):
         return None
     return select_one("labels", list(producers), labels, name)
 
 
 def explain_no_labels(producers: Sequence[str], labels: str | None) -> str:
-    """Explain why a file with particles gives no labels; empty if it has none, or none were requested."""
+    """Explain why particles give no labels; empty if there are none, or none were requested."""
     if labels == NONE or not producers:
         return ""
     return f"none: particles of {listed(producers)}; choose by labels={producers[0]}"
@@ -87,7 +87,7 @@ class EventLabels:
         return reasons
 
     def select(self, entries: npt.NDArray[np.int64]) -> tuple[dict[str, npt.NDArray], str]:
-        """Return the labels that all these events have, and a note on where they come from and what is left out."""
+        """Return the labels that all these events have, and a note on what is left out."""
         labels = {name: values[entries] for name, values in self.columns.items() if not np.any(self.lacking[name][entries] != "")}
         notes = [self.note] if self.note else []
         if dropped := [name for name in self.columns if name not in labels]:
@@ -101,7 +101,7 @@ class EventLabels:
 def label_by_first_particle(
     rows: npt.NDArray[np.int64], member: Callable[[str], Any | None], *, is_requested: bool = False, source: str = "", note: str = ""
 ) -> EventLabels:
-    """Label events by the MEMBERS of their first particle, its ``momentum``, and the number of ``particles``.
+    """Label events by MEMBERS and momentum of their first particle, and number of particles.
 
     A member with a value that is not finite, as of uninitialised memory, is left out.
 
@@ -138,18 +138,20 @@ def pair_entries(images: npt.NDArray[np.str_], lists: npt.NDArray[np.str_], name
         name: What the user typed.
 
     Returns:
-        (E,) the list of each event, -1 if it has none; and how they were paired, for people, if not by
-        equal entries.
+        (E,) the list of each event, -1 if it has none; and how they were paired, for people, if not
+        by equal entries.
 
     Raises:
-        DataError: If event numbers contradict the order of entries, or do not say which belong together.
+        DataError: If event numbers contradict the order of entries, or do not say which belong
+            together.
     """
     if len(images) != len(lists):
         return _pair_numbers(images, lists, name)
     differ = (images != lists) & (images != "") & (lists != "")
     if not differ.any():
         return np.arange(len(images)), "" if np.array_equal(images, lists) else "paired by entry: not all events are numbered"
-    # A number that the other table has in another entry contradicts the order; one that it lacks says nothing.
+    # A number that the other table has in another entry contradicts the order; one that it lacks
+    # says nothing.
     if not (set(images[differ].tolist()) & set(lists.tolist())) | (set(lists[differ].tolist()) & set(images.tolist())):
         k = int(differ.argmax())
         return np.arange(len(images)), f"paired by entry, though event numbers differ ({lists[k]} for image {images[k]})"

@@ -1,4 +1,4 @@
-"""Which images of jagged LArCV events become the channels of an image set, and their pixels if a file has voxels."""
+"""Which images of LArCV events, of which there can be any number, become channels."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from pgen.data.formats.base import select_one
 from pgen.data.skipped import Skipped
 from pgen.errors import ChoiceNeeded, ConfigError, DamagedImage, DataError, listed
 
-#: Several times the pixels of the largest detector planes: more is damage, and might exhaust memory.
+#: Several times the pixels of the largest detector planes: more is damage, and might exhaust
+#: memory.
 MAX_PIXELS = 2**26
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Planes:
-    """The selected planes, and for each event its images in the file's flat list, or why it is skipped.
+    """The selected planes, and for each event its images, or why it is skipped.
 
     Attributes:
         planes: One per channel.
@@ -76,7 +77,7 @@ def select_planes(
     name: str,
     unsound: npt.NDArray[np.bool_] | None = None,
 ) -> Planes:
-    """Select images by plane number, never by position in the event: events hold 0, 1, 2, 3 or more images.
+    """Select images by plane number, not by position: events hold any number of images.
 
     Args:
         event: (K,) event of each image.
@@ -89,8 +90,8 @@ def select_planes(
         unsound: (K,) images whose pixels do not fit their rows and columns.
 
     Returns:
-        The selection. Events that lack a plane, hold one twice, hold other planes besides, or hold images
-        of an unusual size are skipped.
+        The selection. Events that lack a plane, hold one twice, hold other planes besides, or hold
+        images of an unusual size are skipped.
 
     Raises:
         DataError: If there is no image, or not a requested plane.
@@ -183,7 +184,7 @@ def _usual_size(sizes: Ints, name: str) -> tuple[int, int]:
 
 
 def describe_planes(event: npt.NDArray, plane: npt.NDArray, rows: npt.NDArray, columns: npt.NDArray) -> str:
-    """Describe for each plane how many events hold it, and its sizes; arguments as for :func:`select_planes`."""
+    """Describe how many events hold each plane, and its sizes, see :func:`select_planes`."""
     alike: dict[str, list[int]] = {}
     for p in np.unique(plane).tolist():
         is_plane = plane == p

@@ -1,8 +1,9 @@
 """image2d, sparse2d and cluster2d of LArCV1 and LArCV2 files (ROOT), read with uproot only.
 
-Layout, verified on files of the original libraries: a tree ``<product>_<producer>_tree`` has one entry per
-event, a split vector of images. Pixels are column-major, and a voxel's id is its position among them.
-``_meta._origin`` marks LArCV1, ``_meta._p1`` LArCV2. ``_id`` and ``_image_id`` can be uninitialised.
+Layout, verified on files of the original libraries: a tree ``<product>_<producer>_tree`` has one
+entry per event, a split vector of images. Pixels are column-major, and a voxel's id is its position
+among them. ``_meta._origin`` marks LArCV1, ``_meta._p1`` LArCV2. ``_id`` and ``_image_id`` can be
+uninitialised.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ PRODUCTS: dict[str, tuple[str, str]] = {
     "sparse2d": ("_tensor_v", "_voxel_v"),
     "cluster2d": ("_cluster_v", "_voxel_vv"),
 }
-#: By version: members for the position of an image along rows and columns: its lowest corner, and its extent
-#: (LArCV1) or highest corner (LArCV2).
+#: By version: members for the position of an image along rows and columns: its lowest corner, and
+#: its extent (LArCV1) or highest corner (LArCV2).
 BOX = {1: ("_origin.y", "_origin.x", "_height", "_width"), 2: ("_p1.y", "_p1.x", "_p2.y", "_p2.x")}
 
 
@@ -66,13 +67,13 @@ def open_root(
     Args:
         path: The file.
         name: What the user typed.
-        product: By default image2d if there is one, else the first of the others. The image of cluster2d
-            is the charge of all clusters.
+        product: By default image2d if there is one, else the first of the others. The image of
+            cluster2d is the charge of all clusters.
         producer: By default the only one.
         plane: One plane. Without ``plane`` and ``planes``: all that most events have.
         planes: Several planes, as "0+1+2"; events that lack one are skipped.
-        tick_order: For LArCV1, whose rows were stored in the other order before February 2019, which its
-            files do not say: "backward" flips the rows. The default is "forward".
+        tick_order: For LArCV1, whose rows were stored in the other order before February 2019,
+            which its files do not say: "backward" flips the rows. The default is "forward".
         labels: Producer of the particles that become labels, see
             :mod:`pgen.data.formats.larcv.particle_labels`; "none" for no labels.
 
@@ -173,7 +174,7 @@ def _geometry(boxes: npt.NDArray[np.float64], version: int, size: tuple[int, int
 
 
 def read_metas(tree: Any, product: str) -> tuple[npt.NDArray[np.int64], ...] | None:
-    """Return (event, plane, rows, columns) of all images of a tree, each (K,); None if the tree is not split into branches."""
+    """Return event, plane, rows, columns of all images of a tree, (K,) each; None if not split."""
     branches = set(tree.keys(recursive=True, full_paths=False))
     _, meta = _meta_branches(branches, PRODUCTS[product][0])
     if not branches.issuperset(meta) or not tree.num_entries:
@@ -182,7 +183,11 @@ def read_metas(tree: Any, product: str) -> tuple[npt.NDArray[np.int64], ...] | N
 
 
 def _flatten(columns: list[Any]) -> tuple[npt.NDArray[np.int64], tuple[npt.NDArray[np.int64], ...]]:
-    """Flatten columns that are jagged by event to (event, *columns) of all images; also return the number of images per event."""
+    """Flatten columns of jagged events.
+
+    Returns:
+        The number of images of each event; and (event, *columns) of all images.
+    """
     counts = np.array([len(images) for images in columns[0]])
     return counts, (np.repeat(np.arange(len(counts)), counts), *(np.concatenate(column).astype(np.int64) for column in columns))
 
@@ -205,7 +210,15 @@ def _read_labels(file: Any, keys: list[str], events: npt.NDArray[np.str_], label
 
 
 def _unpack(events: Any, place: Any, selection: Planes, *, flip: bool, name: str) -> Any:
-    """Return images (n, C, rows, columns) of the pixels or voxels of events; ``place`` (n, C) is each channel's position in its event."""
+    """Return images (n, C, H, W) of the pixels or voxels of events.
+
+    Args:
+        events: Pixels or voxels of each event's images.
+        place: (n, C) position of each channel in its event.
+        selection: The planes.
+        flip: Whether to flip the rows.
+        name: What the user typed.
+    """
     rows, columns = selection.size
     out = np.empty((len(events), len(selection.planes), rows, columns), np.float32)
     for image, event, event_place in zip(out, events, place, strict=True):

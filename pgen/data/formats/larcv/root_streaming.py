@@ -1,8 +1,9 @@
 """Voxels that ROOT streams member by member in LArCV files, and uproot leaves as bytes.
 
-An entry begins with byte count, version, class version and checksum (12 bytes). In sparse2d, each tensor
-follows: the number of voxels, all their ids, all their values. In cluster2d, each projection follows: the
-number of clusters, their ids, another header, and each cluster like a tensor. All is big-endian.
+An entry begins with byte count, version, class version and checksum (12 bytes). In sparse2d, each
+tensor follows: the number of voxels, all their ids, all their values. In cluster2d, each projection
+follows: the number of clusters, their ids, another header, and each cluster like a tensor. All is
+big-endian.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class _Cursor:
         return self.data[self.position - size : self.position]
 
     def header(self, *, whole: bool = False) -> None:
-        """Check byte count, version, class version and checksum; the count of a ``whole`` entry covers all that follows."""
+        """Check the header; the byte count of a ``whole`` entry covers all that follows."""
         start = self.position
         size, version, class_version, _ = np.frombuffer(self.take(HEADER), ">u4,>u2,>u2,>u4")[0]
         follows = len(self.data) - start - 4
