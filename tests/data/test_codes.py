@@ -38,11 +38,11 @@ def test_target_folder_is_in_order_of_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (torch.ones(3), "wanted code vectors"),
-        (torch.ones(3, 2, 2), "wanted code vectors"),
+        (torch.ones(3), "expected latent codes"),
+        (torch.ones(3, 2, 2), "expected latent codes"),
         (torch.full((2, 2), torch.nan), "NaN"),
         (torch.ones(0, 2), "neither of them 0"),
-        ({"format": "pgen-codes-9"}, "wanted 'pgen-codes-1'"),
+        ({"format": "pgen-codes-9"}, "expected 'pgen-codes-1'"),
         ({"format": "pgen-codes-1"}, "cannot be read"),
         ({"a": torch.ones(2, 2), "b": torch.ones(2, 2)}, "more than one key"),
     ],
@@ -80,5 +80,5 @@ def test_maps_are_standardised_channel_by_channel(tmp_path: Path) -> None:
         assert torch.allclose(codes.std[places], values[:, channel].std(correction=0))
     codes.save(tmp_path / "codes.pt")
     assert load_codes(tmp_path / "codes.pt").shape == (2, 3, 4)
-    with pytest.raises(PgenError, match="said to hold maps"):
+    with pytest.raises(PgenError, match="its maps of"):
         LatentCodes.from_vectors(values.flatten(1), codes.ids, {}, shape=(2, 3, 5))

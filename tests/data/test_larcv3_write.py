@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from pgen.data import ArrayImages, open_images, read_all, write_images
 from pgen.errors import PgenError
-from tests.data.test_lit import stacks
+from tests.data.test_sparse import stacks
 
 GENUINE = Path(__file__).parents[1] / "containers" / "larcv3_256.h5"
 

@@ -20,7 +20,7 @@ from pgen.engine.dataloading.dataset import open_training_data
 from pgen.engine.dataloading.loaders import BatchLoader
 from pgen.errors import PgenError
 from pgen.plugins import registry
-from tests.data.test_lit import stacks
+from tests.data.test_sparse import stacks
 from tests.helpers.damage import damage
 
 DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
@@ -176,9 +176,9 @@ def test_batches_by_lit_pixels_are_the_same(tmp_path: Path, monkeypatch: pytest.
         return [next(stream)[1] for _ in range(9)]
 
     data = open_training_data(settings, registry.load("gan").spec)
-    assert data.lit_nbytes is not None and data.lit_nbytes < data.nbytes / 5
+    assert data.sparse_nbytes is not None and data.lit_nbytes < data.nbytes / 5
     dense = str(write_images(tmp_path / "x.npz", open_images(source)))
     # By lit pixels, loaded, and all of it dense.
-    for room in (2 * data.lit_nbytes, 0):
+    for room in (2 * data.sparse_nbytes, 0):
         for found, wanted in zip(batches(room), batches(2 * data.nbytes, dense), strict=True):
             assert torch.equal(found, wanted)
