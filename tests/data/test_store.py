@@ -176,7 +176,7 @@ def test_batches_by_lit_pixels_are_the_same(tmp_path: Path, monkeypatch: pytest.
         return [next(stream)[1] for _ in range(9)]
 
     data = open_training_data(settings, registry.load("gan").spec)
-    assert data.sparse_nbytes is not None and data.lit_nbytes < data.nbytes / 5
+    assert data.sparse_nbytes is not None and data.sparse_nbytes < data.nbytes / 5
     dense = str(write_images(tmp_path / "x.npz", open_images(source)))
     # By lit pixels, loaded, and all of it dense.
     for room in (2 * data.sparse_nbytes, 0):
