@@ -114,7 +114,7 @@ def write_images(path: str | Path, images: ImageSet | Iterable[ImageSet], *, for
     return path
 
 
-def append_images(path: str | Path, images: ImageSet | Iterable[ImageSet], waiting: Callable[[], None] = lambda: None) -> Path:
+def append_images(path: str | Path, images: ImageSet | Iterable[ImageSet], waiting: Callable[[], None] | None = None) -> Path:
     """Append images to an image store, all or nothing: a copy is extended and takes its place.
 
     Several processes may append at once; they do so one after the other.
@@ -135,7 +135,7 @@ def append_images(path: str | Path, images: ImageSet | Iterable[ImageSet], waiti
     if not path.is_file():
         raise DataError(f"{path}: no such file, expected an image store to append to; write it first.")
     try:
-        with locked(path.resolve(), waiting), Outputs() as outputs:
+        with locked(path.resolve(), waiting or (lambda: None)), Outputs() as outputs:
             before = path.stat()
             store = open_store(path, str(path))
             draft = outputs.add(path, check=partial(_refuse_changed, before))
