@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.errors import DataError
-from pgen.utils.text import shortened
+from pgen.utils.text import shorten
 
 #: Text that means a boolean.
 BOOLEANS = {"true": 1.0, "false": 0.0}
@@ -57,7 +57,7 @@ def convert_labels(values: npt.ArrayLike, reference: npt.ArrayLike, name: str) -
         )
     if labels.dtype.kind == "U":
         if strange := [text for text in np.unique(labels).tolist() if isinstance(_parse_number(text), str)]:
-            raise DataError(f"{name}: {shortened(strange[0])!r} is no number, as the labels to compare with are; convert one of them.")
+            raise DataError(f"{name}: {shorten(strange[0])!r} is no number, as the labels to compare with are; convert one of them.")
         labels = _map_distinct(labels, _parse_number, np.float64)
     if target.dtype.kind == "f":
         return _restore_precision(labels, target)

@@ -14,7 +14,7 @@ from pgen.data.labels import convert_labels
 from pgen.data.skipped import Skipped
 from pgen.data.sparse import SparseImages
 from pgen.errors import DataError, listed
-from pgen.utils.text import shortened
+from pgen.utils.text import shorten
 
 #: Images with the same id that are compared at most, to find sets given twice.
 MAX_COMPARED = 16
@@ -146,7 +146,7 @@ def match_labels(images: ImageSet, reference: ImageSet) -> ImageSet:
         return images
     view = Subset(images, np.arange(len(images)))
     view.labels = {
-        name: convert_labels(values, reference.labels[name], f"{images.name}: label {shortened(name)}") for name, values in labels.items()
+        name: convert_labels(values, reference.labels[name], f"{images.name}: label {shorten(name)}") for name, values in labels.items()
     }
     return view
 

@@ -15,8 +15,8 @@ from pgen.data.formats.base import select_one, wrap_read_errors
 from pgen.data.formats.format import Format
 from pgen.data.latents import LatentCodes
 from pgen.errors import DataError, listed
-from pgen.utils.files import numbered, refuse_existing, write_through_memory
-from pgen.utils.paths import expand
+from pgen.utils.files import refuse_existing, write_through_memory
+from pgen.utils.paths import expand, list_numbered_files
 
 FORMAT = "pgen-codes-1"
 EXPECTED = "expected latent codes (N, D): a codes.pt, a folder of target_<i>.npy, or a single array of rank 2"
@@ -102,7 +102,7 @@ def read_codes(path: Path, name: str, format: Format | None, key: str | None = N
 
 def find_targets(folder: Path) -> list[Path]:
     """Return the files target_<i>.npy in order of i."""
-    return numbered(folder, "target")
+    return list_numbered_files(folder, "target")
 
 
 def _from_codes_file(content: dict[str, Any], path: Path, name: str) -> LatentCodes:

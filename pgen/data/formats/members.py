@@ -19,7 +19,7 @@ from pgen.data.formats.layout import Layout
 from pgen.data.images import ZERO_SUPPRESSION
 from pgen.data.skipped import Skipped
 from pgen.errors import ChoiceNeeded, DataError, PgenError, listed
-from pgen.utils.files import natural
+from pgen.utils.paths import natural_key
 from pgen.utils.untrusted import refuse_larger_than_memory
 
 #: Value of an option for no labels, or for each image as an event of its own.
@@ -165,7 +165,7 @@ def _select_images(members: Mapping[str, Member], option: str, choice: str | Non
                 raise DataError(f"{name}: {path} is {members[path]}; expected real numbers with {axes}. Give another {option}= or layout=.")
             return [path]
         matches = [key for key in fitting if key.rpartition("/")[2] == path or fnmatchcase(key, path)]
-        return sorted(matches, key=natural) or [select_one(option, list(_group_series(fitting)), choice, name)]
+        return sorted(matches, key=natural_key) or [select_one(option, list(_group_series(fitting)), choice, name)]
     # Arrays of many images come before single ones, and both before what may lie next to them.
     many, single = ([key for key in fitting if (len(members[key].shape) > 2) == is_many] for is_many in (True, False))
     if "images" in many or ("images" in single and not many):
@@ -182,7 +182,7 @@ def _select_images(members: Mapping[str, Member], option: str, choice: str | Non
                     f"{name}: its {len(candidates)} arrays {pattern} may belong to one event; add {option}={pattern} if each is one image, "
                     f"or choose one, as {option}={candidates[0]}."
                 )
-            return sorted(candidates, key=natural)
+            return sorted(candidates, key=natural_key)
     if refusal := next((member.refusal for member in members.values() if member.refusal), None):
         raise refusal
     listing = listed((f"{key} {member}" for key, member in members.items()), empty="nothing")

@@ -11,7 +11,7 @@ from pgen.data.formats.arrays import list_members, load_arrays
 from pgen.data.formats.base import LazyImages, make_window
 from pgen.data.formats.format import Format
 from pgen.errors import DataError
-from pgen.utils.files import numbered
+from pgen.utils.paths import list_numbered_files
 
 #: Labels, in MeV/c.
 MOMENTUM = ("px", "py", "pz")
@@ -19,7 +19,7 @@ MOMENTUM = ("px", "py", "pz")
 
 def find_batches(folder: Path) -> list[Path]:
     """Return the files batch_<i>.npy in order of i."""
-    return numbered(folder, "batch")
+    return list_numbered_files(folder, "batch")
 
 
 def open_batches(folder: Path, name: str) -> LazyImages:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen import __version__
+from pgen._version import __version__
 from pgen.data.events import describe_names, strip_unique_suffix
 from pgen.data.formats.base import ForkSafeHandle, wrap_read_errors
 from pgen.data.formats.format import Format
@@ -27,7 +27,7 @@ from pgen.data.images import (
 )
 from pgen.data.sparse import SparseImages
 from pgen.errors import DataError
-from pgen.utils.files import need_space
+from pgen.utils.files import require_space
 from pgen.utils.hdf5_tables import open_output
 
 VERSION, FAMILY = "pgen-store-1", "pgen-store-"
@@ -215,7 +215,7 @@ def write_store(path: Path, sets: Iterable[ImageSet], existing: StoreImages | No
                 metadata.setdefault(name, []).append(values)
             metadata["offsets"].append(total + pixels.offsets[1:])
             pixels = pixels._replace(flat_index=pixels.flat_index.astype(_index_type(images)))
-            need_space(path, pixels.flat_index.nbytes + pixels.value.nbytes)
+            require_space(path, pixels.flat_index.nbytes + pixels.value.nbytes)
             output.append("place", pixels.flat_index, chunk=CHUNK, **COMPRESSION)
             output.append("charge", pixels.value, chunk=CHUNK, **COMPRESSION)
             block = images_per_block(images.shape)
@@ -237,8 +237,8 @@ def write_store(path: Path, sets: Iterable[ImageSet], existing: StoreImages | No
         if existing and len(np.unique(columns["ids"])) < count:
             raise DataError(f"{existing.name}: has an id of the images to append already; leave these out.")
         columns["checks"] = np.array(checks, np.uint32)
-        need_space(path, sum(values.nbytes for values in columns.values()))
-        with output.changing() as file:
+        require_space(path, sum(values.nbytes for values in columns.values()))
+        with output.change() as file:
             file.attrs.pop(ZERO_SUPPRESSION, None)
             for name, values in columns.items():
                 if name in file:

@@ -29,7 +29,7 @@ from pgen.data.skipped import refuse_too_many
 from pgen.data.transforms.zero_suppression import SuppressedImages
 from pgen.data.views import ConcatImages, prefix_ids, prefix_names, with_ids
 from pgen.errors import ConfigError, DataError, listed
-from pgen.utils.files import restore
+from pgen.utils.drafts import restore
 from pgen.utils.paths import expand, find_matches, is_remote
 
 #: Options of every source.

@@ -14,8 +14,9 @@ from pgen.data.formats.store import open_store, write_store
 from pgen.data.images import MAX_IMAGES, ImageSet, iter_subsets
 from pgen.data.views import match_labels
 from pgen.errors import ConfigError, DataError
-from pgen.utils.files import Outputs, free_space, locked, need_space, refuse_existing
+from pgen.utils.files import Outputs, free_space, refuse_existing, require_space
 from pgen.utils.formats import Format
+from pgen.utils.locks import exclusive_access
 
 #: Formats that pgen writes, by name. The first with the suffix of a file is its default format.
 WRITERS = {format.name: format for format in FORMATS if format.write is not None}
@@ -135,11 +136,11 @@ def append_images(path: str | Path, images: ImageSet | Iterable[ImageSet], waiti
     if not path.is_file():
         raise DataError(f"{path}: no such file, expected an image store to append to; write it first.")
     try:
-        with locked(path.resolve(), waiting or (lambda: None)), Outputs() as outputs:
+        with exclusive_access(path.resolve(), waiting or (lambda: None)), Outputs() as outputs:
             before = path.stat()
             store = open_store(path, str(path))
             draft = outputs.add(path, check=partial(_refuse_changed, before))
-            need_space(draft, before.st_size)
+            require_space(draft, before.st_size)
             shutil.copyfile(path, draft)
             write_store(draft, _divide(images, path, store), store)
     except OSError as error:

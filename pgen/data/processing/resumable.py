@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pgen import __version__
+from pgen._version import __version__
 from pgen.data.images import ImageSet, SparseImageSet
 from pgen.data.io.sources import files_of, open_images
 from pgen.data.io.write import write_images
 from pgen.errors import PgenError
-from pgen.utils.files import PARTS, OwnFolder, free_space, write_through_memory
+from pgen.utils.drafts import PARTS, OwnedFolder
+from pgen.utils.files import free_space, write_through_memory
 
 #: New work is saved after so many seconds, or so many bytes of nonzero pixels. A short conversion
 #: saves nothing.
@@ -42,7 +43,7 @@ class ResumableTask:
 
     def __init__(self, out: Path, task: Mapping[str, Any], total: int, log: Callable[[str], None] = lambda line: None) -> None:
         self.path = out.with_name(f".{out.name}{PARTS}")
-        self._folder: OwnFolder | None = OwnFolder(self.path)
+        self._folder: OwnedFolder | None = OwnedFolder(self.path)
         self._total, self._log = total, log
         self._task = json.dumps({**task, "pgen_version": __version__}, sort_keys=True, default=str).encode()
         self._saved: list[tuple[range, Path]] = []
@@ -53,7 +54,7 @@ class ResumableTask:
             if match and int(match[1]) == self.done and _is_sound(path):
                 self._saved.append((range(int(match[1]), int(match[2])), path))
 
-    def _take_over(self, folder: OwnFolder) -> bool:
+    def _take_over(self, folder: OwnedFolder) -> bool:
         """Whether the folder can be used; one of another task is deleted first."""
         if not folder.claim():
             return False  # another process uses it, or it is none of pgen's
@@ -92,7 +93,7 @@ class ResumableTask:
             # By how many bytes, before compression, the output will still grow at this rate.
             ahead = produced * (self._total - indices.stop) // max(1, indices.stop - first)
             is_due = bool(unsaved) and (time.monotonic() - since > SAVE_SECONDS or size > SAVE_BYTES)
-            if (is_due or self._folder.owned) and free_space(self.path) < size + ahead:
+            if (is_due or self._folder.is_owned) and free_space(self.path) < size + ahead:
                 self._give_up("the disk has no room for it besides the output")
                 unsaved.clear()
             elif is_due:
@@ -112,9 +113,9 @@ class ResumableTask:
     def _save(self, indices: range, unsaved: list[ImageSet]) -> None:
         assert self._folder is not None
         try:
-            if not self._folder.owned:
+            if not self._folder.is_owned:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._folder.make()
+                self._folder.create()
                 write_through_memory(self.path / TASK, lambda stream: stream.write(self._task))
             write_images(self.path / f"{indices.start:012d}-{indices.stop:012d}.h5", iter(unsaved), overwrite=True)
         except (OSError, PgenError) as error:

@@ -23,7 +23,7 @@ from pgen.data.simulation.readout import render_image
 from pgen.data.simulation.transport import Rays, transport
 from pgen.data.sparse import SparseImages
 from pgen.errors import ConfigError
-from pgen.utils.formats import rows_columns
+from pgen.utils.formats import parse_size
 
 #: PDG number, mass in MeV, and default momentum range in MeV/c, for tracks and showers of a few to
 #: some tens of cm.
@@ -153,7 +153,7 @@ def open_simulated(
 ) -> SparseImageSet:
     """Open the source ``simulate:n=2000,size=64x96,seed=1,particles=e+mu,momentum=100-300``."""
     try:
-        rows, columns = rows_columns(size)
+        rows, columns = parse_size(size)
     except ValueError as error:
         raise ConfigError(f"{name}: size={size} cannot be read, {error}.") from None
     try:

@@ -26,7 +26,7 @@ from pgen.data.formats.larcv.planes import (
 )
 from pgen.data.images import ImageSet, read_all
 from pgen.errors import DataError, listed
-from pgen.utils.files import need_space
+from pgen.utils.files import require_space
 from pgen.utils.hdf5_tables import open_output
 
 KIND = "LArCV3 (HDF5)"
@@ -196,7 +196,7 @@ def write_larcv3(path: Path, sets: Iterable[ImageSet]) -> None:
         group = f"Data/image2d_{PRODUCER}_group"
         for images in sets:
             pixels = read_all(images)
-            need_space(path, pixels.nbytes)
+            require_space(path, pixels.nbytes)
             events, (channels, *size) = len(images), images.shape
             number = count + np.arange(events)
             extents = np.zeros(events, EXTENTS)
