@@ -59,6 +59,7 @@ class ImageSet(ABC):
             units (ticks and wires, or cm). None if unknown.
         about: What ``pgen data info`` shows: ``format``, and planes, producer, ... where known.
         left_out: Events of the source that gave no image.
+        source: Source string that opens this set again; None for arrays and views.
     """
 
     name: str
@@ -70,6 +71,7 @@ class ImageSet(ABC):
     geometry: npt.NDArray[np.float64] | None = None
     about: Mapping[str, Any] = MappingProxyType({"format": "array"})
     left_out: Skipped = NONE_SKIPPED
+    source: str | None = None
 
     @abstractmethod
     def __len__(self) -> int:
