@@ -12,10 +12,9 @@ from pgen.utils.signals import defer_signals
 
 def test_a_signal_is_delivered_after_the_block() -> None:
     events = []
-    with pytest.raises(KeyboardInterrupt):
-        with defer_signals():
-            signal.raise_signal(signal.SIGINT)
-            events.append("end of block")
+    with pytest.raises(KeyboardInterrupt), defer_signals():
+        signal.raise_signal(signal.SIGINT)
+        events.append("end of block")
     assert events == ["end of block"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
