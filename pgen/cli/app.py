@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pgen import __version__
+from pgen._version import __version__
 from pgen.cli import streams
 from pgen.cli.commands import data, deploy, doctor, evaluate, models, plugin, sample, train
 from pgen.cli.console import echo, errors

@@ -80,7 +80,7 @@ def test_workers_that_fail_say_why(fate: str, tmp_path: Path) -> None:
         next(stream)
         (worker,) = multiprocessing.active_children()
         worker.kill()
-    with pytest.raises(PgenError, match="no such file" if fate == "gone" else "--num-workers 1: a process that reads .*x.npy died"):
+    with pytest.raises(PgenError, match="no such file" if fate == "gone" else "`num_workers=1`: a process that reads .*x.npy died"):
         for _ in range(100):
             next(stream)
 
@@ -188,8 +188,9 @@ def test_a_held_out_loss_that_is_no_number_is_not_the_best_for_ever() -> None:
     from pgen.engine.training.model_selection import ModelSelector
 
     settings = SimpleNamespace(best_by=None)
-    judge = ModelSelector(SimpleNamespace(settings=settings, plugin=SimpleNamespace(spec=SimpleNamespace(best="loss"))))
-    judged = [judge.is_best(1, {"held_out_loss": value}) for value in (float("nan"), 2.0, float("nan"), 3.0, 1.0)]
+    run = SimpleNamespace(settings=settings, criterion="held_out_loss")
+    selector = ModelSelector(SimpleNamespace(run=run, group=SimpleNamespace(rank=0)))
+    judged = [selector.is_best(1, {"held_out_loss": value}) for value in (float("nan"), 2.0, float("nan"), 3.0, 1.0)]
     assert judged == [True, True, False, False, True]
 
 

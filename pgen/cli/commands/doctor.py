@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from pgen import __version__
+from pgen._version import __version__
 from pgen.cli.console import console, echo, print_next_steps
 from pgen.cli.error_messages import with_flags
 from pgen.errors import PgenError, one_line

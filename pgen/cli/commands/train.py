@@ -187,11 +187,12 @@ def _train(
         with group.raise_together():
             path, settings, model_config = _resolve_options(plugin, options, resume)
         limit_threads(settings.threads)
+        from pgen.engine import hooks
         from pgen.engine.training.setup import create_run, resume_run
 
         start = partial(create_run, plugin.spec.name, settings, model_config) if path is None else partial(resume_run, path, settings)
         session = start(progress=progress, group=group, profile=profile)
-        session.train()
+        hooks.train_session(session)
     if group.rank == 0:
         _suggest_next_steps(plugin, session)
     if session.stopped_by is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen import __version__
+from pgen._version import __version__
 from pgen.data.formats.store import FORMAT, HEADER, Store, block_images, checksums, header_checksum
 from pgen.data.images import ImageSet, columns, joined_columns
 from pgen.data.sparse import read_lit

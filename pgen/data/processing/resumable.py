@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pgen import __version__
+from pgen._version import __version__
 from pgen.data.images import ImageSet, lit_part
 from pgen.data.io.sources import files_of, open_images
 from pgen.data.io.write import write_images

@@ -7,15 +7,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
 
-import pgen
+from pgen._version import __version__
 from pgen.data.io.sources import open_images
-from pgen.engine import hooks
 from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.dataloading.conditions import save_labels
 from pgen.engine.dataloading.dataset import TrainingDataset, open_held_out
@@ -53,13 +51,6 @@ class TrainingSession:
         vars(run).update(data=dataset, info=dataset.info)
         vars(session).update(held_out=held_out)
         return session
-
-    def train(self) -> Path:
-        """Train the run by its plug-in's hook or the engine's loop; return its directory."""
-        try:
-            return hooks.call(self.run, "train", session=self)
-        finally:
-            self.run.folder.release()
 
     @property
     def dataset(self) -> TrainingDataset:
@@ -141,7 +132,7 @@ class TrainingSession:
     def metadata(self) -> dict[str, Any]:
         """Return the content of config.json."""
         run = self.run
-        versions = {"pgen": pgen.__version__, "torch": torch.__version__, "numpy": numpy.__version__, "python": platform.python_version()}
+        versions = {"pgen": __version__, "torch": torch.__version__, "numpy": numpy.__version__, "python": platform.python_version()}
         entry = run.plugin.entry
         return {
             "model": entry.name,
