@@ -57,7 +57,7 @@ def test_either_name_of_the_data_stands_in_for_that_of_the_preset(pgen, tmp_path
 def test_refusals(refuses, tmp_path: Path) -> None:
     refuses("train", "gan", "--preset", "tracks", saying="no such preset; presets of gan: mnist, tracks64", cwd=tmp_path)
     refuses("train", "gan", "--preset", "../presets/mnist", saying="there is no such preset", cwd=tmp_path)
-    refuses("train", "gan", "--preset", "larcv256-conv", saying="it has options for ae, ewm alone", cwd=tmp_path)
+    refuses("train", "gan", "--preset", "larcv256-conv", saying="it only has options for ae, ewm", cwd=tmp_path)
     # Together with everything else that is wrong.
     for part in ("--g-lr -1", "--num-epochs 0"):
         refuses("train", "gan", "--preset", "mnist", "--g-lr", -1, "--num-epochs", 0, saying=part, cwd=tmp_path)

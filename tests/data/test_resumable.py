@@ -81,7 +81,7 @@ def test_a_killed_command_goes_on(pgen, tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     told = pgen(*simulate, cwd=tmp_path)
-    assert "Going on after" in told.stderr and [path.name for path in tmp_path.iterdir()] == ["x.h5"]
+    assert "Resuming after" in told.stderr and [path.name for path in tmp_path.iterdir()] == ["x.h5"]
     pgen(*simulate[:-1], "y.h5", cwd=tmp_path)
     found, wanted = (open_images(str(tmp_path / name)) for name in ("x.h5", "y.h5"))
     assert found.fingerprint == wanted.fingerprint and found.ids.tolist() == wanted.ids.tolist()

@@ -59,7 +59,7 @@ def test_it_conforms_with_the_oldest_typer(package: Path, pgen, tmp_path: Path) 
         pytest.skip(f"typer {oldest} cannot be fetched: {got.stderr.strip().splitlines()[-1]}")
     env = {**os.environ, "PYTHONPATH": f"{tmp_path / 'typer'}{os.pathsep}{package / 'site'}"}
     said = pgen("plugin", "check", "my-model", env=env, fresh=True).stdout
-    assert "my-model keeps to what pgen asks of a model." in said and "✓ deploy" in said
+    assert "my-model passes all checks." in said and "✓ deploy" in said
 
 
 def test_names_that_cannot_be(refuses, tmp_path: Path) -> None:
