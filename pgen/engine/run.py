@@ -239,7 +239,7 @@ class Run:
         return self.prepare_sampling(model.eval(), self.reporter.message), state.step
 
     @torch.no_grad()
-    def prepare_sampling(self, model: nn.Module, say: Callable[[str], None]) -> nn.Module:
+    def prepare_sampling(self, model: nn.Module, log: Callable[[str], None]) -> nn.Module:
         """``model``, in evaluation mode, ready to sample as the options say: its own ``prepare_sampling`` is called, if it has one.
 
         The random numbers are the same each time, so that samples follow from weights, options and seed.
@@ -248,7 +248,7 @@ class Run:
             conditions = self.info.conditions
             labels = encode(conditions, load_labels(self.folder.labels, conditions)).to(self.device) if conditions else None
             random = generator(self.settings.seed, "prepare sampling", device=self.device)
-            model.prepare_sampling(generator=random, conditions=labels, say=say)  # type: ignore[operator]
+            model.prepare_sampling(generator=random, conditions=labels, log=log)  # type: ignore[operator]
         return model
 
     def _restore_extra_state(self, model: nn.Module, step: int) -> None:

@@ -11,7 +11,7 @@ from pgen.plugins.specs import MetricSpec, ModelSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pgen.engine.run import Run
+    from pgen.plugins.protocols import RunInfo
     from pgen.plugins.requests import DeployRequest, SampleRequest
 
 PROJECT = "pgen"
@@ -75,15 +75,15 @@ def pgen_model() -> ModelSpec:  # type: ignore[empty-body]
     and may name in ``per_target`` the state that has a row a target: targets and these rows are then shared out.
 
     A model that measures something of its samples before it can be used, as their mean and spread, does so in
-    ``prepare_sampling(*, generator, conditions, say)``. It is called in evaluation mode, without gradients, before each checkpoint is
+    ``prepare_sampling(*, generator, conditions, log)``. It is called in evaluation mode, without gradients, before each checkpoint is
     written and whenever the model is loaded, with the options of sampling that are then in its config. What it finds belongs into
     buffers, with what it was found for, so that it is not measured twice. ``conditions`` (N, K) are those of all training samples, None
-    without any; ``say`` takes a line for the user.
+    without any; ``log`` takes a line for the user.
     """
 
 
 @hookspec(firstresult=True)
-def train(run: Run) -> Path:  # type: ignore[empty-body]
+def train(run: RunInfo) -> Path:  # type: ignore[empty-body]
     """Train the model of ``run`` and return the run folder. The engine's own training loop runs unless a plug-in has one.
 
     Example, a model that is fitted in closed form::
@@ -100,7 +100,7 @@ def train(run: Run) -> Path:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def deploy(run: Run, request: DeployRequest) -> list[Path]:  # type: ignore[empty-body]
+def deploy(run: RunInfo, request: DeployRequest) -> list[Path]:  # type: ignore[empty-body]
     """Write what the trained model of ``run`` is for, into ``request.out``, and return the files written.
 
     The engine writes ``codes.pt`` and reconstructions for a model with ``encode`` and ``decode``, ``generator.pt2`` for
@@ -119,7 +119,7 @@ def deploy(run: Run, request: DeployRequest) -> list[Path]:  # type: ignore[empt
 
 
 @hookspec(firstresult=True)
-def sample(run: Run, request: SampleRequest) -> Path:  # type: ignore[empty-body]
+def sample(run: RunInfo, request: SampleRequest) -> Path:  # type: ignore[empty-body]
     """Write ``request.n`` images in charge units to ``request.out`` and return that path.
 
     The engine draws batches from the model's ``sample`` and undoes the transform. Example::

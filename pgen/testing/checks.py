@@ -111,7 +111,7 @@ class Subject:
         batch, (part,) = self.batch(run), run.ranks.parts(BATCH)
         model.train()
         for step in range(MOST_STEPS):
-            trainer.begin(step, 0.0)
+            trainer.start_step(step, 0.0)
             trainer.start_microbatch(part, 0, 1)
             yield trainer, model.training_step(batch, trainer)  # type: ignore[operator]
 
@@ -195,7 +195,7 @@ def training_goes_on(subject: Subject) -> None:
     differ = [name for name, value in straight.model.items() if not _same(value, broken.model[name])]
     assert not differ, (
         f"{', '.join(differ)}: other values after training in two goes than in one. State must be in state_dict(), and random numbers "
-        "must come from trainer.generator() or trainer.drawn()"
+        "must come from trainer.generator() or trainer.sample_noise()"
     )
 
 

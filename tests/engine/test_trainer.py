@@ -35,12 +35,12 @@ def one_step(pieces: int, rows: int, **options) -> nn.Linear:
     model = linear()
     trainer = trainer_of(model, batch_size=rows, **options)
     batch = torch.randn(rows, 3, generator=torch.Generator().manual_seed(1))
-    trainer.begin(0, 0.0)
+    trainer.start_step(0, 0.0)
     for number, part in enumerate(ProcessGroup().parts(rows, pieces)):
         trainer.start_microbatch(part, number, pieces)
         noise = trainer.sample_noise(lambda n, *, generator: torch.randn(n, 3, generator=generator))
         trainer.update("all", model(part.of(batch) + noise).square().mean())
-        assert trainer.moved == (number + 1 == pieces)
+        assert trainer.has_stepped == (number + 1 == pieces)
     return model
 
 
@@ -58,7 +58,7 @@ def test_dropout_in_pieces_has_the_mask_of_the_whole_batch() -> None:
         if pieces > 1:
             sync_batch_layers(model, trainer)
         batch = torch.randn(11, 3, generator=torch.Generator().manual_seed(1))
-        trainer.begin(0, 0.0)
+        trainer.start_step(0, 0.0)
         for number, part in enumerate(ProcessGroup().parts(11, pieces)):
             trainer.start_microbatch(part, number, pieces)
             trainer.update("all", model(part.of(batch)).square().mean())
@@ -95,7 +95,7 @@ def test_rates_rise_and_fall() -> None:
     trainer = trainer_of(linear(), warm_up=4, lr_decay=0.1)
     rates = []
     for step, done in enumerate((0.0, 0.0, 0.0, 0.0, 0.5, 1.0, 2.0)):
-        trainer.begin(step, done)
+        trainer.start_step(step, done)
         rates.append(trainer.optimizers["all"].param_groups[0]["lr"])
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.55, 0.1, 0.1])
 

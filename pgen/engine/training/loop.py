@@ -96,7 +96,7 @@ class TrainingLoop:
             )
 
     def _do_step(self, batches: Generator[Item]) -> dict[str, Tensor]:
-        self.trainer.begin(self.step, self._fraction())
+        self.trainer.start_step(self.step, self._fraction())
         for piece in range(self.settings.accumulate):
             with torch.profiler.record_function("batch"):
                 part, batch, condition = next(batches)

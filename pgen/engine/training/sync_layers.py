@@ -68,7 +68,7 @@ def _normalised(norm: Any, group: dist.ProcessGroup | None, x: Tensor) -> Tensor
 
 def _dropped(dropout: nn.Dropout, trainer: Trainer, x: Tensor) -> Tensor:
     """Dropout with this part's rows of the mask of the whole batch, which on a CPU is the mask that one process would draw."""
-    part = trainer.part
+    part = trainer.shard
     each, left = divmod(len(x), part.count)
     if left or not dropout.training or not dropout.p:  # or rows that do not belong to samples
         return F.dropout(x, dropout.p, dropout.training)

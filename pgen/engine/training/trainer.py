@@ -31,15 +31,15 @@ class Trainer:
         device: torch.device,
         settings: TrainConfig,
         ranks: ProcessGroup | None = None,
-        say: Callable[[str], None] | None = None,
+        log: Callable[[str], None] | None = None,
     ) -> None:
         self.optimizers, self.device, self.settings = optimizers, device, settings
-        self.log = say or (lambda text: None)
+        self.log = log or (lambda text: None)
         self.ranks = ranks or ProcessGroup()
         self.seed, self.batch_size, self.shuffle = settings.seed, settings.batch_size, settings.shuffle
         self.group = self.ranks.group
         self.step, self.has_stepped = 0, False
-        self.part, self._number, self._pieces = self.ranks.parts(self.batch_size)[0], 0, 1
+        self.shard, self._number, self._pieces = self.ranks.parts(self.batch_size)[0], 0, 1
         self.updated: set[str] = set()  # optimisers, in this part
         self.condition: Tensor | None = None
         self.masks: torch.Generator | None = None  # of dropout, see pgen.engine.training.sync_layers
@@ -47,7 +47,7 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
 
-    def begin(self, step: int, done: float) -> None:
+    def start_step(self, step: int, done: float) -> None:
         """Before a step: learning rates at the fraction ``done`` of the run, from the model's own down to ``--lr-decay`` times that along
         half a cosine, after a rise from nothing in the first ``--warm-up`` steps. A model may still set its own in ``training_step``."""
         self.step, self.has_stepped = step, False
@@ -60,7 +60,7 @@ class Trainer:
 
     def start_microbatch(self, part: BatchShard, number: int, pieces: int, condition: Tensor | None = None) -> None:
         """Before the ``number``-th of ``pieces`` parts of a batch that are done here, one after the other."""
-        self.part, self._number, self._pieces, self.condition = part, number, pieces, condition
+        self.shard, self._number, self._pieces, self.condition = part, number, pieces, condition
         self.updated.clear()
         # Seeded anew, so that dropout and the like do not depend on where a run was interrupted.
         reseed(derive(self.seed, self._own("step"), self.step), self.device)
@@ -70,7 +70,7 @@ class Trainer:
     @property
     def share(self) -> float:
         """What part of the whole batch is being done."""
-        return self.part.count / self.part.total
+        return self.shard.count / self.shard.total
 
     def generator(self, step: int | None = None, *, common: bool = False) -> torch.Generator:
         """The random generator of a step (None: of this one), always at its beginning: the same noise can be drawn again later. It is of
@@ -79,15 +79,19 @@ class Trainer:
 
     def sample_noise(self, draw: Callable[..., Tensor], step: int | None = None) -> Tensor:
         """The rows, for this part of the batch, of ``draw(n, generator=...)`` for the whole one: the same however it is divided."""
-        return self.mine(draw(self.part.total, generator=self.generator(step, common=True)))
+        return self.local_rows(draw(self.shard.total, generator=self.generator(step, common=True)))
 
-    def mine(self, rows: Tensor) -> Tensor:
+    def local_rows(self, rows: Tensor) -> Tensor:
         """Of the rows of a whole batch (B, ...) those of this part."""
-        return self.part.of(rows)
+        return self.shard.of(rows)
 
     def gather(self, rows: Tensor) -> Tensor:
         """The rows (n, ...) of the parts that all ranks are doing now, in order of rank."""
-        return self.ranks.gather(rows, self.part.counts)
+        return self.ranks.gather(rows, self.shard.counts)
+
+    def error(self, error: Exception) -> BaseException:
+        """An error that all ranks meet alike, to be raised by each and reported by rank 0."""
+        return self.ranks.error(error)
 
     def update(self, name: str, loss: Tensor) -> None:
         """Move the optimiser called ``name`` down the gradient of ``loss``, a scalar, the mean over the samples at hand. No other parameter

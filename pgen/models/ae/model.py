@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from pgen.models.ae.charge_spectrum import ChargeSpectrum
 from pgen.models.ae.config import AeConfig
 from pgen.models.ae.networks import encoder_and_decoder
 from pgen.models.nn import make_optimizer, output_activation, standardising_norm
+from pgen.plugins.protocols import Trainer
 from pgen.plugins.specs import DataInfo
 
 #: Steps from one look at the spectrum of charges to the next: it takes a fifth of the time of a step.
@@ -82,7 +82,7 @@ class AutoEncoder(nn.Module):
         # Of what the decoder has below the threshold the spectrum makes charge too: the sign is that of its answer.
         return self.transform.forward(charge * value.sign())
 
-    def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
+    def training_step(self, batch: Tensor, trainer: Trainer) -> dict[str, Tensor]:
         noisy = self.config.code_noise or self.config.kl_weight
         losses, maps = self._losses(batch, trainer.sample_noise(partial(self._noise, like=batch)) if noisy else None, trainer.condition)
         trainer.update("ae", losses["loss"])

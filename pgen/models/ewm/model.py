@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from pgen.models.merged_targets import report_merged
 from pgen.models.nn import append_columns, make_optimizer
 from pgen.ot import DualAscent, Targets, certify, pair_cost
 from pgen.ot.solvers.cuda_graph import replayed
+from pgen.plugins.protocols import Trainer
 from pgen.plugins.specs import DataInfo
 
 OTS, FIT = 0, 1
@@ -99,7 +99,7 @@ class Ewm(nn.Module):
         """Hits of each target in the last certificate; of equal ones those of all together."""
         return {"hits per target": self.hits[self.hits >= 0]}
 
-    def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
+    def training_step(self, batch: Tensor, trainer: Trainer) -> dict[str, Tensor]:
         solving = self.phase == OTS
         if self._targets is None or (solving and not self.done):
             values = self._jittered(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer)
@@ -110,15 +110,15 @@ class Ewm(nn.Module):
             if self.iteration == self.done == 0:
                 report_merged(self._targets, trainer.log)
             if trainer.batch_size < 2 <= self._targets.total:
-                raise trainer.ranks.error(PgenError("--batch-size 1: ewm wanted 2 or more, since its steps go by how samples differ."))
+                raise trainer.error(PgenError("--batch-size 1: ewm wanted 2 or more, since its steps go by how samples differ."))
             if trainer.group and trainer.batch_size > self.config.mem_size:
                 wanted = f"on several ranks wanted --batch-size {trainer.batch_size} or more; begin a run with that"
-                raise trainer.ranks.error(PgenError(f"--mem-size {self.config.mem_size}: {wanted}."))
+                raise trainer.error(PgenError(f"--mem-size {self.config.mem_size}: {wanted}."))
             move = partial(self._ascend, self._targets)
             self._move = replayed(move, self._targets) if self.config.replay else move
         return self._solve_step(self._targets, trainer) if solving else self._fit_step(self._targets, trainer)
 
-    def _solve_step(self, targets: Targets, trainer: Any) -> dict[str, Tensor]:
+    def _solve_step(self, targets: Targets, trainer: Trainer) -> dict[str, Tensor]:
         done, total = self.done, self.config.ots_steps
         # The generator stands still during a solve, dropout and running statistics too.
         self.generator.eval()
@@ -142,11 +142,11 @@ class Ewm(nn.Module):
     def _ascend(self, targets: Targets, **drawn: Tensor) -> tuple[Tensor, Tensor]:
         return self.ascent.move(self._generate(**drawn), targets)
 
-    def _fit_step(self, targets: Targets, trainer: Any) -> dict[str, Tensor]:
+    def _fit_step(self, targets: Targets, trainer: Trainer) -> dict[str, Tensor]:
         self.generator.train()
         number, size = self._next_pairs(trainer), trainer.batch_size
         x = self._generate(**self._draw_inputs(trainer, self.pair_steps[number]))
-        hits = trainer.mine(self.pair_hit[number * size : (number + 1) * size])
+        hits = trainer.local_rows(self.pair_hit[number * size : (number + 1) * size])
         # Labels are as they are, and have no gradient.
         loss = pair_cost(x[: len(hits), : self.size], targets.rows(hits)[:, : self.size], self.config.cost).mean()
         trainer.update("generator", loss)
@@ -155,7 +155,7 @@ class Ewm(nn.Module):
             self.iteration, self.phase, self.done, self.pair_steps = self.iteration + 1, OTS, 0, []
         return {"fit_cost": loss, **self._certified()}
 
-    def _next_pairs(self, trainer: Any) -> int:
+    def _next_pairs(self, trainer: Trainer) -> int:
         """Which of the kept batches is next."""
         kept = len(self.pair_steps)
         if not trainer.shuffle:
@@ -166,7 +166,7 @@ class Ewm(nn.Module):
             self._order = number, order.tolist()
         return self._order[1][self.done % kept]
 
-    def _draw_inputs(self, trainer: Any, step: int) -> dict[str, Tensor]:
+    def _draw_inputs(self, trainer: Trainer, step: int) -> dict[str, Tensor]:
         """All that is random about a batch of samples, a step's: the same in solve and fit."""
         drawn = {"noise": trainer.sample_noise(self.noise, step)}
         # The numbers of steps, and of the certificates' batches, do not reach so far.
@@ -185,7 +185,7 @@ class Ewm(nn.Module):
     def _jitter(self, n: int, *, generator: torch.Generator) -> Tensor:
         return self.config.tess_var**0.5 * torch.randn(n, self.size, generator=generator, device=generator.device)
 
-    def _jittered(self, targets: Tensor, trainer: Any) -> Tensor:
+    def _jittered(self, targets: Tensor, trainer: Trainer) -> Tensor:
         """Targets with the noise of this outer iteration, which lights every pixel; each rank draws its own."""
         if not self.config.tess_var:
             return targets
@@ -207,7 +207,7 @@ class Ewm(nn.Module):
             self.pair_steps[number % slots] = step
 
     @torch.no_grad()
-    def _check(self, targets: Targets, trainer: Any, *, last: bool) -> None:
+    def _check(self, targets: Targets, trainer: Trainer, *, last: bool) -> None:
         """Certify the averaged psi on fresh noise; if it is good enough, or time is up, go on to FIT from it."""
         batches = -(-SAMPLES_A_TARGET * targets.total // trainer.batch_size)
         fresh = (self._generate(**self._draw_inputs(trainer, -(10**9) - trainer.step * 1000 - k)) for k in range(batches))

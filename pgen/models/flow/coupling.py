@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pgen.ot import Certificate, SemiDiscreteOT, Targets, assign, cost_matrix
+from pgen.plugins.protocols import Trainer
 
 COST = "sqeuclidean"
 #: Most samples a target that a potential is solved with; fewer, but no fewer than the second number, where samples and targets would then
@@ -31,7 +31,7 @@ class Coupling(nn.Module):
         self.kind, self.chi2 = kind, chi2
         self.register_buffer("psi", torch.zeros(count))
 
-    def begin(self, targets: Targets, noise: Callable[..., Tensor], trainer: Any) -> Certificate | None:
+    def begin(self, targets: Targets, noise: Callable[..., Tensor], trainer: Trainer) -> Certificate | None:
         """Solve for the potential, where there is one, and certify it. noise: n and a generator to (n, D), scaled as the targets are."""
         if self.kind != "semidiscrete":
             return None
@@ -60,7 +60,7 @@ class Coupling(nn.Module):
         return found
 
     @torch.no_grad()
-    def targets_of(self, x: Tensor, targets: Targets, trainer: Any) -> Tensor:
+    def targets_of(self, x: Tensor, targets: Targets, trainer: Trainer) -> Tensor:
         """Of noise x (n, D), scaled as the targets are, the numbers of its targets (n,)."""
         if self.kind == "semidiscrete":
             return assign(x, targets, self.psi, COST)[0]
@@ -69,7 +69,7 @@ class Coupling(nn.Module):
         if self.kind == "minibatch":
             from scipy.optimize import linear_sum_assignment  # not at the top: sampling needs no SciPy
 
-            whole, rows = trainer.gather(x), trainer.gather(targets.rows(trainer.mine(index)))
+            whole, rows = trainer.gather(x), trainer.gather(targets.rows(trainer.local_rows(index)))
             _, order = linear_sum_assignment(cost_matrix(whole, rows, COST).cpu().numpy())
             index = index[torch.from_numpy(order).to(index.device)]
-        return trainer.mine(index)
+        return trainer.local_rows(index)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from pgen.models.flow.time_schedule import Times
 from pgen.models.merged_targets import report_merged
 from pgen.models.nn import append_columns, make_optimizer, standardising_norm
 from pgen.ot import Targets
+from pgen.plugins.protocols import Trainer
 from pgen.plugins.specs import DataInfo
 
 #: Targets by which the scale of images is found, on all ranks together.
@@ -104,14 +105,14 @@ class Flow(nn.Module):
         return self.config.n_steps or (32 if self.config.solver == "sde" else 16)
 
     @torch.no_grad()
-    def prepare_sampling(self, *, generator: torch.Generator, conditions: Tensor | None, say: Callable[[str], None]) -> None:
+    def prepare_sampling(self, *, generator: torch.Generator, conditions: Tensor | None, log: Callable[[str], None]) -> None:
         """Measure mean and spread of samples, by which these are held at those of the targets. A network too smooth to tell neighbouring
         targets apart goes to their middle, where there is none, and whose spread is less; and few steps end short of the targets."""
         guidance = self.config.guidance if self.data.conditions else 1.0
         sampler = [SOLVERS.index(self.config.solver), self.steps, guidance]
         if self.data.kind != "codes" or not self.config.match_moments or self.measured.tolist() == sampler:
             return
-        say(f"measuring mean and spread of {MEASURED:,} samples by {self.steps} steps of {self.config.solver}")
+        log(f"measuring mean and spread of {MEASURED:,} samples by {self.steps} steps of {self.config.solver}")
         samples = []
         for _ in range(0, MEASURED, AT_A_TIME):
             noise = self.noise(AT_A_TIME, generator=generator)
@@ -167,7 +168,7 @@ class Flow(nn.Module):
         untold = self._field(x, t, 0 * _with_known_flag(condition))
         return untold + self.config.guidance * (told - untold)
 
-    def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
+    def training_step(self, batch: Tensor, trainer: Trainer) -> dict[str, Tensor]:
         if batch is not self._batch:
             self._batch = batch
             self._prepare(batch if batch.layout == torch.sparse_csr else batch.flatten(1), trainer)
@@ -184,10 +185,10 @@ class Flow(nn.Module):
         return {"loss": loss, **{name: torch.tensor(value) for name, value in self.certified.items()}}
 
     @torch.no_grad()
-    def _prepare(self, values: Tensor, trainer: Any) -> None:
+    def _prepare(self, values: Tensor, trainer: Trainer) -> None:
         """Make the targets ready; in the first step, find the scale of images too, and solve for the coupling."""
         if not trainer.shuffle:
-            raise trainer.ranks.error(PgenError("--no-shuffle: flow draws its targets at random; leave it out."))
+            raise trainer.error(PgenError("--no-shuffle: flow draws its targets at random; leave it out."))
         targets, condition = Targets(values, trainer.group), trainer.condition
         if self.seen == 0:
             self._find_scale(targets, trainer)
@@ -203,7 +204,7 @@ class Flow(nn.Module):
             if found is not None:
                 self.certified = dict(zip(CERTIFIED, (found.chi2, float(found.never_hit)), strict=True))
 
-    def _find_scale(self, targets: Targets, trainer: Any) -> None:
+    def _find_scale(self, targets: Targets, trainer: Trainer) -> None:
         if self.data.kind == "images":
             few = torch.randint(targets.total, (LOOKED_AT,), generator=trainer.generator(-1, common=True), device=trainer.device)
             rows = targets.rows(few[targets.rank :: targets.ranks][: LOOKED_AT // targets.ranks]).double()
@@ -219,13 +220,13 @@ class Flow(nn.Module):
         """(n, D), as the targets are scaled, with labels beside it: what is coupled to them."""
         return append_columns(noise.flatten(1) * self.spread + self.centre, None if condition is None else self._label_scale * condition)
 
-    def _labels_of(self, trainer: Any) -> Tensor | None:
+    def _labels_of(self, trainer: Trainer) -> Tensor | None:
         """Those that the noise of this step is given."""
         if trainer.condition is None:
             return None
         return trainer.sample_noise(partial(random_rows, rows=trainer.condition), LABELS + trainer.step)
 
-    def _drop_labels(self, index: Tensor, trainer: Any) -> Tensor | None:
+    def _drop_labels(self, index: Tensor, trainer: Trainer) -> Tensor | None:
         """What the network is told of the targets' labels: of some, by chance, nothing, which guidance needs to know too."""
         if trainer.condition is None:
             return None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pgen.models.gan.config import GanConfig
 from pgen.models.nn import append_columns, make_optimizer, mlp, output_activation
+from pgen.plugins.protocols import Trainer
 from pgen.plugins.specs import DataInfo
 
 
@@ -42,7 +41,7 @@ class Gan(nn.Module):
     def sample(self, n: int, *, generator: torch.Generator, condition: Tensor | None = None) -> Tensor:
         return self(self.noise(n, generator=generator), condition)
 
-    def training_step(self, batch: Tensor, trainer: Any) -> dict[str, Tensor]:
+    def training_step(self, batch: Tensor, trainer: Trainer) -> dict[str, Tensor]:
         condition = trainer.condition
         fake = self(trainer.sample_noise(self.noise), condition)
         real_logit, fake_logit = self._judge(batch, condition), self._judge(fake.detach(), condition)
