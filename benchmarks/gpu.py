@@ -243,7 +243,7 @@ class Chain:
         run.set_sampling_options(wanted or {})
         count = 16 if self.quick else 2000
         with self.step(f"sample {count} images"):
-            run.hooks().sample(run=run, request=SampleRequest(count, path / "samples.h5", overwrite=True))
+            run.hooks().sample(run=run, request=SampleRequest(n=count, out=path / "samples.h5", overwrite=True))
         conditions = torch.randn(64, run.info.condition_size, generator=torch.Generator().manual_seed(1))
         images = []
         for device in (torch.device("cpu"), self.device):
@@ -262,7 +262,7 @@ class Chain:
 
         run = Run.open(path, device=self.device)
         with self.step("deploy"):
-            run.hooks().deploy(run=run, request=DeployRequest(path / "deploy", overwrite=True))
+            run.hooks().deploy(run=run, request=DeployRequest(out=path / "deploy", overwrite=True))
         return path / "deploy"
 
     def sample_program(self, path: Path, wanted: dict[str, str] | None = None) -> None:
@@ -276,7 +276,7 @@ class Chain:
 
         program = self.deploy(path) / "generator.pt2"
         count = 16 if self.quick else 2000
-        request = SampleRequest(count, path / "program.h5", overwrite=True)
+        request = SampleRequest(n=count, out=path / "program.h5", overwrite=True)
         with self.step(f"sample {count} images of the program"):
             sample_program(program, request, self.device, Reporter(), wanted or {})
         if not wanted:

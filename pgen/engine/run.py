@@ -36,9 +36,9 @@ from pgen.engine.runtime.device import choose_device
 from pgen.engine.runtime.progress import Reporter
 from pgen.engine.runtime.seeding import derive, generator
 from pgen.engine.training.ema import extra_state
-from pgen.errors import PgenError, listed, one_line, option_name, validation_messages
+from pgen.errors import PgenError, PluginError, listed, one_line, option_name, validation_messages
 from pgen.plugins import registry
-from pgen.plugins.entry_points import BrokenPlugin, cause
+from pgen.plugins.entry_points import cause
 from pgen.plugins.registry import Plugin
 from pgen.plugins.specs import DataInfo, ModelConfig
 from pgen.utils.files import atomic
@@ -138,7 +138,7 @@ class Run:
         """Write what training does not depend on, called ``name``. What fails by one of ``faults``, as on a full disk, is reported once."""
         try:
             write()
-        except BrokenPlugin:
+        except PluginError:
             raise  # a model that does not keep to what pgen asks is better stopped
         except faults as error:
             if name not in self._reported:

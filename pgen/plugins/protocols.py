@@ -1,4 +1,4 @@
-"""Types of what a plug-in is given, and of what it provides: Trainer and RunInfo, Model, Generator and Encoder.
+"""Types that a plug-in is given (Trainer, RunInfo) or provides (Model, Generator, Encoder).
 
 A plug-in may annotate its hooks and methods with these. Nothing needs to inherit from them.
 """
@@ -28,8 +28,9 @@ class Draw(Protocol):
 class Trainer(Protocol):
     """The training loop as ``training_step`` sees it.
 
-    A batch may be shared by several GPUs (ranks), or be processed in micro-batches. A model needs to
-    know neither if it draws noise with :meth:`sample_noise` and its losses are means over samples.
+    A batch may be shared by several GPUs (ranks), or be processed in micro-batches. A model needs
+    to know neither if it draws noise with :meth:`sample_noise` and its losses are means over
+    samples.
     """
 
     @property
@@ -54,11 +55,11 @@ class Trainer(Protocol):
 
     @property
     def condition(self) -> Tensor | None:
-        """Encoded labels (n, K) of the samples at hand, or of all targets; None without ``--condition``."""
+        """Encoded labels (n, K) of the batch, or of all targets; None without ``--condition``."""
 
     @property
     def group(self) -> dist.ProcessGroup | None:
-        """The processes that share the targets (see :class:`pgen.ot.Targets`), None for a single one."""
+        """The processes that share the targets of :mod:`pgen.ot`, None for a single one."""
 
     @property
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
@@ -171,9 +172,8 @@ class Model(Protocol):
     def training_step(self, batch: Tensor, trainer: Trainer) -> dict[str, Tensor]:
         """Train on one batch, calling ``trainer.update`` for each optimiser, and return metrics.
 
-        Args:
-            batch: Images (n, C, H, W) in model space, or all targets (:attr:`pgen.ModelSpec.inputs`).
-            trainer: The training loop.
+        Args: batch: Images (n, C, H, W) in model space, or all targets
+            (:attr:`pgen.ModelSpec.inputs`). trainer: The training loop.
 
         Returns:
             Scalar tensors by name.

@@ -1,4 +1,4 @@
-"""What `pgen deploy` and `pgen sample` ask of a run."""
+"""Arguments of the hooks ``deploy`` and ``sample``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ from pathlib import Path
 from pgen.utils.formats import Format
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeployRequest:
-    """out: folder to write into. checkpoint: ``best``, ``last`` or a step. data: source to encode; None: the training data.
-    decoder: auto-encoder run, for a generator of codes that has none of its own."""
+    """What ``pgen deploy`` should write.
+
+    Attributes:
+        out: The folder to write into.
+        checkpoint: ``best``, ``last`` or a step.
+        data: The source to encode; None for the training data.
+        data_root: The folder of relative sources.
+        decoder: An auto-encoder run, for a generator of latent codes that has no decoder yet.
+        batch_size: Images per batch.
+        overwrite: Whether files may be replaced.
+    """
 
     out: Path
     checkpoint: str = "best"
@@ -22,10 +31,21 @@ class DeployRequest:
     overwrite: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SampleRequest:
-    """n images drawn with ``seed`` into ``out``, in ``format`` (None: the one that its name means), and a picture of the first ones into
-    ``grid``."""
+    """What ``pgen sample`` should write.
+
+    Attributes:
+        n: The number of images.
+        out: The file to write.
+        seed: The seed of the noise.
+        grid: A figure of the first images; None for none.
+        checkpoint: ``best``, ``last`` or a step.
+        decoder: An auto-encoder run, for a generator of latent codes that has no decoder yet.
+        batch_size: Images per batch.
+        overwrite: Whether files may be replaced.
+        format: The file format; None for the one that the name of ``out`` implies.
+    """
 
     n: int
     out: Path

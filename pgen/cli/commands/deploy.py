@@ -36,7 +36,15 @@ def deploy(
     from pgen.engine.runtime.device import choose_device
     from pgen.plugins.requests import DeployRequest
 
-    request = DeployRequest(out or run / "deploy", checkpoint, data, data_root, decoder, batch_size, overwrite)
+    request = DeployRequest(
+        out=out or run / "deploy",
+        checkpoint=checkpoint,
+        data=data,
+        data_root=data_root,
+        decoder=decoder,
+        batch_size=batch_size,
+        overwrite=overwrite,
+    )
     with ticking_reporter("deploying") as reporter:
         opened = Run.open(run, device=choose_device(device), reporter=reporter)
         opened.set_sampling_options(more_options(context.args))

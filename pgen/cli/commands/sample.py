@@ -46,7 +46,17 @@ def sample(
 
     refuse_count(n, out)
     more = more_options(context.args)
-    request = SampleRequest(n, out, seed, grid, checkpoint, decoder, batch_size, overwrite, format)
+    request = SampleRequest(
+        n=n,
+        out=out,
+        seed=seed,
+        grid=grid,
+        checkpoint=checkpoint,
+        decoder=decoder,
+        batch_size=batch_size,
+        overwrite=overwrite,
+        format=format,
+    )
     place = choose_device(device)
     with ticking_reporter("sampling") as reporter:
         if source.is_file():

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pgen.data.images import ImageSet
-from pgen.plugins.entry_points import SOURCES, imported, names, only, plugin_error
+from pgen.plugins.entry_points import SOURCES, find_entry, load_entry, names, plugin_error
 
 
 def scheme_names() -> list[str]:
@@ -46,9 +46,9 @@ def get_source(name: str) -> Callable[..., ImageSet]:
     ``--data rings:n=500`` then works wherever images are asked for. The images are (N, C, H, W) float32 in charge units; what the same
     words open must always be the same images. A set that does not fit into memory is a :class:`pgen.data.ImageSet` of its own.
     """
-    entry = only(SOURCES, name)
+    entry = find_entry(SOURCES, name)
     assert entry is not None  # one of scheme_names()
-    opener = imported(entry)
+    opener = load_entry(entry)
     if not callable(opener):
         raise plugin_error(entry, f"it offers {opener!r}, wanted a function of the source and --data-root")
     return opener
@@ -56,7 +56,7 @@ def get_source(name: str) -> Callable[..., ImageSet]:
 
 def checked_set(name: str, images: Any) -> ImageSet:
     """What the source ``name`` opened. UserError where it is no set of images."""
-    entry = only(SOURCES, name)
+    entry = find_entry(SOURCES, name)
     assert entry is not None
     if lacks := [each for each in ("name", "shape", "ids", "events", "labels", "unit", "read", "fingerprint") if not hasattr(images, each)]:
         raise plugin_error(entry, f"it opened a {type(images).__name__}, which lacks {', '.join(lacks)}; wanted a pgen.data.ImageSet")

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pgen.errors import PgenError
-from pgen.plugins.entry_points import SCALES, Entry, cause, instance, names, only, plugin_error
+from pgen.plugins.entry_points import SCALES, Entry, cause, find_entry, load_instance, names, plugin_error
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +71,7 @@ def get_scale(name: str) -> Scale:
     """The scale of this name. UserError where there is none, or it does not work."""
     if name in BUILT_IN:
         return BUILT_IN[name]
-    entry = only(SCALES, name)
+    entry = find_entry(SCALES, name)
     if entry is None:
         raise PgenError(f"scale={name!r} is not known, wanted one of {', '.join(scale_names())}.")
     return _sound(entry)
@@ -80,7 +80,7 @@ def get_scale(name: str) -> Scale:
 @cache
 def _sound(entry: Entry) -> Scale:
     """The scale of a plug-in. UserError where it would spoil charge: not 0 at 0, not rising, or with another inverse."""
-    scale = instance(entry, Scale)
+    scale = load_instance(entry, Scale)
     try:
         import torch
 

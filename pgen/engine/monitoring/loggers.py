@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgen.errors import PgenError, Stopped
-from pgen.plugins.entry_points import LOGGERS, cause, names, only, subclass
+from pgen.plugins.entry_points import LOGGERS, cause, find_entry, load_class, names
 
 if TYPE_CHECKING:
     from pgen.engine.run import Run
@@ -49,11 +49,11 @@ def logger_classes(wanted: str | None) -> list[type[Logger]]:
     """The sinks of ``--log-to``. UserError for one that is not installed, or does not load."""
     classes = []
     for name in [] if wanted is None else wanted.split(","):
-        entry = only(LOGGERS, name)
+        entry = find_entry(LOGGERS, name)
         if entry is None:
             raise PgenError(f"--log-to {name}: no such sink; installed: {', '.join(names(LOGGERS))}. Give one of these, or leave it out.")
         try:
-            classes.append(subclass(entry, Logger))
+            classes.append(load_class(entry, Logger))
         except PgenError as error:
             if not isinstance(lacking := error.__cause__, ModuleNotFoundError) or entry.distribution != "pgen":
                 raise

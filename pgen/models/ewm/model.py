@@ -20,7 +20,7 @@ from pgen.models.ewm.generator import make_generator
 from pgen.models.merged_targets import report_merged
 from pgen.models.nn import append_columns, make_optimizer
 from pgen.ot import DualAscent, Targets, certify, pair_cost
-from pgen.ot.solvers.cuda_graph import replayed
+from pgen.ot.solvers.cuda_graph import make_graphed
 from pgen.plugins.protocols import Trainer
 from pgen.plugins.specs import DataInfo
 
@@ -115,7 +115,7 @@ class Ewm(nn.Module):
                 wanted = f"on several ranks wanted --batch-size {trainer.batch_size} or more; begin a run with that"
                 raise trainer.error(PgenError(f"--mem-size {self.config.mem_size}: {wanted}."))
             move = partial(self._ascend, self._targets)
-            self._move = replayed(move, self._targets) if self.config.replay else move
+            self._move = make_graphed(move, self._targets) if self.config.replay else move
         return self._solve_step(self._targets, trainer) if solving else self._fit_step(self._targets, trainer)
 
     def _solve_step(self, targets: Targets, trainer: Trainer) -> dict[str, Tensor]:
@@ -126,7 +126,7 @@ class Ewm(nn.Module):
         if done == 0:
             with torch.no_grad():
                 self.ascent.begin(self._generate(**drawn), targets)
-        self.ascent.plan(targets)
+        self.ascent.host_step(targets)
         index, value = self._move(**drawn)
         if done >= total // 3:
             self._store_pairs(trainer.gather(index), trainer.step, done)
@@ -140,7 +140,7 @@ class Ewm(nn.Module):
 
     @torch.no_grad()
     def _ascend(self, targets: Targets, **drawn: Tensor) -> tuple[Tensor, Tensor]:
-        return self.ascent.move(self._generate(**drawn), targets)
+        return self.ascent.device_step(self._generate(**drawn), targets)
 
     def _fit_step(self, targets: Targets, trainer: Trainer) -> dict[str, Tensor]:
         self.generator.train()

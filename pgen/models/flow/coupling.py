@@ -47,7 +47,7 @@ class Coupling(nn.Module):
         def watch(found: Certificate, spent: int) -> None:
             trainer.log(f"solving the coupling: chi2 {found.chi2:.2g}, wanted {self.chi2:g}, after {spent} of at most {most} samples")
 
-        solver.fit(sampler(-2), chi2=self.chi2, most=limit, watch=watch)
+        solver.fit(sampler(-2), chi2=self.chi2, max_samples_per_target=limit, callback=watch)
         self.psi.copy_(solver.psi)
         found = solver.certify(sampler(-3))
         if found.chi2 - found.chi2_interval > self.chi2:
