@@ -99,7 +99,7 @@ class Trainer(Protocol):
         """Write a line to the log and the terminal, from rank 0."""
 
     def error(self, error: Exception) -> BaseException:
-        """Prepare an error that every rank meets, so that only rank 0 reports it; raise the result."""
+        """Prepare an error that every rank raises, so that only rank 0 reports it."""
 
 
 class RunInfo(Protocol):

@@ -1,4 +1,4 @@
-"""Generator and discriminator of a DCGAN (arXiv:1511.06434), trained with the non-saturating loss."""
+"""DCGAN (arXiv:1511.06434), trained with the non-saturating loss."""
 
 from itertools import pairwise
 

@@ -42,7 +42,7 @@ def check(
 ) -> None:
     """Check that a model keeps to what pgen asks of it: options, gradients, resuming, samples, deploying. Exit code 1 where it does not."""
     from pgen.cli.options import read_config
-    from pgen.testing.conformance import DATA, conformance
+    from pgen.testing.conformance import DATA, run_checks
 
     def beginning(told: str) -> None:
         if errors.is_terminal:
@@ -50,7 +50,7 @@ def check(
             errors.control(Control((ControlType.CARRIAGE_RETURN,)))
 
     failed = 0
-    for found in conformance(name, data=data or DATA, options=read_config(config), beginning=beginning):
+    for found in run_checks(name, data=data or DATA, options=read_config(config), on_start=beginning):
         sign, style, why = (
             ("✗", "red", found.problem) if found.problem else ("–", "dim", found.skipped) if found.skipped else ("✓", "green", "")
         )
@@ -59,4 +59,4 @@ def check(
     if failed:
         errors.print(f"{name}: {failed} of pgen's checks failed.", style="red", markup=False, highlight=False)
         raise typer.Exit(1)
-    console.print(f"{name} keeps to what pgen asks of a model.", markup=False, highlight=False)
+    console.print(f"{name} passes all checks.", markup=False, highlight=False)

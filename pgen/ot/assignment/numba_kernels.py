@@ -115,7 +115,7 @@ def scan_dense(problem, found, first, last):
 
 @compiled(nogil=True, fastmath=FAST)
 def dense_l1(problem, out, origin, first, last):
-    """Write l1 costs to dense targets into columns of ``out`` (B, ...) from ``first - origin`` on."""
+    """Write l1 costs to dense targets into columns of ``out`` from first - origin on."""
     samples, size = problem.x.shape
     chunk = _chunk(size)
     costs = np.empty((4, chunk + 3), np.float32)
