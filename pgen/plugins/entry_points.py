@@ -53,6 +53,11 @@ class Entry:
         return self.point.module.partition(".")[0]
 
     @property
+    def is_builtin(self) -> bool:
+        """Whether it is part of pgen."""
+        return self.package == "pgen"
+
+    @property
     def is_editable_install(self) -> bool:
         """Whether it was installed with ``pip install -e``, most likely by its author."""
         url = self.point.dist.read_text("direct_url.json") if self.point.dist else None
@@ -66,7 +71,7 @@ def entries(group: str) -> list[Entry]:
         distribution = point.dist.name if point.dist else "unknown"
         # A distribution can appear twice (installed copy and source folder): the first one counts.
         unique.setdefault((point.name, distribution), Entry(point.name, distribution, point.dist.version if point.dist else "?", point))
-    return sorted(unique.values(), key=lambda entry: (entry.distribution != "pgen", entry.name))
+    return sorted(unique.values(), key=lambda entry: (not entry.is_builtin, entry.name))
 
 
 def names(group: str) -> list[str]:

@@ -15,7 +15,7 @@ from pgen.plugins.specs import MetricSpec, ModelSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pgen.plugins.protocols import RunInfo
+    from pgen.plugins.protocols import RunInfo, SessionInfo
     from pgen.plugins.requests import DeployRequest, SampleRequest
 
 PROJECT = "pgen"
@@ -97,8 +97,10 @@ def pgen_model() -> ModelSpec:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def train(run: RunInfo) -> Path:  # type: ignore[empty-body]
+def train(run: RunInfo, session: SessionInfo) -> Path:  # type: ignore[empty-body]
     """Train the model of a run and return the run folder, in place of the engine's training loop.
+
+    An implementation may leave out ``session``, which logs text and metrics.
 
     Example, a model that is fitted in closed form::
 
@@ -144,10 +146,11 @@ def sample(run: RunInfo, request: SampleRequest) -> Path:  # type: ignore[empty-
 
         @hookimpl
         def sample(run, request):
-            model, to_images = run.load_model(request.checkpoint), run.to_images(request.decoder)
-            samples = model.mean.expand(request.n, *model.mean.shape)
-            images = ArrayImages(to_images(samples).detach().cpu().numpy(), unit=to_images.unit)
-            return write_images(request.out, images, overwrite=request.overwrite)
+            model, to_images = run.load_model(request.checkpoint),
+            run.image_decoder(request.decoder) samples = model.mean.expand(request.n,
+            *model.mean.shape) images = ArrayImages(to_images(samples).detach().cpu().numpy(),
+            unit=to_images.unit) return write_images(request.out, images,
+            overwrite=request.overwrite)
     """
 
 

@@ -148,15 +148,22 @@ class RunInfo(Protocol):
             path: The file; None for the one that :meth:`load_model` reads.
         """
 
-    def to_images(self, decoder: str | None = None) -> Any:
+    def image_decoder(self, decoder: str | None = None) -> Any:
         """Return the map from model space to charge, a module on the run's device.
 
         Args:
             decoder: An auto-encoder run, for a generator of latent codes that has no decoder yet.
         """
 
+
+class SessionInfo(Protocol):
+    """A run while it is trained, as the hook ``train`` sees it."""
+
     def log(self, text: str) -> None:
         """Write a line to the log and the terminal, from rank 0."""
+
+    def record(self, step: int, values: dict[str, Any]) -> None:
+        """Write metrics to metrics.jsonl and to all loggers, from rank 0."""
 
 
 class Model(Protocol):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pgen.utils.formats import Format
 
@@ -45,6 +47,8 @@ class SampleRequest:
         batch_size: Images per batch.
         overwrite: Whether files may be replaced.
         format: The file format; None for the one that the name of ``out`` implies.
+        conditions: Values by condition, such as ``{"type": "proton"}``; others are drawn from the
+            training labels.
     """
 
     n: int
@@ -56,3 +60,4 @@ class SampleRequest:
     batch_size: int = 256
     overwrite: bool = False
     format: Format | None = None
+    conditions: Mapping[str, Any] = field(default_factory=dict)

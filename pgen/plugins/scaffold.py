@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-import pgen
+from pgen._version import __version__
 from pgen.errors import PluginError, option
 from pgen.plugins import registry
 from pgen.utils.files import Outputs
@@ -44,7 +44,7 @@ def new_plugin(name: str, parent: Path) -> Path:
     if name in registry.names():
         raise PluginError(f"A model called {name!r} is installed already; choose another name.")
     folder = parent / f"pgen-{name}"
-    fields = {"name": name, "distribution": folder.name, "package": folder.name.replace("-", "_"), "version": pgen.__version__}
+    fields = {"name": name, "distribution": folder.name, "package": folder.name.replace("-", "_"), "version": __version__}
     if folder.exists():
         raise PluginError(f"{folder} exists already; choose another name, or another {option('out')}.")
     templates = files("pgen.plugins") / "template"

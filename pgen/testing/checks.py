@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from pgen.data import ArrayImages, write_images
 from pgen.data.formats.codes import LatentCodes
+from pgen.engine import hooks
 from pgen.engine.artifacts import checkpoint as checkpoints
-from pgen.engine.artifacts.weights import pack
+from pgen.engine.artifacts.weights import extra_state, pack
 from pgen.engine.config import TrainConfig
-from pgen.engine.inference.sampler import images_of
+from pgen.engine.distributed.group import ProcessGroup
+from pgen.engine.inference.sampler import generate_samples, make_sampler
 from pgen.engine.output_checks import check_held_out, check_metrics, parameters_without_optimizer
 from pgen.engine.run import Run
-from pgen.engine.training import setup as begin
-from pgen.engine.training.ema import extra_state
+from pgen.engine.training.setup import create_run, resume_run
 from pgen.engine.training.trainer import Trainer
 from pgen.errors import PgenError
 from pgen.plugins.protocols import Model, RunInfo
@@ -94,7 +95,7 @@ class Subject:
     @cached_property
     def untrained_run(self) -> Run:
         """A run before training."""
-        return begin.create(self.plugin.spec.name, self.settings("untrained"), self.config)
+        return create_run(self.plugin.spec.name, self.settings("untrained"), self.config).run
 
     @cached_property
     def trained_run(self) -> Run:
@@ -108,20 +109,20 @@ class Subject:
 
     def train(self, name: str, **values: Any) -> Run:
         """Train a new run with these options of the engine."""
-        run = begin.create(self.plugin.spec.name, self.settings(name, **values), self.config)
-        run.hooks().train(run=run)
-        return run
+        session = create_run(self.plugin.spec.name, self.settings(name, **values), self.config)
+        hooks.train_session(session)
+        return session.run
 
     def batch(self, run: Run) -> Tensor:
         """Return a batch of images, or all targets, as the engine would."""
         if self.plugin.spec.inputs == "images":
             return run.data.read(range(min(BATCH, len(run.data)))).to(run.device)
-        return run.data.targets(run.ranks.parts(len(run.data))[0], sparse=self.plugin.spec.sparse).to(run.device)
+        return run.data.targets(ProcessGroup().shards(len(run.data))[0], sparse=self.plugin.spec.sparse).to(run.device)
 
     def steps_of(self, run: Run, model: nn.Module) -> Iterator[tuple[Trainer, dict[str, Tensor]]]:
         """Do training steps without the engine's loop, and yield the metrics of each."""
         trainer = Trainer(cast(Model, model).optimizers(), run.device, run.settings)
-        batch, (part,) = self.batch(run), run.ranks.parts(BATCH)
+        batch, (part,) = self.batch(run), ProcessGroup().shards(BATCH)
         model.train()
         for step in range(MOST_STEPS):
             trainer.start_step(step, 0.0)
@@ -210,9 +211,9 @@ def check_resume(subject: Subject) -> None:
         raise Skipped("it has its own train hook")
     subject.train("resumed", max_steps=subject.steps)
     path = subject.folder / "resumed"
-    run = begin.resume(path, subject.settings("resumed", max_steps=2 * subject.steps))
-    run.hooks().train(run=run)
-    straight, broken = checkpoints.load(subject.trained_run.folder), checkpoints.load(run.folder)
+    session = resume_run(path, subject.settings("resumed", max_steps=2 * subject.steps))
+    hooks.train_session(session)
+    straight, broken = checkpoints.load(subject.trained_run.folder), checkpoints.load(session.run.folder)
     differ = [name for name, value in straight.model.items() if not _same(value, broken.model[name])]
     assert not differ, (
         f"{', '.join(differ)}: different after resumed training than after uninterrupted training. State must be in state_dict(), and "
@@ -255,13 +256,13 @@ def check_samples(subject: Subject) -> None:
     if not has_methods(model, "sample"):
         raise Skipped("it has no sample")
     for n in (1, 5):
-        one, two = (run.draw(model, n, torch.Generator().manual_seed(7)) for _ in range(2))
+        one, two = (generate_samples(run, model, n, torch.Generator().manual_seed(7)) for _ in range(2))
         assert torch.isfinite(one).all(), "samples are not finite"
         assert torch.equal(one, two), "one seed gives different samples; draw only from the generator that is passed"
     if run.info.kind == "images":
         _assert_range(one, run)
-    to_images = run.to_images()
-    images, _ = images_of(run, model, to_images)(5, torch.Generator().manual_seed(7))
+    to_images = run.image_decoder()
+    images, _ = make_sampler(run, model, to_images).draw(5, torch.Generator().manual_seed(7))
     assert torch.isfinite(images).all(), "samples in charge units are not finite"
     assert to_images.transform.signed or (images >= 0).all(), "samples of unsigned charge are negative"
 
@@ -280,7 +281,7 @@ def check_signed_charge(subject: Subject) -> None:
         raise Skipped(f"it does not support signed charge: {error}") from error
     model = run.load_model()
     if has_methods(model, "sample"):
-        output = run.draw(model, BATCH, torch.Generator().manual_seed(7))
+        output = generate_samples(run, model, BATCH, torch.Generator().manual_seed(7))
     elif has_methods(model, "encode", "decode"):
         with torch.no_grad():
             output = model.decode(model.encode(run.data.read(range(min(BATCH, len(run.data))))))  # type: ignore[operator]
@@ -297,7 +298,7 @@ def check_conditional_samples(subject: Subject) -> None:
         raise Skipped("its spec is not conditional, or the data have no labels pdg and momentum")
     run = subject.train("conditional", condition="type,momentum", max_steps=subject.steps)
     if has_methods(model := run.load_model(), "sample"):
-        images, labels = images_of(run, model, run.to_images())(5, torch.Generator().manual_seed(7))
+        images, labels = make_sampler(run, model, run.image_decoder()).draw(5, torch.Generator().manual_seed(7))
         assert torch.isfinite(images).all() and len(labels["pdg"]) == 5
 
 
@@ -308,10 +309,12 @@ def check_sample_hook(subject: Subject) -> None:
         raise Skipped("it has no sample")
     from pgen.data import open_images
 
-    path = run.hooks().sample(run=run, request=SampleRequest(n=5, out=subject.folder / "samples.h5"))
+    path = hooks.call(run, "sample", request=SampleRequest(n=5, out=subject.folder / "samples.h5"))
     written = open_images(str(path))
     assert len(written) == 5, f"the sample hook wrote {len(written)} images, expected 5"
-    assert written.unit == run.to_images().unit, f"the samples are in {written.unit!r}, the training images in {run.to_images().unit!r}"
+    assert written.unit == run.image_decoder().unit, (
+        f"the samples are in {written.unit!r}, the training images in {run.image_decoder().unit!r}"
+    )
 
 
 def check_codes(subject: Subject) -> None:
@@ -334,7 +337,7 @@ def check_deploy(subject: Subject) -> None:
     """Check that ``pgen deploy`` writes files, and that generator.pt2 runs."""
     run = subject.trained_run
     out = subject.folder / "deploy"
-    written = run.hooks().deploy(run=run, request=DeployRequest(out=out))
+    written = hooks.call(run, "deploy", request=DeployRequest(out=out))
     assert written and all(path.is_file() for path in written), f"the deploy hook returned {written!r}, expected files that exist"
     for path in written:
         if path.name == "generator.pt2":
@@ -352,7 +355,7 @@ def check_gpu(subject: Subject) -> None:
     run = subject.train("cuda", max_steps=2, device="cuda")
     model = run.load_model()
     if has_methods(model, "sample"):
-        run.draw(model, 2, torch.Generator(run.device).manual_seed(0))
+        generate_samples(run, model, 2, torch.Generator(run.device).manual_seed(0))
 
 
 def _assert_range(samples: Tensor, run: Run) -> None:
