@@ -193,8 +193,8 @@ class Run:
             conditions = self.info.conditions
             labels = encode(conditions, load_labels(self.folder.labels, conditions)).to(self.device) if conditions else None
             noise = generator(self.settings.seed, "prepare sampling", device=self.device)
-            say = logger.info if log else lambda text: None
-            model.prepare_sampling(generator=noise, conditions=labels, say=say)  # type: ignore[operator]
+            write = logger.info if log else lambda text: None
+            model.prepare_sampling(generator=noise, conditions=labels, log=write)  # type: ignore[operator]
         return model
 
     def _restore_extra_state(self, model: nn.Module, step: int) -> None:
