@@ -82,7 +82,7 @@ class MetricScore:
             # Zero suppression is that of the training, as in the samples.
             threshold = float(self.to_images.transform.threshold)
             sets = EvaluationSets(images, self.held_out, self.held_out, threshold=threshold, unit=unit, seed=seed, device=run.device)
-            (finding,) = evaluate("", {}, sets, self.metric, strict=True).results.values()
+            (finding,) = evaluate(sets, list(self.metric)).results.values()
         except PgenError as error:
             run.log(f"--best-by {run.settings.best_by}: {error}")
             return math.inf
