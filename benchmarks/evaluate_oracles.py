@@ -13,7 +13,7 @@ import numpy as np
 from jetnet import evaluation
 
 import record
-from pgen.metrics.features.observables import quantities_to_features, quantities
+from pgen.metrics.features.observables import quantities, quantities_to_features
 from pgen.metrics.fidelity.frechet import extrapolate_frechet, frechet, mmd
 
 N = 50_000

@@ -53,7 +53,7 @@ class MetricSpec:
     """What a plug-in says of a metric.
 
     name: ``pgen evaluate NAME``. summary: one line. function: ``"package.module:function"``, which takes a
-    :class:`pgen.metrics.inputs.EvaluationSets` and returns a :class:`pgen.metrics.results.MetricResult`. api: the version of pgen's plug-in API that it was
+    :class:`pgen.metrics.EvaluationSets` and returns a :class:`pgen.metrics.MetricResult`. api: the version of pgen's plug-in API that it was
     written for.
     """
 

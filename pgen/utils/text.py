@@ -8,7 +8,8 @@ Data keep such text as it is. Only what is shown goes through these functions, i
   no markup;
 * log.txt: :func:`printable`, so that an entry is one line;
 * figures: ``pgen.report.figures.base.save_figure`` switches TeX off, and applies :func:`printable`;
-* HTML: ``pgen.report.html_elements`` applies :func:`html_text` to elements and attributes alike.
+* HTML: ``pgen.report.html_report`` applies :func:`printable` to all text, which jinja2 escapes;
+  ``pgen.report.tables`` applies :func:`html_text`.
 """
 
 from __future__ import annotations

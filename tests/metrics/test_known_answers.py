@@ -249,7 +249,7 @@ def test_doubtful_comparisons_are_warned_of() -> None:
     given.held_out[:7] = given.train[:7]
     assert any("HELD-OUT OVERLAPS TRAIN: 7" in warning for warning in comparison_warnings(given))
     faint = sets(0, lambda images: np.where(images > 0, images, np.float32(1.5)))
-    assert any("faintest pixels" in warning and "--threshold" in warning for warning in comparison_warnings(faint))
+    assert any("faintest pixels" in warning and "set the threshold" in warning for warning in comparison_warnings(faint))
     halo = sets(0, lambda images: np.where(images > 0, images, np.float32(0.2)))  # below the threshold
     assert not any("faintest" in warning for warning in comparison_warnings(halo))
     assert not any("faintest" in warning or "OVERLAPS" in warning for warning in comparison_warnings(sets()))

@@ -25,7 +25,8 @@ from pgen.errors import PgenError
 from pgen.metrics.features.image_statistics import ratio
 from pgen.metrics.fidelity.reconstruction import ReconstructionResult, reconstruction_error
 from pgen.plugins.requests import DeployRequest
-from pgen.report.figures.image_grid import save_rows
+from pgen.report.figures.base import save_figure
+from pgen.report.figures.image_grid import plot_rows
 from pgen.utils.files import Outputs
 
 #: Images shown in reconstructions.png.
@@ -99,7 +100,7 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, images: ImageSet, bat
     spread = torch.cat(spreads) if spreads else None
     shape = getattr(model, "code_shape", ())
     LatentCodes.of(torch.cat(codes), list(map(str, images.ids)), source, encoder, labels, spread, shape).save(codes_path)
-    save_rows(picture_path, shown, unit=images.unit)
+    save_figure(plot_rows(shown, unit=images.unit), picture_path)
     sizes = list(map(len, codes))
     mse, zero = (float(np.average(values, weights=sizes)) for values in zip(*((r.mse, r.predict_zero_mse) for r in results), strict=True))
     run.reporter.message(f"{len(images)} images: MSE {mse:.4g} {images.unit}², {ratio(mse, zero):.3f} of predicting no charge")

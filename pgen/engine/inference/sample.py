@@ -20,8 +20,8 @@ from pgen.engine.run import Run
 from pgen.engine.runtime.progress import Reporter
 from pgen.errors import PgenError, option_name
 from pgen.plugins.requests import SampleRequest
-from pgen.report.figures.base import check_picture
-from pgen.report.figures.image_grid import save_grid
+from pgen.report.figures.base import check_figure_path, save_figure
+from pgen.report.figures.image_grid import plot_images
 from pgen.utils.files import Outputs
 
 #: Images shown in the picture of --grid.
@@ -64,7 +64,7 @@ def _write(
     inputs: list[Path],
 ) -> Path:
     out, format = refuse_output(request.out, format=request.format, overwrite=request.overwrite, inputs=inputs)
-    grid = None if request.grid is None else check_picture(request.grid)
+    grid = None if request.grid is None else check_figure_path(request.grid)
     if grid is not None and not out.suffix and grid.resolve().is_relative_to(out.resolve()):
         raise PgenError(f"--grid {grid}: {out} is to hold the images and nothing else; put the picture beside it.")
     shown: list[np.ndarray] = []
@@ -80,5 +80,5 @@ def _write(
         drafts = [add_images(outputs, out), *([] if grid is None else [outputs.add(grid)])]
         write_images(drafts[0], chunks(), format=format)
         for picture in drafts[1:]:
-            save_grid(picture, np.concatenate(shown)[:GRID], unit=unit)
+            save_figure(plot_images(np.concatenate(shown)[:GRID], unit=unit), picture)
     return out
