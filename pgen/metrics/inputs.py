@@ -85,7 +85,7 @@ class EvaluationSets:
         return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
 
     def cached(self, name: str, compute: Callable[..., npt.NDArray], *arrays: npt.NDArray) -> npt.NDArray:
-        """Return ``compute(*arrays)``, computed once for all generated sets that are compared with the same real images.
+        """Return ``compute(*arrays)``, computed once for all generated sets.
 
         Args:
             name: Key of the result, together with the content of the arrays.
@@ -98,7 +98,7 @@ class EvaluationSets:
         return self.cache[key]
 
     def rows(self, function: Callable[[FloatArray], npt.NDArray]) -> PerSet:
-        """Apply a function of images (n, C, H, W), which returns (n, ...), to all images of each set, in chunks."""
+        """Apply a function, from images (n, C, H, W) to rows (n, ...), to all images, in chunks."""
         return PerSet(*(np.concatenate([function(chunk) for chunk in _chunks(getattr(self, name))]) for name in PerSet._fields))
 
     @cached_property
@@ -113,16 +113,16 @@ class EvaluationSets:
 
     @cached_property
     def quantities(self) -> PerSet:
-        """(N, C, Q) physical quantities of each image, see :mod:`pgen.metrics.features.observables`."""
+        """(N, C, Q) physical quantities of images, :mod:`pgen.metrics.features.observables`."""
         return self.rows(lambda images: quantities(images, self.threshold, signed=self.signed))
 
     @cached_property
     def features(self) -> PerSet:
         """(N, D) standardised features of each image.
 
-        They are in standard deviations from the mean of the training images. By default they are the
-        physical quantities, whose scales have a lower limit. A feature that is not defined, as of a
-        blank image, is 0.
+        They are in standard deviations from the mean of the training images. By default they are
+        the physical quantities, whose scales have a lower limit. A feature that is not defined, as
+        of a blank image, is 0.
         """
         if self.extractor is None:
             features = PerSet(*map(quantities_to_features, self.quantities))

@@ -45,9 +45,9 @@ class Measurement(Result):
         name: What is measured.
         value: Generated against held-out images.
         floor: Training against as many held-out images: the score of a perfect model.
-        interval: 95 % interval of value - floor, from a bootstrap over the images of all three sets,
-            centred on the value. If it covers the floor, this number does not distinguish generated
-            from real images.
+        interval: 95 % interval of value - floor, from a bootstrap over the images of all three
+            sets, centred on the value. If it covers the floor, this number does not distinguish
+            generated from real images.
         n: Images of each set.
         better: Whether low or high values are good.
         headline: Whether to show it first; others are details.
@@ -69,7 +69,7 @@ class Measurement(Result):
 
     @property
     def verdict(self) -> str:
-        """``as real``, ``worse``, ``beyond`` (better than real images, as no honest model is) or ``cannot be told``."""
+        """``as real``, ``worse``, ``beyond`` (better than real images) or ``cannot be told``."""
         if not self._is_finite:
             return CANNOT_BE_TOLD
         low, high = self.interval
@@ -177,7 +177,8 @@ def measure(
 
     Args:
         name: Name of the measurement.
-        distance: Function of two arrays of rows (n, ...) to a number; called 2 + 2 ``rounds`` times.
+        distance: Function of two arrays of rows (n, ...) to a number; called 2 + 2 ``rounds``
+            times.
         rows: One row per image of each set, see :meth:`EvaluationSets.rows`.
         rng: Random numbers, see :meth:`EvaluationSets.rng`.
         rounds: Rounds of the bootstrap.

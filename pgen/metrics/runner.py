@@ -23,7 +23,8 @@ from pgen.plugins.registry import Entry
 from pgen.plugins.specs import MetricSpec
 from pgen.utils.resources import is_out_of_memory
 
-#: Ratio of the smallest charges above threshold of two sets beyond which they need another threshold.
+#: Ratio of the smallest charges above threshold of two sets beyond which they need another
+#: threshold.
 FAINT = 2.0
 #: A negative fraction of |charge| up to this is too small to expect it in every set.
 NEGLIGIBLE = 0.001
@@ -49,7 +50,7 @@ class Evaluation:
 
     @property
     def copy_rate(self) -> float | None:
-        """Fraction of the images that are copies of training images; None if no metric measured it."""
+        """Fraction of copies of training images; None if no metric measured it."""
         return next((result.copy_rate for result in self.results.values() if result.copy_rate is not None), None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def evaluate(
     name: str = "generated",
     about: Mapping[str, Any] | None = None,
     strict: bool | None = None,
-    progress: Callable[[str, int, int], None] = lambda task, done, total: None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
     """Score the generated images of ``sets`` with several metrics.
 
@@ -119,7 +120,8 @@ def evaluate(
     skipped: dict[str, str] = {}
     seconds: dict[str, float] = {}
     for done, (metric, (entry, spec)) in enumerate(selected.items()):
-        progress(f"{name}: {metric}", done, len(selected))
+        if progress:
+            progress(f"{name}: {metric}", done, len(selected))
         start = time.monotonic()
         try:
             results[metric] = _run_metric(entry, spec, sets)

@@ -56,13 +56,19 @@ class Result:
     """Mix-in for frozen dataclasses of results."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON can hold them: without arrays, which are for figures, and with None for NaN."""
+        """Return the fields as JSON can hold them.
+
+        Arrays, which are for figures, are left out; NaN becomes None.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
         return {name: to_plain(value) for name, value in values.items() if not isinstance(value, np.ndarray)}
 
 
 def to_plain(value: Any) -> Any:
-    """Convert results, mappings, sequences and NumPy scalars to what JSON can hold; numbers that are not finite become None."""
+    """Convert results, mappings, sequences and NumPy scalars to what JSON can hold.
+
+    Numbers that are not finite become None.
+    """
     if isinstance(value, Result):
         return value.to_dict()
     if isinstance(value, Mapping):

@@ -13,7 +13,10 @@ ROWS, COLUMNS = 32, 72
 
 
 def render_ascii(image: FloatArray) -> str:
-    """Draw the planes of an image (C, H, W) below each other, by the largest |charge| of each block of pixels on a log scale."""
+    """Draw the planes of an image (C, H, W) below each other.
+
+    Each character is the largest |charge| of a block of pixels, on a log scale.
+    """
     magnitude = np.abs(image)
     step = max(1, -(-image.shape[2] // COLUMNS), -(-image.shape[1] // (2 * ROWS)))
     starts = [np.arange(0, extent, by) for extent, by in zip(image.shape[1:], (2 * step, step), strict=True)]

@@ -121,8 +121,8 @@ class EvaluationReport(Report):
         """Write the report.
 
         Args:
-            path: A name that ends in .html for the page, in .json for the numbers, or a folder for both and
-                a table of the generated images.
+            path: A name that ends in .html for the page, in .json for the numbers, or a folder for
+                both and a table of the generated images.
             overwrite: Whether an earlier report may be replaced.
 
         Returns:
@@ -144,7 +144,7 @@ class EvaluationReport(Report):
         return [target]
 
     def write(self, folder: Path) -> list[Path]:
-        """Write report.html, results.json and one CSV file per generated set into a folder; return the files written."""
+        """Write report.html, results.json and a CSV file per generated set into a folder."""
         page = folder / "report.html"
         self._write_html(page)
         return [page, *write_results(folder, self.about, self.warnings, self.evaluations)]

@@ -14,7 +14,8 @@ from typing import Any
 from pgen.errors import ConfigError, option
 from pgen.utils.files import Outputs, atomic, folder_of, sweep_around
 
-#: Main file of each kind of evaluation -> the format named in it, and a pattern for the names of all its files.
+#: Main file of each kind of evaluation -> the format named in it, and a pattern for the names of
+#: all its files.
 KINDS = {
     "results.json": ("pgen-results-1", r"results\.json|report\.html|images(-\d+)?\.csv"),
     "hamming.json": ("pgen-hamming-1", r"hamming\.(json|png)|pairs\.png"),
@@ -42,7 +43,10 @@ def write_json(path: Path, values: Mapping[str, Any], files: Sequence[str], kind
 
 
 def default_folder(sources: Iterable[str], *, overwrite: bool) -> Path:
-    """Return evaluation/NAME, after the runs or files that are evaluated; without ``overwrite`` the first free one of NAME, NAME-2, ..."""
+    """Return evaluation/NAME, after the runs or files that are evaluated.
+
+    Without ``overwrite`` it is the first free one of NAME, NAME-2, ...
+    """
     names = []
     for source in map(Path, sources):
         file = Path(str(source).partition(":")[0])
@@ -56,14 +60,16 @@ def default_folder(sources: Iterable[str], *, overwrite: bool) -> Path:
 
 @dataclass(frozen=True)
 class EvaluationFolder:
-    """Folder into which one evaluation is written. An earlier one of the same kind is replaced; other files stay.
+    """Folder into which one evaluation is written.
+
+    An earlier one of the same kind is replaced; other files stay.
 
     Attributes:
         path: The folder.
         kind: Main file of the evaluation, a key of KINDS.
         overwrite: Whether an earlier evaluation may be replaced.
-        again: Function that returns another folder if another process takes this one in the meantime; None
-            if the user chose the folder.
+        again: Function that returns another folder if another process takes this one in the
+            meantime; None if the user chose the folder.
     """
 
     path: Path
@@ -137,7 +143,7 @@ class EvaluationFolder:
         return json.loads((draft / self.kind).read_text(encoding="utf-8"))["files"]
 
     def _files(self, kind: str) -> list[str] | None:
-        """Return the names of the files of an earlier evaluation of a kind; None if there is none."""
+        """Return the names of an earlier evaluation's files; None if there is none of the kind."""
         form, pattern = KINDS[kind]
         try:
             content = json.loads((self.path / kind).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Figures of an evaluation report: example images, distributions, trends, losses and suspicious pairs."""
+"""Figures of a report: images, distributions, trends, losses and suspicious pairs."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Gallery:
     Attributes:
         generated: (n, C, H, W) the first generated images.
         nearest: (n, C, H, W) the training image nearest to each, by Jaccard distance.
-        pairs: The most suspicious pairs: generated (k, C, H, W), training (k, C, H, W), captions (k,);
-            None if no metric looked for them.
+        pairs: The most suspicious pairs: generated (k, C, H, W), training (k, C, H, W), captions
+            (k,); None if no metric looked for them.
     """
 
     generated: FloatArray
@@ -67,7 +67,7 @@ class ReportFigure:
 
 
 def gallery_figures(real: FloatArray, galleries: Mapping[str, Gallery], unit: str) -> Iterator[ReportFigure]:
-    """Plot held-out images, generated ones and their nearest training images, for each generated set."""
+    """Plot held-out, generated and nearest training images, for each generated set."""
     for name, gallery in galleries.items():
         rows = {"held-out": real, "generated": gallery.generated, "nearest in train": gallery.nearest}
         yield ReportFigure(
@@ -90,7 +90,7 @@ def distribution_figures(evaluations: Sequence[Evaluation]) -> Iterator[ReportFi
 
 
 def trend_figures(steps: Sequence[int | None], evaluations: Sequence[Evaluation]) -> Iterator[ReportFigure]:
-    """Plot the headline measurements over the checkpoints of a run, if the generated sets are that."""
+    """Plot headline measurements over checkpoints, if the generated sets are those of a run."""
     # An early checkpoint may have no results, as its images are blank.
     scored = [(step, each) for step, each in zip(steps, evaluations, strict=True) if step is not None and each.results]
     if len({step for step, _ in scored}) < 2 or len({str(each.about["source"]) for _, each in scored}) > 1:

@@ -1,4 +1,4 @@
-"""Files of an evaluation for programs: results.json and a table of the generated images, see docs/formats.md."""
+"""Files of an evaluation for programs: results.json and CSV, see docs/formats.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgen.utils.files import atomic
 
 
 def write_results(folder: Path, about: Mapping[str, Any], warnings: Sequence[str], evaluations: Sequence[Evaluation]) -> list[Path]:
-    """Write results.json and the table of each set into a folder that has report.html; return the files written."""
+    """Write results.json and a table per set into a folder with report.html."""
     tables = []
     for number, each in enumerate(evaluations, 1):
         if columns := each.per_image():

@@ -36,7 +36,7 @@ HeldOut = Annotated[str, typer.Option(help="Real images that it never saw.")]
 
 
 class MetricGroup(TyperGroup):
-    """A group with its own commands, and one for `all` and for each installed metric, which is built when it is named."""
+    """Commands of `pgen evaluate`: its own, `all` and, built when named, one per metric."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """List `all`, the metrics and the other commands."""
@@ -250,7 +250,7 @@ def reconstruction(
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """How well an auto-encoder reconstructs training and held-out images, at each checkpoint, and which checkpoint to use."""
+    """Reconstruction error of an auto-encoder at each checkpoint, and which checkpoint to use."""
     from pgen.engine.evaluation.reconstruction import evaluate_reconstruction
     from pgen.report.report_directory import EvaluationFolder
 
@@ -278,7 +278,7 @@ def _show(evaluation: Evaluation, table: Table) -> None:
 
 
 def _refuse_copies(evaluations: Sequence[Evaluation], limit: float) -> None:
-    """End with exit code 1 if both distances report more copies than ``limit``, or a set could not be tested."""
+    """End with exit code 1 if a set has more copies than ``limit``, or could not be tested."""
     for evaluation in evaluations:
         if evaluation.copy_rate is None:
             reason = evaluation.skipped.get("memorisation", "")

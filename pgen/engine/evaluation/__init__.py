@@ -1,1 +1,1 @@
-"""Evaluation of generated images, reconstructions and the cost of generators, as functions without a terminal."""
+"""Evaluation of generated images, reconstructions and generators, without a terminal."""

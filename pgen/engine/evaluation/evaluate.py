@@ -51,23 +51,23 @@ def evaluate(
 ) -> EvaluationReport:
     """Score generated images against real ones.
 
-    Images are sets of images, arrays (N, H, W) or (N, C, H, W), or source strings. Arrays are in the
-    charge unit of the first real set that has one.
+    Images are sets of images, arrays (N, H, W) or (N, C, H, W), or source strings. Arrays are in
+    the charge unit of the first real set that has one.
 
     Args:
-        generated: Generated images, a run or run folder to sample from, a mapping of names to several of
-            these, or a list of them.
+        generated: Generated images, a run or run folder to sample from, a mapping of names to
+            several of these, or a list of them.
         train: Images that the model was trained on.
         held_out: Real images that it has not seen.
-        metrics: Names of metrics; None for all. A metric that is not named and cannot be computed, such as
-            closure without labels, is skipped.
-        threshold: |charge| at or below it is set to 0 in all sets; None for the highest zero suppression
-            that is known of any set.
+        metrics: Names of metrics; None for all. A metric that is not named and cannot be computed,
+            such as closure without labels, is skipped.
+        threshold: |charge| at or below it is set to 0 in all sets; None for the highest zero
+            suppression that is known of any set.
         n: Number of images to sample from a run.
         seed: Seed of all random numbers.
         device: Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.
-        features: Function from images (n, C, H, W) to features (n, D), or "package.module:function", in
-            place of pgen's own features.
+        features: Function from images (n, C, H, W) to features (n, D), or
+            "package.module:function", in place of pgen's own features.
         checkpoint: Saved state of runs: best, last, a step, or all.
         decoder: Decoder for runs whose samples are latents, in place of the run's own.
         data_root: Folder in which source strings are looked up.
@@ -86,7 +86,8 @@ def evaluate(
     real = open_sources({"train": train, "held-out": held_out}, data_root=data_root)
     unit = real["train"].unit
     fitting(real["held-out"], real["train"], option("held_out"), "the training images have")
-    # Open all of them before any work, so that what is wrong with the last is reported before the first is scored.
+    # Open all of them before any work, so that what is wrong with the last is reported before the
+    # first is scored.
     candidates = list(
         open_candidates(
             _name_sources(generated),
@@ -189,7 +190,7 @@ def _check_fits(candidate: Candidate, images: ImageSet, train: ImageSet) -> None
 
 
 def _describe(images: ImageSet, pixels: FloatArray) -> dict[str, Any]:
-    """Describe a set whose pixels have been read, so that they are not read again for the fingerprint."""
+    """Describe a set whose pixels have been read already, to compute its fingerprint."""
     fingerprint = ArrayImages(pixels).fingerprint
     facts = {"images": len(images), "shape": list(images.shape), "unit": images.unit, "fingerprint": fingerprint}
     return {**facts, "zero_suppression": zero_suppression(images)}

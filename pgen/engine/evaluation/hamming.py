@@ -89,13 +89,16 @@ def evaluate_hamming(
     data_root: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> HammingReport:
-    """Test whether generated images are copies: closer to training images than unseen real images are.
+    """Test whether generated images are copies of training images.
+
+    That is, closer to training images than unseen real images are.
 
     Args:
         generated: Generated images.
         train: Images that the model was trained on.
         held_out: Real images that it has not seen.
-        thresholds: |charge| at or below is 0 in all sets; None for the zero suppression of the images.
+        thresholds: |charge| at or below is 0 in all sets; None for the zero suppression of the
+            images.
         seed: Seed of all random numbers.
         device: Where to compute.
         data_root: Folder in which source strings are looked up.

@@ -14,7 +14,8 @@ from pgen.data.images import ArrayImages, ImageSet
 from pgen.data.io.sources import open_images
 from pgen.engine.run import Run
 
-#: A source string such as "images.h5:limit=100", an array or tensor (N, H, W) or (N, C, H, W), or a set of images.
+#: A source string such as "images.h5:limit=100", an array or tensor (N, H, W) or (N, C, H, W), or a
+#: set of images.
 ImageSource: TypeAlias = str | os.PathLike[str] | npt.NDArray | torch.Tensor | ImageSet
 #: One of these, a run folder, or a run to sample from.
 GeneratedSource: TypeAlias = ImageSource | Run

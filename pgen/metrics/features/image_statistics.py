@@ -34,7 +34,9 @@ class ImageStatistics(Result):
 
 @dataclass(frozen=True)
 class SetStatistics(Result):
-    """Means and standard deviations over a set. Ratios are to the first set of a table; NaN if that is 0.
+    """Means and standard deviations over a set.
+
+    Ratios are to the first set of a table; NaN if that is 0.
 
     Attributes:
         name: Name of the set.

@@ -30,7 +30,8 @@ QUANTITIES = {
     "track angle": "degrees",
     "track dQ/dx": "charge / pixel",
 }
-#: The same for signed charge: of |charge|, and two more that depend on the sign. The negative fraction is that of |charge|.
+#: The same for signed charge: of |charge|, and two more that depend on the sign. The negative
+#: fraction is that of |charge|.
 SIGNED_QUANTITIES = {
     **{
         {
@@ -44,7 +45,8 @@ SIGNED_QUANTITIES = {
     "net charge": "charge",
     "negative fraction": "fraction",
 }
-#: Lower limits of the scale of a quantity: a fraction of its magnitude, and what an image resolves, by unit.
+#: Lower limits of the scale of a quantity: a fraction of its magnitude, and what an image resolves,
+#: by unit.
 RELATIVE_SCALE_FLOOR = 0.05
 SCALE_FLOORS = {"pixels": 0.1, "degrees": 1.0, "": 1.0}
 #: Lower limit for the sine and cosine of twice an angle, which change by up to 0.035 per degree.
@@ -55,7 +57,7 @@ _TOUCHING[1] = True
 
 
 def quantities(images: FloatArray, threshold: float = 0.0, *, signed: bool = False) -> Floats:
-    """Compute the physical quantities of each image, from pixels whose |charge| is above ``threshold``.
+    """Compute the physical quantities of each image, from pixels above threshold.
 
     Here charge means |charge|. Spread is the charge-weighted root mean square. The track is the
     cluster with the most charge. Its length is the extent of its pixels along the principal axis,
@@ -116,7 +118,7 @@ def quantities(images: FloatArray, threshold: float = 0.0, *, signed: bool = Fal
 
 
 def scale_floors(units: Mapping[str, str]) -> Floats:
-    """Return the lower limit (Q,) of the scale of each quantity, by its unit; 0 if the unit sets none."""
+    """Return the lower limit (Q,) of the scale of each quantity, by its unit; 0 if it sets none."""
     return np.array([SCALE_FLOORS.get(unit, 0.0) for unit in units.values()])
 
 
@@ -134,8 +136,8 @@ def scales(values: Floats, floor: Floats | float = 0.0) -> Floats:
 
     Args:
         values: (N, ...) of real images, NaN if undefined.
-        floor: (...) lower limit of the scale in the unit of the values. A scale is also at least 5 %
-            of the values' magnitude, the 99 % quantile of their absolute value.
+        floor: (...) lower limit of the scale in the unit of the values. A scale is also at least 5
+            % of the values' magnitude, the 99 % quantile of their absolute value.
 
     Returns:
         (...) positive scales; 1 if all values are 0 or undefined.
@@ -148,9 +150,10 @@ def scales(values: Floats, floor: Floats | float = 0.0) -> Floats:
 
 
 def quantities_to_features(values: Floats) -> Floats:
-    """Convert quantities (n, C, Q) of all channels to features (n, D) for classifiers and Frechet distances.
+    """Convert quantities (n, C, Q) to features (n, D) for classifiers and Frechet distances.
 
-    The angle becomes the sine and cosine of twice the angle, since axes at -90 and 90 degrees are the same.
+    The angle becomes the sine and cosine of twice the angle, since axes at -90 and 90 degrees are
+    the same.
     """
     angle = list(QUANTITIES).index("track angle")
     twice = np.radians(2 * values[..., angle])
@@ -161,7 +164,10 @@ def quantities_to_features(values: Floats) -> Floats:
 def _moments(
     image: npt.NDArray, value: Floats, row: npt.NDArray, column: npt.NDArray, stack: int
 ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats, Floats]]:
-    """Compute charge-weighted means of row and column, their variances and covariance, (stack,) each; NaN without charge."""
+    """Compute charge-weighted means of row and column, their variances and covariance.
+
+    All are (stack,); NaN without charge.
+    """
     total = np.bincount(image, value, stack)
     total = np.where(total > 0, total, np.nan)
 
@@ -174,7 +180,7 @@ def _moments(
 
 
 def _track(image: npt.NDArray, value: Floats, row: npt.NDArray, column: npt.NDArray, stack: int) -> tuple[Floats, Floats, Floats]:
-    """Compute length, width and angle of one cluster per image, (stack,) each; NaN if there is none."""
+    """Compute length, width and angle (stack,) of one cluster per image; NaN if there is none."""
     (row_mean, column_mean), (rr, cc, rc) = _moments(image, value, row, column, stack)
     angle = 0.5 * np.arctan2(2 * rc, cc - rr)  # of the principal axis, in closed form for two by two
     along = (column - column_mean[image]) * np.cos(angle)[image] + (row - row_mean[image]) * np.sin(angle)[image]

@@ -1,7 +1,7 @@
 """Classifier two-sample tests: can a trained classifier distinguish generated from real images?
 
-Lopez-Paz and Oquab, arXiv:1610.06545. A CNN on images sees what other metrics miss; boosted decision
-trees on features show whether physics quantities are enough to tell.
+Lopez-Paz and Oquab, arXiv:1610.06545. A CNN on images sees what other metrics miss; boosted
+decision trees on features show whether physics quantities are enough to tell.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ TREES_FEWEST = 40
 #: Longest side in pixels that the CNN sees: larger images are pooled.
 SIDE = 128
 
-#: From training rows, whether each is generated (1 or 0), and test rows, to a score of each test row.
+#: From training rows, whether each is generated (1 or 0), and test rows, to a score of each test
+#: row.
 Classifier = Callable[[npt.NDArray, npt.NDArray, npt.NDArray], Floats]
 
 
 def c2st(sets: EvaluationSets) -> MetricResult:
-    """Compute the area under the ROC curve of a CNN and of boosted trees on test images; 0.5 is chance.
+    """Compute the area under the ROC curve (AUC) of a CNN and of boosted trees; 0.5 is chance.
 
     The value is for generated against held-out images. The floor is for training against held-out
     images, by classifiers of their own.
@@ -68,8 +69,12 @@ def c2st(sets: EvaluationSets) -> MetricResult:
 
 
 def auc(generated: Floats, real: Floats) -> float:
-    """Compute the area under the ROC curve: the fraction of pairs with a higher score of the generated image; ties count half."""
-    # U / (n m), as scipy.stats.mannwhitneyu has it, without the p-value that takes most of its time in every round of a bootstrap.
+    """Compute the area under the ROC curve.
+
+    It is the fraction of pairs with a higher score of the generated image; ties count half.
+    """
+    # U / (n m), as scipy.stats.mannwhitneyu has it, without the p-value that takes most of its time
+    # in every round of a bootstrap.
     ranks = stats.rankdata(np.concatenate([generated, real]))[: len(generated)]
     return float((ranks.sum() - len(generated) * (len(generated) + 1) / 2) / (len(generated) * len(real)))
 
@@ -128,7 +133,10 @@ def _boosted_trees(seed: int) -> Classifier:
 
 
 class ConvClassifier(nn.Module):
-    """CNN of four convolutions with stride 2, and mean and maximum over positions: images (B, C, H, W) to scores (B,)."""
+    """A small CNN: images (B, C, H, W) to scores (B,).
+
+    It has four convolutions with stride 2, and takes mean and maximum over positions.
+    """
 
     def __init__(self, channels: int, width: int = 16) -> None:
         super().__init__()
@@ -171,7 +179,7 @@ def _batches(images: npt.NDArray, device: torch.device) -> Iterator[Tensor]:
 
 
 def _preprocess(images: npt.NDArray, device: torch.device) -> Tensor:
-    """Take the signed square root of the charge, so that faint pixels count, and pool large images by the mean."""
+    """Take the signed square root of the charge, so that faint pixels count; pool large images."""
     charge = torch.from_numpy(np.ascontiguousarray(images)).to(device)
     roots = charge.abs().sqrt() * charge.sign()
     pooling = -(-max(roots.shape[2:]) // SIDE)

@@ -20,7 +20,7 @@ CLASSES = 12
 
 
 def closure(sets: EvaluationSets) -> MetricResult:
-    """Predict each label that all three sets have by boosted trees trained on features of training images.
+    """Predict each label by boosted trees that are trained on features of training images.
 
     For classes the measurement is the accuracy, for numbers the bias and the width of
     (estimate - truth) / truth. The floor is that of held-out images.
@@ -38,7 +38,8 @@ def closure(sets: EvaluationSets) -> MetricResult:
         predict = _train_trees(sets.features.train, rows.train, is_class, seed)
         generated, held_out = ((predict(getattr(sets.features, key)), getattr(rows, key)) for key in ("generated", "held_out"))
         kinds[name] = "class" if is_class else "number"
-        # Trees that cannot split give every image the same label, and then right and wrong ones score alike.
+        # Trees that cannot split give every image the same label, and then right and wrong ones
+        # score alike.
         is_constant = len(np.unique(predict(sets.features.train))) == 1
         unclear = f"trees could not learn the label from {len(rows.train)} training images; give more" if is_constant else ""
         add = partial(_measure_one_set, rng=rng, unclear=unclear)
@@ -60,7 +61,10 @@ def _measure_one_set(name: str, rows: list[npt.NDArray], rng: np.random.Generato
 
 
 def _common_labels(sets: EvaluationSets) -> dict[str, PerSet]:
-    """Return the labels that all sets have and that differ between training images, in the type of the training images' labels."""
+    """Return the labels that all sets have and that differ between training images.
+
+    They are in the type of the training images' labels.
+    """
     of_sets: Mapping[str, Mapping[str, npt.NDArray]] = sets.labels
     shared = set.intersection(*(set(of_sets.get(name, {})) for name in PerSet._fields))
     by_name = {name: PerSet(*(plain_labels(of_sets[key][name]) for key in PerSet._fields)) for name in sorted(shared)}
@@ -105,7 +109,8 @@ def _train_trees(features: npt.NDArray, label: npt.NDArray, is_class: bool, seed
 
     if not is_class:
         return HistGradientBoostingRegressor(random_state=seed).fit(features, label).predict
-    # Classes by their index, since they may be numbers that are not whole. Early stopping needs two images of each class.
+    # Classes by their index, since they may be numbers that are not whole. Early stopping needs two
+    # images of each class.
     classes, index, count = np.unique(label, return_inverse=True, return_counts=True)
     is_frequent = count[index] > 1
     trees = HistGradientBoostingClassifier(random_state=seed).fit(features[is_frequent], index[is_frequent])

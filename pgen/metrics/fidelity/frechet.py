@@ -22,12 +22,13 @@ FPD_ROUNDS = 25
 
 
 def fpd(sets: EvaluationSets) -> MetricResult:
-    """Compute the Frechet distance of Gaussians with the features' moments, at N and extrapolated to infinitely many images."""
+    """Compute the Frechet distance of features, at N and extrapolated to infinitely many images."""
     rng = sets.rng("fpd")
     seed = int(rng.integers(2**32))
 
     def frechet_at_infinity(a: Floats, b: Floats) -> float:
-        # The same parts whatever the sets, so that a pair of sets has one value and not a new one every time.
+        # The same parts whatever the sets, so that a pair of sets has one value and not a new one
+        # every time.
         return extrapolate_frechet(a, b, np.random.default_rng(seed))
 
     at_n = measure("FPD at N", frechet, sets.features, rng)
@@ -38,11 +39,12 @@ def fpd(sets: EvaluationSets) -> MetricResult:
 
 
 def kpd(sets: EvaluationSets) -> MetricResult:
-    """Compute the unbiased squared maximum mean discrepancy of the features with the kernel (a.b / D + 1)^4."""
+    """Compute the unbiased squared MMD of the features with the kernel (a.b / D + 1)^4."""
     rng = sets.rng("kpd")
     rows = draw_equal(sets.features, rng, KPD_LIMIT)
     n = len(rows.train)
-    # Sets as indices into one matrix of kernels, since every round of the bootstrap needs each kernel.
+    # Sets as indices into one matrix of kernels, since every round of the bootstrap needs each
+    # kernel.
     features = np.concatenate(rows)
     kernel = (features @ features.T / features.shape[1] + 1) ** 4
     indices = PerSet(*np.arange(3 * n).reshape(3, n))
@@ -51,7 +53,10 @@ def kpd(sets: EvaluationSets) -> MetricResult:
 
 
 def frechet(a: Floats, b: Floats) -> float:
-    """Compute |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^1/2) of rows (n, D) and (m, D), with means m and covariances S."""
+    """Compute |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^1/2).
+
+    m and S are means and covariances of rows (n, D) and (m, D).
+    """
     shift = a.mean(0) - b.mean(0)
     s_a, s_b = (np.atleast_2d(np.cov(rows, rowvar=False)) for rows in (a, b))
     # The trace of the root of a product, from a symmetric matrix with the same eigenvalues.
@@ -64,8 +69,8 @@ def frechet(a: Floats, b: Floats) -> float:
 def extrapolate_frechet(a: Floats, b: Floats, rng: np.random.Generator) -> float:
     """Extrapolate :func:`frechet` to infinitely many images.
 
-    The bias goes as 1 / n. The mean over k disjoint parts of the sets is fitted by a line in k, whose
-    value at k = 0 is returned.
+    The bias goes as 1 / n. The mean over k disjoint parts of the sets is fitted by a line in k,
+    whose value at k = 0 is returned.
     """
     a, b = rng.permutation(a), rng.permutation(b)
     most = max_parts(min(len(a), len(b)), a.shape[1])
@@ -76,7 +81,7 @@ def extrapolate_frechet(a: Floats, b: Floats, rng: np.random.Generator) -> float
 
 
 def max_parts(n: int, size: int) -> int:
-    """Return how many parts sets of n rows of ``size`` features can have, each with more rows than features."""
+    """Return how many parts of n rows have more rows than their ``size`` features."""
     return max(1, min(PARTS, n // (size + 2)))
 
 

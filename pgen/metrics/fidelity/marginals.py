@@ -1,4 +1,4 @@
-"""Marginal distributions of physical quantities: Wasserstein distance, Kolmogorov-Smirnov statistic and separation power."""
+"""Marginal distributions of physical quantities, compared by W1, KS and separation power."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ SPECTRUM_BINS = 64
 
 
 def physics(sets: EvaluationSets) -> MetricResult:
-    """Compare the distribution of each physical quantity, of the charge of pixels above threshold, and the fraction of blank images.
+    """Compare the distributions of physical quantities and pixel charge, and the blank fraction.
 
-    W1 is in standard deviations of held-out images, see :func:`pgen.metrics.features.observables.scales`.
+    W1 is in standard deviations of held-out images, see
+    :func:`pgen.metrics.features.observables.scales`.
     """
     measures: list[Measurement] = []
     histograms: list[Histogram] = []
@@ -124,14 +125,20 @@ def _defined(values: Floats) -> Floats:
 
 
 def _bin_edges(rows: PerSet) -> Floats:
-    """Return bins between the 0.1 % and 99.9 % quantiles of real images; the outermost also count all values beyond."""
+    """Return bins between the 0.1 % and 99.9 % quantiles of real images.
+
+    The outermost bins also count all values beyond.
+    """
     real = _defined(np.concatenate([rows.train, rows.held_out]))
     low, high = np.quantile(real, [0.001, 0.999]) if len(real) else (0.0, 1.0)
     return _equal_bins(real, float(low), float(high), BINS)
 
 
 def _equal_bins(values: npt.NDArray, low: float, high: float, most: int) -> Floats:
-    """Return at most ``most`` equal bins from ``low`` to ``high``; for integer values, each has the same number of integers."""
+    """Return at most ``most`` equal bins from ``low`` to ``high``.
+
+    For integer values, each has the same number of integers.
+    """
     span = high - low if high > low else 1.0
     if not np.array_equal(values, np.rint(values)):
         return np.linspace(low, low + span, most + 1)
@@ -145,7 +152,7 @@ def _histogram(values: Floats, edges: Floats) -> npt.NDArray:
 
 
 def _spectrum(sets: EvaluationSets, channel: int) -> tuple[PerSet, Floats]:
-    """Return the charge histogram (N, B) of the pixels above threshold of each image, of one channel, and its edges (B + 1,)."""
+    """Return the charge histogram (N, B) of each image's pixels in one channel, and its edges."""
     pixels = sets.held_out[:, channel]
     charge = pixels[above_threshold(pixels, sets.threshold)]
     low, top = (float(charge.min()), float(np.quantile(charge, 0.999))) if charge.size else (sets.threshold, sets.threshold + 1)

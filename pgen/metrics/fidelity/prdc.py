@@ -41,10 +41,10 @@ class Prdc(NamedTuple):
 def prdc(sets: EvaluationSets) -> MetricResult:
     """Compute precision, recall, density and coverage.
 
-    The ball of an image reaches to its fifth neighbour. Precision is the fraction of generated images
-    in the ball of a real one, recall the fraction of real images in the ball of a generated one, and
-    coverage the fraction of real images whose ball has a generated one. Density is the number of
-    real images' balls that a generated image lies in, relative to that of a real image.
+    The ball of an image reaches to its fifth neighbour. Precision is the fraction of generated
+    images in the ball of a real one, recall the fraction of real images in the ball of a generated
+    one, and coverage the fraction of real images whose ball has a generated one. Density is the
+    number of real images' balls that a generated image lies in, relative to that of a real image.
     """
     rng = sets.rng("prdc")
     generated, train, held_out = draw_equal(sets.features, rng, LIMIT)
@@ -76,9 +76,10 @@ def _means(real: Floats, generated: Floats, device: torch.device) -> Floats:
 def compute_prdc(real: Floats, generated: Floats, device: torch.device, k: int = NEAREST) -> Prdc:
     """Compare real features (n, D) and generated ones (m, D) in blocks, without an n x m matrix.
 
-    A ball includes its border. If more than k images are equal, as blank ones are, its radius is 0 and
-    it has only these. Without ties it has k real images besides its centre, and all four values are
-    those of Naeem et al. Density divides by the number it really has, so that ties do not inflate it.
+    A ball includes its border. If more than k images are equal, as blank ones are, its radius is 0
+    and it has only these. Without ties it has k real images besides its centre, and all four values
+    are those of Naeem et al. Density divides by the number it really has, so that ties do not
+    inflate it.
     """
     r, g = (torch.from_numpy(np.ascontiguousarray(rows)).to(device) for rows in (real, generated))
     (radius_real, members), (radius_generated, _) = _compute_balls(r, k), _compute_balls(g, k)
@@ -94,7 +95,7 @@ def compute_prdc(real: Floats, generated: Floats, device: torch.device, k: int =
 
 
 def _compute_balls(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the distance (n,) of each row to its k-th neighbour, and the number (n,) of rows within it."""
+    """Return each row's distance (n,) to its k-th neighbour, and the rows (n,) within it."""
     k = min(k, len(rows) - 1)
     radii, members = [], []
     for block in rows.split(BLOCK):
@@ -105,5 +106,5 @@ def _compute_balls(rows: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tens
 
 
 def _distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Compute distances that are exactly 0 between equal rows, as those by a matrix product are not."""
+    """Compute distances, exactly 0 between equal rows, unlike those by a matrix product."""
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")

@@ -19,10 +19,10 @@ class ReconstructionResult(Result):
     Attributes:
         mse: Mean squared error per pixel, in charge units squared.
         per_image: (N,) the same of each image.
-        predict_zero_mse: MSE of blank images in place of reconstructions. A model must beat it, which
-            is not easy for sparse images.
-        charge_ratio: Mean |charge| of the reconstructions divided by that of the real images; NaN if
-            these are blank.
+        predict_zero_mse: MSE of blank images in place of reconstructions. A model must beat it,
+            which is not easy for sparse images.
+        charge_ratio: Mean |charge| of the reconstructions divided by that of the real images; NaN
+            if these are blank.
         occupancy_ratio: The same of the occupancy.
         charge_real: Mean |charge| of a real image.
         net_charge: Mean net charge of a reconstruction, in which signs cancel.

@@ -21,10 +21,12 @@ SLICES, SLICED_LIMIT, SLICED_ROUNDS = 128, 5000, 50
 
 
 def wasserstein(sets: EvaluationSets) -> MetricResult:
-    """Compute exact W1, sliced W1 and energy distance of images, with Euclidean distances of pixels in charge units.
+    """Compute exact W1, sliced W1 and energy distance of images, in charge units.
 
-    In thousands of dimensions, two samples of one distribution have almost the same exact W1; dim or
-    blurred images can even have less than real ones. A value below the floor is a warning, not a
+    Distances of images are Euclidean distances of their pixels.
+
+    In thousands of dimensions, two samples of one distribution have almost the same exact W1; dim
+    or blurred images can even have less than real ones. A value below the floor is a warning, not a
     success.
     """
     rng = sets.rng("wasserstein")
@@ -53,13 +55,18 @@ def pairwise_distances(rows: FloatArray, device: torch.device) -> Floats:
 
 
 def exact_w1(distances: Floats, a: Ints, b: Ints) -> float:
-    """Return the W1 of as many points ``a`` as ``b``, given as indices into a matrix of distances: the mean over the optimal matching."""
+    """Return the W1 of as many points ``a`` as ``b``, indices into a matrix of distances.
+
+    It is the mean distance of the optimal matching.
+    """
     cost = distances[np.ix_(a, b)]
     return float(cost[linear_sum_assignment(cost)].mean())
 
 
 def energy_distance(distances: Floats, a: Ints, b: Ints) -> float:
-    """Compute the energy distance (squared, as defined by Szekely and Rizzo), without distances of points to themselves.
+    """Compute the squared energy distance of Szekely and Rizzo.
+
+    Distances of points to themselves are left out.
 
     Args:
         distances: (N, N) of all pairs of points.

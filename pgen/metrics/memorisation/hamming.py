@@ -1,8 +1,8 @@
 """The Hamming test: are generated images closer to the training images than unseen real images are?
 
-Images become binary at a charge threshold. Both Hamming and Jaccard distances are computed, since each
-has a blind spot: for the Hamming distance, a blank or dim image is a copy, as it is close to everything.
-The test reports copying only if both distances do.
+Images become binary at a charge threshold. Both Hamming and Jaccard distances are computed, since
+each has a blind spot: for the Hamming distance, a blank or dim image is a copy, as it is close to
+everything. The test reports copying only if both distances do.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from pgen.metrics.validation import Images, Result, as_images, check_same_shape
 MINIMUM = 20
 #: Fractions of planted copies in the power self-test; the first is its control.
 PLANTED = (0.0, 0.01, 0.05, 0.10)
-#: Fraction of the pixels above threshold of a planted copy that are switched off; as many others are switched on.
+#: Fraction of the pixels above threshold of a planted copy that are switched off; as many others
+#: are switched on.
 NOISE = 0.1
 QUANTILES = (0.01, 0.05, 0.25, 0.75, 0.95, 0.99)
 #: Nearest-neighbour searches at one threshold, the unit of progress.
@@ -62,7 +63,9 @@ class Distances(Result):
 
 @dataclass(frozen=True)
 class DistanceResult(Result):
-    """Results for one distance at one threshold. Fields that end in ``_null`` are for held-out images.
+    """Results for one distance at one threshold.
+
+    Fields that end in ``_null`` are for held-out images.
 
     Attributes:
         nearest: Nearest-neighbour distances: generated_to_train; held_out_to_train (the null);
@@ -107,7 +110,7 @@ class Pair(Result):
 
 @dataclass(frozen=True)
 class Power(Result):
-    """Power self-test: real images, some of them replaced by noisy copies of training images, tested as if generated.
+    """Power self-test: the test applied to real images with planted noisy copies.
 
     Attributes:
         share: Fraction of planted copies; 0 in the control.
@@ -132,7 +135,8 @@ class ThresholdResult(Result):
         threshold: |charge| above which a pixel counts.
         blank_rate: Set name -> fraction of images without a pixel above threshold.
         distances: "hamming" and "jaccard" -> result.
-        duplicates: Generated images, without blank ones, that equal a training image pixel by pixel.
+        duplicates: Generated images, without blank ones, that equal a training image pixel by
+            pixel.
         duplicates_null: The same of held-out images.
         pairs: The most suspicious pairs, the closest by Jaccard distance first; no blank images.
         power: Power self-test, a row for each fraction in PLANTED; empty if train is blank.
@@ -270,10 +274,12 @@ class _Queries:
 
 
 def _compare(queries: _Queries, null: _Queries) -> dict[str, Memorisation]:
-    """Test by each distance, on images that are not blank; only the global Z, which decides nothing, is for all.
+    """Test by each distance, on images that are not blank.
 
-    A blank image lies on blank training images without being a copy. And if more than 1 % of the held-out images were blank, the
-    cutoff would be 0, below which there is no copy at all.
+    Only the global Z, which decides nothing, is for all images.
+
+    A blank image lies on blank training images without being a copy. And if more than 1 % of the
+    held-out images were blank, the cutoff would be 0, below which there is no copy at all.
     """
     generated, held_out = queries.without_blank(), null.without_blank()
     n_pixels, strata = (generated.n_pixels, held_out.n_pixels), (generated.stratum, held_out.stratum)
@@ -301,7 +307,8 @@ def _test_at_threshold(
     near = {name: search(images, train) for name, images in compared.items()}
     generated, null = (_Queries(near[name].distance, images.n_pixels, strata.predict(images.bits)) for name, images in compared.items())
 
-    # Leave-one-out distances within train: of a sample for the distribution, and of every neighbour for its authenticity.
+    # Leave-one-out distances within train: of a sample for the distribution, and of every neighbour
+    # for its authenticity.
     indices = np.unique(np.concatenate([sample["train"], *(neighbours.index[name] for neighbours in near.values() for name in DISTANCES)]))
     within = search(train.take(indices), train, indices)
 
@@ -367,7 +374,7 @@ def _noisy_copies(train: BinaryImages, number: int, rng: np.random.Generator) ->
 
 
 def _measure_power(real: _Queries, copies: _Queries, null: _Queries, rng: np.random.Generator) -> tuple[Power, ...]:
-    """Plant copies among real images (training images, compared with the rest of train), then test these as if generated."""
+    """Plant copies among training images, then test these as if they were generated."""
     order = rng.permutation(len(real.n_pixels))
     rows = []
     for fraction in PLANTED:
@@ -379,7 +386,10 @@ def _measure_power(real: _Queries, copies: _Queries, null: _Queries, rng: np.ran
 
 
 def _most_suspicious(near: Neighbours, images: BinaryImages, train: BinaryImages, original: Ints, pairs: int) -> tuple[Pair, ...]:
-    """Return the closest pairs by Jaccard distance; of equal ones the brighter first, since one common pixel is little evidence."""
+    """Return the closest pairs by Jaccard distance.
+
+    Of equally close ones, the brighter is first, since one common pixel is little evidence.
+    """
     distance, index = near.distance["jaccard"], near.index["jaccard"]
     order = np.lexsort((-images.n_pixels, distance))
     order = order[images.n_pixels[order] > 0][:pairs]

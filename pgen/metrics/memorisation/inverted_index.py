@@ -1,4 +1,4 @@
-"""Nearest neighbours of sparse binary images on the CPU by an inverted index: the images that contain each pixel."""
+"""Nearest neighbours of sparse binary images on the CPU, by an inverted index of pixels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def search(
     distance: NDArray[np.float32],
     index: Ints,
 ) -> None:
-    """Find the nearest reference image of queries ``first`` to ``last`` by Hamming and Jaccard distance; of equal ones the first.
+    """Find the nearest reference image of queries ``first`` to ``last`` by both distances.
+
+    Of equally near ones it is the first.
 
     A query takes as many steps as there are reference images with its pixels, and M more.
 

@@ -17,10 +17,10 @@ BINS = 40
 
 
 def memorisation(sets: EvaluationSets) -> MetricResult:
-    """Compute copy rates and authenticity by both distances, with those of held-out images as floor.
+    """Compute copy rates and authenticity by both distances; held-out images are the floor.
 
-    The verdict is that of :func:`pgen.metrics.memorisation.hamming.hamming`, which reports copying only
-    if both distances do.
+    The verdict is that of :func:`pgen.metrics.memorisation.hamming.hamming`, which reports copying
+    only if both distances do.
     """
     result = hamming(
         sets.generated, sets.train, sets.held_out, thresholds=[sets.threshold], seed=sets.seed, device=sets.device, pairs=PAIRS
@@ -70,7 +70,8 @@ def memorisation(sets: EvaluationSets) -> MetricResult:
 def _measure_fraction(name: str, value: float, floor: float, n: int, better: Literal["low", "high"]) -> Measurement:
     """Return a fraction of n images, with that of as many others as floor.
 
-    The floor varies as much as the value, so the interval of their difference is wider than that of Clopper and Pearson by the root of 2.
+    The floor varies as much as the value, so the interval of their difference is wider than that of
+    Clopper and Pearson by the root of 2.
     """
     edges = stats.binomtest(round(value * n), n).proportion_ci(0.95, method="exact")
     low, high = (value + np.sqrt(2) * (edge - value) for edge in (edges.low, edges.high))

@@ -1,4 +1,4 @@
-"""Nearest neighbours of binary images by Hamming and Jaccard distance, without an N x N matrix in memory."""
+"""Nearest neighbours of binary images by Hamming and Jaccard distance, in blocks."""
 
 from __future__ import annotations
 
@@ -67,13 +67,14 @@ def nearest(queries: BinaryImages, reference: BinaryImages, *, own: npt.NDArray[
     """Find the nearest image of ``reference`` for each of ``queries``.
 
     The Hamming distance is the number of pixels that differ. The Jaccard distance is
-    1 - |a and b| / |a or b|. Two blank images have Jaccard distance 1 (SciPy: 0), since being blank is
-    no evidence of being a copy. Both are exact, as they follow from integers.
+    1 - |a and b| / |a or b|. Two blank images have Jaccard distance 1 (SciPy: 0), since being blank
+    is no evidence of being a copy. Both are exact, as they follow from integers.
 
     Args:
         queries: N images.
         reference: M images.
-        own: (N,) index of each query in ``reference``, for leave-one-out: it is not its own neighbour.
+        own: (N,) index of each query in ``reference``, for leave-one-out: it is not its own
+            neighbour.
     """
     device = queries.bits.device
     if device.type == "cpu" and max(_occupancy(queries), _occupancy(reference)) < _SPARSE:

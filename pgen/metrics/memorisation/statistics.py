@@ -1,8 +1,8 @@
 """Statistical tests for copies, given nearest-neighbour distances to the training images.
 
-A Z is a Mann-Whitney Z of generated against held-out images: about N(0, 1) for a perfect model, negative
-if generated images lie closer to train. It is C_T of Meehan, Chaudhuri, Dasgupta, "A non-parametric test
-to detect data-copying in generative models", arXiv:2004.05675.
+A Z is a Mann-Whitney Z of generated against held-out images: about N(0, 1) for a perfect model,
+negative if generated images lie closer to train. It is C_T of Meehan, Chaudhuri, Dasgupta, "A
+non-parametric test to detect data-copying in generative models", arXiv:2004.05675.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Stratum(Result):
 
 @dataclass(frozen=True)
 class Stratified(Result):
-    """Generated against held-out images within strata. Only strata with 10 images of both sets count.
+    """Generated against held-out images within strata.
+
+    Only strata with 10 images of both sets count.
 
     Attributes:
         z: Combined Z (van Elteren); NaN if no stratum counts.
@@ -65,22 +67,26 @@ _NO_STRATA = Stratified(np.nan, np.nan, np.nan, 0.0, ())
 
 @dataclass(frozen=True)
 class Memorisation(Result):
-    """Test results for one distance. If a set has no images, all numbers except ``compared`` are NaN.
+    """Test results for one distance.
+
+    If a set has no images, all numbers except ``compared`` are NaN.
 
     Attributes:
         compared: Number of generated images.
-        cutoff: 1 % quantile of the null: at most 1 % of held-out images are strictly closer to train.
+        cutoff: 1 % quantile of the null: at most 1 % of held-out images are strictly closer to
+            train.
         copy_rate: Fraction of generated images strictly closer to train than ``cutoff``.
         copy_interval: Its 95 % Clopper-Pearson interval.
         null_rate: The same fraction of held-out images: 1 %, or less if distances tie.
-        copy_rate_matched: Copy rate with the cutoff of held-out images of similar occupancy. A global
-            cutoff is set by dim images, which are close to everything, and misses copies of bright ones.
+        copy_rate_matched: Copy rate with the cutoff of held-out images of similar occupancy. A
+            global cutoff is set by dim images, which are close to everything, and misses copies of
+            bright ones.
         copy_z: Z of ``copy_rate_matched``.
         z: Global Z.
         matched: Z within strata of occupancy.
         cells: Z within k-means strata of image space.
-        copying: Whether ``copy_z`` is significant: more images than by chance are as close to train as
-            hardly any unseen image of similar occupancy is.
+        copying: Whether ``copy_z`` is significant: more images than by chance are as close to train
+            as hardly any unseen image of similar occupancy is.
         closer: Whether ``matched.z`` or ``cells.worst`` (corrected for the number of strata) is
             significant: the bulk lies closer to train, as smooth images do without being copies.
             ``z`` does not count, since a model that draws too many dim images has a negative ``z``.
@@ -114,7 +120,7 @@ class Reuse(Result):
 
 
 def memorisation(generated: Floats, held_out: Floats, *, n_pixels: tuple[Ints, Ints], strata: tuple[Ints, Ints]) -> Memorisation:
-    """Test the distances of generated images to their nearest training image against those of held-out images.
+    """Test distances of generated images to their nearest training image for copies.
 
     Args:
         generated: (n,) distances.
@@ -137,7 +143,8 @@ def memorisation(generated: Floats, held_out: Floats, *, n_pixels: tuple[Ints, I
             copying=False,
             closer=False,
         )
-    # Strictly closer than an order statistic: the fraction of the null below cannot exceed 1 %, however many distances tie.
+    # Strictly closer than an order statistic: the fraction of the null below cannot exceed 1 %,
+    # however many distances tie.
     cutoff = np.sort(held_out)[int(NULL_LEVEL * len(held_out))]
     copies = int((generated < cutoff).sum())
     interval = stats.binomtest(copies, len(generated)).proportion_ci(0.95, method="exact")
@@ -164,13 +171,15 @@ def memorisation(generated: Floats, held_out: Floats, *, n_pixels: tuple[Ints, I
 
 
 def matched_copies(generated: Floats, held_out: Floats, strata: tuple[Ints, Ints]) -> tuple[float, float]:
-    """Compute the fraction of (n,) generated distances below the 1 % cutoff of the held-out ones of their stratum, and its Z.
+    """Compute the fraction of generated distances below the cutoff of their stratum, and its Z.
 
-    If generated distances are distributed like the m held-out ones, the number of n that is below the
-    k-th smallest is beta-binomial(n, k, m + 1 - k), whatever the distribution; ties only make it
-    smaller. So mean and variance of Z are exact even if the cutoff is the smallest of a few.
-    Negative Z: more copies than expected. Both are NaN if no generated image shares a stratum with a
-    held-out one.
+    The cutoff is the 1 % quantile of held-out distances.
+
+    If generated distances are distributed like the m held-out ones, the number of n that is below
+    the k-th smallest is beta-binomial(n, k, m + 1 - k), whatever the distribution; ties only make
+    it smaller. So mean and variance of Z are exact even if the cutoff is the smallest of a few.
+    Negative Z: more copies than expected. Both are NaN if no generated image shares a stratum with
+    a held-out one.
     """
     labels, other = strata
     copies = compared = 0
@@ -187,13 +196,19 @@ def matched_copies(generated: Floats, held_out: Floats, strata: tuple[Ints, Ints
 
 
 def mann_whitney_z(a: npt.NDArray, b: npt.NDArray) -> float:
-    """Compute Z of the Mann-Whitney U of ``a`` (n,) against ``b`` (m,), corrected for ties: negative if ``a`` is smaller, 0 if all tie."""
+    """Compute Z of the Mann-Whitney U of ``a`` (n,) against ``b`` (m,), corrected for ties.
+
+    It is negative if ``a`` is smaller, 0 if all tie.
+    """
     deviation, variance = _mann_whitney(a, b)
     return deviation / variance**0.5 if variance > 0 else 0.0
 
 
 def compare_within(generated: npt.NDArray, held_out: npt.NDArray, strata: tuple[Ints, Ints]) -> Stratified:
-    """Compare (n,) and (m,) values within strata, given by number for each value; values with a negative number are left out."""
+    """Compare values (n,) and (m,) within strata, given by number for each value.
+
+    Values with a negative number are left out.
+    """
     labels, other = strata
     results: list[Stratum] = []
     deviation = variance = 0.0
@@ -221,9 +236,9 @@ def occupancy_bins(generated: Ints, held_out: Ints) -> tuple[Ints, Ints]:
     """Bin images by their pixels above threshold.
 
     There are up to 20 bins, each with at least 100 held-out images, so that it has a 1 % quantile.
-    Images with more pixels than all held-out ones belong to the last bin: more pixels can differ, so one
-    that is as close is all the more a copy. Images with fewer pixels are close to everything, and are
-    not compared.
+    Images with more pixels than all held-out ones belong to the last bin: more pixels can differ,
+    so one that is as close is all the more a copy. Images with fewer pixels are close to
+    everything, and are not compared.
 
     Args:
         generated: (n,) pixels above threshold.
@@ -242,7 +257,10 @@ def occupancy_bins(generated: Ints, held_out: Ints) -> tuple[Ints, Ints]:
 
 
 def authenticity(distance: Floats, neighbour_distance: Floats) -> float:
-    """Compute AuthPct: the fraction of images farther from their nearest training image than that is from the rest of train.
+    """Compute AuthPct, the fraction of authentic images.
+
+    An image is authentic if it is farther from its nearest training image than that is from the
+    rest of train.
 
     Alaa et al., "How faithful is your synthetic data?", arXiv:2102.08921. NaN for no images.
 
@@ -254,7 +272,10 @@ def authenticity(distance: Floats, neighbour_distance: Floats) -> float:
 
 
 def reuse(index: Ints) -> Reuse:
-    """Compute the reuse of training images from the index (n,) of each image's nearest one; NaN for no images."""
+    """Compute the reuse of training images from the index (n,) of each image's nearest one.
+
+    NaN for no images.
+    """
     if not len(index):
         return Reuse(np.nan, np.nan)
     fraction = np.unique(index, return_counts=True)[1] / len(index)

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 from scipy.cluster.vq import vq
 
-#: Images are pooled to this size: fine enough for track directions, coarse enough for k-means to be meaningful.
+#: Images are pooled to this size: fine enough for track directions, coarse enough for k-means to be
+#: meaningful.
 _GRID = 8
 _ITERATIONS = 20
 
@@ -27,8 +28,8 @@ class KMeansStrata:
         features = self._pool(bits)
         distinct = np.unique(features, axis=0)
         self.centres = distinct[rng.choice(len(distinct), min(k, len(distinct)), replace=False)]
-        # Not sklearn's KMeans: it centres the data first and relocates empty clusters, so that images at a border would change strata,
-        # and the Z of published results with them.
+        # Not sklearn's KMeans: it centres the data first and relocates empty clusters, so that
+        # images at a border would change strata, and the Z of published results with them.
         for _ in range(_ITERATIONS):
             label = vq(features, self.centres)[0]
             self.centres = np.stack(

@@ -38,7 +38,7 @@ def _figure_class() -> type[Figure]:
     from matplotlib.figure import Figure
 
     class NotebookFigure(Figure):
-        """A figure with a representation as PNG: without pyplot, notebooks would show its name only."""
+        """A figure that notebooks show as PNG; without pyplot they would show its name."""
 
         def _repr_png_(self) -> bytes:
             return figure_to_png(self)
@@ -61,7 +61,10 @@ def check_figure_path(path: str | os.PathLike[str]) -> Path:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure in the format of the path's ending. Text of any kind is drawn literally, not as TeX."""
+    """Write a figure in the format of the path's ending.
+
+    Text is drawn literally, not as TeX.
+    """
     with atomic(check_figure_path(path)) as draft:
         _write(figure, draft)
 
@@ -74,7 +77,7 @@ def figure_to_png(figure: Figure) -> bytes:
 
 
 def legend_label(name: str) -> str:
-    """Make a name fit for a legend, from which matplotlib drops labels with a leading underscore."""
+    """Make a name fit for a legend; matplotlib drops labels with a leading underscore."""
     label = shortened(name)
     return f" {label}" if label.startswith("_") else label
 

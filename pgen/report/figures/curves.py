@@ -28,8 +28,8 @@ def plot_losses(runs: Mapping[str, Sequence[Record]]) -> Figure:
     """Plot the training curves of one or more runs, with one panel per scalar.
 
     Args:
-        runs: Name of the run -> its records in order, as in metrics.jsonl: a "step" or an "epoch", and
-            scalar values by name.
+        runs: Name of the run -> its records in order, as in metrics.jsonl: a "step" or an "epoch",
+            and scalar values by name.
 
     Raises:
         DataError: No record has a step or epoch and a number.
@@ -149,6 +149,6 @@ def _running_mean(y: npt.NDArray, window: int) -> npt.NDArray:
 
 
 def _spans_decades(values: npt.NDArray) -> bool:
-    """Whether a log scale helps: all values are positive, and the bulk of them spans more than a factor of 20."""
+    """Whether a log scale helps: positive values, the bulk over more than a factor of 20."""
     values = values[np.isfinite(values)]
     return bool(values.size and values.min() > 0 and np.quantile(values, 0.99) > 20 * np.quantile(values, 0.01))

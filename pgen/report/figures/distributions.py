@@ -1,4 +1,4 @@
-"""Figures of an evaluation: distributions of physical quantities, and measurements over checkpoints."""
+"""Figures of an evaluation: distributions, and measurements over checkpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def plot_distributions(histograms: Mapping[str, Sequence[Histogram]]) -> Figure:
     Held-out images are filled, training images dashed.
 
     Args:
-        histograms: Name of a generated set -> its histograms, of the same quantities in the same order.
+        histograms: Name of a generated set -> its histograms, of the same quantities in the same
+            order.
     """
     first = next(iter(histograms.values()))
     rows = -(-len(first) // COLUMNS)
@@ -45,7 +46,8 @@ def plot_distributions(histograms: Mapping[str, Sequence[Histogram]]) -> Figure:
             band = np.where(held_out > 0, error / held_out, np.nan)
             below.stairs(1 + band, real.edges, baseline=1 - band, fill=True, color="0.85")
             for number, (name, of_set) in enumerate(histograms.items()):
-                # Bins follow the real images that a set was compared with; for sets of other sizes, others were drawn.
+                # Bins follow the real images that a set was compared with; for sets of other sizes,
+                # others were drawn.
                 histogram = of_set[k]
                 generated, reference = (_normalise(getattr(histogram.counts, key))[0] for key in ("generated", "held_out"))
                 above.stairs(generated, histogram.edges, color=f"C{number}", lw=1.3, label=legend_label(name))

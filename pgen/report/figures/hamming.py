@@ -24,7 +24,7 @@ _UNITS = {"hamming": "Hamming distance [pixels]", "jaccard": "Jaccard distance"}
 
 
 def plot_hamming(result: HammingResult) -> Figure:
-    """Plot nearest-neighbour distances, one row per threshold: Hamming on the left, Jaccard on the right."""
+    """Plot nearest-neighbour distances: one row per threshold, one column per distance."""
     figure = new_figure(10, 3.1 * len(result.thresholds) + 0.7)
     rows = figure.subplots(len(result.thresholds), 2, squeeze=False)
     for row, at in zip(rows, result.thresholds, strict=True):
@@ -54,7 +54,10 @@ def plot_hamming(result: HammingResult) -> Figure:
 
 
 def _bin_edges(distance: DistanceResult, *, is_integer: bool) -> npt.NDArray:
-    """Return bins for all distributions; for integer distances, each has the same number of integers."""
+    """Return bins for all distributions.
+
+    For integer distances, each has the same number of integers.
+    """
     top = max(distance.nearest[key].values.max() for key in _DISTRIBUTIONS)
     if is_integer:
         width = max(1, int(np.ceil((top + 1) / _BINS)))

@@ -31,14 +31,15 @@ def plot_images(
 ) -> Figure:
     """Plot a grid of images on one colour scale.
 
-    The planes of an image are next to each other. If any charge is negative, the scale is symmetric.
+    The planes of an image are next to each other. If any charge is negative, the scale is
+    symmetric.
 
     Args:
         images: (n, C, H, W) or (n, H, W) in charge units, or a set of images.
         labels: (n,) captions, one above each image.
         columns: Images per row; by default the figure is about square.
-        vmax: |charge| of the brightest colour; by default the 99.5 % quantile over pixels that are not
-            0, so that a hot pixel does not dim the others.
+        vmax: |charge| of the brightest colour; by default the 99.5 % quantile over pixels that are
+            not 0, so that a hot pixel does not dim the others.
         unit: Unit of charge; by default that of the set, or ADC.
 
     Raises:
@@ -61,8 +62,8 @@ def plot_images(
 def plot_rows(rows: Mapping[str, Images], *, vmax: float | None = None, unit: str = "ADC") -> Figure:
     """Plot labelled rows of images on one colour scale; a shorter row ends early.
 
-    By default the scale is that of the first row, which shows at a glance which other row is too dim or
-    too bright. If any charge is negative, it is symmetric.
+    By default the scale is that of the first row, which shows at a glance which other row is too
+    dim or too bright. If any charge is negative, it is symmetric.
 
     Args:
         rows: Label -> (n, C, H, W) in charge units.

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _BACKGROUND, _INK, _FRAME = "#101014", "#e8e8e8", "#5a5a68"
 _COLOURS = "inferno"  # perceptually uniform, and its zero is black
-#: For signed charge: negative is blue, 0 black, positive orange; distinct for colour-blind eyes too.
+#: For signed charge: negative is blue, 0 black, positive orange; distinct for colour-blind eyes
+#: too.
 _DIVERGING = ("#d8f3ff", "#6cc6ff", "#2a7fd4", "#14407f", "#08152b", "#000000", "#2b1104", "#8a3a08", "#d9731a", "#ffb45a", "#fff0cf")
 # All lengths are in inches.
 _SIDE = 1.15  # longer side of a plane
@@ -29,7 +30,7 @@ _LARGEST = 60.0  # a sheet of thousands of images still has to be drawn
 
 
 class Sheet:
-    """A figure with rows x columns cells for images, in each the planes of one image next to each other.
+    """A figure of rows x columns images, the planes of each next to each other.
 
     Args:
         rows: Number of rows.
@@ -79,7 +80,8 @@ class Sheet:
         self.last_image: AxesImage | None = None
         self.figure = new_figure(*self.size, layout=None)
         self.figure.set_facecolor(_BACKGROUND)
-        # One axes for all, in inches from the top left corner: an axes for each image would take a second for every dozen.
+        # One axes for all, in inches from the top left corner: an axes for each image would take a
+        # second for every dozen.
         self.axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.set_axis_off()
         if heading:
