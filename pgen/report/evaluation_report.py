@@ -81,7 +81,7 @@ class EvaluationReport(Report):
 
     def __getitem__(self, name: str) -> Evaluation:
         """Return the results of the generated set ``name``."""
-        return {each.name: each for each in self.evaluations}[name]
+        return {evaluation.name: evaluation for evaluation in self.evaluations}[name]
 
     @property
     def results(self) -> Mapping[str, MetricResult]:
@@ -91,7 +91,7 @@ class EvaluationReport(Report):
             ConfigError: There are several sets: index the report by the name of one first.
         """
         if len(self.evaluations) > 1:
-            names = ", ".join(repr(each.name) for each in self.evaluations)
+            names = ", ".join(repr(evaluation.name) for evaluation in self.evaluations)
             raise ConfigError(f"This report has several generated sets; choose one of {names}, as in report[name].results.")
         return self.evaluations[0].results
 
@@ -99,9 +99,9 @@ class EvaluationReport(Report):
     def scores(self) -> list[Score]:
         """All measurements of all generated sets."""
         return [
-            Score(each.name, metric, m.name, m.value, *m.interval, m.floor, m.verdict, m.n, m.headline)
-            for each in self.evaluations
-            for metric, result in each.results.items()
+            Score(evaluation.name, metric, m.name, m.value, *m.interval, m.floor, m.verdict, m.n, m.headline)
+            for evaluation in self.evaluations
+            for metric, result in evaluation.results.items()
             for m in result.measures
         ]
 
@@ -151,7 +151,7 @@ class EvaluationReport(Report):
 
     def tables(self) -> list[Table]:
         """Return the headline scores of each generated set."""
-        return [self.table(each.name) for each in self.evaluations]
+        return [self.table(evaluation.name) for evaluation in self.evaluations]
 
     def table(self, name: str) -> Table:
         """Return the headline scores of the generated set ``name``."""
@@ -166,7 +166,9 @@ class EvaluationReport(Report):
         return Table(("", "value", "floor", "95 % interval", "n", ""), sections, title=shortened(name))
 
     def _write_html(self, path: Path) -> None:
-        galleries = {each.name: gallery for each, gallery in zip(self.evaluations, self.galleries, strict=True) if gallery is not None}
+        galleries = {
+            evaluation.name: gallery for evaluation, gallery in zip(self.evaluations, self.galleries, strict=True) if gallery is not None
+        }
         figures = {
             "gallery": report_figures.gallery_figures(self.real, galleries, self.unit),
             "distributions": report_figures.distribution_figures(self.evaluations),

@@ -49,15 +49,16 @@ def render_html(
         figures: Id of a section -> its figures.
     """
     images = {section: [_embed(figure) for figure in of_section] for section, of_section in figures.items()}
-    costs = {each.name: each.about["cost"] for each in evaluations if "cost" in each.about}
+    costs = {evaluation.name: evaluation.about["cost"] for evaluation in evaluations if "cost" in evaluation.about}
     shown = {"compared", "verdicts", "settings"} | {section for section, of_section in images.items() if of_section}
     shown |= {"comparison"} if len(evaluations) > 1 else set()
     shown |= {"cost"} if costs else set()
     settings = {
-        each.name: {**each.about, "metrics": {name: dict(result.settings) for name, result in each.results.items()}} for each in evaluations
+        evaluation.name: {**evaluation.about, "metrics": {name: dict(result.settings) for name, result in evaluation.results.items()}}
+        for evaluation in evaluations
     }
     return _template().render(
-        title=f"Evaluation of {', '.join(each.name for each in evaluations)}",
+        title=f"Evaluation of {', '.join(evaluation.name for evaluation in evaluations)}",
         sections={key: heading for key, heading in SECTIONS.items() if key in shown},
         about=about,
         warnings=warnings,
@@ -73,7 +74,8 @@ def render_html(
 def _compare(evaluations: Sequence[Evaluation]) -> list[tuple[str, list[Measurement | None]]]:
     """Return each headline measurement's name, and the measurement of each set, if it has it."""
     by_set = [
-        {(metric, m.name): m for metric, result in each.results.items() for m in result.measures if m.headline} for each in evaluations
+        {(metric, m.name): m for metric, result in evaluation.results.items() for m in result.measures if m.headline}
+        for evaluation in evaluations
     ]
     keys = dict.fromkeys(key for of_set in by_set for key in of_set)
     return [(key[1], [of_set.get(key) for of_set in by_set]) for key in keys]

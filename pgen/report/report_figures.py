@@ -79,7 +79,10 @@ def gallery_figures(real: FloatArray, galleries: Mapping[str, Gallery], unit: st
 
 def distribution_figures(evaluations: Sequence[Evaluation]) -> Iterator[ReportFigure]:
     """Plot the distributions of physical quantities of all generated sets."""
-    histograms = {each.name: [histogram for result in each.results.values() for histogram in result.histograms] for each in evaluations}
+    histograms = {
+        evaluation.name: [histogram for result in evaluation.results.values() for histogram in result.histograms]
+        for evaluation in evaluations
+    }
     histograms = {name: of_set for name, of_set in histograms.items() if of_set}
     if histograms:
         yield ReportFigure(
@@ -92,12 +95,12 @@ def distribution_figures(evaluations: Sequence[Evaluation]) -> Iterator[ReportFi
 def trend_figures(steps: Sequence[int | None], evaluations: Sequence[Evaluation]) -> Iterator[ReportFigure]:
     """Plot headline measurements over checkpoints, if the generated sets are those of a run."""
     # An early checkpoint may have no results, as its images are blank.
-    scored = [(step, each) for step, each in zip(steps, evaluations, strict=True) if step is not None and each.results]
-    if len({step for step, _ in scored}) < 2 or len({str(each.about["source"]) for _, each in scored}) > 1:
+    scored = [(step, evaluation) for step, evaluation in zip(steps, evaluations, strict=True) if step is not None and evaluation.results]
+    if len({step for step, _ in scored}) < 2 or len({str(evaluation.about["source"]) for _, evaluation in scored}) > 1:
         return
     trends: dict[str, list[Measurement]] = {}
-    for _, each in scored:
-        for result in each.results.values():
+    for _, evaluation in scored:
+        for result in evaluation.results.values():
             for measurement in result.measures:
                 if measurement.headline:
                     trends.setdefault(measurement.name, []).append(measurement)

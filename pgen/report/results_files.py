@@ -18,8 +18,8 @@ from pgen.utils.files import atomic
 def write_results(folder: Path, about: Mapping[str, Any], warnings: Sequence[str], evaluations: Sequence[Evaluation]) -> list[Path]:
     """Write results.json and a table per set into a folder with report.html."""
     tables = []
-    for number, each in enumerate(evaluations, 1):
-        if columns := each.per_image():
+    for number, evaluation in enumerate(evaluations, 1):
+        if columns := evaluation.per_image():
             tables.append(folder / ("images.csv" if len(evaluations) == 1 else f"images-{number}.csv"))
             with atomic(tables[-1]) as draft:
                 _write_csv(draft, columns)
@@ -40,7 +40,7 @@ def write_json_results(
         evaluations: One per generated set.
         files: Names of the other files of the evaluation.
     """
-    generated = {each.name: each.to_dict() for each in evaluations}
+    generated = {evaluation.name: evaluation.to_dict() for evaluation in evaluations}
     write_json(path, {**about, "warnings": list(warnings), "generated": generated}, files, kind="results.json")
 
 

@@ -122,7 +122,7 @@ def test_the_hamming_test_takes_it_too(pgen, sets: Path) -> None:
     rows = {row["name"]: row for row in results["statistics"]["10"]}
     assert rows["train"]["charge_mean"] == pytest.approx(rows["generated"]["charge_mean"], rel=0.5)  # without the halo, half of the charge
     told = pgen("evaluate", "hamming", "--generated", "samples.h5", *REAL, "--threshold", 5, "--out", "hamming-5", cwd=sets)
-    assert "--threshold 5 lies below the zero suppression of generated images" in " ".join(told.stdout.split())
+    assert "threshold of 5 ADC lies below the zero suppression of generated images" in " ".join(told.stdout.split())
 
 
 def test_runs_and_what_comes_of_them(pgen, pipeline: Path) -> None:

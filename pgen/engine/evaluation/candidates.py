@@ -17,7 +17,7 @@ from pgen.data.images import ArrayImages, ImageSet
 from pgen.data.transforms.zero_suppression import zero_suppression
 from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.decoder import ImageDecoder
-from pgen.engine.evaluation.image_sources import GeneratedSource, describe_source, open_source
+from pgen.engine.evaluation.image_sources import GeneratedSource, describe_source, is_array, open_source
 from pgen.engine.inference.benchmark import GeneratorBenchmark, benchmark_generator
 from pgen.engine.inference.sampler import drawn, images_of
 from pgen.engine.run import Run
@@ -84,9 +84,9 @@ def open_candidates(
     for name, source in sources:
         run = _open_run(source, device)
         if run is None:
-            images = open_source(source, name or "generated", unit=unit, data_root=data_root)  # type: ignore[arg-type]
+            images = open_source(source, unit=unit, data_root=data_root)  # type: ignore[arg-type]
             origin = describe_source(source, images)  # type: ignore[arg-type]
-            title = _unique_name(name or _short_name(origin), names)
+            title = _unique_name(name or ("generated" if is_array(source) else _short_name(origin)), names)
             yield Candidate(title, {"source": origin}, partial(_identity, images), zero_suppression=zero_suppression(images))
             continue
         states = [str(step) for step in checkpoints.steps(run.folder)] if checkpoint == ALL else [checkpoint]

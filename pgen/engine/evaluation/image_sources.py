@@ -21,12 +21,11 @@ ImageSource: TypeAlias = str | os.PathLike[str] | npt.NDArray | torch.Tensor | I
 GeneratedSource: TypeAlias = ImageSource | Run
 
 
-def open_source(source: ImageSource, name: str, *, unit: str = "ADC", data_root: str | None = None) -> ImageSet:
+def open_source(source: ImageSource, *, unit: str = "ADC", data_root: str | None = None) -> ImageSet:
     """Open images in any form.
 
     Args:
         source: The images.
-        name: Name of arrays.
         unit: Unit of charge of arrays, which have none.
         data_root: Folder in which source strings are looked up.
 
@@ -37,14 +36,14 @@ def open_source(source: ImageSource, name: str, *, unit: str = "ADC", data_root:
         return open_images(os.fspath(source), data_root=data_root)
     if isinstance(source, torch.Tensor):
         source = source.detach().cpu().numpy()
-    return ArrayImages(source, name=name, unit=unit) if isinstance(source, np.ndarray) else source
+    return ArrayImages(source, unit=unit) if isinstance(source, np.ndarray) else source
 
 
 def open_sources(sources: Mapping[str, ImageSource], *, data_root: str | None = None) -> dict[str, ImageSet]:
     """Open several sets of images; arrays have the unit of the first set that has one."""
-    opened = {name: open_source(source, name, data_root=data_root) for name, source in sources.items() if not is_array(source)}
+    opened = {name: open_source(source, data_root=data_root) for name, source in sources.items() if not is_array(source)}
     unit = next(iter(opened.values())).unit if opened else "ADC"
-    return {name: opened[name] if name in opened else open_source(source, name, unit=unit) for name, source in sources.items()}
+    return {name: opened[name] if name in opened else open_source(source, unit=unit) for name, source in sources.items()}
 
 
 def is_array(source: Any) -> bool:
