@@ -148,8 +148,8 @@ def test_a_blank_real_set_gets_no_answer(name):
         ({"generated": REAL[:, 0]}, r"generated: expected images as \(N, C, H, W\), got an array of shape \(1000, 32, 32\)"),
         ({"held_out": HELD_OUT[..., :16]}, r"held_out: images of shape \(1, 32, 16\)"),
         ({"generated": np.full_like(REAL, np.nan)}, "generated: .* NaN"),
-        ({"thresholds": []}, "thresholds: found"),
-        ({"thresholds": [np.nan]}, "thresholds: found"),
+        ({"thresholds": []}, "thresholds: expected one or more finite"),
+        ({"thresholds": [np.nan]}, "thresholds: expected one or more finite"),
     ],
 )
 def test_bad_input_is_one_sentence(change, words):

@@ -175,7 +175,7 @@ def test_closure_of_labels_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(PgenError, match="closure needs a label"):
         asked(labelled(lambda momentum: np.arange(len(momentum)).astype(str)), ["closure"])
     alone = np.array(["alone", *5000 * ["a", "b"]])
-    assert set(closure._learnt(np.zeros((10_001, 1)), alone, True, 0)(np.zeros((3, 1)))) <= {"a", "b"}
+    assert set(closure._train_trees(np.zeros((10_001, 1)), alone, True, 0)(np.zeros((3, 1)))) <= {"a", "b"}
 
 
 def test_images_of_one_charge() -> None:
