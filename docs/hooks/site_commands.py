@@ -66,8 +66,8 @@ def _training(group: Any) -> Iterator[str]:
     yield from _table("", (_option(each, TrainConfig.model_fields.get(each.name)) for each in shared.values()))
     yield from ("", "### Presets", "", "`--preset NAME` begins with these options; others of the command line come before them.", "")
     yield "| preset | model | options |\n|---|---|---|"
-    for preset in presets.names():
-        for model, options in presets.tables(preset).items():
+    for preset in presets.preset_names():
+        for model, options in presets.load_tables(preset).items():
             told = ", ".join(f"`--{key.replace('_', '-')} {value}`" for key, value in options.items())
             yield f"| `{preset}` | `{model}` | {told} |"
 

@@ -19,8 +19,8 @@ from pgen.report.report import Report
 from pgen.report.report_figures import Gallery
 from pgen.report.results_files import write_json_results, write_results
 from pgen.report.tables import Table
-from pgen.utils.files import atomic, refuse_existing
-from pgen.utils.text import shortened
+from pgen.utils.files import atomic_write, refuse_existing
+from pgen.utils.text import shorten
 
 if TYPE_CHECKING:
     import pandas
@@ -157,13 +157,13 @@ class EvaluationReport(Report):
         """Return the headline scores of the generated set ``name``."""
         sections = [
             [
-                (shortened(s.measure), f"{s.value:.4g}", f"{s.floor:.4g}", f"{s.low:.4g} to {s.high:.4g}", str(s.n), s.verdict)
+                (shorten(s.measure), f"{s.value:.4g}", f"{s.floor:.4g}", f"{s.low:.4g} to {s.high:.4g}", str(s.n), s.verdict)
                 for s in self.scores
                 if s.generated == name and s.metric == metric and s.headline
             ]
             for metric in self[name].results
         ]
-        return Table(("", "value", "floor", "95 % interval", "n", ""), sections, title=shortened(name))
+        return Table(("", "value", "floor", "95 % interval", "n", ""), sections, title=shorten(name))
 
     def _write_html(self, path: Path) -> None:
         galleries = {
@@ -177,5 +177,5 @@ class EvaluationReport(Report):
             "suspicious": report_figures.pair_figures(galleries, self.unit),
         }
         page = render_html(self.about, self.warnings, self.evaluations, figures)
-        with atomic(path) as draft:
+        with atomic_write(path) as draft:
             draft.write_text(page, encoding="utf-8")

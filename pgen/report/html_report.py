@@ -12,7 +12,7 @@ from pgen.metrics.results import CANNOT_BE_TOLD, Measurement
 from pgen.metrics.runner import Evaluation
 from pgen.report.figures.base import figure_to_png
 from pgen.report.report_figures import ReportFigure
-from pgen.utils.text import printable, shortened
+from pgen.utils.text import printable, shorten
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -105,10 +105,10 @@ def _template() -> Template:
     )
     environment.filters |= {
         "number": format,
-        "cell": lambda value: shortened(str(value), CELL),
-        "paragraph": lambda text: shortened(text, PARAGRAPH),
+        "cell": lambda value: shorten(str(value), CELL),
+        "paragraph": lambda text: shorten(text, PARAGRAPH),
         "lines": lambda text: escape(printable(text, keep="\n")),
-        "name": shortened,
+        "name": shorten,
     }
     environment.globals |= {"MARKS": MARKS, "WORDS": WORDS}
     return environment.get_template("report.html.j2")

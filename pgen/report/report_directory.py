@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pgen.errors import ConfigError, option
-from pgen.utils.files import Outputs, atomic, folder_of, sweep_around
+from pgen.utils.drafts import sweep_around
+from pgen.utils.files import Outputs, atomic_write, require_folder
 
 #: Main file of each kind of evaluation -> the format named in it, and a pattern for the names of
 #: all its files.
@@ -38,7 +39,7 @@ def write_json(path: Path, values: Mapping[str, Any], files: Sequence[str], kind
         kind: A key of KINDS; by default the name of the file.
     """
     content = {"format": KINDS[kind or path.name][0], **_finite(values), "files": [*files, path.name]}
-    with atomic(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -85,7 +86,7 @@ class EvaluationFolder:
             ConfigError: It holds files that may not be replaced.
         """
         again = None if overwrite or out is not None else partial(default_folder, sources, overwrite=False)
-        folder = cls(folder_of(out or default_folder(sources, overwrite=overwrite)), kind, overwrite, again)
+        folder = cls(require_folder(out or default_folder(sources, overwrite=overwrite)), kind, overwrite, again)
         sweep_around(folder.path)
         folder.refuse_other_files()
         return folder
@@ -121,7 +122,7 @@ class EvaluationFolder:
         place = self.path
         with Outputs(overwrite=True) as outputs:
             if new := not place.exists():
-                draft = outputs.add(self.path, folder=True, otherwise=self.again)
+                draft = outputs.add(self.path, folder=True, alternative=self.again)
                 draft.mkdir()
                 write(draft)
                 names = self._names(draft)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pgen.metrics.runner import Evaluation
 from pgen.report.report_directory import write_json
-from pgen.utils.files import atomic
+from pgen.utils.files import atomic_write
 
 
 def write_results(folder: Path, about: Mapping[str, Any], warnings: Sequence[str], evaluations: Sequence[Evaluation]) -> list[Path]:
@@ -21,7 +21,7 @@ def write_results(folder: Path, about: Mapping[str, Any], warnings: Sequence[str
     for number, evaluation in enumerate(evaluations, 1):
         if columns := evaluation.per_image():
             tables.append(folder / ("images.csv" if len(evaluations) == 1 else f"images-{number}.csv"))
-            with atomic(tables[-1]) as draft:
+            with atomic_write(tables[-1]) as draft:
                 _write_csv(draft, columns)
     path = folder / "results.json"
     write_json_results(path, about, warnings, evaluations, files=["report.html", *(table.name for table in tables)])

@@ -10,10 +10,11 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from pgen.cli.console import command_line, console, errors, follow, progress_bar, task_bar
+from pgen.cli.console import command_line, console, echo, echo_message, print_next_steps, progress_bar
+from pgen.cli.error_messages import with_flags
 from pgen.cli.options import DataRoot, Decoder, Overwrite, Threads
 from pgen.utils.paths import expand_option
-from pgen.utils.text import printable, shortened
+from pgen.utils.text import printable, shorten
 
 if TYPE_CHECKING:
     from pgen.metrics.runner import Evaluation
@@ -55,7 +56,7 @@ def _metric_summaries() -> dict[str, str]:
 
     metrics, problems = registry.metrics()
     for problem in problems:
-        errors.print(f"Warning: {problem}", style="yellow", soft_wrap=True)
+        echo_message(f"Warning: {problem}", style="yellow")
     return {name: printable(spec.summary) for name, (_, spec) in metrics.items()}
 
 
@@ -110,7 +111,7 @@ def metric_command(name: str, summary: str) -> Any:
                 f"{option('fail_if_copy_rate', f'{fail_if_copy_rate:g}')}: {name} does not look for copies; use memorisation, or all."
             )
         folder = EvaluationFolder.choose(out, generated, "results.json", overwrite=overwrite)
-        with task_bar() as tick:
+        with progress_bar() as bar:
             report = evaluate(
                 generated,
                 train=train,
@@ -124,9 +125,9 @@ def metric_command(name: str, summary: str) -> Any:
                 checkpoint=checkpoints,
                 decoder=decoder,
                 data_root=data_root,
-                progress=tick,
+                progress=bar.start_task,
             )
-        console.print(report.about["threshold_note"], soft_wrap=True)
+        echo(report.about["threshold_note"])
         for warning in report.warnings:
             _warn(warning)
         for evaluation in report.evaluations:
@@ -134,7 +135,7 @@ def metric_command(name: str, summary: str) -> Any:
         written = _report_written(folder.fill(report.write))
         page = next(path for path in written if path.suffix == ".html")
         runs = [("deploy", source) for source in generated if Path(source).is_dir()]
-        follow(f"open {page} in a browser", *runs[:1])
+        print_next_steps(f"open {page} in a browser", *runs[:1])
         if fail_if_copy_rate is not None:
             _refuse_copies(report.evaluations, fail_if_copy_rate)
 
@@ -180,16 +181,16 @@ def hamming(
             progress=tick,
         )
     for choice in report.thresholds:
-        console.print(choice.note, soft_wrap=True)
+        echo(choice.note)
     for table, result in zip(report.tables(), report.result.thresholds, strict=True):
         _print_table(table)
-        console.print(result.verdict)
+        echo(result.verdict)
     for warning in report.warnings:
         _warn(warning)
     _report_written(folder.fill(report.write))
     root = () if data_root is None else ("--data-root", data_root)
     real = ("--train", train, "--held-out", held_out, "--threshold", f"{report.thresholds[0].value:g}", *root)
-    follow(("evaluate", ALL, "--generated", generated, *real))
+    print_next_steps(("evaluate", ALL, "--generated", generated, *real))
 
 
 @app.command()
@@ -201,7 +202,7 @@ def losses(
     overwrite: Overwrite = False,
 ) -> None:
     """Plot the training curves of one or more runs."""
-    from pgen.cli.next_steps import next_steps
+    from pgen.cli.next_steps import suggest_next_steps
     from pgen.engine.artifacts.run_directory import RunDirectory
     from pgen.report.figures.base import check_figure_path, save_figure
     from pgen.report.figures.curves import plot_losses
@@ -214,7 +215,7 @@ def losses(
     _report_written([path])
     config = RunDirectory.open(runs[0]).read_config()
     longer = ("train", config["model"], "--resume", runs[0], "--num-epochs", 2 * config["settings"]["num_epochs"])
-    follow(next(iter(next_steps(runs[0]))), f"{command_line(*longer)} where the curves still fall")
+    print_next_steps(next(iter(suggest_next_steps(runs[0]))), f"{command_line(*longer)} where the curves still fall")
 
 
 @app.command()
@@ -228,7 +229,7 @@ def cost(
     overwrite: Overwrite = False,
 ) -> None:
     """What generators cost: parameters, seconds per training step, images per second, memory."""
-    from pgen.cli.next_steps import evaluation
+    from pgen.cli.next_steps import suggest_evaluation
     from pgen.engine.evaluation.cost import evaluate_cost
     from pgen.report.report_directory import EvaluationFolder
 
@@ -236,7 +237,7 @@ def cost(
     report = evaluate_cost(runs, checkpoint=checkpoint, decoder=decoder, device=device)
     _print_table(*report.tables())
     _report_written(folder.fill(report.write))
-    follow(evaluation(runs[0], runs[0]))
+    print_next_steps(suggest_evaluation(runs[0], runs[0]))
 
 
 @app.command()
@@ -258,23 +259,23 @@ def reconstruction(
     with progress_bar("reconstructing") as tick:
         report = evaluate_reconstruction(run, held_out=held_out, data=data, data_root=data_root, device=device, progress=tick)
     _print_table(*report.tables())
-    console.print(f"Checkpoint to use: step {report.choice.step}, the best by {report.choice.by}")
+    echo(f"Checkpoint to use: step {report.choice.step}, the best by {report.choice.by}")
     _report_written(folder.fill(report.write))
-    follow(("deploy", run) if report.is_default else ("deploy", run, "--checkpoint", report.choice.step))
+    print_next_steps(("deploy", run) if report.is_default else ("deploy", run, "--checkpoint", report.choice.step))
 
 
 def _show(evaluation: Evaluation, table: Table) -> None:
     if evaluation.results:
         _print_table(table)
     for reason, measures in evaluation.unclear().items():
-        console.print(f"Cannot be told: {', '.join(map(shortened, measures))}: {reason}.", soft_wrap=True)
+        echo(f"Cannot be told: {', '.join(map(shorten, measures))}: {reason}.")
     for result in evaluation.results.values():
         for note in result.notes:
-            console.print(note, soft_wrap=True)
+            echo(note)
         for warning in result.warnings:
             _warn(warning)
     for reason, metrics in evaluation.skipped_by_reason().items():
-        console.print(f"{evaluation.name}: {', '.join(metrics)} not computed. {reason}", style="dim", soft_wrap=True)
+        echo(with_flags(f"{evaluation.name}: {', '.join(metrics)} not computed. {reason}"), style="dim")
 
 
 def _refuse_copies(evaluations: Sequence[Evaluation], limit: float) -> None:
@@ -288,7 +289,7 @@ def _refuse_copies(evaluations: Sequence[Evaluation], limit: float) -> None:
 
 
 def _fail(message: str) -> None:
-    errors.print(message, style="red", soft_wrap=True)
+    echo_message(message, style="red")
     raise typer.Exit(1)
 
 
@@ -305,9 +306,9 @@ def _print_table(table: Table) -> None:
 
 
 def _report_written(paths: Sequence[Path]) -> Sequence[Path]:
-    console.print("Written: " + ", ".join(map(str, paths)), soft_wrap=True)
+    echo("Written: " + ", ".join(map(str, paths)))
     return paths
 
 
 def _warn(text: str) -> None:
-    console.print(f"Warning: {text}", style="yellow", soft_wrap=True)
+    echo(f"Warning: {text}", style="yellow")

@@ -19,7 +19,7 @@ from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.decoder import ImageDecoder
 from pgen.engine.evaluation.image_sources import GeneratedSource, describe_source, is_array, open_source
 from pgen.engine.inference.benchmark import GeneratorBenchmark, benchmark_generator
-from pgen.engine.inference.sampler import drawn, images_of
+from pgen.engine.inference.sampler import make_sampler
 from pgen.engine.run import Run
 from pgen.errors import RunError
 from pgen.utils.paths import expand
@@ -108,8 +108,8 @@ def _open_run(source: GeneratedSource, device: torch.device) -> Run | None:
 def _open_checkpoint(
     name: str, run: Run, checkpoint: str, n: int, seed: int, decoder: str | None, progress: Callable[[int, int], None]
 ) -> Candidate:
-    model, step = run.load(checkpoint)
-    image_decoder = run.to_images(decoder)
+    model, step = run.load_checkpoint(checkpoint)
+    image_decoder = run.image_decoder(decoder)
     config = run.folder.read_config()
     return Candidate(
         name,
@@ -126,7 +126,7 @@ def _open_checkpoint(
         run=run.folder.path,
         step=step,
         cost=partial(benchmark_generator, run, model, image_decoder),
-        zero_suppression=float(image_decoder.transform.threshold),
+        zero_suppression=image_decoder.threshold,
     )
 
 
@@ -134,7 +134,7 @@ def _sample(
     run: Run, model: nn.Module, decoder: ImageDecoder, n: int, seed: int, name: str, progress: Callable[[int, int], None]
 ) -> ArrayImages:
     """Sample ``n`` images in charge units."""
-    batches = list(drawn(images_of(run, model, decoder), n, seed, run.device, decoder.unit, progress))
+    batches = list(make_sampler(run, model, decoder).batches(n, seed, progress=progress))
     labels = {label: np.concatenate([batch.labels[label] for batch in batches]) for label in batches[0].labels}
     return ArrayImages(np.concatenate([batch.images for batch in batches]), name=name, labels=labels, unit=decoder.unit)
 

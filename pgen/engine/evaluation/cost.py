@@ -68,5 +68,5 @@ def evaluate_cost(
     costs = {}
     for path in runs:
         run = Run.open(path, device=place)
-        costs[str(path)] = benchmark_generator(run, run.load_model(checkpoint), run.to_images(decoder))
+        costs[str(path)] = benchmark_generator(run, run.load_model(checkpoint), run.image_decoder(decoder))
     return CostReport(costs)

@@ -12,12 +12,12 @@ import numpy as np
 import scipy
 import torch
 
-import pgen
+from pgen._version import __version__
 from pgen.data.images import ArrayImages, FloatArray, ImageSet, read_all
 from pgen.data.io.write import refuse_count
 from pgen.data.transforms.zero_suppression import suppress, zero_suppression
 from pgen.engine.artifacts.run_directory import RunDirectory
-from pgen.engine.dataloading.dataset import fitting
+from pgen.engine.dataloading.dataset import require_same_kind
 from pgen.engine.evaluation.candidates import Candidate, open_candidates
 from pgen.engine.evaluation.image_sources import GeneratedSource, ImageSource, open_sources
 from pgen.engine.evaluation.threshold import choose_threshold
@@ -85,7 +85,7 @@ def evaluate(
     extractor = _load_features(features) if isinstance(features, str) else features
     real = open_sources({"train": train, "held-out": held_out}, data_root=data_root)
     unit = real["train"].unit
-    fitting(real["held-out"], real["train"], option("held_out"), "the training images have")
+    require_same_kind(real["held-out"], real["train"], option("held_out"), "the training images have")
     # Open all of them before any work, so that what is wrong with the last is reported before the
     # first is scored.
     candidates = list(
@@ -186,7 +186,7 @@ def _name_sources(
 
 
 def _check_fits(candidate: Candidate, images: ImageSet, train: ImageSet) -> None:
-    fitting(images, train, option("generated", candidate.about["source"]), "the training images have")
+    require_same_kind(images, train, option("generated", candidate.about["source"]), "the training images have")
 
 
 def _describe(images: ImageSet, pixels: FloatArray) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def _describe(images: ImageSet, pixels: FloatArray) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     return {
-        "pgen": pgen.__version__,
+        "pgen": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "scipy": scipy.__version__,

@@ -13,7 +13,7 @@ from pgen.data.labels import convert_labels, plain_labels
 from pgen.errors import DataError, listed
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.results import Measurement, MetricResult, PerSet, measure
-from pgen.utils.text import shortened
+from pgen.utils.text import shorten
 
 #: A label with at most this many different values is a class; another one is a number to regress.
 CLASSES = 12
@@ -78,7 +78,7 @@ def _common_labels(sets: EvaluationSets) -> dict[str, PerSet]:
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 missing = np.count_nonzero(~np.isfinite(values))
                 raise DataError(
-                    f"closure: label {shortened(name)} of {key.replace('_', '-')} images has {missing} values that are not finite; leave "
+                    f"closure: label {shorten(name)} of {key.replace('_', '-')} images has {missing} values that are not finite; leave "
                     "these images out."
                 )
     if not usable:
@@ -88,7 +88,7 @@ def _common_labels(sets: EvaluationSets) -> dict[str, PerSet]:
 
 
 def _convert(name: str, rows: PerSet) -> PerSet:
-    label = f"closure: label {shortened(name)} of"
+    label = f"closure: label {shorten(name)} of"
     generated = convert_labels(rows.generated, rows.train, f"{label} generated images")
     return rows._replace(generated=generated, held_out=convert_labels(rows.held_out, rows.train, f"{label} held-out images"))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from pgen.errors import ConfigError
-from pgen.utils.files import atomic
-from pgen.utils.text import printable, shortened
+from pgen.utils.files import atomic_write
+from pgen.utils.text import printable, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +65,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
 
     Text is drawn literally, not as TeX.
     """
-    with atomic(check_figure_path(path)) as draft:
+    with atomic_write(check_figure_path(path)) as draft:
         _write(figure, draft)
 
 
@@ -78,7 +78,7 @@ def figure_to_png(figure: Figure) -> bytes:
 
 def legend_label(name: str) -> str:
     """Make a name fit for a legend; matplotlib drops labels with a leading underscore."""
-    label = shortened(name)
+    label = shorten(name)
     return f" {label}" if label.startswith("_") else label
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pgen.errors import DataError
 from pgen.report.figures.base import legend_label, new_figure
-from pgen.utils.text import shortened
+from pgen.utils.text import shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +60,7 @@ def plot_losses(runs: Mapping[str, Sequence[Record]]) -> Figure:
             _plot_curve(axes, points[:, 0], points[:, 1], f"C{colour}")
         if _spans_decades(np.concatenate(values)):
             axes.set_yscale("log")
-        axes.set_title(shortened(quantity), fontsize=10, loc="left")
+        axes.set_title(shorten(quantity), fontsize=10, loc="left")
         axes.tick_params(labelbottom=True)
         axes.grid(alpha=0.3)
     for axes in panels:
@@ -104,7 +104,7 @@ def plot_reconstruction_error(
         axes.axvline(chosen, color="C2", ls=":", lw=1.5, label=f"chosen: step {chosen:,}")
     if _spans_decades(values):
         axes.set_yscale("log")
-    axes.set(xlabel="step", ylabel=f"mean squared error [{shortened(unit)}²]")
+    axes.set(xlabel="step", ylabel=f"mean squared error [{shorten(unit)}²]")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4, fontsize=9, frameon=False)
     return figure
@@ -126,7 +126,7 @@ def plot_histogram(counts: npt.ArrayLike, title: str, xlabel: str) -> Figure:
     figure = new_figure(7, 4)
     axes = figure.subplots()
     axes.hist(counts, list(edges), color="C0", alpha=0.8, label=f"mean {counts.mean():,.4g}, none in {(counts == 0).mean():.1%}")
-    axes.set_title(shortened(title), fontsize=11, loc="left")
+    axes.set_title(shorten(title), fontsize=11, loc="left")
     axes.set(xlabel=xlabel, ylabel="number")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)

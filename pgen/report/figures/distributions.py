@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pgen.metrics.results import Histogram, Measurement
 from pgen.report.figures.base import legend_label, new_figure
-from pgen.utils.text import shortened
+from pgen.utils.text import shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def plot_distributions(histograms: Mapping[str, Sequence[Histogram]]) -> Figure:
                 above.stairs(generated, histogram.edges, color=f"C{number}", lw=1.3, label=legend_label(name))
                 quotient = np.clip(generated / np.where(reference > 0, reference, np.nan), 0, MAX_RATIO)
                 below.stairs(quotient, histogram.edges, color=f"C{number}", lw=1.1)
-        above.set_title(shortened(real.name) + (f" [{shortened(real.unit)}]" if real.unit else ""), fontsize=9, loc="left")
+        above.set_title(shorten(real.name) + (f" [{shorten(real.unit)}]" if real.unit else ""), fontsize=9, loc="left")
         above.tick_params(labelbottom=False, labelsize=7)
         above.set_ylim(bottom=0)
         below.tick_params(labelsize=7)
@@ -82,7 +82,7 @@ def plot_trend(steps: Sequence[int], measurements: Mapping[str, Sequence[Measure
         axes.fill_between(steps, low, high, color="C0", alpha=0.2, lw=0)
         axes.plot(steps, values, "o-", ms=3, color="C0", label="generated")
         axes.plot(steps, floors, "--", color="0.4", lw=1, label="floor (train against held-out)")
-        axes.set_title(shortened(name), fontsize=9, loc="left")
+        axes.set_title(shorten(name), fontsize=9, loc="left")
         axes.tick_params(labelsize=7, labelbottom=True)
         axes.grid(alpha=0.3)
     for axes in list(panels)[len(measurements) :]:
