@@ -398,12 +398,12 @@ def options(chain: Chain) -> None:
 
 def evaluate(chain: Chain) -> None:
     """The metrics that compute on the device."""
-    from pgen.engine.evaluation.evaluate import EvaluateRequest, run_evaluation
+    from pgen.engine.evaluation.evaluate import evaluate as run_metrics
 
-    sets = {"generated": (str(chain.folder / "held_out.h5"),), "train": chain.data, "held_out": str(chain.folder / "held_out.h5")}
+    held_out = str(chain.folder / "held_out.h5")
     for metric in ("memorisation", "c2st"):
         with chain.step(metric):
-            run_evaluation(EvaluateRequest((metric,), threshold=10.0, **sets), chain.device, lambda what, done, total: None)
+            run_metrics(held_out, train=chain.data, held_out=held_out, metrics=metric, threshold=10.0, device=chain.device)
 
 
 #: In order: later ones take what earlier ones deployed.
