@@ -21,7 +21,7 @@ REPOSITORY = "https://github.com/pgen-lartpc/pgen/blob/main/"
 #: What a browser would fetch by itself from another host.
 _FETCH = re.compile(r"<(?:script|img|iframe|source)[^>]*\ssrc=[\"']?(?:https?:)?//|<link[^>]*\shref=[\"']?(?:https?:)?//[^>]*>")
 #: A link out of docs/, such as `](../examples/demo.sh)`, from a page in docs/ or in a folder of it.
-_OUTSIDE = re.compile(r"\]\((?:\.\./)+((?:examples|tests|pgen|benchmarks|\.github)/[^)]*|[A-Z][\w.]*)\)")
+_OUTSIDE = re.compile(r"\]\((?:\.\./)+((?:examples|tests|pgen|benchmarks|\.github)/[^)]*|[A-Z][\w.]*(?:#[\w-]+)?)\)")
 
 
 def on_files(files, config):
