@@ -4,7 +4,7 @@
     python benchmarks/data_batches.py [--root FILE] [--images 4096] [--size 256]
 
 Simulated images with 2 % of their pixels lit, as a store, PNG, LArCV3 and dense HDF5; LArCV2 from 40 copies of a given file, since
-nothing but the genuine library writes it. Batches of 64 in random order, float32 in [0, 1] on the CPU. Each way runs in a process of its
+nothing but the genuine library writes it. BatchLoader of 64 in random order, float32 in [0, 1] on the CPU. Each way runs in a process of its
 own, one after the other, for its first epoch (opening, fitting and loading included) and for epochs after that; memory is the most of the
 process and its workers together, less what importing takes. Peers: torch's DataLoader over a folder of PNGs with PIL, over dense HDF5
 (uncompressed, h5py, an image at a time), over LArCV3 by its documented layout, and, for ROOT, uproot's awkward arrays in a loop; with 0 and
@@ -67,11 +67,11 @@ def make(folder: Path, count: int, size: int) -> None:
 def ours(source: str, _: int) -> Iterator[torch.Tensor]:
     from pgen.engine.config import TrainConfig
     from pgen.engine.dataloading.dataset import open_training_data
-    from pgen.engine.dataloading.loaders import Batches
+    from pgen.engine.dataloading.loaders import BatchLoader
     from pgen.plugins import registry
 
     settings = TrainConfig(data=source, batch_size=BATCH)
-    stream = Batches(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(0)
+    stream = BatchLoader(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(0)
     return (batch for _, batch in stream)
 
 

@@ -29,9 +29,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import record
 from pgen.engine.config import TrainConfig
+from pgen.engine.distributed.group import ProcessGroup
 from pgen.engine.run import Run
 from pgen.engine.training.loop import TrainingLoop
-from pgen.engine.training.setup import create
+from pgen.engine.training.session import TrainingSession
+from pgen.engine.training.setup import create_run
 from pgen.plugins import registry
 
 WARM_UP = 20
@@ -59,8 +61,8 @@ CASES = [
 class Timed(TrainingLoop):
     """The engine's loop, with a step by hand between every two of its own, so that both meet the machine in the same moods."""
 
-    def __init__(self, run: Run, by_hand: Callable[[int], object]) -> None:
-        super().__init__(run)
+    def __init__(self, session: TrainingSession, by_hand: Callable[[int], object]) -> None:
+        super().__init__(session)
         self.by_hand, self.ours, self.theirs = by_hand, 0.0, 0.0
         self.left: float | None = None
 
@@ -101,13 +103,13 @@ class ByHand:
     def generator(self, step: int | None = None, *, common: bool = False) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(abs(self.step if step is None else step) + 10**6 * (step is not None and step < 0))
 
-    def drawn(self, draw: Callable[..., Tensor], step: int | None = None) -> Tensor:
+    def sample_noise(self, draw: Callable[..., Tensor], step: int | None = None) -> Tensor:
         return draw(self.batch_size, generator=self.generator(step))
 
-    def mine(self, rows: Tensor) -> Tensor:
+    def local_rows(self, rows: Tensor) -> Tensor:
         return rows
 
-    gathered = mine
+    gather = local_rows
 
     def update(self, name: str, loss: Tensor) -> None:
         optimizer = self.optimizers[name]
@@ -189,12 +191,12 @@ def measured(case: Case, folder: Path, repeats: int) -> dict[str, Any]:
     settings = TrainConfig(**{**plugin.spec.settings, **case.settings, **more, "max_steps": steps})
     config = plugin.config_class()(**case.config)
 
-    def new_run() -> Run:
-        return create(case.model, settings, config)
+    def new_session() -> TrainingSession:
+        return create_run(case.model, settings, config)
 
-    run = new_run()
+    run = new_session().run
     targets = plugin.spec.inputs == "targets"
-    samples = run.data.targets(run.ranks.parts(run.info.count)[0], sparse=plugin.spec.sparse) if targets else run.data.tensor()
+    samples = run.data.targets(ProcessGroup().shards(run.info.count)[0], sparse=plugin.spec.sparse) if targets else run.data.tensor()
     samples = samples.to(run.device)
     batches = iter(lambda: samples, None) if targets else shuffled(samples, settings.batch_size)
     rounds: list[tuple[float, float]] = []  # ours, by hand
@@ -202,10 +204,10 @@ def measured(case: Case, folder: Path, repeats: int) -> dict[str, Any]:
         step = hand_step(run, batches)
         if run.device.type == "cuda":
             theirs = seconds_by_hand(run, step, steps)
-            (gpu := TimedOnGpu(new_run())).run_to_end()
+            (gpu := TimedOnGpu(new_session())).run_to_end()
             rounds.append((gpu.seconds, theirs))
         else:
-            (loop := Timed(new_run(), step)).run_to_end()
+            (loop := Timed(new_session(), step)).run_to_end()
             rounds.append((loop.ours / case.steps, loop.theirs / case.steps))
     result: dict[str, Any] = {"pgen": statistics.median(a for a, _ in rounds), "by hand": statistics.median(b for _, b in rounds)}
     result |= {"overhead": statistics.median(a / b - 1 for a, b in rounds), "overheads": [round(a / b - 1, 4) for a, b in rounds]}

@@ -216,7 +216,7 @@ class Chain:
     def train(self, model: str, steps: int = 300, config: dict[str, Any] | None = None, **settings: Any) -> Path:
         """The run folder of a model that was trained for a moment."""
         from pgen.engine.config import TrainConfig
-        from pgen.engine.training import setup as begin
+        from pgen.engine.training.setup import create_run
         from pgen.plugins import registry
 
         plugin = registry.load(model)
@@ -225,9 +225,10 @@ class Chain:
             del values["threshold"]
         values |= {"name": self.name, "save_root": str(self.folder / "runs"), "num_epochs": 10**6, "overwrite": True}
         options = plugin.config_class().model_validate(config or {})
-        run = begin.create(model, TrainConfig.model_validate({**plugin.spec.settings, **values, **settings}), options)
+        session = create_run(model, TrainConfig.model_validate({**plugin.spec.settings, **values, **settings}), options)
+        run = session.run
         with self.step(f"train {run.settings.max_steps} steps"):
-            run.hooks().train(run=run)
+            session.train()
         last = run.folder.read_metrics()[-1]
         self.note({"trained": {name: value for name, value in last.items() if isinstance(value, float)}})
         return run.folder.path
@@ -236,33 +237,36 @@ class Chain:
         """Samples of a run, on the device, and by how much those of the CPU differ for the same noise."""
         import torch
 
+        from pgen.engine import hooks
         from pgen.engine.run import Run
         from pgen.plugins.requests import SampleRequest
 
         run = Run.open(path, device=self.device)
-        run.set_sampling_options(wanted or {})
+        conditions, sampling = run.split_options(wanted or {})
+        run = run.with_sampling_options(sampling)
         count = 16 if self.quick else 2000
         with self.step(f"sample {count} images"):
-            run.hooks().sample(run=run, request=SampleRequest(count, path / "samples.h5", overwrite=True))
-        conditions = torch.randn(64, run.info.condition_size, generator=torch.Generator().manual_seed(1))
+            hooks.call(run, "sample", request=SampleRequest(n=count, out=path / "samples.h5", overwrite=True, conditions=conditions))
+        encoded = torch.randn(64, run.info.condition_size, generator=torch.Generator().manual_seed(1))
         images = []
         for device in (torch.device("cpu"), self.device):
             here = Run.open(path, device=device)
-            model, to_images = here.load_model(), here.to_images()
+            model, to_images = here.load_model(), here.image_decoder()
             noise = model.noise(64, generator=torch.Generator().manual_seed(0))  # type: ignore[operator]
-            given = [noise, *([conditions] if run.info.condition_size else [])]
+            given = [noise, *([encoded] if run.info.condition_size else [])]
             with torch.no_grad():
                 images.append(to_images(model(*(tensor.to(device) for tensor in given))).cpu())
         self.note({"images, GPU against CPU": difference(*images)})
 
     def deploy(self, path: Path) -> Path:
         """The folder that `pgen deploy` writes."""
+        from pgen.engine import hooks
         from pgen.engine.run import Run
         from pgen.plugins.requests import DeployRequest
 
         run = Run.open(path, device=self.device)
         with self.step("deploy"):
-            run.hooks().deploy(run=run, request=DeployRequest(path / "deploy", overwrite=True))
+            hooks.call(run, "deploy", request=DeployRequest(out=path / "deploy", overwrite=True))
         return path / "deploy"
 
     def sample_program(self, path: Path, wanted: dict[str, str] | None = None) -> None:
@@ -271,14 +275,14 @@ class Chain:
 
         from pgen.data import open_images, read_all
         from pgen.engine.inference.sample import sample_program
-        from pgen.engine.runtime.progress import Reporter
+        from pgen.engine.runtime.progress import Progress
         from pgen.plugins.requests import SampleRequest
 
         program = self.deploy(path) / "generator.pt2"
         count = 16 if self.quick else 2000
-        request = SampleRequest(count, path / "program.h5", overwrite=True)
+        request = SampleRequest(n=count, out=path / "program.h5", overwrite=True, conditions=wanted or {})
         with self.step(f"sample {count} images of the program"):
-            sample_program(program, request, self.device, Reporter(), wanted or {})
+            sample_program(program, request, self.device, Progress())
         if not wanted:
             images = (torch.from_numpy(read_all(open_images(str(path / f"{name}.h5")))) for name in ("samples", "program"))
             self.note({"images, program against run": difference(*images)})
@@ -298,7 +302,7 @@ class Chain:
             model, transform = run.load_model(), ChargeTransform.from_dict(run.info.transform or {})
             with torch.no_grad():
                 codes.append(model.encode(transform.forward(pixels.to(device))).cpu())  # type: ignore[operator]
-                images.append(run.to_images()(model.decode(codes[0].to(device))).cpu())  # type: ignore[operator]
+                images.append(run.image_decoder()(model.decode(codes[0].to(device))).cpu())  # type: ignore[operator]
         self.note({"codes, GPU against CPU": difference(*codes), "images, GPU against CPU": difference(*images)})
 
     @property

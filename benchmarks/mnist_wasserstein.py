@@ -29,6 +29,7 @@ import record
 from pgen.data import open_images
 from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.inference.reconstruct import reconstruct_checkpoints
+from pgen.engine.inference.sampler import generate_samples
 from pgen.engine.run import Run
 from pgen.engine.runtime.seeding import generator
 
@@ -75,7 +76,7 @@ def w1(a: np.ndarray, b: np.ndarray) -> float:
 
 def generated(run: Run, step: int | None, n: int) -> np.ndarray:
     model = run.new_model().eval() if step is None else run.load_model(str(step))
-    images = run.draw(model, n, generator(0, "benchmark", 0, run.device))
+    images = generate_samples(run, model, n, generator(0, "benchmark", 0, run.device))
     return images.reshape(n, -1).double().numpy() * 2 - 1
 
 

@@ -41,6 +41,10 @@ class LostRank(PgenError):
     """Another of the processes that train together has ended: no fault of the input, and worth another try."""
 
 
+class RankFailed(BaseException):
+    """Another rank failed and reports why; this one only ends. No ``Exception``, so that code that catches these lets it pass."""
+
+
 class DamagedImage(DataError):
     """An image that cannot be used, in a source whose other images can.
 

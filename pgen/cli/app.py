@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import signal
 import sys
 import traceback
@@ -16,9 +15,9 @@ import typer
 from pgen import __version__
 from pgen.cli import streams
 from pgen.cli.commands import data, deploy, doctor, evaluate, models, plugin, sample, train
-from pgen.cli.console import console, errors
+from pgen.cli.console import console, errors, with_flags
 from pgen.engine.runtime.signals import raise_on_signals
-from pgen.errors import LostRank, PgenError, Stopped, option_name
+from pgen.errors import LostRank, PgenError, RankFailed, Stopped
 from pgen.utils.caches import provide_caches
 from pgen.utils.resources import describe_shortage, is_out_of_memory, raise_open_files
 from pgen.utils.text import printable
@@ -108,6 +107,8 @@ def main() -> None:
         sys.exit(stop.exit_code)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    except RankFailed:
+        sys.exit(2)  # another rank reports why
     except PgenError as error:
         _fail(str(error), error)
     except SystemExit as end:
@@ -156,18 +157,8 @@ def _way_to_less_memory(arguments: list[str]) -> str:
     return next((way for name, way in _LESS_MEMORY.items() if command.startswith(name)), "run it where more is free")
 
 
-def _with_flags(message: str) -> str:
-    """A message of the library with its parameters, `name` or `name=value`, as they are typed: --name value."""
-
-    def flag(match: re.Match[str]) -> str:
-        name, value = option_name(match[1]), match[2]
-        return name if value is None else f"{name} {value}"
-
-    return re.sub("`(?!pgen`)([a-z][a-z0-9_]*)(?:=([^`]*))?`", flag, message)
-
-
 def _fail(sentence: str, error: BaseException) -> None:
     if os.environ.get("PGEN_DEBUG"):
         raise error
-    errors.print(f"Error: {printable(_with_flags(sentence))}", style="red", markup=False, highlight=False, soft_wrap=True)
+    errors.print(f"Error: {printable(with_flags(sentence))}", style="red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(1 if isinstance(error, LostRank) else 2)

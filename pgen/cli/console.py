@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,10 +14,11 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from pgen.errors import option_name
 from pgen.utils.text import printable
 
 if TYPE_CHECKING:
-    from pgen.engine.runtime.progress import Progress, Reporter
+    from pgen.engine.runtime.progress import Progress, TrainingStatus
 
 
 class Terminal(Console):
@@ -34,6 +37,16 @@ class Terminal(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text, keep="\n"))
+
+
+def with_flags(message: str) -> str:
+    """Write the parameters in a message of the library, `name` or `name=value`, as they are typed: --name value."""
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = option_name(match[1]), match[2]
+        return name if value is None else f"{name} {value}"
+
+    return re.sub("`(?!pgen`)([a-z][a-z0-9_]*)(?:=([^`]*))?`", flag, message)
 
 
 console = Terminal()
@@ -106,17 +119,42 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
         yield tick
 
 
+class _ConsoleHandler(logging.Handler):
+    """Prints the messages of the library, with parameters as flags."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        errors.print(with_flags(prefix + record.getMessage()), soft_wrap=True)
+
+
 @contextmanager
-def training_reporter(*, silent: bool = False) -> Iterator[Reporter]:
-    """A Reporter for training: epoch, step, losses, rate, ETA and GPU memory in one line. silent: one that says nothing."""
+def print_log(*, silent: bool = False) -> Iterator[None]:
+    """Print messages of the "pgen" logger until the block ends."""
+    logger, handler = logging.getLogger("pgen"), logging.NullHandler() if silent else _ConsoleHandler()
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+@contextmanager
+def training_progress(*, silent: bool = False) -> Iterator[Progress]:
+    """Show training: epoch, step, losses, rate, ETA and GPU memory in one line, and its log messages; nothing if ``silent``."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
     from rich.table import Column
 
-    from pgen.engine.runtime.progress import Reporter
+    from pgen.engine.runtime.progress import Progress
 
     if silent:
-        yield Reporter()
+        with print_log(silent=True):
+            yield Progress()
         return
     terminal = errors.is_terminal
     columns = (
@@ -127,49 +165,42 @@ def training_reporter(*, silent: bool = False) -> Iterator[Reporter]:
         # What does not fit into the terminal is cut here.
         TextColumn("{task.fields[more]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
-    with Bars(*columns, console=errors, disable=not terminal, expand=True) as bars:
+    with Bars(*columns, console=errors, disable=not terminal, expand=True) as bars, print_log():
         task = bars.add_task("starting", total=1.0, more="")
 
-        class Live(Reporter):
+        class TrainingProgress(Progress):
             pause, due = FIRST_PAUSE, 0.0
 
-            def message(self, text: str) -> None:
-                errors.print(text, markup=False, highlight=False, soft_wrap=True)
-
-            def progress(self, progress: Progress) -> None:
+            def training(self, status: TrainingStatus) -> None:
                 if terminal:
-                    bars.update(task, completed=progress.fraction, description=_place(progress), more=_values(progress))
-                elif time.monotonic() >= self.due or progress.is_last:
+                    bars.update(task, completed=status.fraction, description=_position(status), more=_values(status))
+                elif time.monotonic() >= self.due or status.is_last:
                     self.due, self.pause = time.monotonic() + self.pause, min(QUIET_EVERY, 2 * self.pause)
-                    line = f"{_place(progress)}  {progress.fraction:4.0%}  {_values(progress)}"
-                    errors.print(line, markup=False, highlight=False, soft_wrap=True)
+                    errors.print(f"{_position(status)}  {status.fraction:4.0%}  {_values(status)}", soft_wrap=True)
 
-        yield Live()
-
-
-def _place(progress: Progress) -> str:
-    return f"epoch {progress.epoch}/{progress.num_epochs}  step {progress.step}"
+        yield TrainingProgress()
 
 
-def _values(progress: Progress) -> str:
-    """Rate, memory and losses, the losses last, as many as there may be."""
-    memory = [] if progress.memory is None else [f"{progress.memory / 2**30:.1f} GiB"]
-    losses = [f"{name} {value:.4g}" for name, value in progress.metrics.items()]
-    return "  ".join([f"{progress.rate:.0f} img/s", *memory, *losses])
+def _position(status: TrainingStatus) -> str:
+    return f"epoch {status.epoch}/{status.num_epochs}  step {status.step}"
+
+
+def _values(status: TrainingStatus) -> str:
+    """Rate, memory and losses, the losses last, since there may be many."""
+    memory = [] if status.memory is None else [f"{status.memory / 2**30:.1f} GiB"]
+    losses = [f"{name} {value:.4g}" for name, value in status.metrics.items()]
+    return "  ".join([f"{status.rate:.0f} img/s", *memory, *losses])
 
 
 @contextmanager
-def ticking_reporter(title: str) -> Iterator[Reporter]:
-    """A Reporter for deploy and sample: messages, and a bar of images done."""
-    from pgen.engine.runtime.progress import Reporter
+def image_progress(title: str) -> Iterator[Progress]:
+    """Show a bar of images done, and log messages."""
+    from pgen.engine.runtime.progress import Progress
 
-    with progress_bar(title) as bar:
+    with progress_bar(title) as bar, print_log():
 
-        class Ticking(Reporter):
-            def message(self, text: str) -> None:
-                errors.print(text, markup=False, highlight=False, soft_wrap=True)
-
-            def tick(self, done: int, total: int) -> None:
+        class ImageProgress(Progress):
+            def images(self, done: int, total: int) -> None:
                 bar(done, total)
 
-        yield Ticking()
+        yield ImageProgress()

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pgen.engine.artifacts.weights import pack, unpack
-from pgen.engine.training.ema import extra_state
+from pgen.engine.artifacts.weights import extra_state, pack, unpack
 from pgen.errors import one_line
 from pgen.plugins.entry_points import plugin_error
 from pgen.plugins.registry import Plugin

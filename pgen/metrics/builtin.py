@@ -1,4 +1,4 @@
-"""The metrics that pgen brings along. Their functions are imported when they are used: no torch here."""
+"""The metrics that come with pgen. Their functions are imported when they are called, so listing them needs no torch."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from pgen.plugins.specs import MetricSpec
 
 @hookimpl
 def pgen_metrics() -> list[MetricSpec]:
-    """In the order in which `pgen evaluate all` runs them."""
-    home = "pgen.metrics"
+    """List the metrics in the order in which `pgen evaluate all` runs them."""
+    fidelity, memorisation = "pgen.metrics.fidelity", "pgen.metrics.memorisation"
     return [
-        MetricSpec("physics", "Charge, occupancy, positions, tracks: W1, KS and separation power of each.", f"{home}.physics:physics"),
-        MetricSpec("fpd", "Frechet distance of physical features, for infinitely many images.", f"{home}.frechet:fpd"),
-        MetricSpec("kpd", "Kernel distance (unbiased MMD) of physical features.", f"{home}.frechet:kpd"),
-        MetricSpec("wasserstein", "Exact and sliced Wasserstein and energy distance of pixels.", f"{home}.wasserstein:wasserstein"),
-        MetricSpec("prdc", "Precision, recall, density and coverage on physical features.", f"{home}.prdc:prdc"),
-        MetricSpec("c2st", "Can a classifier tell generated from real? A network on images, trees on features.", f"{home}.c2st:c2st"),
-        MetricSpec("memorisation", "Are generated images copies of training images?", f"{home}.copying:memorisation"),
-        MetricSpec("closure", "Do labelled images look like their labels?", f"{home}.closure:closure"),
+        MetricSpec(
+            "physics", "Charge, occupancy, positions, tracks: W1, KS and separation power of each.", f"{fidelity}.marginals:physics"
+        ),
+        MetricSpec("fpd", "Frechet distance of physical features, for infinitely many images.", f"{fidelity}.frechet:fpd"),
+        MetricSpec("kpd", "Kernel distance (unbiased MMD) of physical features.", f"{fidelity}.frechet:kpd"),
+        MetricSpec("wasserstein", "Exact and sliced Wasserstein and energy distance of pixels.", f"{fidelity}.wasserstein:wasserstein"),
+        MetricSpec("prdc", "Precision, recall, density and coverage on physical features.", f"{fidelity}.prdc:prdc"),
+        MetricSpec(
+            "c2st", "Can a classifier tell generated from real? A CNN on images, boosted trees on features.", f"{fidelity}.classifier:c2st"
+        ),
+        MetricSpec("memorisation", "Are generated images copies of training images?", f"{memorisation}.metric:memorisation"),
+        MetricSpec("closure", "Do labelled images look like their labels?", f"{fidelity}.closure:closure"),
     ]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pgen.engine.run import Run
+    from pgen.engine.training.session import TrainingSession
     from pgen.plugins.requests import DeployRequest, SampleRequest
 
 PROJECT = "pgen"
@@ -83,7 +84,7 @@ def pgen_model() -> ModelSpec:  # type: ignore[empty-body]
 
 
 @hookspec(firstresult=True)
-def train(run: Run) -> Path:  # type: ignore[empty-body]
+def train(run: Run, session: TrainingSession) -> Path:  # type: ignore[empty-body]
     """Train the model of ``run`` and return the run folder. The engine's own training loop runs unless a plug-in has one.
 
     Example, a model that is fitted in closed form::
@@ -129,7 +130,7 @@ def sample(run: Run, request: SampleRequest) -> Path:  # type: ignore[empty-body
 
         @hookimpl
         def sample(run, request):
-            model, to_images = run.load_model(request.checkpoint), run.to_images(request.decoder)
+            model, to_images = run.load_model(request.checkpoint), run.image_decoder(request.decoder)
             images = to_images(model.mean.expand(request.n, *model.mean.shape)).detach().cpu().numpy()
             return write_images(request.out, ArrayImages(images, unit=to_images.unit), overwrite=request.overwrite)
     """

@@ -1,17 +1,28 @@
-"""What `pgen deploy` and `pgen sample` ask of a run."""
+"""Arguments of the deploy and sample hooks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pgen.utils.formats import Format
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DeployRequest:
-    """out: folder to write into. checkpoint: ``best``, ``last`` or a step. data: source to encode; None: the training data.
-    decoder: auto-encoder run, for a generator of codes that has none of its own."""
+    """What `pgen deploy` is to write.
+
+    Attributes:
+        out: Folder to write into.
+        checkpoint: "best", "last" or a step.
+        data: Source to encode; None for the training data.
+        data_root: Folder that relative paths in ``data`` start from.
+        decoder: Auto-encoder run that decodes the codes of a generator.
+        batch_size: Images processed at once.
+        overwrite: Whether to replace what is there.
+    """
 
     out: Path
     checkpoint: str = "best"
@@ -22,10 +33,22 @@ class DeployRequest:
     overwrite: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SampleRequest:
-    """n images drawn with ``seed`` into ``out``, in ``format`` (None: the one that its name means), and a picture of the first ones into
-    ``grid``."""
+    """What `pgen sample` is to write.
+
+    Attributes:
+        n: Number of images.
+        out: File or folder to write.
+        seed: Seed of the random numbers.
+        grid: Figure of the first images to write too.
+        checkpoint: "best", "last" or a step.
+        decoder: Auto-encoder run that decodes the codes of a generator.
+        batch_size: Images generated at once.
+        overwrite: Whether to replace what is there.
+        format: Format of ``out``; None for that of its name.
+        conditions: Condition name to value, as ``{"type": "proton"}``; others are drawn from the training labels.
+    """
 
     n: int
     out: Path
@@ -36,3 +59,4 @@ class SampleRequest:
     batch_size: int = 256
     overwrite: bool = False
     format: Format | None = None
+    conditions: Mapping[str, Any] = field(default_factory=dict)

@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from pgen.data import ArrayImages, write_images
 from pgen.data.formats.codes import LatentCodes
+from pgen.engine import hooks
 from pgen.engine.artifacts import checkpoint as checkpoints
-from pgen.engine.artifacts.weights import pack
+from pgen.engine.artifacts.weights import extra_state, pack
 from pgen.engine.config import TrainConfig
-from pgen.engine.inference.sampler import images_of
+from pgen.engine.distributed.group import ProcessGroup
+from pgen.engine.inference.sampler import generate_samples, make_sampler
 from pgen.engine.output_checks import check_held_out, check_metrics, parameters_without_optimizer
 from pgen.engine.run import Run
-from pgen.engine.training import setup as begin
-from pgen.engine.training.ema import extra_state
+from pgen.engine.training.setup import create_run, resume_run
 from pgen.engine.training.trainer import Trainer
 from pgen.errors import PgenError
 from pgen.plugins.registry import Plugin
@@ -81,8 +82,8 @@ class Subject:
         return TrainConfig.model_validate({**self.plugin.spec.settings, **common, **values})
 
     @cached_property
-    def parameters_without_optimizer(self) -> Run:
-        return begin.create(self.plugin.spec.name, self.settings("untrained"), self.config)
+    def untrained(self) -> Run:
+        return create_run(self.plugin.spec.name, self.settings("untrained"), self.config).run
 
     @cached_property
     def trained(self) -> Run:
@@ -95,23 +96,23 @@ class Subject:
         return run
 
     def train(self, name: str, **values: Any) -> Run:
-        run = begin.create(self.plugin.spec.name, self.settings(name, **values), self.config)
-        run.hooks().train(run=run)
-        return run
+        session = create_run(self.plugin.spec.name, self.settings(name, **values), self.config)
+        session.train()
+        return session.run
 
     def batch(self, run: Run) -> Tensor:
         """A batch of images, or all targets, as the engine would give them."""
         if self.plugin.spec.inputs == "images":
             return run.data.read(range(min(BATCH, len(run.data)))).to(run.device)
-        return run.data.targets(run.ranks.parts(len(run.data))[0], sparse=self.plugin.spec.sparse).to(run.device)
+        return run.data.targets(ProcessGroup().shards(len(run.data))[0], sparse=self.plugin.spec.sparse).to(run.device)
 
     def steps_of(self, run: Run, model: nn.Module) -> Iterator[tuple[Trainer, dict[str, Tensor]]]:
         """Training steps without the engine's loop."""
         trainer = Trainer(model.optimizers(), run.device, run.settings)  # type: ignore[operator]
-        batch, (part,) = self.batch(run), run.ranks.parts(BATCH)
+        batch, (part,) = self.batch(run), ProcessGroup().shards(BATCH)
         model.train()
         for step in range(MOST_STEPS):
-            trainer.begin(step, 0.0)
+            trainer.start_step(step, 0.0)
             trainer.start_microbatch(part, 0, 1)
             yield trainer, model.training_step(batch, trainer)  # type: ignore[operator]
 
@@ -139,7 +140,7 @@ def options_are_sound(subject: Subject) -> None:
 
 
 def model_is_built(subject: Subject) -> None:
-    model = subject.parameters_without_optimizer.new_model()
+    model = subject.untrained.new_model()
     assert isinstance(model, nn.Module), f"it is a {type(model).__name__}, wanted a torch.nn.Module"
     optimizers = model.optimizers()  # type: ignore[operator]
     kind = torch.optim.Optimizer
@@ -152,7 +153,7 @@ def model_is_built(subject: Subject) -> None:
 def gradients_reach_all(subject: Subject) -> None:
     if own_training(subject):
         raise Skipped("it has a train hook of its own")
-    run = subject.parameters_without_optimizer
+    run = subject.untrained
     model = run.new_model()
     waiting = {name for name, p in model.named_parameters() if p.requires_grad}
     still: set[str] = set()
@@ -173,7 +174,7 @@ def gradients_reach_all(subject: Subject) -> None:
 
 
 def held_out_is_judged(subject: Subject) -> None:
-    run, best = subject.parameters_without_optimizer, subject.plugin.spec.best
+    run, best = subject.untrained, subject.plugin.spec.best
     model = run.new_model().eval()
     if not has(model, "held_out_step"):
         assert best is None, f"its spec's best is {best!r}, which held_out_step would return, and there is none"
@@ -189,13 +190,13 @@ def training_goes_on(subject: Subject) -> None:
         raise Skipped("it has a train hook of its own")
     subject.train("resumed", max_steps=subject.steps)
     path = subject.folder / "resumed"
-    run = begin.resume(path, subject.settings("resumed", max_steps=2 * subject.steps))
-    run.hooks().train(run=run)
-    straight, broken = checkpoints.load(subject.trained.folder), checkpoints.load(run.folder)
+    session = resume_run(path, subject.settings("resumed", max_steps=2 * subject.steps))
+    session.train()
+    straight, broken = checkpoints.load(subject.trained.folder), checkpoints.load(session.run.folder)
     differ = [name for name, value in straight.model.items() if not _same(value, broken.model[name])]
     assert not differ, (
         f"{', '.join(differ)}: other values after training in two goes than in one. State must be in state_dict(), and random numbers "
-        "must come from trainer.generator() or trainer.drawn()"
+        "must come from trainer.generator() or trainer.sample_noise()"
     )
 
 
@@ -231,19 +232,19 @@ def samples_are_repeatable(subject: Subject) -> None:
     if not has(model, "sample"):
         raise Skipped("it has no sample")
     for n in (1, 5):
-        one, two = (run.draw(model, n, torch.Generator().manual_seed(7)) for _ in range(2))
+        one, two = (generate_samples(run, model, n, torch.Generator().manual_seed(7)) for _ in range(2))
         assert torch.isfinite(one).all(), "samples are not finite"
         assert torch.equal(one, two), "one seed gives different samples; draw from the generator that is passed, and from nothing else"
     if run.info.kind == "images":
         _assert_range(one, run)
-    to_images = run.to_images()
-    images, _ = images_of(run, model, to_images)(5, torch.Generator().manual_seed(7))
+    to_images = run.image_decoder()
+    images, _ = make_sampler(run, model, to_images).draw(5, torch.Generator().manual_seed(7))
     assert torch.isfinite(images).all(), "samples in charge units are not finite"
     assert to_images.transform.signed or (images >= 0).all(), "samples of unsigned charge are negative"
 
 
 def signs_are_kept(subject: Subject) -> None:
-    samples = subject.parameters_without_optimizer.data.samples
+    samples = subject.untrained.data.samples
     if isinstance(samples, LatentCodes):
         raise Skipped("the data are codes")
     pixels = samples.read(range(min(4 * BATCH, len(samples)))).copy()
@@ -255,7 +256,7 @@ def signs_are_kept(subject: Subject) -> None:
         raise Skipped(f"it refuses signed charge: {error}") from error
     model = run.load_model()
     if has(model, "sample"):
-        output = run.draw(model, BATCH, torch.Generator().manual_seed(7))
+        output = generate_samples(run, model, BATCH, torch.Generator().manual_seed(7))
     elif has(model, "encode", "decode"):
         with torch.no_grad():
             output = model.decode(model.encode(run.data.read(range(min(BATCH, len(run.data))))))  # type: ignore[operator]
@@ -267,11 +268,11 @@ def signs_are_kept(subject: Subject) -> None:
 
 
 def labels_are_told(subject: Subject) -> None:
-    if not (subject.plugin.spec.conditional and {"pdg", "momentum"} <= set(subject.parameters_without_optimizer.info.labels)):
+    if not (subject.plugin.spec.conditional and {"pdg", "momentum"} <= set(subject.untrained.info.labels)):
         raise Skipped("its spec does not say that it is conditional, or the data have no labels pdg and momentum")
     run = subject.train("conditional", condition="type,momentum", max_steps=subject.steps)
     if has(model := run.load_model(), "sample"):
-        images, labels = images_of(run, model, run.to_images())(5, torch.Generator().manual_seed(7))
+        images, labels = make_sampler(run, model, run.image_decoder()).draw(5, torch.Generator().manual_seed(7))
         assert torch.isfinite(images).all() and len(labels["pdg"]) == 5
 
 
@@ -281,10 +282,12 @@ def samples_are_written(subject: Subject) -> None:
         raise Skipped("it has no sample")
     from pgen.data import open_images
 
-    path = run.hooks().sample(run=run, request=SampleRequest(n=5, out=subject.folder / "samples.h5"))
+    path = hooks.call(run, "sample", request=SampleRequest(n=5, out=subject.folder / "samples.h5"))
     written = open_images(str(path))
     assert len(written) == 5, f"the sample hook wrote {len(written)} images, wanted 5"
-    assert written.unit == run.to_images().unit, f"the samples are in {written.unit!r}, the training images in {run.to_images().unit!r}"
+    assert written.unit == run.image_decoder().unit, (
+        f"the samples are in {written.unit!r}, the training images in {run.image_decoder().unit!r}"
+    )
 
 
 def codes_come_back(subject: Subject) -> None:
@@ -305,7 +308,7 @@ def codes_come_back(subject: Subject) -> None:
 def deploys(subject: Subject) -> None:
     run = subject.trained
     out = subject.folder / "deploy"
-    written = run.hooks().deploy(run=run, request=DeployRequest(out=out))
+    written = hooks.call(run, "deploy", request=DeployRequest(out=out))
     assert written and all(path.is_file() for path in written), f"the deploy hook says it wrote {written!r}, wanted files that are there"
     for path in written:
         if path.name == "generator.pt2":
@@ -322,7 +325,7 @@ def runs_on_cuda(subject: Subject) -> None:
     run = subject.train("cuda", max_steps=2, device="cuda")
     model = run.load_model()
     if has(model, "sample"):
-        run.draw(model, 2, torch.Generator(run.device).manual_seed(0))
+        generate_samples(run, model, 2, torch.Generator(run.device).manual_seed(0))
 
 
 def _assert_range(samples: Tensor, run: Run) -> None:

@@ -18,8 +18,7 @@ from pgen.cli.app import app
 from pgen.cli.commands.train import model_command
 from pgen.engine.config import TrainConfig
 from pgen.engine.runtime.device import room_for_data
-from pgen.engine.runtime.progress import Reporter
-from pgen.engine.training import setup as begin
+from pgen.engine.training.setup import create_run
 from pgen.models.gan.config import GanConfig
 from pgen.utils import resources
 from tests.conftest import IMAGES
@@ -44,21 +43,16 @@ def test_a_run_keeps_its_threads(pgen, tmp_path: Path) -> None:
     assert threads(run) == 1 and "before, now" not in said
 
 
-def test_a_busy_machine_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
-
-    class Heard(Reporter):
-        def message(self, text: str) -> None:
-            said.append(text)
-
+def test_a_busy_machine_is_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="pgen")
     settings = TrainConfig(data="simulate:n=20,size=8,seed=1,threshold=1", batch_size=4, max_steps=2, sample_size=0)
     for threads, load in ((2, 37.2), (2, None), (1, 37.2)):
         monkeypatch.setattr(resources, "busy", lambda load=load: load)
         monkeypatch.setattr("torch.get_num_threads", lambda threads=threads: threads)
-        said.clear()
-        run = begin.create("gan", settings.model_copy(update={"save_root": str(tmp_path)}), GanConfig(n_hidden=4), Heard())
-        run.hooks().train(run=run)
-        told = [text for text in said if "--threads 1" in text]
+        caplog.clear()
+        run = create_run("gan", settings.model_copy(update={"save_root": str(tmp_path)}), GanConfig(n_hidden=4))
+        run.train()
+        told = [text for text in caplog.messages if "`threads=1`" in text]
         assert len(told) == (threads > 1 and load is not None) and all("load 37" in text for text in told)
 
 

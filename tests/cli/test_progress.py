@@ -13,7 +13,7 @@ from pgen.cli import console
 from pgen.cli.next_steps import BEGIN
 from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.artifacts.weights import read_header
-from pgen.engine.runtime.progress import Progress
+from pgen.engine.runtime.progress import TrainingStatus
 from tests.cli.test_first_use import following
 from tests.conftest import SMALL_AE
 
@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2]
 def test_the_line_fits_the_terminal_and_losses_are_cut_first(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(console, "errors", Console(file=stream, force_terminal=True, width=width, color_system=None, legacy_windows=False))
-    with console.training_reporter() as reporter:
-        reporter.progress(Progress(987654, 123, 400, 0.37, 12345.0, LOSSES, 12 * 2**30))
+    with console.training_progress() as progress:
+        progress.training(TrainingStatus(987654, 123, 400, 0.37, 12345.0, LOSSES, 12 * 2**30))
     line = re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).rstrip())[-1]
     assert len(line.rstrip()) <= width
     assert line.startswith("epoch 123/400  step 987654 ━")

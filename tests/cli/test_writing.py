@@ -115,7 +115,7 @@ def test_deploying_spares_what_it_reads(refuses, pgen, pipeline: Path, tmp_path:
 
         patch.setattr(module, "save_rows", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("at the last moment")))
         run = Run.open(tmp_path / "runs/ae")
-        module.deploy(run, DeployRequest(tmp_path / "runs/ae/deploy", data="simulate:n=40,size=32", overwrite=True))
+        module.deploy(run, DeployRequest(out=tmp_path / "runs/ae/deploy", data="simulate:n=40,size=32", overwrite=True))
     assert {path: path.read_bytes() for path in (tmp_path / "runs/ae/deploy").iterdir()} == before
 
 

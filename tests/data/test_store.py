@@ -19,7 +19,7 @@ from pgen.data.io.write import append_images
 from pgen.data.sparse import read_lit
 from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.dataset import open_training_data
-from pgen.engine.dataloading.loaders import Batches
+from pgen.engine.dataloading.loaders import BatchLoader
 from pgen.errors import PgenError
 from pgen.plugins import registry
 from tests.data.test_lit import stacks
@@ -174,7 +174,7 @@ def test_batches_by_lit_pixels_are_the_same(tmp_path: Path, monkeypatch: pytest.
     def batches(room: int, source: str = source) -> list[torch.Tensor]:
         monkeypatch.setattr("pgen.engine.dataloading.loaders.room_for_data", lambda device, holders=1: room)
         settings = TrainConfig(data=source, batch_size=8, threshold=20)
-        stream = Batches(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(3)
+        stream = BatchLoader(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(3)
         return [next(stream)[1] for _ in range(9)]
 
     data = open_training_data(settings, registry.load("gan").spec)

@@ -33,7 +33,7 @@ def test_of_images(pgen, tmp_path: Path) -> None:
     values = judged(tmp_path / "runs/gan", "wasserstein")
     assert list(values) == [8, 16, 24] and len(set(values.values())) == 3
     run = Run.open(tmp_path / "runs/gan", device=torch.device("cpu"))
-    model, step = run.load("best")
+    model, step = run.load_checkpoint("best")
     assert step == min(values, key=lambda each: values[each])
     assert MetricScore(run).__call__(model) == pytest.approx(values[step])
     # High is good of recall; a run that is resumed goes on with the best so far.
@@ -43,7 +43,7 @@ def test_of_images(pgen, tmp_path: Path) -> None:
     pgen("train", "gan", "--resume", "runs/p", "--max-steps", 24, cwd=tmp_path)
     values = judged(tmp_path / "runs/p", "prdc")
     assert list(values) == [8, 16, 24] and all(value <= 0 for value in values.values())
-    best = Run.open(tmp_path / "runs/p", device=torch.device("cpu")).load("best")[1]
+    best = Run.open(tmp_path / "runs/p", device=torch.device("cpu")).load_checkpoint("best")[1]
     assert values[best] == min(values.values())
 
 
@@ -81,7 +81,7 @@ def test_held_out_images_are_checked_as_everywhere(pgen, refuses, pipeline: Path
     gan = ("train", "gan", "--data", "train.h5", "--n-hidden", 4, *common)
     refuses(*gan, "kev.h5", saying="found charge in 'keV', wanted 'ADC'", cwd=tmp_path)
     refuses(*gan, "train.h5", saying="holds the training data itself", cwd=tmp_path)
-    refuses(*gan, "train.h5:entries=3-27", saying="holds training images alone", cwd=tmp_path)
+    refuses(*gan, "train.h5:entries=3-27", saying="holds only training images", cwd=tmp_path)
     # Of codes, the images that they decode to and those that they were made of.
     codes = pipeline / "runs/ae/deploy/codes.pt"
     ewm = ("train", "ewm", "--targets", codes, "--n-hidden", 4, "--ots-steps", 6, *common)
@@ -103,11 +103,11 @@ def pgen_metrics():
 VALUES = [float("nan"), float("inf"), "refused", 7.0, float("nan"), 5.0, 6.0]
 def odd(sets):
     from pgen import UserError
-    from pgen.metrics.results import Finding, Measure
+    from pgen.metrics.results import MetricResult, Measure
     value = VALUES.pop(0)
     if value == "refused":
         raise UserError("odd: no such images")
-    return Finding("odd", (Measure("odd", value, 0.0, (0.0, 0.0), 1),))
+    return MetricResult("odd", (Measure("odd", value, 0.0, (0.0, 0.0), 1),))
 """
 
 

@@ -14,8 +14,9 @@ from hypothesis.extra import numpy as nps
 from pgen.data import open_images
 from pgen.data.formats.codes import load_codes
 from pgen.engine.config import TrainConfig
-from pgen.engine.dataloading.conditions import ConditionSampler, encode, find_conditions, load_labels, save_labels
+from pgen.engine.dataloading.conditions import encode, find_conditions, load_labels, save_labels
 from pgen.engine.dataloading.dataset import open_training_data
+from pgen.engine.inference.condition_sampler import ConditionSampler
 from pgen.errors import PgenError
 from pgen.plugins.specs import DataInfo, ModelSpec
 
@@ -29,10 +30,6 @@ LABELS = {
     "broken": np.array([1.5, np.nan, 2.5, 3.5, 4.5]),
 }
 CONDITIONS = find_conditions("type,momentum", LABELS, "x.h5")
-
-
-def quiet(text: str) -> None:
-    pytest.fail(text)
 
 
 @given(nps.arrays(np.int64, st.integers(2, 40), elements=st.integers(-3, 3)), st.data())
@@ -67,10 +64,10 @@ def test_whole_numbers_are_classes_in_whatever_type_a_file_keeps_them() -> None:
         assert condition.classes == (3, 7) and condition.example == "3"
         assert encode((condition,), labels).tolist() == [[1, 0], [0, 1], [1, 0], [1, 0], [0, 1], [1, 0]]
         for asked in ("7", "7.0"):
-            assert ConditionSampler.of((condition,), labels, {"kind": asked}, quiet).rows["kind"].tolist() == [7, 7]
+            assert ConditionSampler.from_training_labels((condition,), labels, {"kind": asked}).rows["kind"].tolist() == [7, 7]
         for asked in ("5", "3.5", "nan", "seven"):
             with pytest.raises(PgenError, match=f"--kind {asked}: the training images had none; wanted one of 3, 7"):
-                ConditionSampler.of((condition,), labels, {"kind": asked}, quiet)
+                ConditionSampler.from_training_labels((condition,), labels, {"kind": asked})
     # Measured numbers, some of which are whole by chance, or all of which differ, are numbers.
     for numbers in (values + 0.25, np.array([100.0, 231.0, 17.0, 5.0]), np.array([1.0, np.inf, 1.0, np.inf])):
         if np.isfinite(numbers).all():
@@ -102,33 +99,32 @@ def test_labels_that_no_option_can_be_called_by(name: str) -> None:
 
 def test_what_is_asked_for_is_drawn_and_the_rest_comes_from_the_training_images() -> None:
     random = torch.Generator().manual_seed(0)
-    labels, told = ConditionSampler.of(CONDITIONS, LABELS, {}, quiet).draw(2000, random)
+    labels, told = ConditionSampler.from_training_labels(CONDITIONS, LABELS, {}).draw(2000, random)
     pairs = set(zip(labels["pdg"].tolist(), labels["momentum"].tolist(), strict=True))
     assert pairs == set(zip(LABELS["pdg"].tolist(), LABELS["momentum"].tolist(), strict=True))
     assert float(np.mean(labels["pdg"] == 11)) == pytest.approx(0.4, abs=0.05)
     assert torch.equal(told, encode(CONDITIONS, labels))
     # Of protons, the momenta of protons.
-    labels, _ = ConditionSampler.of(CONDITIONS, LABELS, {"type": "proton"}, quiet).draw(200, random)
+    labels, _ = ConditionSampler.from_training_labels(CONDITIONS, LABELS, {"type": "proton"}).draw(200, random)
     assert set(labels["pdg"]) == {2212} and set(labels["momentum"]) == {400.0, 600.0}
-    labels, _ = ConditionSampler.of(CONDITIONS, LABELS, {"type": "2212", "momentum": "5e2"}, quiet).draw(3, random)
+    labels, _ = ConditionSampler.from_training_labels(CONDITIONS, LABELS, {"type": "2212", "momentum": "5e2"}).draw(3, random)
     assert set(labels["momentum"]) == {500.0}
 
 
-def test_what_was_never_there_is_refused_or_warned_of(tmp_path: Path) -> None:
+def test_what_was_never_there_is_refused_or_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for given_, sentence in (
-        ({"type": "kaon"}, "wanted one of 11, 22, 2212, electron, photon, proton"),
-        ({"momentum": "fast"}, "wanted a number, as 270"),
-        ({"momentum": "nan"}, "wanted a number"),
+        ({"type": "kaon"}, "expected one of 11, 22, 2212, electron, photon, proton"),
+        ({"momentum": "fast"}, "expected a number, as 270"),
+        ({"momentum": "nan"}, "expected a number"),
     ):
         with pytest.raises(PgenError, match=sentence):
-            ConditionSampler.of(CONDITIONS, LABELS, given_, quiet)
+            ConditionSampler.from_training_labels(CONDITIONS, LABELS, given_)
     both = find_conditions("type,place", LABELS, "x")
-    with pytest.raises(PgenError, match="no training image was of all of these"):
-        ConditionSampler.of(both, LABELS, {"type": "photon", "place": "west"}, quiet)
-    said: list[str] = []
-    ConditionSampler.of(CONDITIONS, LABELS, {"type": "electron", "momentum": "300"}, said.append)
-    assert len(said) == 1 and "momentum from 100 to 200" in said[0]
-    with pytest.raises(PgenError, match="--momentum: not given"):
+    with pytest.raises(PgenError, match="no training image has this combination"):
+        ConditionSampler.from_training_labels(both, LABELS, {"type": "photon", "place": "west"})
+    ConditionSampler.from_training_labels(CONDITIONS, LABELS, {"type": "electron", "momentum": "300"})
+    assert len(caplog.messages) == 1 and "momentum from 100 to 200" in caplog.messages[0]
+    with pytest.raises(PgenError, match="`momentum`: not set"):
         ConditionSampler.from_values(CONDITIONS, {"type": "proton"})
 
 
@@ -202,7 +198,7 @@ def test_options_of_sampling_may_be_chosen_after_training(runs: Path, pgen, tmp_
     (("sample", "runs/flow", "--out", "x.h5", "--type"), "--type: no such option, or one without its value"),
     (("sample", "runs/flow", "--out", "x.h5", "more"), "more: not expected here"),
     (("sample", "runs/flow", "--out", "x.h5", "--n-steps", 0), "--n-steps 0: Input should be greater"),
-    (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--type", "muon"), "--momentum: not given"),
+    (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--type", "muon"), "`momentum`: not set"),
     (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--guidance", 2), "--guidance: no such option of"),
     (("deploy", "runs/flow", "--type", "muon", "--overwrite"), "give it to `pgen sample`"),
     (("train", "gan", "--data", "simulate:n=9", "--condition", "kind"), "kind is no label"),
@@ -214,5 +210,5 @@ def test_bad_questions_get_a_sentence(arguments: tuple, sentence: str, runs: Pat
 
 def test_a_model_that_takes_in_no_labels_says_so() -> None:
     settings = TrainConfig(data="simulate:n=9,size=16", condition="type")
-    with pytest.raises(PgenError, match="model 'mine' takes in no labels; leave it out"):
+    with pytest.raises(PgenError, match="model 'mine' is not conditional; leave it out"):
         open_training_data(settings, ModelSpec("mine", "", "", ""))

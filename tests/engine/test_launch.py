@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgen.engine.distributed.group import ProcessGroup
-from pgen.engine.distributed.launch import first_host, launched
+from pgen.engine.distributed.launch import find_launch, first_host
 from pgen.engine.runtime.device import choose_device
 from pgen.errors import PgenError
 
@@ -15,18 +15,18 @@ SRUN = {**STEP, "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_JOB_NAME": "in
 
 
 def test_torchrun_wins_over_slurm() -> None:
-    found = launched({**SRUN, **TORCHRUN})
+    found = find_launch({**SRUN, **TORCHRUN})
     assert found and (found.by, found.rank, found.ranks, found.local, found.address, found.port) == ("torchrun", 3, 8, 1, "gpu1", 29500)
 
 
 def test_srun() -> None:
-    found = launched(SRUN)
+    found = find_launch(SRUN)
     assert found and (found.by, found.rank, found.ranks, found.local, found.address) == ("srun", 3, 4, 1, "gpu07")
-    others = [launched({**SRUN, "SLURM_PROCID": str(rank)}) for rank in range(4)]
+    others = [find_launch({**SRUN, "SLURM_PROCID": str(rank)}) for rank in range(4)]
     assert {other.port for other in others if other} == {found.port} and 1024 < found.port < 65536
-    named = launched({**SRUN, "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "5"})
+    named = find_launch({**SRUN, "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "5"})
     assert named and (named.address, named.port) == ("10.0.0.1", 5)
-    elsewhere = launched({**SRUN, "SLURM_STEP_ID": "3"})
+    elsewhere = find_launch({**SRUN, "SLURM_STEP_ID": "3"})
     assert elsewhere and elsewhere.port != found.port
 
 
@@ -43,7 +43,7 @@ def test_srun() -> None:
     ],
 )
 def test_what_is_no_launch(environment: dict[str, str]) -> None:
-    assert launched(environment) is None
+    assert find_launch(environment) is None
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_what_is_no_launch(environment: dict[str, str]) -> None:
 )
 def test_what_makes_no_sense_is_told_with_a_hint(environment: dict[str, str], found: str) -> None:
     with pytest.raises(PgenError, match=r"Launch with .torchrun .* or .srun") as error:
-        launched(environment)
+        find_launch(environment)
     assert found in str(error.value)
 
 

@@ -17,7 +17,8 @@ from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.checkpoint import Checkpoint
 from pgen.engine.config import TrainConfig
 from pgen.engine.run import Run
-from pgen.engine.training import setup as begin
+from pgen.engine.training import setup
+from pgen.engine.training.setup import create_run, resume_run
 from pgen.errors import PgenError
 from pgen.plugins import registry
 from pgen.utils.files import DRAFT, OwnFolder
@@ -49,15 +50,15 @@ def test_a_job_script_may_be_started_again_and_again(pgen, refuses, tmp_path: Pa
 def test_two_runs_that_begin_at_once_do_not_replace_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = TrainConfig(data="simulate:n=8,size=16", save_root=str(tmp_path), device="cpu")
     config = registry.load("gan").config_class()(n_hidden=4)
-    first = begin.create("gan", settings, config)
+    first = create_run("gan", settings, config)
     named = {"name": "gan-1"}
     # As if the other had not been there yet when this one looked.
-    monkeypatch.setattr(begin, "free_path", lambda *_, **__: first.folder.path)
+    monkeypatch.setattr(setup, "next_run_path", lambda *_, **__: first.run.folder.path)
     with pytest.raises(PgenError, match="gan-1 exists already"):
-        begin.create("gan", settings.model_copy(update=named), config)
+        create_run("gan", settings.model_copy(update=named), config)
     with pytest.raises(PgenError, match="being trained by another process"):
-        begin.create("gan", settings.model_copy(update=named | {"overwrite": True}), config)
-    assert first.folder.read_config()["model"] == "gan" and [path.name for path in tmp_path.iterdir()] == ["gan-1"]
+        create_run("gan", settings.model_copy(update=named | {"overwrite": True}), config)
+    assert first.run.folder.read_config()["model"] == "gan" and [path.name for path in tmp_path.iterdir()] == ["gan-1"]
 
 
 def test_a_removed_run_folder_is_made_again(pgen, tmp_path: Path) -> None:
@@ -74,29 +75,29 @@ def test_a_removed_run_folder_is_made_again(pgen, tmp_path: Path) -> None:
 def test_nothing_is_written_into_the_folder_of_another_run(tmp_path: Path) -> None:
     settings = TrainConfig(data="simulate:n=12,size=16", save_root=str(tmp_path), name="x", device="cpu")
     config = registry.load("gan").config_class()(n_hidden=4)
-    first = begin.create("gan", settings, config)
+    first = create_run("gan", settings, config)
     (tmp_path / "x").rename(tmp_path / "moved")
     with pytest.raises(PgenError, match=r"was moved or replaced.*is in the moved folder"):
         first.log("into nowhere")
     assert not (tmp_path / "x").exists()
-    second = begin.create("gan", settings.model_copy(update={"seed": 5}), config)
+    second = create_run("gan", settings.model_copy(update={"seed": 5}), config)
     before = {path: path.read_bytes() for path in (tmp_path / "x").rglob("*") if path.is_file()}
     for write in (lambda: first.record(3, {"loss": 1.0}), lambda: first.log("here"), first.ensure_directory):
         with pytest.raises(PgenError, match="was moved or replaced"):
             write()
     # Nor of what was begun before it was moved.
-    first.__dict__["mend_folder"] = lambda: None
-    state = first.new_model().state_dict()
+    first.__dict__["ensure_directory"] = lambda: None
+    state = first.run.new_model().state_dict()
     for write in (
-        lambda: first.save_weights(state, 3),
-        lambda: checkpoints.save(first.folder, Checkpoint(3, state, {}), keep=1),
-        lambda: first.folder.write_config(first.facts()),
+        lambda: first.run.save_weights(state, 3),
+        lambda: checkpoints.save(first.run.folder, Checkpoint(3, state, {}), keep=1),
+        lambda: first.run.folder.write_config(first.metadata()),
     ):
         with pytest.raises(PgenError, match="was moved or replaced"):
             write()
     assert {path: path.read_bytes() for path in (tmp_path / "x").rglob("*") if path.is_file()} == before
     with pytest.raises(PgenError, match="being trained by another process"):
-        begin.resume(tmp_path / "x", settings)
+        resume_run(tmp_path / "x", settings)
     # Its own folder may be moved away and back; a copy of it is another folder.
     shutil.copytree(tmp_path / "x", tmp_path / "copy")
     (tmp_path / "x").rename(tmp_path / "away")
@@ -106,24 +107,24 @@ def test_nothing_is_written_into_the_folder_of_another_run(tmp_path: Path) -> No
     shutil.rmtree(tmp_path / "x")
     (tmp_path / "away").rename(tmp_path / "x")
     second.log("at home")
-    assert "at home" in second.folder.log.read_text()
+    assert "at home" in second.run.folder.log.read_text()
 
 
 def test_unnamed_runs_that_begin_at_once_take_the_next_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = TrainConfig(data="simulate:n=9,size=16", save_root=str(tmp_path / "runs"), device="cpu")
     config = registry.load("gan").config_class()(n_hidden=4)
-    next_run_path, calls = begin.next_run_path, []
+    next_run_path, calls = setup.next_run_path, []
 
     def free_for_all(*arguments: object, **options: object) -> Path:
         calls.append(arguments)
         return tmp_path / "runs/gan-1" if len(calls) <= 3 else next_run_path(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(begin, "free_path", free_for_all)
-    runs = [begin.create("gan", settings, config) for _ in range(3)]
-    assert [run.folder.path.name for run in runs] == ["gan-1", "gan-2", "gan-3"]
-    for run in runs:
-        run.log("its own")
-        assert run.folder.log.read_text().count("its own") == 1
+    monkeypatch.setattr(setup, "next_run_path", free_for_all)
+    runs = [create_run("gan", settings, config) for _ in range(3)]
+    assert [session.run.folder.path.name for session in runs] == ["gan-1", "gan-2", "gan-3"]
+    for session in runs:
+        session.log("its own")
+        assert session.run.folder.log.read_text().count("its own") == 1
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["gan-1", "gan-2", "gan-3"]
 
 
@@ -147,7 +148,7 @@ def test_averaged_weights_are_what_is_used(pgen, refuses, tmp_path: Path) -> Non
     other = plain.load_model().state_dict()
     assert all(torch.equal(used[name], last[name]) and torch.equal(raw[name], other[name]) for name in used)
     assert not torch.equal(used["generator.0.weight"], raw["generator.0.weight"])
-    refuses("sample", "runs/ema", "-n", 3, "--out", "x.h5", "--checkpoint", "last:rw", saying="perhaps with :raw", cwd=tmp_path)
+    refuses("sample", "runs/ema", "-n", 3, "--out", "x.h5", "--checkpoint", "last:rw", saying="optionally with :raw", cwd=tmp_path)
 
 
 def test_patience_ends_training_once_nothing_gets_better(pgen, tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_patience_ends_training_once_nothing_gets_better(pgen, tmp_path: Path) -
     judged = {line["step"]: line["held_out_loss"] for line in lines if "held_out_loss" in line}
     best = min(judged, key=lambda step: judged[step])
     assert max(judged) == best + 6
-    assert Run.open(tmp_path / "runs/ae", device=CPU).load("best")[1] == best
+    assert Run.open(tmp_path / "runs/ae", device=CPU).load_checkpoint("best")[1] == best
     again = pgen("train", "ae", "--resume", "runs/ae", cwd=tmp_path)
     assert "nothing was left to do" in again.stderr and "--patience" in again.stderr
 
@@ -173,8 +174,8 @@ def test_tensorboard_and_a_sink_of_a_plug_in(pgen, refuses, tmp_path: Path) -> N
     (package / "printer-1.dist-info/METADATA").write_text("Name: printer\nVersion: 1\n")
     (package / "printer-1.dist-info/entry_points.txt").write_text("[pgen.loggers]\nprinter = printer:Printer\nbroken = printer:nothing\n")
     (package / "printer.py").write_text(
-        "from pgen.engine.monitoring.loggers import Sink\n\n\nclass Printer(Sink):\n"
-        "    def scalars(self, step, values):\n        print(step, sorted(values))\n"
+        "from pgen.engine.monitoring.loggers import Logger\n\n\nclass Printer(Logger):\n"
+        "    def log_scalars(self, step, values):\n        print(step, sorted(values))\n"
     )
     environment = {"env": {**os.environ, "PYTHONPATH": str(package)}, "cwd": tmp_path}
     arguments = (*GAN[:-1], 4, "--log-every", 2, "--max-steps", 4, "--checkpoint", 2)

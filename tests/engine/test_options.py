@@ -13,7 +13,7 @@ import torch
 from pgen.data import open_images, write_images
 from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.dataset import open_training_data
-from pgen.engine.dataloading.loaders import Batches
+from pgen.engine.dataloading.loaders import BatchLoader
 from pgen.plugins import registry
 from tests.helpers import trained as models
 
@@ -82,7 +82,7 @@ SOURCE, CPU = "simulate:n=10,size=16,seed=1", torch.device("cpu")
 def _order(data: str = SOURCE, **options) -> list[torch.Tensor]:
     settings = TrainConfig(data=data, batch_size=4, **options)
     images = open_training_data(settings, registry.load("gan").spec)
-    batches = Batches(images, settings, CPU)
+    batches = BatchLoader(images, settings, CPU)
     stream = batches.stream(0)
     return [next(stream)[1] for _ in range(2 * batches.steps_per_epoch)]
 
@@ -96,7 +96,7 @@ def test_flip(flip: str, axes: list[tuple[int, ...]]) -> None:
         ways = [way for way in [(), *axes] if torch.equal(found[None], image[None].flip(way))]
         seen.add(ways[0])  # it must be one of them
     assert seen == {(), *axes}
-    resumed = Batches(open_training_data(s := TrainConfig(data=SOURCE, batch_size=4, flip=flip), registry.load("gan").spec), s, CPU)
+    resumed = BatchLoader(open_training_data(s := TrainConfig(data=SOURCE, batch_size=4, flip=flip), registry.load("gan").spec), s, CPU)
     assert torch.equal(next(resumed.stream(4))[1], flipped[4])
 
 

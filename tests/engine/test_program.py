@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pgen.engine import hooks
 from pgen.plugins.requests import DeployRequest
 from tests.helpers.trained import trained
 
@@ -20,7 +21,7 @@ SMALL = {
 @pytest.mark.parametrize("model", SMALL)
 def test_an_exported_program_tracks_no_gradients(model: str, tmp_path: Path) -> None:
     run = trained(model, "simulate:n=24,size=8,seed=6", tmp_path, max_steps=2, batch_size=8, **SMALL[model])
-    (path,) = run.hooks().deploy(run=run, request=DeployRequest(out=tmp_path / "deploy"))
+    (path,) = hooks.call(run, "deploy", request=DeployRequest(out=tmp_path / "deploy"))
     program = torch.export.load(path).module()
     noise = run.load_model().noise(3, generator=torch.Generator().manual_seed(1))
     images = program(noise)

@@ -18,7 +18,7 @@ from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.artifacts.weights import read_header
 from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.dataset import open_training_data
-from pgen.engine.dataloading.loaders import Batches
+from pgen.engine.dataloading.loaders import BatchLoader
 from pgen.errors import PgenError
 from pgen.plugins import registry
 from pgen.utils.files import DRAFT, OwnFolder
@@ -73,7 +73,7 @@ def test_workers_that_fail_say_why(fate: str, tmp_path: Path) -> None:
     source = tmp_path / "x.npy"
     np.save(source, np.random.default_rng(0).random((400, 8, 8), dtype=np.float32))
     settings = TrainConfig(data=str(source), batch_size=4, num_workers=1)
-    stream = Batches(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(0)
+    stream = BatchLoader(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(0)
     if fate == "gone":
         source.unlink()
     else:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from pgen.engine.dataloading.target_loader import TargetLoader
 
 from pgen.data.formats.codes import LatentCodes, load_codes
 from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.dataset import open_training_data
-from pgen.engine.dataloading.target_loader import AllTargets
 from pgen.engine.distributed.group import ProcessGroup
 from pgen.errors import PgenError
 from pgen.plugins import registry
@@ -60,14 +60,14 @@ def test_targets_are_drawn_anew_each_epoch_and_shared_out_alike(codes: Path) -> 
 
     def of(part) -> list[torch.Tensor]:
         epochs = iter([0.0, 0.4, 1.0, 2.5])
-        every = AllTargets(data, part, torch.device("cpu"), 7, sparse=True)
+        every = TargetLoader(data, part, torch.device("cpu"), 7, sparse=True)
         return list(islice(every.stream(lambda: next(epochs)), 4))
 
-    first, same, second, third = of(ProcessGroup().parts(60)[0])
+    first, same, second, third = of(ProcessGroup().shards(60)[0])
     assert first is same and not torch.equal(first, second) and not torch.equal(second, third)
     off = (torch.stack([first, second, third]) - data.tensor()) / data.spread
     assert float(off.mean()) == pytest.approx(0, abs=0.1) and float(off.std()) == pytest.approx(1, abs=0.1)
-    halves = [of(part)[2] for part in ProcessGroup().parts(60, 2)]
+    halves = [of(part)[2] for part in ProcessGroup().shards(60, 2)]
     assert torch.equal(torch.cat(halves), second)
 
 

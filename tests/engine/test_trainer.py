@@ -35,11 +35,11 @@ def one_step(pieces: int, rows: int, **options) -> nn.Linear:
     model = linear()
     trainer = trainer_of(model, batch_size=rows, **options)
     batch = torch.randn(rows, 3, generator=torch.Generator().manual_seed(1))
-    trainer.begin(0, 0.0)
-    for number, part in enumerate(ProcessGroup().parts(rows, pieces)):
+    trainer.start_step(0, 0.0)
+    for number, part in enumerate(ProcessGroup().shards(rows, pieces)):
         trainer.start_microbatch(part, number, pieces)
         noise = trainer.sample_noise(lambda n, *, generator: torch.randn(n, 3, generator=generator))
-        trainer.update("all", model(part.of(batch) + noise).square().mean())
+        trainer.update("all", model(part.take(batch) + noise).square().mean())
         assert trainer.moved == (number + 1 == pieces)
     return model
 
@@ -58,10 +58,10 @@ def test_dropout_in_pieces_has_the_mask_of_the_whole_batch() -> None:
         if pieces > 1:
             sync_batch_layers(model, trainer)
         batch = torch.randn(11, 3, generator=torch.Generator().manual_seed(1))
-        trainer.begin(0, 0.0)
-        for number, part in enumerate(ProcessGroup().parts(11, pieces)):
+        trainer.start_step(0, 0.0)
+        for number, part in enumerate(ProcessGroup().shards(11, pieces)):
             trainer.start_microbatch(part, number, pieces)
-            trainer.update("all", model(part.of(batch)).square().mean())
+            trainer.update("all", model(part.take(batch)).square().mean())
         return list(model.parameters())
 
     for whole, pieces in zip(moved(1), moved(4), strict=True):
@@ -77,8 +77,8 @@ def test_parts_of_all_ranks_are_the_batch_in_order(count: int, pieces: int, more
     found = []
     for rank in range(count):
         ranks.rank = rank
-        parts = ranks.parts(total, pieces)
-        found += [row for part in parts for row in part.of(list(range(total)))]
+        parts = ranks.shards(total, pieces)
+        found += [row for part in parts for row in part.take(list(range(total)))]
         assert all(part.counts[rank] == part.count >= 1 for part in parts)
         assert all(sum(part.counts) <= total for part in parts)
     assert found == list(range(total))
@@ -95,7 +95,7 @@ def test_rates_rise_and_fall() -> None:
     trainer = trainer_of(linear(), warm_up=4, lr_decay=0.1)
     rates = []
     for step, done in enumerate((0.0, 0.0, 0.0, 0.0, 0.5, 1.0, 2.0)):
-        trainer.begin(step, done)
+        trainer.start_step(step, done)
         rates.append(trainer.optimizers["all"].param_groups[0]["lr"])
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.55, 0.1, 0.1])
 
@@ -117,7 +117,7 @@ def test_average_of_weights_is_what_the_formula_says() -> None:
         with torch.no_grad():
             model[0].weight.fill_(math.sin(update))
         model[1].num_batches_tracked.fill_(update)
-        average.follow(model)
+        average.update(model)
         decay = min(0.5, (1 + update) / (10 + update))
         expected = math.sin(update) if expected is None else decay * expected + (1 - decay) * math.sin(update)
         assert average.model[0].weight.item() == pytest.approx(expected, abs=1e-6)
@@ -125,14 +125,14 @@ def test_average_of_weights_is_what_the_formula_says() -> None:
     again = ExponentialMovingAverage(nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1)), decay=0.5)
     again.load(average.state())
     for both in (average, again):
-        both.follow(model)
+        both.update(model)
     assert torch.equal(again.model[0].weight, average.model[0].weight)
 
 
 def test_parts_draw_different_noise_unless_they_ask_for_the_same() -> None:
     trainer = trainer_of(linear(), batch_size=8)
     drawn, common = [], []
-    for number, part in enumerate(ProcessGroup().parts(8, 2)):
+    for number, part in enumerate(ProcessGroup().shards(8, 2)):
         trainer.start_microbatch(part, number, 2)
         drawn.append(torch.randn(4, generator=trainer.generator()))
         common.append(torch.randn(4, generator=trainer.generator(common=True)))

@@ -128,15 +128,15 @@ def test_a_signal_before_training_ends_with_the_code_for_schedulers(tmp_path: Pa
 
 
 SINK = """
-from pgen.engine.monitoring.loggers import Sink
-class Failing(Sink):
+from pgen.engine.monitoring.loggers import Logger
+class Failing(Logger):
     def {method}:
         {fault}
 """
 LOGGERS = {
     "opening": ("__init__(self, folder, step)", "raise OSError('no network')"),
-    "scalar": ("scalars(self, step, values)", "if step == 6: raise SystemExit('quota')"),
-    "drawing": ("picture(self, step, name, path)", "1 / 0"),
+    "scalar": ("log_scalars(self, step, values)", "if step == 6: raise SystemExit('quota')"),
+    "drawing": ("log_image(self, step, name, path)", "1 / 0"),
     "closing": ("close(self)", "raise RuntimeError('not closed')"),
 }
 

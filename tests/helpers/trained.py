@@ -8,7 +8,7 @@ from unittest.mock import patch
 from pgen.cli.options import validate
 from pgen.engine.config import TrainConfig
 from pgen.engine.run import Run
-from pgen.engine.training.setup import create
+from pgen.engine.training.setup import create_run
 from pgen.plugins import registry
 
 
@@ -22,7 +22,7 @@ def trained(model: str, source: Path | str, root: Path, **options: object) -> Ru
         **options,
     }
     settings, config = validate([(TrainConfig, dict(plugin.spec.settings)), (plugin.config_class(), {})], given)
-    run = create(model, settings, config)  # type: ignore[arg-type]
+    session = create_run(model, settings, config)  # type: ignore[arg-type]
     with patch("pgen.engine.training.previews.draw"):  # which would take longer than all else
-        run.hooks().train(run=run)
-    return Run.open(run.folder.path)
+        session.train()
+    return Run.open(session.run.folder.path)

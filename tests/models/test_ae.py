@@ -77,7 +77,7 @@ def test_divergence_is_that_of_the_codes_before_noise() -> None:
     model = AutoEncoder(AeConfig(arch="mlp", l_dim=3, kl_weight=0.7), info)
     images, random = torch.rand(5, 1, 8, 8), torch.Generator().manual_seed(1)
     trainer = SimpleNamespace(
-        drawn=lambda draw: draw(5, generator=random), update=lambda *_: None, step=1, condition=None, gathered=lambda values: values
+        sample_noise=lambda draw: draw(5, generator=random), update=lambda *_: None, step=1, condition=None, gather=lambda values: values
     )
     losses = model.training_step(images, trainer)
     mean, spread = model.encode_distribution(images)

@@ -10,7 +10,7 @@ import torch
 
 from pgen.data import ArrayImages, open_images, write_images
 from pgen.engine.dataloading.conditions import encode
-from pgen.engine.inference.sampler import images_of
+from pgen.engine.inference.sampler import make_sampler
 from pgen.models.conditional_transport import label_scale, labelled
 from pgen.ot import SemiDiscreteOT, Targets, assign, pair_cost
 from tests.helpers.trained import trained
@@ -77,8 +77,9 @@ def test_samples_are_of_what_was_asked_for(model: str, options: dict, tmp_path: 
     for side in (0, 1):
         found = []
         for charge in (3, 8):
-            again.set_sampling_options({"side": str(side), "charge": str(charge)})
-            images, labels = images_of(again, again.load_model(), again.to_images())(100, torch.Generator().manual_seed(0))
+            conditions = {"side": str(side), "charge": str(charge)}
+            sampler = make_sampler(again, again.load_model(), again.image_decoder(), conditions)
+            images, labels = sampler.draw(100, torch.Generator().manual_seed(0))
             assert set(labels["side"]) == {side} and set(labels["charge"]) == {charge}
             halves = images[:, 0].unflatten(2, (2, 4)).mean((1, 3))
             assert float(halves[:, 1 - side].mean()) < 0.2 * float(halves[:, side].mean())

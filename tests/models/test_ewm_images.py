@@ -30,7 +30,7 @@ def test_lit_pixels_alone_give_the_same_generator(pgen, tmp_path: Path) -> None:
 def test_there_is_no_dense_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = str(write_images(tmp_path / "x.h5", open_images("simulate:n=40,size=64,seed=1")))
     data = open_training_data(TrainConfig(targets=source), registry.load("ewm").spec)
-    (whole,) = ProcessGroup().parts(len(data))
+    (whole,) = ProcessGroup().shards(len(data))
     dense = data.targets(whole, sparse=False).flatten(1)
     monkeypatch.setattr(TrainingDataset, "read", lambda *_: pytest.fail("images were made dense"))
     sparse = data.targets(whole, sparse=True)

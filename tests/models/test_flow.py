@@ -37,8 +37,8 @@ EVEN = Times()
 def alone(batch_size: int, say: Callable[[str], None] = lambda text: None) -> SimpleNamespace:
     """Of a Trainer what a coupling asks, on one rank."""
     generator = lambda step, common: torch.Generator().manual_seed(abs(step))  # noqa: E731
-    rows = {"gathered": lambda x: x, "mine": lambda x: x}
-    return SimpleNamespace(step=3, batch_size=batch_size, device="cpu", generator=generator, say=say, **rows)
+    rows = {"gather": lambda x: x, "local_rows": lambda x: x}
+    return SimpleNamespace(step=3, batch_size=batch_size, device="cpu", generator=generator, log=say, **rows)
 
 
 @given(st.integers(0, 2**31), st.integers(2, 30), st.integers(1, 5))
@@ -203,21 +203,21 @@ def moments(samples: Tensor) -> tuple[list[float], list[float]]:
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_moments_are_those_of_the_sampler_and_the_weights_in_use(ema: float, tmp_path: Path) -> None:
+def test_moments_are_those_of_the_sampler_and_the_weights_in_use(ema: float, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = trained("flow", copies(tmp_path / "codes.npy", 3), tmp_path, max_steps=25, n_hidden=16, batch_size=64, ema=ema, checkpoint=10)
-    lines: list[str] = []
-    run.reporter.message = lines.append  # type: ignore[method-assign]
+    caplog.set_level("INFO", logger="pgen")
+    caplog.clear()
     for checkpoint in ("best", "10"):
         run.load_model(checkpoint)
-    assert not lines  # measured in training
+    assert not caplog.messages  # measured in training
     for sampler, checkpoint in itertools.product(({"solver": "euler", "n_steps": "2"}, {"n_steps": "1"}, {}), ("best", "last:raw")):
-        run.set_sampling_options(sampler)
+        run = run.with_sampling_options(sampler)
         model = run.load_model(checkpoint)
         mean, std = moments(model.sample(4000, generator=torch.Generator().manual_seed(1)).detach())
         assert mean == pytest.approx([0] * 6, abs=0.08) and std == pytest.approx([1] * 6, abs=0.08)
         again = run.load_model(checkpoint)
         assert all(torch.equal(values, again.state_dict()[name]) for name, values in model.state_dict().items())
-    assert "measuring mean and spread of 2,048 samples by 2 steps of euler" in lines
+    assert "measuring mean and spread of 2,048 samples by 2 steps of euler" in caplog.messages
 
 
 def test_states_of_earlier_versions_are_measured_anew(tmp_path: Path) -> None:
@@ -226,13 +226,13 @@ def test_states_of_earlier_versions_are_measured_anew(tmp_path: Path) -> None:
     del state["measured"]
     state["moments.running_var"] *= 100
     model.load_state_dict(state)
-    run.prepare_sampling(model.eval(), lambda line: None)
+    run.prepare_sampling(model.eval())
     assert torch.equal(model.moments.running_var, run.load_model().moments.running_var)
 
 
 def test_an_exported_program_has_the_moments_of_its_sampler(tmp_path: Path) -> None:
     run = trained("flow", copies(tmp_path / "codes.npy", 3), tmp_path, max_steps=10, n_hidden=16, batch_size=64)
-    run.set_sampling_options({"solver": "euler", "n_steps": "3"})
+    run = run.with_sampling_options({"solver": "euler", "n_steps": "3"})
     model = run.load_model()
     noise = model.noise(300, generator=torch.Generator().manual_seed(0))
     save_program(tmp_path / "generator.pt2", model, nn.Identity(), (noise[:2],), {})

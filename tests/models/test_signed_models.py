@@ -12,11 +12,12 @@ import torch
 from pgen import DataInfo, PgenError
 from pgen.data import ArrayImages, open_images, write_images
 from pgen.data.transforms.charge import ChargeTransform
+from pgen.engine import hooks
 from pgen.engine.artifacts.exported_program import load_program
 from pgen.engine.inference.reconstruct import reconstruct
-from pgen.engine.inference.sampler import images_of
+from pgen.engine.inference.sampler import generate_samples, make_sampler
 from pgen.engine.run import Run
-from pgen.engine.training import setup as begin
+from pgen.engine.training.setup import resume_run
 from pgen.models.ae.config import AeConfig
 from pgen.models.ae.model import AutoEncoder
 from pgen.plugins import registry
@@ -43,7 +44,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def drawn(run: Run, n: int = 64) -> np.ndarray:
     model = run.load_model()
-    return images_of(run, model, run.to_images())(n, torch.Generator().manual_seed(0))[0].numpy()
+    return make_sampler(run, model, run.image_decoder()).draw(n, torch.Generator().manual_seed(0))[0].numpy()
 
 
 OPTIONS = {
@@ -58,7 +59,7 @@ OPTIONS = {
 def test_generators_of_signed_images_make_both_signs(name: str, source: Path, tmp_path: Path) -> None:
     run = trained(name.split()[0], source, tmp_path, scale="asinh", threshold=2.0, **OPTIONS[name])
     assert run.info.signed
-    samples = run.draw(run.load_model(), 64, torch.Generator().manual_seed(0))
+    samples = generate_samples(run, run.load_model(), 64, torch.Generator().manual_seed(0))
     assert -1 <= float(samples.min()) < 0 < float(samples.max()) <= 1
     charge = drawn(run)
     assert (charge < -2).any() and (charge > 2).any() and not ((charge != 0) & (np.abs(charge) <= 2)).any()
@@ -130,12 +131,12 @@ def test_bce_refuses_signed_charge(source: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["gan", "ewm"])
 def test_the_exported_generator_makes_what_the_model_makes(name: str, source: Path, tmp_path: Path) -> None:
     run = trained(name, source, tmp_path, scale="log", **OPTIONS[name])
-    (path,) = run.hooks().deploy(run=run, request=DeployRequest(out=tmp_path))
+    (path,) = hooks.call(run, "deploy", request=DeployRequest(out=tmp_path))
     program, _ = load_program(path, torch.device("cpu"))
     model = run.load_model()
     noise = model.noise(9, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
-        charge, exported = run.to_images()(model(noise)), program(noise)
+        charge, exported = run.image_decoder()(model(noise)), program(noise)
     assert exported.min() < 0 < exported.max()
     torch.testing.assert_close(exported, charge, rtol=1e-4, atol=1e-4)
 
@@ -161,9 +162,9 @@ def test_a_run_of_an_earlier_version_resumes_unsigned(source: Path, tmp_path: Pa
     run.folder.config.write_text(json.dumps(config))
     old = Run.open(run.folder.path)
     assert not old.info.signed and float(old.data.read(range(20)).min()) == 0
-    further = begin.resume(run.folder.path, old.settings.model_copy(update={"max_steps": 4}))
-    further.hooks().train(run=further)
-    assert "warning: negative charge counts as 0" in log_of(further) and "is negative; the model sees" not in log_of(further)
+    further = resume_run(run.folder.path, old.settings.model_copy(update={"max_steps": 4}))
+    further.train()
+    assert "warning: negative charge counts as 0" in log_of(further.run) and "is negative; the model sees" not in log_of(further.run)
     assert drawn(Run.open(run.folder.path)).min() >= 0
 
 
@@ -180,7 +181,7 @@ def test_what_happens_to_the_charge_is_logged(source: Path, tmp_path: Path) -> N
     assert faint > 0.02 and beyond > 0.02
     log = log_of(trained("gan", source, tmp_path, threshold=15.0, clip=40.0, max_steps=1))
     assert f"signed charge: {negative:.1%} of |charge| is negative; the model sees values from -1 to 1" in log
-    assert f"--threshold 15 sets {faint:.1%} of |charge| to 0" in log and f"--clip 40 removes {beyond:.1%} of |charge|" in log
+    assert f"`threshold=15` sets {faint:.1%} of |charge| to 0" in log and f"`clip=40` removes {beyond:.1%} of |charge|" in log
     assert "negative=drop" not in log
     assert "|charge|" not in log_of(trained("gan", f"{source}:negative=drop", tmp_path, max_steps=1))
     magnitude[0, 0, 0, 0] = -5
@@ -192,7 +193,7 @@ def test_held_out_images_of_another_kind_are_a_warning(source: Path, tmp_path: P
     unsigned = write_images(tmp_path / "unsigned.npz", ArrayImages(np.abs(bipolar(40, 2))))
     held_out = write_images(tmp_path / "held_out.npz", ArrayImages(bipolar(40, 2)))
     for data, held, expected in (
-        (source, unsigned, f"--held-out {unsigned}: holds no negative charge"),
+        (source, unsigned, f"`held_out={unsigned}`: holds no negative charge"),
         (unsigned, held_out, "33.3% of its |charge| is negative and counts as 0"),
         (source, held_out, ""),
     ):
@@ -208,13 +209,12 @@ def test_choosing_unsigned_samples_by_signed_images_is_a_warning(source: Path, t
         assert (f"33.3% of the |charge| of {held_out} is negative" in log) == warned
 
 
-def test_codes_of_signed_images_by_an_unsigned_run_are_a_warning(tmp_path: Path) -> None:
+def test_codes_of_signed_images_by_an_unsigned_run_are_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     unsigned = write_images(tmp_path / "unsigned.npz", ArrayImages(np.abs(bipolar(40, 2))))
     signed = write_images(tmp_path / "signed.npz", ArrayImages(bipolar(40, 2)))
     run = trained("ae", unsigned, tmp_path, max_steps=1, n_layers=2, depth=2)
-    messages: list[str] = []
-    run.reporter.message = messages.append  # type: ignore[method-assign]
+    caplog.set_level("INFO", logger="pgen")
     for data, expected in ((signed, "33.3% of |charge| is negative"), (unsigned, "")):
-        messages.clear()
-        run.hooks().deploy(run=run, request=DeployRequest(out=tmp_path / data.stem, data=str(data)))
-        assert expected in messages[-1] and any("warning" in message for message in messages) == bool(expected)
+        caplog.clear()
+        hooks.call(run, "deploy", request=DeployRequest(out=tmp_path / data.stem, data=str(data)))
+        assert expected in caplog.messages[-1] and any(record.levelname == "WARNING" for record in caplog.records) == bool(expected)

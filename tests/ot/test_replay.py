@@ -113,8 +113,8 @@ def test_ewm_is_the_same_replayed(conditional: bool, recorded: list[str]) -> Non
         model = Ewm(config, DataInfo("codes", (6,), 40, conditions=told)).to(DEVICE)
         trainer = Trainer(model.optimizers(), DEVICE, TrainConfig(batch_size=16))
         for step in range(50):
-            trainer.begin(step, 0.0)
-            trainer.start_microbatch(ProcessGroup().parts(16, 1)[0], 0, 1, labels.to(DEVICE) if conditional else None)
+            trainer.start_step(step, 0.0)
+            trainer.start_microbatch(ProcessGroup().shards(16, 1)[0], 0, 1, labels.to(DEVICE) if conditional else None)
             model.training_step(targets.to(DEVICE), trainer)
         assert model.iteration >= 2
         return model.state_dict()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pgen.cli.console import console, follow, ticking_reporter
+from pgen.cli.console import console, follow, image_progress
 from pgen.cli.options import DataRoot, Decoder, Threads
 from pgen.errors import PgenError, option_name
 from pgen.utils.paths import expand_option
@@ -32,17 +32,26 @@ def deploy(
     """
     from pgen.cli.options import more_options
     from pgen.data import load_codes
+    from pgen.engine import hooks
     from pgen.engine.run import Run
     from pgen.engine.runtime.device import choose_device
     from pgen.plugins.requests import DeployRequest
 
-    request = DeployRequest(out or run / "deploy", checkpoint, data, data_root, decoder, batch_size, overwrite)
-    with ticking_reporter("deploying") as reporter:
-        opened = Run.open(run, device=choose_device(device), reporter=reporter)
-        opened.set_sampling_options(more_options(context.args))
-        if opened.wanted:
-            raise PgenError(f"{', '.join(map(option_name, opened.wanted))}: it is for samples; give it to `pgen sample`.")
-        written = opened.hooks().deploy(run=opened, request=request)
+    request = DeployRequest(
+        out=out or run / "deploy",
+        checkpoint=checkpoint,
+        data=data,
+        data_root=data_root,
+        decoder=decoder,
+        batch_size=batch_size,
+        overwrite=overwrite,
+    )
+    with image_progress("deploying") as progress:
+        opened = Run.open(run, device=choose_device(device), progress=progress)
+        conditions, sampling = opened.split_options(more_options(context.args))
+        if conditions:
+            raise PgenError(f"{', '.join(map(option_name, conditions))}: it is for samples; give it to `pgen sample`.")
+        written = hooks.call(opened.with_sampling_options(sampling), "deploy", request=request)
     for path in written:
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)
     for path in written:

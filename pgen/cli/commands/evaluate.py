@@ -205,7 +205,7 @@ def cost(
     place, found = choose_device(device), {}
     for run in runs:
         opened = Run.open(run, device=place)
-        found[str(run)] = benchmark_generator(opened, opened.load_model(checkpoint), opened.to_images(decoder))
+        found[str(run)] = benchmark_generator(opened, opened.load_model(checkpoint), opened.image_decoder(decoder))
     table = Table("", *found)
     costs = list(found.values())
     table.add_row("parameters", *(f"{each.parameters:,}" for each in costs))

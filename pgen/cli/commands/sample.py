@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pgen.cli.console import console, follow, ticking_reporter
+from pgen.cli.console import console, follow, image_progress
 from pgen.cli.options import Decoder, FileFormat, Threads
 from pgen.utils.paths import expand_option
 
@@ -46,19 +47,32 @@ def sample(
 
     refuse_count(n, out)
     more = more_options(context.args)
-    request = SampleRequest(n, out, seed, grid, checkpoint, decoder, batch_size, overwrite, format)
+    request = SampleRequest(
+        n=n,
+        out=out,
+        seed=seed,
+        grid=grid,
+        checkpoint=checkpoint,
+        decoder=decoder,
+        batch_size=batch_size,
+        overwrite=overwrite,
+        format=format,
+        conditions=more,
+    )
     place = choose_device(device)
-    with ticking_reporter("sampling") as reporter:
+    with image_progress("sampling") as progress:
         if source.is_file():
             from pgen.engine.inference.sample import sample_program
 
-            path = sample_program(source, request, place, reporter, more)
+            path = sample_program(source, request, place, progress)
         else:
+            from pgen.engine import hooks
             from pgen.engine.run import Run
 
-            run = Run.open(source, device=place, reporter=reporter)
-            run.set_sampling_options(more)
-            path = run.hooks().sample(run=run, request=request)
+            run = Run.open(source, device=place, progress=progress)
+            conditions, sampling = run.split_options(more)
+            run = run.with_sampling_options(sampling)
+            path = hooks.call(run, "sample", request=replace(request, conditions=conditions))
     console.print(f"{n} images: {path}" + (f"\nPicture: {grid}" if grid else ""), markup=False, highlight=False, soft_wrap=True)
     from pgen.cli.next_steps import evaluation
 

@@ -13,14 +13,14 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from pgen.cli.commands import presets
-from pgen.cli.console import console, follow, training_reporter
+from pgen.cli.console import console, follow, training_progress
 from pgen.errors import PgenError, Stopped, option_name
 from pgen.utils.paths import expand
 from pgen.utils.text import printable
 
 if TYPE_CHECKING:
     from pgen.engine.config import TrainConfig
-    from pgen.engine.run import Run
+    from pgen.engine.training.session import TrainingSession
     from pgen.plugins import registry
     from pgen.plugins.specs import ModelConfig
 
@@ -155,7 +155,7 @@ def _train(
     requeue_exit_code: int | None,
 ) -> None:
     from pgen.cli.options import read_config
-    from pgen.engine.distributed.group import joined
+    from pgen.engine.distributed import process_group
     from pgen.utils.resources import limit_threads
 
     given = {**read_config(config), **given}
@@ -169,23 +169,23 @@ def _train(
         console.print_json(data={"model": plugin.spec.name, **values}, ensure_ascii=True)
         return
     limit_threads()  # before ranks, which find each other by torch
-    with _stopped_with(requeue_exit_code), joined() as ranks, training_reporter(silent=ranks.rank > 0) as reporter:
+    with _stopped_with(requeue_exit_code), process_group() as group, training_progress(silent=group.rank > 0) as progress:
         # The run that --resume auto finds is not to be one that a faster rank has just begun.
-        with ranks.raise_together():
+        with group.raise_together():
             path, settings, options = _resolved(plugin, given, resume)
         limit_threads(settings.threads)
-        from pgen.engine.training import setup as begin
+        from pgen.engine.training.setup import create_run, resume_run
 
+        common: Any = {"progress": progress, "group": group, "profile": profile}
         if path is None:
-            run = begin.create(plugin.spec.name, settings, options, reporter, ranks)
+            session = create_run(plugin.spec.name, settings, options, **common)
         else:
-            run = begin.resume(path, settings, reporter, ranks)
-        run.profile = profile
-        run.hooks().train(run=run)
-    if ranks.rank == 0:
-        _tell_what_follows(plugin, run)
-    if run.stopped_by is not None:
-        raise typer.Exit(requeue_exit_code or 128 + run.stopped_by)
+            session = resume_run(path, settings, **common)
+        session.train()
+    if group.rank == 0:
+        _print_next_steps(plugin, session)
+    if session.stopped_by is not None:
+        raise typer.Exit(requeue_exit_code or 128 + session.stopped_by)
 
 
 @contextmanager
@@ -198,12 +198,12 @@ def _stopped_with(exit_code: int | None) -> Iterator[None]:
         raise
 
 
-def _tell_what_follows(plugin: registry.Plugin, run: Run) -> None:
+def _print_next_steps(plugin: registry.Plugin, session: TrainingSession) -> None:
     from pgen.cli.next_steps import next_steps
 
-    path = run.folder.path
+    path = session.run.folder.path
     console.print(f"Run: {path}", markup=False, highlight=False, soft_wrap=True)
-    if run.stopped_by is not None:
+    if session.stopped_by is not None:
         follow(("train", plugin.spec.name, "--resume", path))
     else:
         follow(*list(next_steps(path))[:2])

@@ -1,9 +1,11 @@
-"""Checkpoints: everything needed to go on, written so that none is ever half there."""
+"""Checkpoints: all that is needed to resume training, written so that none is ever incomplete."""
 
 from __future__ import annotations
 
 import errno
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ import torch
 from pydantic import NonNegativeInt, TypeAdapter
 
 from pgen.engine.artifacts.run_directory import RunDirectory
-from pgen.engine.training.ema import extra_state
-from pgen.errors import PgenError, listed, one_line
+from pgen.engine.artifacts.weights import extra_state
+from pgen.errors import ConfigError, PgenError, RunError, listed, one_line
 from pgen.utils.files import write_through_memory
 from pgen.utils.resources import is_out_of_memory
 from pgen.utils.untrusted import load_torch
@@ -23,10 +25,16 @@ _NOT_ITS_FAULT = (errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM, errno.EMFI
 
 @dataclass
 class Checkpoint:
-    """State after ``step`` steps. No random state: every step's generator follows from the seed and the step's number.
+    """The state of training after some steps.
 
-    best: (step, value) of the best checkpoint so far, or None. average: state and number of updates of the running average of weights,
-    where there is one.
+    It has no random state: the generator of each step follows from the seed and the step.
+
+    Attributes:
+        step: Steps done.
+        model: State dictionary of the model.
+        optimizers: State dictionary of each optimiser.
+        best: Step and error of the best checkpoint so far; None before there was one.
+        average: State and number of updates of the exponential moving average, where there is one.
     """
 
     step: NonNegativeInt
@@ -37,8 +45,10 @@ class Checkpoint:
 
     @property
     def inference_state(self) -> dict[str, Any]:
-        """The model's state as it is used: averaged, if it is, with the model's own extra state, which is never averaged. (Earlier versions
-        left with the average that of the untrained model.)"""
+        """State of the model for inference: the EMA, if there is one, with the model's own extra state, which is never averaged.
+
+        (Earlier versions stored the extra state of the untrained model with the EMA.)
+        """
         return {**self.average["model"], **extra_state(self.model)} if self.average else self.model
 
     @inference_state.setter
@@ -50,13 +60,14 @@ class Checkpoint:
 
 
 def path_of(folder: RunDirectory, step: int) -> Path:
+    """Return the path of the checkpoint of a step."""
     return folder.checkpoints / f"step-{step:08d}.pt"
 
 
 def steps(folder: RunDirectory) -> list[int]:
-    """Steps that have a checkpoint, oldest first."""
-    found = (re.fullmatch(r"step-([0-9]+)\.pt", path.name) for path in folder.checkpoints.glob("step-*.pt"))
-    return sorted(int(match[1]) for match in found if match)
+    """Return the steps that have a checkpoint, oldest first."""
+    matches = (re.fullmatch(r"step-([0-9]+)\.pt", path.name) for path in folder.checkpoints.glob("step-*.pt"))
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def save(folder: RunDirectory, checkpoint: Checkpoint, *, keep: int) -> Path:
@@ -71,7 +82,11 @@ def save(folder: RunDirectory, checkpoint: Checkpoint, *, keep: int) -> Path:
 
 
 def quarantine_corrupt(folder: RunDirectory) -> list[Path]:
-    """Rename checkpoints newer than the newest that can be read, since they would count among those to keep; their new paths."""
+    """Rename checkpoints newer than the newest readable one, since they would count among those to keep.
+
+    Returns:
+        Their new paths.
+    """
     moved = []
     for step in reversed(steps(folder)):
         try:
@@ -84,10 +99,19 @@ def quarantine_corrupt(folder: RunDirectory) -> list[Path]:
 
 
 def load(folder: RunDirectory, step: int | None = None) -> Checkpoint:
-    """The checkpoint at ``step``, on the CPU; None: the newest that can be read. UserError where there is none."""
+    """Load a checkpoint to the CPU.
+
+    Args:
+        folder: The run directory.
+        step: Which; None for the newest that can be read.
+
+    Raises:
+        ConfigError: There is no checkpoint of this step.
+        RunError: It cannot be read.
+    """
     available = steps(folder)
     if step is not None and step not in available:
-        raise PgenError(f"{folder.path} has no checkpoint of step {step}; it has {listed(available)}.")
+        raise ConfigError(f"{folder.path} has no checkpoint of step {step}; it has {listed(available)}.")
     for candidate in [step] if step is not None else reversed(available):
         try:
             return TypeAdapter(Checkpoint).validate_python(load_torch(path_of(folder, candidate)))
@@ -96,5 +120,18 @@ def load(folder: RunDirectory, step: int | None = None) -> Checkpoint:
             if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno in _NOT_ITS_FAULT):
                 raise
             if step is not None:
-                raise PgenError(f"{path_of(folder, candidate)} cannot be read ({one_line(error)}); use another --checkpoint.") from error
-    raise PgenError(f"{folder.path} has no readable checkpoint in {folder.checkpoints}; start a new run.")
+                raise RunError(f"{path_of(folder, candidate)} cannot be read ({one_line(error)}); use another `checkpoint`.") from error
+    raise RunError(f"{folder.path} has no readable checkpoint in {folder.checkpoints}; start a new run.")
+
+
+def best_step(errors: Mapping[int, float]) -> int | None:
+    """Return the step with the smallest error on held-out data, the earliest among equals.
+
+    Args:
+        errors: Step of a checkpoint to its error; NaN and infinite errors are never the best.
+
+    Returns:
+        The step; None where no error is finite.
+    """
+    finite = {step: error for step, error in sorted(errors.items()) if math.isfinite(error)}
+    return min(finite, key=lambda step: finite[step], default=None)

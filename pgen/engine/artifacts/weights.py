@@ -17,7 +17,6 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 from pgen.engine.runtime.device import free_memory
-from pgen.engine.training.ema import extra_state
 from pgen.errors import PgenError, one_line
 from pgen.plugins import registry
 from pgen.plugins.specs import DataInfo, ModelConfig
@@ -26,6 +25,13 @@ from pgen.utils.resources import is_out_of_memory
 from pgen.utils.untrusted import load_torch
 
 FORMAT = "pgen-weights-1"
+#: How torch ends the names of what ``get_extra_state`` returns, in a state dictionary.
+EXTRA_STATE = "_extra_state"
+
+
+def extra_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return, of a state dictionary, what ``get_extra_state`` of the modules returned."""
+    return {name: value for name, value in state.items() if name.rpartition(".")[2] == EXTRA_STATE}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def augmented(batch: Tensor, settings: TrainConfig, step: int, part: BatchShard)
     if settings.window is not None:
         batch = _windows(batch, settings.window, part, generator(settings.seed, "crop", step))
     for axis in FLIPS[settings.flip]:
-        turned = part.of(torch.rand(part.total, generator=generator(settings.seed, f"flip {axis}", step))) < 0.5
+        turned = part.take(torch.rand(part.total, generator=generator(settings.seed, f"flip {axis}", step))) < 0.5
         batch = torch.where(turned.to(batch.device)[:, None, None, None], batch.flip(axis), batch)
     return batch
 
@@ -26,7 +26,7 @@ def augmented(batch: Tensor, settings: TrainConfig, step: int, part: BatchShard)
 def _windows(batch: Tensor, size: tuple[int, int], part: BatchShard, random: torch.Generator) -> Tensor:
     """(B, C, *size): of each image a window that lies within, all equally likely."""
     free = [extent - length for extent, length in zip(batch.shape[2:], size, strict=True)]
-    corners = [part.of(torch.randint(steps + 1, (part.total, 1), generator=random)) for steps in free]
+    corners = [part.take(torch.randint(steps + 1, (part.total, 1), generator=random)) for steps in free]
     rows, columns = ((corner + torch.arange(length)).to(batch.device) for corner, length in zip(corners, size, strict=True))
     image, channel = torch.arange(len(batch), device=batch.device), torch.arange(batch.shape[1], device=batch.device)
     return batch[image[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]

@@ -1,4 +1,4 @@
-"""The order in which training data are visited, and two ways to bring them to the device."""
+"""Bring training data to the device: batches of samples in a seeded order, or all targets at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from functools import partial
 from multiprocessing import resource_tracker
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,67 +26,77 @@ from pgen.engine.distributed.group import BatchShard, ProcessGroup
 from pgen.engine.runtime.device import room_for_data
 from pgen.engine.runtime.seeding import generator
 from pgen.engine.runtime.signals import STOPPING
-from pgen.errors import PgenError
+from pgen.errors import ConfigError, DataError, PgenError, option
 from pgen.plugins.specs import DataInfo
 
 
-class Batches:
-    """Batches of model-space samples, epoch after epoch, from any step on. The order follows from (seed, epoch) alone. Of each batch there
-    come the parts that are this rank's, ``--accumulate`` of them.
+class Batch(NamedTuple):
+    """A micro-batch on the device."""
 
-    Data for which the device has room (:func:`pgen.engine.runtime.device.room_for_data`) live there, as their nonzero pixels where these are known
-    to take a quarter of the memory at most; otherwise, or with ``num_workers``, they are loaded.
+    shard: BatchShard  #: its rows among those of the whole batch
+    samples: Tensor  #: (n, ...) in model space, or all targets
+    condition: Tensor | None  #: (n, K) encoded conditions; None without `condition`
+
+
+class BatchLoader:
+    """Loads batches epoch after epoch, from any step on; the order follows from seed and epoch.
+
+    Of each batch it yields this rank's shards, `accumulate` of them. Data that fit on the device
+    (:func:`pgen.engine.runtime.device.room_for_data`) stay there, as their nonzero pixels where these
+    are known to take at most a quarter of the memory; others, and all with `num_workers`, are read
+    batch by batch.
     """
 
-    def __init__(self, data: TrainingDataset, settings: TrainConfig, device: torch.device, ranks: ProcessGroup | None = None) -> None:
-        size = settings.batch_size
-        self.steps_per_epoch = len(data) // size if settings.drop_last else -(-len(data) // size)
+    def __init__(self, dataset: TrainingDataset, settings: TrainConfig, device: torch.device, group: ProcessGroup | None = None) -> None:
+        size, count = settings.batch_size, len(dataset)
+        self.steps_per_epoch = count // size if settings.drop_last else -(-count // size)
         if self.steps_per_epoch == 0:
-            raise PgenError(
-                f"--batch-size {size} is larger than the {len(data)} samples, and --drop-last leaves no batch; lower one or drop the other."
+            raise ConfigError(
+                f"{option('batch_size', size)} is larger than the {count} samples, and {option('drop_last')} leaves no batch; lower one or "
+                "drop the other."
             )
-        self._data, self._settings, self._device, self._ranks = data, settings, device, ranks or ProcessGroup()
-        smallest = size if settings.drop_last or len(data) % size == 0 else len(data) % size
-        if smallest < (pieces := self._ranks.count * settings.accumulate):
-            raise PgenError(
-                f"--batch-size {size}: {len(data)} samples leave a last batch of {smallest}, wanted one for each of "
-                f"{self._ranks.count} ranks times --accumulate {settings.accumulate} (at least {pieces}); pass --drop-last or another size."
+        self._dataset, self._settings, self._device, self._group = dataset, settings, device, group or ProcessGroup()
+        smallest = size if settings.drop_last or count % size == 0 else count % size
+        if smallest < (needed := self._group.count * settings.accumulate):
+            raise ConfigError(
+                f"{option('batch_size', size)}: {count} samples leave a last batch of {smallest}, expected one for each of "
+                f"{self._group.count} ranks times {option('accumulate', settings.accumulate)} (at least {needed}); pass "
+                f"{option('drop_last')} or another size."
             )
-        self._here: Callable[[Tensor], Tensor] | None = None  # indices to a batch, where all data are on the device
+        self._cache: Callable[[Tensor], Tensor] | None = None  # indices to samples, where all data are on the device
         # Ranks on one host share its memory; each has a GPU of its own.
-        holders = self._ranks.count if device.type == "cpu" else 1
+        holders = self._group.count if device.type == "cpu" else 1
         room = 0 if settings.num_workers else room_for_data(device, holders)
-        # Nonzero pixels are put together on the host.
-        if data.lit_nbytes is not None and data.lit_nbytes <= min(room, room_for_data(torch.device("cpu"), self._ranks.count)):
-            self._here = SparseImageCache(data.lit(), data.shape, device).__getitem__
-        elif data.nbytes <= room:
-            samples = data.tensor(device=device)
-            self._here = lambda indices: samples[indices.to(device)]
+        # Nonzero pixels are collected on the host.
+        if dataset.sparse_nbytes is not None and dataset.sparse_nbytes <= min(room, room_for_data(torch.device("cpu"), self._group.count)):
+            self._cache = SparseImageCache(dataset.sparse(), dataset.shape, device).__getitem__
+        elif dataset.nbytes <= room:
+            samples = dataset.tensor(device=device)
+            self._cache = lambda indices: samples[indices.to(device)]
 
-    def stream(self, step: int) -> Generator[tuple[BatchShard, Tensor, Tensor | None]]:
-        """The parts of the batches of step, step + 1, ... without end, and what is to be told of their labels. Close it to end the loader's
-        processes."""
-        # Twice, since loading runs ahead.
-        order, again = self._rows(step), self._rows(step)
-        batches = (self._here(indices) for indices in order) if self._here else self._load(order)
-        told = self._data.condition
+    def stream(self, step: int) -> Generator[Batch]:
+        """Yield the micro-batches of step, step + 1, ... without end; close it to end worker processes."""
+        # Two iterators, since loading runs ahead.
+        order, order_of_conditions = self._indices(step), self._indices(step)
+        batches = (self._cache(indices) for indices in order) if self._cache else self._load(order)
+        condition = self._dataset.condition
         with closing(batches):
             for number in itertools.count(step):
-                for part in self._parts(number):
-                    batch = augmented(next(batches), self._settings, number, part)
-                    yield part, batch, None if told is None else told[next(again)].to(self._device)
+                for shard in self._shards(number):
+                    samples = augmented(next(batches), self._settings, number, shard)
+                    yield Batch(shard, samples, None if condition is None else condition[next(order_of_conditions)].to(self._device))
 
-    def _rows(self, step: int) -> Iterator[Tensor]:
-        return (part.of(indices) for number, indices in enumerate(self._order(step), step) for part in self._parts(number))
+    def _indices(self, step: int) -> Iterator[Tensor]:
+        return (shard.take(indices) for number, indices in enumerate(self._order(step), step) for shard in self._shards(number))
 
-    def _parts(self, step: int) -> list[BatchShard]:
-        begin = step % self.steps_per_epoch * self._settings.batch_size
-        size = min(self._settings.batch_size, len(self._data) - begin)
-        return self._ranks.parts(size, self._settings.accumulate)
+    def _shards(self, step: int) -> list[BatchShard]:
+        start = step % self.steps_per_epoch * self._settings.batch_size
+        size = min(self._settings.batch_size, len(self._dataset) - start)
+        return self._group.shards(size, self._settings.accumulate)
 
     def _order(self, step: int) -> Iterator[Tensor]:
-        """Indices of each batch from ``step`` on, without end."""
-        count, size = len(self._data), self._settings.batch_size
+        """Yield the indices of each batch from ``step`` on, without end."""
+        count, size = len(self._dataset), self._settings.batch_size
         epoch, first = divmod(step, self.steps_per_epoch)
         while True:
             if self._settings.shuffle:
@@ -100,18 +110,17 @@ class Batches:
         on_gpu = self._device.type == "cuda"
         workers = self._settings.num_workers
         loader = DataLoader(
-            _Samples(self._data, self._settings),
+            _Samples(self._dataset, self._settings),
             batch_sampler=order,  # type: ignore[arg-type]
             num_workers=workers,
-            collate_fn=_as_is,
+            collate_fn=_identity,
             pin_memory=on_gpu,
             # A library's threads do not survive a fork; a fresh process opens its own file handles.
             multiprocessing_context="spawn" if workers else None,
-            worker_init_fn=partial(_begin_worker, os.getpid()),
+            worker_init_fn=partial(_start_worker, os.getpid()),
         )
         # Ctrl-C, a closed terminal and a scheduler's SIGTERM reach all processes of a job. The workers must live until the last batch has
-        # been used: they inherit that the signals are blocked. (Python unblocks them when it starts its resource tracker, so that comes
-        # first.)
+        # been used, so they inherit blocked signals. (Python unblocks them when it starts its resource tracker, so that comes first.)
         if workers:
             resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
@@ -125,12 +134,12 @@ class Batches:
                     raise batch
                 yield batch.to(self._device, non_blocking=on_gpu)
         except (RuntimeError, ConnectionError, EOFError) as error:
-            # Which of them depends on what the process was about when it died.
-            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
+            # Which of them depends on what the process was doing when it died.
+            if isinstance(error, PgenError) or (isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker")):
                 raise
-            raise PgenError(
-                f"--num-workers {workers}: a process that reads {self._settings.source} died ({type(error).__name__}: {error}), "
-                "perhaps for lack of memory. Use fewer, and go on with --resume."
+            raise DataError(
+                f"{option('num_workers', workers)}: a process that reads {self._settings.source} died ({type(error).__name__}: {error}), "
+                f"perhaps for lack of memory. Use fewer, and resume with {option('resume')}."
             ) from error
         finally:
             if workers:
@@ -140,14 +149,42 @@ class Batches:
                     batches._shutdown_workers()  # type: ignore[attr-defined]
 
 
+class TargetLoader:
+    """Holds a shard of the targets on the device, and the conditions of all.
+
+    Latent codes that have a spread are sampled again in each epoch, each from its own normal distribution.
+    """
+
+    def __init__(self, dataset: TrainingDataset, shard: BatchShard, device: torch.device, seed: int, *, sparse: bool) -> None:
+        self._shard, self._device, self._seed = shard, device, seed
+        self._targets = dataset.targets(shard, device, sparse=sparse)
+        self.condition = None if dataset.condition is None else dataset.condition.to(device)
+        self._spread = None if dataset.spread is None else shard.take(dataset.spread).to(device)
+
+    def stream(self, epochs_done: Callable[[], float]) -> Generator[Tensor]:
+        """Yield the targets of each step without end; the same tensor while they do not change."""
+        if self._spread is None:
+            while True:
+                yield self._targets
+        sampled_epoch, targets = -1, self._targets
+        while True:
+            if (epoch := int(epochs_done())) != sampled_epoch:
+                sampled_epoch = epoch
+                # Noise for all targets, so that it does not depend on how they are divided.
+                size = (self._shard.total, self._targets.shape[1])
+                noise = torch.randn(size, generator=generator(self._seed, "codes", epoch, self._device), device=self._device)
+                targets = self._targets + self._spread * self._shard.take(noise)
+            yield targets
+
+
 class _Samples(Dataset):
-    """Lets a DataLoader read a whole batch at once, which is one access to the file instead of many."""
+    """Lets a DataLoader read a whole batch at once, with one file access instead of many."""
 
     def __init__(self, data: TrainingDataset, settings: TrainConfig) -> None:
         self._data, self._settings = data, settings
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What travels to a worker is the way to the data: open files cannot.
+        # A worker opens the data itself: open files cannot be sent to it.
         return _open_samples, (self._data.info, self._settings)
 
     def __getitems__(self, indices: list[Tensor]) -> Tensor | PgenError:
@@ -165,7 +202,7 @@ class _Samples(Dataset):
 
 
 class _Unopened(Dataset):
-    """Data that a worker could not open: the error, in place of every batch."""
+    """Data that a worker could not open: it returns the error in place of every batch."""
 
     def __init__(self, error: PgenError) -> None:
         self._error = error
@@ -184,9 +221,9 @@ def _open_samples(info: DataInfo, settings: TrainConfig) -> Dataset:
         return _Unopened(error)
 
 
-def _begin_worker(parent: int, number: int) -> None:
+def _start_worker(parent: int, number: int) -> None:
     end_with(parent)
 
 
-def _as_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch

@@ -1,4 +1,4 @@
-"""Who launched this process, as which of how many: torchrun, srun, or nobody. No torch here."""
+"""Find out who launched this process: torchrun, srun, or nobody. No torch here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pgen.errors import PgenError
+from pgen.errors import ConfigError
 
 HINT = "Launch with `torchrun --nproc-per-node N -m pgen train ...` or `srun --ntasks N pgen train ...`"
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -17,7 +17,16 @@ _FIRST_SPECIAL_STEP = 0xFFFFFFF0
 
 @dataclass(frozen=True)
 class Launch:
-    """rank of ranks in all, ``local`` among those of this host; the first rank listens at address:port. by: torchrun or srun."""
+    """How this process was launched.
+
+    Attributes:
+        rank: Its number, from 0.
+        ranks: Number of processes.
+        local: Its number on this host.
+        address: Host of rank 0, which listens at ``port``.
+        port: Port of rank 0.
+        by: "torchrun" or "srun".
+    """
 
     rank: int
     ranks: int
@@ -27,14 +36,18 @@ class Launch:
     by: str
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
-    """What torchrun or, failing that, srun says of this process; None where it is alone. UserError where that makes no sense."""
-    found = _by_torchrun(environment) or _by_srun(environment)
-    if found is None:
+def find_launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
+    """Return how torchrun, or else srun, launched this process; None for a single process.
+
+    Raises:
+        ConfigError: The environment variables make no sense.
+    """
+    launch = _by_torchrun(environment) or _by_srun(environment)
+    if launch is None:
         return None
-    if not 0 <= found.rank < found.ranks:
-        raise PgenError(f"{found.by} says that this is rank {found.rank} of {found.ranks}, wanted 0 to {found.ranks - 1}. {HINT}.")
-    return found if found.ranks > 1 else None
+    if not 0 <= launch.rank < launch.ranks:
+        raise ConfigError(f"{launch.by} says that this is rank {launch.rank} of {launch.ranks}, wanted 0 to {launch.ranks - 1}. {HINT}.")
+    return launch if launch.ranks > 1 else None
 
 
 def _by_torchrun(environment: Mapping[str, str]) -> Launch | None:
@@ -42,7 +55,7 @@ def _by_torchrun(environment: Mapping[str, str]) -> Launch | None:
     if not {"RANK", "WORLD_SIZE"} <= environment.keys():
         return None
     if missing := [name for name in _TORCHRUN if name not in environment]:
-        raise PgenError(f"RANK and WORLD_SIZE are set, but {', '.join(missing)} not. {HINT}, or unset them to train alone.")
+        raise ConfigError(f"RANK and WORLD_SIZE are set, but {', '.join(missing)} not. {HINT}, or unset them to train alone.")
     rank, ranks, local, port = (_number(environment, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"))
     return Launch(rank, ranks, local, environment["MASTER_ADDR"], port, "torchrun")
 
@@ -58,7 +71,7 @@ def _by_srun(environment: Mapping[str, str]) -> Launch | None:
     nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
     address = environment.get("MASTER_ADDR") or first_host(nodes)
     if not address:
-        raise PgenError(f"srun launched rank {rank}, but neither SLURM_STEP_NODELIST nor MASTER_ADDR names a host. {HINT}.")
+        raise ConfigError(f"srun launched rank {rank}, but neither SLURM_STEP_NODELIST nor MASTER_ADDR names a host. {HINT}.")
     if "MASTER_PORT" in environment:
         port = _number(environment, "MASTER_PORT")
     else:
@@ -68,7 +81,7 @@ def _by_srun(environment: Mapping[str, str]) -> Launch | None:
 
 
 def first_host(nodes: str) -> str:
-    """The first host of a SLURM node list, as ``gpu[003-007,9],login1``."""
+    """Return the first host of a SLURM node list, as ``gpu[003-007,9],login1``."""
     match = re.match(r"(?:[^,\[]|\[[^\]]*\])*", nodes.strip())
     assert match is not None  # it may be empty
     return re.sub(r"\[([^\],-]*)[^\]]*\]", r"\1", match[0])
@@ -77,5 +90,5 @@ def first_host(nodes: str) -> str:
 def _number(environment: Mapping[str, str], name: str) -> int:
     value = environment.get(name, "")
     if not re.fullmatch("[0-9]+", value):
-        raise PgenError(f"{name}={value!r} in the environment, wanted a whole number. {HINT}.")
+        raise ConfigError(f"{name}={value!r} in the environment, wanted a whole number. {HINT}.")
     return int(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import socket
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,11 +16,11 @@ from torch import Tensor
 
 from pgen.engine.distributed.group import ProcessGroup
 from pgen.engine.distributed.launch import HINT, Launch
-from pgen.errors import LostRank, PgenError
+from pgen.errors import DeviceError, LostRank, PgenError, RankFailed, RunError, option
 
 T = TypeVar("T")
-#: How long ranks wait for each other: to find one another, and in training, where the first one may be judging a checkpoint.
-JOIN_WITHIN, ANSWER_WITHIN = timedelta(minutes=5), timedelta(hours=1)
+#: How long ranks wait for each other: to join, and in training, where rank 0 may be validating a checkpoint.
+JOIN_TIMEOUT, COLLECTIVE_TIMEOUT = timedelta(minutes=5), timedelta(hours=1)
 
 
 class TorchProcessGroup(ProcessGroup):
@@ -31,7 +30,7 @@ class TorchProcessGroup(ProcessGroup):
         self.rank, self.count, self.local = launch.rank, launch.ranks, launch.local
         self.group = dist.group.WORLD
         self._signal = torch.zeros(1, dtype=torch.long)
-        self._asked: dist.Work | None = None
+        self._pending: dist.Work | None = None
 
     def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
         for kind in {(tensor.dtype, tensor.device): None for tensor in tensors}:
@@ -50,79 +49,86 @@ class TorchProcessGroup(ProcessGroup):
         dist.all_gather(parts, padded)
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
-    def on_rank_zero(self, act: Callable[[], T]) -> T:
-        done: list = [None, None]
+    def on_rank_zero(self, function: Callable[[], T]) -> T:
+        result: list = [None, None]
         if self.rank == 0:
             try:
-                done[0] = act()
+                result[0] = function()
             except Exception as error:
                 dist.broadcast_object_list([None, str(error)])
                 raise
-        dist.broadcast_object_list(done)
-        if done[1] is not None:
-            sys.exit(2)  # the first rank tells why
-        return done[0]
+        dist.broadcast_object_list(result)
+        if result[1] is not None:
+            raise RankFailed(result[1])
+        return result[0]
 
     @contextmanager
     def raise_together(self) -> Iterator[None]:
-        mine: Exception | None = None
+        own_error: Exception | None = None
         try:
             yield
         except Exception as error:
-            mine = error
-        told: list[tuple[str, str] | None] = [None] * self.count
-        dist.all_gather_object(told, mine and (socket.gethostname(), str(mine)))
-        if (first := next((rank for rank, what in enumerate(told) if what), None)) is None:
+            own_error = error
+        failures: list[tuple[str, str] | None] = [None] * self.count
+        dist.all_gather_object(failures, own_error and (socket.gethostname(), str(own_error)))
+        if (first := next((rank for rank, failure in enumerate(failures) if failure), None)) is None:
             return
-        if mine is not None and self.rank == first:
-            if first == 0 or not isinstance(mine, PgenError):
-                raise mine
-            host, text = told[first]  # type: ignore[misc]
-            raise PgenError(f"rank {first} on {host}: {text}") from mine
-        sys.exit(2)
+        host, message = failures[first]  # type: ignore[misc]
+        if own_error is not None and self.rank == first:
+            if first == 0 or not isinstance(own_error, PgenError):
+                raise own_error
+            raise PgenError(f"rank {first} on {host}: {message}") from own_error
+        raise RankFailed(message)
 
     def any_rank_signal(self, signal: int | None) -> int | None:
-        if self._asked is not None:
-            self._asked.wait()
-            if found := int(self._signal):
-                self._asked = None
-                return found
-        # The answer is looked at a step later, when it has long come.
+        if self._pending is not None:
+            self._pending.wait()
+            if received := int(self._signal):
+                self._pending = None
+                return received
+        # The result is read a step later, when it has long arrived.
         self._signal.fill_(signal or 0)
-        self._asked = dist.all_reduce(self._signal, op=dist.ReduceOp.MAX, async_op=True)
+        self._pending = dist.all_reduce(self._signal, op=dist.ReduceOp.MAX, async_op=True)
         return None
 
     def wait_pending(self) -> None:
-        """Wait for what was asked and not looked at."""
-        if self._asked is not None:
-            self._asked.wait()
-            self._asked = None
+        """Wait for a collective whose result has not been read."""
+        if self._pending is not None:
+            self._pending.wait()
+            self._pending = None
 
     def require_distinct_gpus(self, device: torch.device) -> None:
-        mine = f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
-        told: list[str | None] = [None] * self.count
-        dist.all_gather_object(told, mine)
-        gpus = [gpu for gpu in told if gpu is not None]
+        own_gpu = f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
+        gathered: list[str | None] = [None] * self.count
+        dist.all_gather_object(gathered, own_gpu)
+        gpus = [gpu for gpu in gathered if gpu is not None]
         if len(set(gpus)) < len(gpus):
             host = next(gpu for gpu in gpus if gpus.count(gpu) > 1).split()[0]
-            raise self.error(PgenError(f"{host}: several ranks would share one GPU; launch one rank a GPU, or pass --device cpu."))
+            raise self.error(
+                DeviceError(f"{host}: several ranks would share one GPU; launch one rank per GPU, or pass {option('device', 'cpu')}.")
+            )
 
     def error(self, error: Exception) -> BaseException:
-        return error if self.rank == 0 else SystemExit(2)
+        return error if self.rank == 0 else RankFailed(str(error))
 
 
 @contextmanager
 def join(launch: Launch) -> Iterator[TorchProcessGroup]:
-    """The group of all ranks, until the block ends; a LostRank where one of them ends before its time."""
+    """Join the group of all ranks until the block ends.
+
+    Raises:
+        RunError: The ranks do not find each other.
+        LostRank: Another rank ended early.
+    """
     place = f"{launch.address}:{launch.port}"
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     url = "env://" if launch.by == "torchrun" else f"tcp://{place}"
     try:
-        store, _, _ = next(dist.rendezvous(url, launch.rank, launch.ranks, timeout=JOIN_WITHIN))
-        dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.ranks, timeout=ANSWER_WITHIN)
+        store, _, _ = next(dist.rendezvous(url, launch.rank, launch.ranks, timeout=JOIN_TIMEOUT))
+        dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.ranks, timeout=COLLECTIVE_TIMEOUT)
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise PgenError(
+        raise RunError(
             f"rank {launch.rank} of {launch.ranks} ({launch.by}) found no others at {place}: {reason}. {HINT}, with all ranks up and "
             "the port free, or name another with MASTER_ADDR and MASTER_PORT."
         ) from error
@@ -131,13 +137,13 @@ def join(launch: Launch) -> Iterator[TorchProcessGroup]:
         yield ranks
         ranks.wait_pending()
     except BaseException as error:
-        # What the failed calls held would keep the group alive.
+        # References in the failed calls would keep the group alive.
         traceback.clear_frames(error.__traceback__)
-        if not _lost(error):
+        if not _is_failed_collective(error):
             raise
         raise LostRank(
             f"rank {launch.rank} of {launch.ranks}: another rank has ended or cannot be reached ({str(error).splitlines()[0]}). What it "
-            "said comes before this. The last checkpoint is kept; go on with --resume RUN, or --resume auto in a job script."
+            "said comes before this. The last checkpoint is kept; resume with {option('resume', 'RUN')}, or {option('resume', 'auto')} in a job script."
         ) from error
     finally:
         # The group's threads must end here: while the interpreter ends, they would now and then abort the process.
@@ -146,6 +152,6 @@ def join(launch: Launch) -> Iterator[TorchProcessGroup]:
         gc.collect()
 
 
-def _lost(error: BaseException) -> bool:
-    """Whether a collective failed, which is how a rank learns of another's end."""
+def _is_failed_collective(error: BaseException) -> bool:
+    """Whether a collective failed, which is how a rank learns that another has ended."""
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and ("gloo" in str(error) or "NCCL" in str(error)))

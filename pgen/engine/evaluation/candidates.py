@@ -16,7 +16,7 @@ from pgen.data.io.sources import open_images
 from pgen.data.transforms.zero_suppression import zero_suppression
 from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.inference.benchmark import GeneratorBenchmark, benchmark_generator
-from pgen.engine.inference.sampler import drawn, images_of
+from pgen.engine.inference.sampler import make_sampler
 from pgen.engine.run import Run
 from pgen.errors import PgenError
 from pgen.utils.paths import expand
@@ -75,13 +75,13 @@ def candidates(
 def _of_run(
     name: str, run: Run, checkpoint: str, n: int, seed: int, decoder: str | None, progress: Callable[[int, int], None]
 ) -> Candidate:
-    model, step = run.load(checkpoint)
-    to_images = run.to_images(decoder)
+    model, step = run.load_checkpoint(checkpoint)
+    image_decoder = run.image_decoder(decoder)
 
     def images() -> ImageSet:
-        parts = list(drawn(images_of(run, model, to_images), n, seed, run.device, to_images.unit, progress))
+        parts = list(make_sampler(run, model, image_decoder).batches(n, seed, progress=progress))
         labels = {label: np.concatenate([part.labels[label] for part in parts]) for label in parts[0].labels}
-        return ArrayImages(np.concatenate([part.images for part in parts]), name=name, labels=labels, unit=to_images.unit)
+        return ArrayImages(np.concatenate([part.images for part in parts]), name=name, labels=labels, unit=image_decoder.unit)
 
     config = run.folder.read_config()
     about = {
@@ -93,8 +93,8 @@ def _of_run(
         "config": config["config"],
         "trained on": config["data"]["fingerprint"],
     }
-    threshold = float(to_images.transform.threshold)
-    return Candidate(name, about, images, run.folder.path, step, partial(benchmark_generator, run, model, to_images), threshold)
+    threshold = image_decoder.threshold
+    return Candidate(name, about, images, run.folder.path, step, partial(benchmark_generator, run, model, image_decoder), threshold)
 
 
 def _given(images: ImageSet) -> ImageSet:

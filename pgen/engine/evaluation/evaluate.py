@@ -18,7 +18,7 @@ from pgen.data.images import ArrayImages, FloatArray, ImageSet, read_all
 from pgen.data.io.sources import open_images
 from pgen.data.transforms.zero_suppression import suppress, zero_suppression
 from pgen.engine.artifacts.run_directory import RunDirectory
-from pgen.engine.dataloading.dataset import fitting
+from pgen.engine.dataloading.dataset import require_same_kind
 from pgen.engine.evaluation.candidates import Candidate, candidates
 from pgen.engine.evaluation.threshold import choose_threshold
 from pgen.errors import PgenError
@@ -62,7 +62,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
         name: open_images(source, data_root=request.data_root)
         for name, source in (("train", request.train), ("held-out", request.held_out))
     }
-    fitting(real["held-out"], real["train"], "--held-out", "the training images have")
+    require_same_kind(real["held-out"], real["train"], "--held-out", "the training images have")
     # All of them before any work: what is wrong with the last is told before the first has been judged.
     every = list(
         candidates(
@@ -78,7 +78,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
     )
     for candidate in every:
         if candidate.run is None:
-            fitting(candidate.images(), real["train"], f"--generated {candidate.about['source']}", "the training images have")
+            require_same_kind(candidate.images(), real["train"], f"--generated {candidate.about['source']}", "the training images have")
     of_runs = {"--checkpoint": request.checkpoint if request.checkpoint != "best" else None, "--decoder": request.decoder}
     if all(candidate.run is None for candidate in every) and (idle := [f"{key} {value}" for key, value in of_runs.items() if value]):
         raise PgenError(f"{', '.join(idle)}: of no effect where no run is evaluated; leave it out, or name a run by --generated.")
@@ -114,7 +114,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
     steps: list[int | None] = []
     for candidate in every:
         images = candidate.images()
-        fitting(images, real["train"], f"--generated {candidate.about['source']}", "the training images have")
+        require_same_kind(images, real["train"], f"--generated {candidate.about['source']}", "the training images have")
         generated = read_all(images)
         facts = {**candidate.about, **_facts(images, generated), "zero_suppression": candidate.zero_suppression}
         if candidate.cost is not None and not request.metrics:

@@ -1,4 +1,4 @@
-"""What a generator costs: parameters, training time, and how fast it samples."""
+"""Measure what a generator costs: parameters, training time, sampling speed and memory."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ import torch
 from torch import nn
 
 from pgen.engine.artifacts.decoder import ImageDecoder
-from pgen.engine.inference.sampler import Draw, images_of
+from pgen.engine.inference.sampler import Sampler, make_sampler
 from pgen.engine.run import Run
 from pgen.engine.runtime.seeding import generator
 from pgen.metrics.validation import Result
 
-#: Images at a time: one, as a trigger would ask; a hundred; and so many that more bring no speed, if memory allows.
-BATCHES = (1, 100, 2000)
-#: Seconds of sampling for each, after a first batch that warms up.
+#: Images per batch: one, as in a trigger; a hundred; and so many that more bring no speed.
+BATCH_SIZES = (1, 100, 2000)
+#: Seconds of sampling per batch size, after a first batch.
 SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class GeneratorBenchmark(Result):
-    """Attributes:
-    parameters: of the model, in number; decoder_parameters: of the decoder of its codes.
-    seconds_per_step: of training, the median over what was logged; None where nothing was.
-    samples_per_second: by images at a time, from noise to images in charge units.
-    peak_memory: bytes: of the GPU by torch, or of this whole process on the CPU.
-    device: where it was measured, and with how many threads on the CPU.
+    """What a generator costs.
+
+    Attributes:
+        parameters: Number of parameters of the model.
+        decoder_parameters: Number of parameters of the decoder of its codes.
+        seconds_per_step: Median training time per step, from the log; None where nothing was logged.
+        samples_per_second: By batch size, from noise to images in charge units.
+        peak_memory: Bytes; on the GPU those of torch, on the CPU those of this process.
+        device: Where it was measured, and with how many threads on the CPU.
     """
 
     parameters: int
@@ -41,38 +44,41 @@ class GeneratorBenchmark(Result):
     device: str
 
 
-def benchmark_generator(run: Run, model: nn.Module, to_images: ImageDecoder) -> GeneratorBenchmark:
-    """Measured here and now, on the run's device. UserError for a model that cannot sample."""
+def benchmark_generator(run: Run, model: nn.Module, decoder: ImageDecoder) -> GeneratorBenchmark:
+    """Measure a generator now, on the run's device.
+
+    Raises:
+        RunError: The model cannot sample.
+    """
     on_gpu = run.device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(run.device)
-    speeds, draw = {}, images_of(run, model, to_images)
-    for size in BATCHES:
+    speeds, sampler = {}, make_sampler(run, model, decoder)
+    for size in BATCH_SIZES:
         noise = generator(0, "cost", size, run.device)
-        _draw(draw, size, noise)
-        began, batches = time.monotonic(), 0
-        while batches == 0 or time.monotonic() - began < SECONDS:
-            _draw(draw, size, noise)
+        _draw(sampler, size, noise)
+        started, batches = time.monotonic(), 0
+        while batches == 0 or time.monotonic() - started < SECONDS:
+            _draw(sampler, size, noise)
             batches += 1
-        speeds[str(size)] = round(batches * size / (time.monotonic() - began), 1)
+        speeds[str(size)] = round(batches * size / (time.monotonic() - started), 1)
     logged = [line["samples_per_second"] for line in run.folder.read_metrics() if line.get("samples_per_second")]
     return GeneratorBenchmark(
         parameters=sum(value.numel() for value in model.parameters()),
-        decoder_parameters=sum(value.numel() for value in to_images.parameters()),
+        decoder_parameters=sum(value.numel() for value in decoder.parameters()),
         seconds_per_step=run.settings.batch_size / statistics.median(logged) if logged else None,
         samples_per_second=speeds,
-        peak_memory=torch.cuda.max_memory_allocated(run.device) if on_gpu else _peak_of_process(),
+        peak_memory=torch.cuda.max_memory_allocated(run.device) if on_gpu else _peak_memory_of_process(),
         device=torch.cuda.get_device_name(run.device) if on_gpu else f"cpu, {torch.get_num_threads()} threads",
     )
 
 
-@torch.no_grad()
-def _draw(draw: Draw, size: int, noise: torch.Generator) -> None:
-    images, _ = draw(size, noise)
+def _draw(sampler: Sampler, size: int, noise: torch.Generator) -> None:
+    images, _ = sampler.draw(size, noise)
     if images.is_cuda:
         torch.cuda.synchronize(images.device)
 
 
-def _peak_of_process() -> int:
-    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return found if sys.platform == "darwin" else found * 1024
+def _peak_memory_of_process() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,4 +1,4 @@
-"""Where metrics and pictures of training go besides the run folder: TensorBoard, or what a plug-in offers."""
+"""Where metrics and preview images go besides the run directory: TensorBoard, or what a plug-in offers."""
 
 from __future__ import annotations
 
@@ -6,102 +6,119 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from pgen.errors import PgenError, Stopped
+from pgen.errors import ConfigError, PgenError, Stopped, option
 from pgen.plugins.entry_points import LOGGERS, cause, names, only, subclass
-
-if TYPE_CHECKING:
-    from pgen.engine.run import Run
 
 T = TypeVar("T")
 
 
 class Logger:
-    """Base of every sink. A package offers one by an entry point in the group ``pgen.loggers``, whose name is what ``--log-to`` is given::
+    """Base class of loggers. A package offers one by an entry point in the group ``pgen.loggers``, whose name `log_to` is given.
 
-        [project.entry-points."pgen.loggers"]
-        printer = "pgen_printer:Printer"
+    Args:
+        folder: The run directory.
+        step: The step from which training resumes: what was logged after it comes again.
 
-    with, in ``pgen_printer.py``::
+    Example:
+        In ``pyproject.toml``::
 
-        from pgen.engine.monitoring.loggers import Sink
+            [project.entry-points."pgen.loggers"]
+            printer = "pgen_printer:Printer"
 
-        class Printer(Sink):
-            def scalars(self, step, values):
-                print(step, values)
+        In ``pgen_printer.py``::
+
+            from pgen.engine.monitoring.loggers import Logger
+
+            class Printer(Logger):
+                def log_scalars(self, step, values):
+                    print(step, values)
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
-        """Open for the run in ``folder``, which goes on from ``step``: what was logged after it will come again."""
+    def __init__(self, folder: Path, step: int) -> None: ...
 
     def log_scalars(self, step: int, values: dict[str, Any]) -> None:
-        """Metrics by name after ``step`` steps, as in metrics.jsonl."""
+        """Log metrics by name after ``step`` steps, as in metrics.jsonl."""
 
     def log_image(self, step: int, name: str, path: Path) -> None:
-        """A PNG file that was drawn after ``step`` steps."""
+        """Log a PNG file that was drawn after ``step`` steps."""
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Close the logger."""
 
 
-def logger_classes(wanted: str | None) -> list[type[Logger]]:
-    """The sinks of ``--log-to``. UserError for one that is not installed, or does not load."""
+def logger_classes(log_to: str | None) -> list[type[Logger]]:
+    """Load the logger classes of `log_to`.
+
+    Raises:
+        ConfigError: One is not installed.
+        PluginError: One cannot be loaded.
+    """
     classes = []
-    for name in [] if wanted is None else wanted.split(","):
+    for name in [] if log_to is None else log_to.split(","):
         entry = only(LOGGERS, name)
         if entry is None:
-            raise PgenError(f"--log-to {name}: no such sink; installed: {', '.join(names(LOGGERS))}. Give one of these, or leave it out.")
+            installed = ", ".join(names(LOGGERS))
+            raise ConfigError(f"{option('log_to', name)}: no such logger; installed: {installed}. Give one of these, or leave it out.")
         try:
             classes.append(subclass(entry, Logger))
         except PgenError as error:
-            if not isinstance(lacking := error.__cause__, ModuleNotFoundError) or entry.distribution != "pgen":
+            if not isinstance(missing := error.__cause__, ModuleNotFoundError) or entry.package != "pgen":
                 raise
-            raise PgenError(f"--log-to {name} needs the package {lacking.name}; pip install 'pgen[{name}]', or leave it out.") from error
+            raise ConfigError(
+                f"{option('log_to', name)} needs the package {missing.name}; pip install 'pgen-lartpc[{name}]', or leave it out."
+            ) from error
     return classes
 
 
 @contextmanager
-def opened_sinks(run: Run, step: int) -> Iterator[None]:
-    """The run's sinks, open on the first rank until the block ends."""
+def open_loggers(log_to: str | None, folder: Path, step: int, log: Callable[[str], None]) -> Iterator[list[Logger]]:
+    """Open the loggers of `log_to` until the block ends.
+
+    Args:
+        log_to: Their names, separated by commas; None for none.
+        folder: The run directory.
+        step: The step from which training resumes.
+        log: Logs a line when one fails, which does not end training.
+    """
+    loggers: list[Logger] = []
     try:
-        if run.ranks.rank == 0:
-            names = (run.settings.log_to or "").split(",")
-            for name, sink in zip(names, logger_classes(run.settings.log_to), strict=False):
-                run.sinks.append(_Contained(name, run.log, partial(sink, run.folder.path, step)))
-        yield
+        for name, logger_class in zip((log_to or "").split(","), logger_classes(log_to), strict=False):
+            loggers.append(_ContainedLogger(name, log, partial(logger_class, folder, step)))
+        yield loggers
     finally:
-        while run.sinks:
-            run.sinks.pop().close()
+        while loggers:
+            loggers.pop().close()
 
 
-class _Contained(Logger):
-    """A sink that cannot end training: after its first error, which is logged, it gets no more calls."""
+class _ContainedLogger(Logger):
+    """A logger that cannot end training: after its first error, which is logged, it gets no more calls."""
 
-    def __init__(self, name: str, say: Callable[[str], None], open_sink: Callable[[], Logger]) -> None:
-        self._name, self._say = name, say
-        self._sink: Logger | None = None
-        self._sink = self._attempt(open_sink)
+    def __init__(self, name: str, log: Callable[[str], None], open_logger: Callable[[], Logger]) -> None:
+        self._name, self._log = name, log
+        self._logger: Logger | None = None
+        self._logger = self._attempt(open_logger)
 
     def log_scalars(self, step: int, values: dict[str, Any]) -> None:
-        if self._sink is not None:
-            self._attempt(partial(self._sink.log_scalars, step, dict(values)))
+        if self._logger is not None:
+            self._attempt(partial(self._logger.log_scalars, step, dict(values)))
 
     def log_image(self, step: int, name: str, path: Path) -> None:
-        if self._sink is not None:
-            self._attempt(partial(self._sink.log_image, step, name, path))
+        if self._logger is not None:
+            self._attempt(partial(self._logger.log_image, step, name, path))
 
     def close(self) -> None:
-        if self._sink is not None:
-            sink, self._sink = self._sink, None
-            self._attempt(sink.close)
+        if self._logger is not None:
+            logger, self._logger = self._logger, None
+            self._attempt(logger.close)
 
-    def _attempt(self, act: Callable[[], T]) -> T | None:
+    def _attempt(self, call: Callable[[], T]) -> T | None:
         try:
-            return act()
+            return call()
         except (KeyboardInterrupt, Stopped):
             raise
         except BaseException as error:
-            self._sink = None
-            self._say(f"warning: --log-to {self._name} failed ({cause(error)}); training continues without it")
+            self._logger = None
+            self._log(f"warning: {option('log_to', self._name)} failed ({cause(error)}); training continues without it")
             return None

@@ -1,35 +1,44 @@
-"""Where the time of training goes: a trace for a viewer, and a summary for one screen."""
+"""Measure where the time of training goes: a trace for a viewer, and a summary for one screen."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from pgen.engine.run import Run
+from pgen.engine.runtime.progress import logger
 from pgen.utils.files import atomic
 
-#: Steps before (compilation, caches) and steps that are looked at.
-BEFORE, STEPS = 5, 20
+#: Steps left out (compilation, caches), and steps recorded.
+WARM_UP, STEPS = 5, 20
 #: Parts of a step that the loop marks, and operations in the summary.
-PARTS = {"batch": "getting a batch", "training_step": "the model's training step", "save": "saving, judging, drawing"}
+PARTS = {"batch": "getting a batch", "training_step": "the model's training step", "save": "saving, validating, drawing"}
 SHOWN = 12
 
 
-class Profile(AbstractContextManager["Profile"]):
-    """Records some steps of a run that was asked for --profile, on the first rank; otherwise does nothing."""
+class Profiler(AbstractContextManager["Profiler"]):
+    """Records some training steps into a folder.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    Args:
+        save: Calls the function that writes the profile, given the folder to write into; handles its errors.
+        device: Where the model trains.
+        enabled: Whether to record at all.
+    """
+
+    def __init__(self, save: Callable[[Callable[[Path], None]], None], device: torch.device, *, enabled: bool) -> None:
+        self._save, self._device = save, device
         self._profiler: Any = None
-        if run.profile and run.ranks.rank == 0:
-            activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if run.device.type == "cuda" else [])]
-            plan = schedule(wait=BEFORE - 1, warmup=1, active=STEPS, repeat=1)
-            self._profiler = profile(activities=activities, schedule=plan, on_trace_ready=self._ready)
+        if enabled:
+            activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+            plan = schedule(wait=WARM_UP - 1, warmup=1, active=STEPS, repeat=1)
+            self._profiler = profile(activities=activities, schedule=plan, on_trace_ready=self._save_trace)
 
-    def __enter__(self) -> Profile:
+    def __enter__(self) -> Profiler:
         if self._profiler:
             self._profiler.__enter__()
         return self
@@ -39,27 +48,25 @@ class Profile(AbstractContextManager["Profile"]):
             self._profiler.__exit__(*error)
 
     def step(self) -> None:
-        """A step has ended."""
+        """Mark the end of a step."""
         if self._profiler:
             self._profiler.step()
 
-    def _ready(self, found: Any) -> None:
-        self._run.attempt("the profile", partial(self._save, found), Exception)
+    def _save_trace(self, profiler: Any) -> None:
+        self._save(partial(self._write, profiler))
 
-    def _save(self, found: Any) -> None:
-        self._run.ensure_directory()
-        folder = self._run.folder.path
-        with atomic(folder / "trace.json") as temporary:
-            found.export_chrome_trace(str(temporary))
-        text = summary(found.key_averages(), on_gpu=self._run.device.type == "cuda")
-        with atomic(folder / "profile.txt") as temporary:
-            temporary.write_text(text, encoding="utf-8")
-        self._run.reporter.message(f"{text}\nFor a viewer (ui.perfetto.dev): {folder / 'trace.json'}")
+    def _write(self, profiler: Any, folder: Path) -> None:
+        with atomic(folder / "trace.json") as draft:
+            profiler.export_chrome_trace(str(draft))
+        text = summarise(profiler.key_averages(), on_gpu=self._device.type == "cuda")
+        with atomic(folder / "profile.txt") as draft:
+            draft.write_text(text, encoding="utf-8")
+        logger.info(f"{text}\nFor a viewer (ui.perfetto.dev): {folder / 'trace.json'}")
 
 
-def summary(averages: Any, *, on_gpu: bool) -> str:
-    """One screen: how long the parts of a step take on the host, and which operations, with what they call left out, take longest."""
-    unit = 1e-3  # times come in microseconds
+def summarise(averages: Any, *, on_gpu: bool) -> str:
+    """Summarise a profile: how long the parts of a step take on the host, and which operations (without those they call) take longest."""
+    unit = 1e-3  # times are in microseconds
     parts = {average.key: average for average in averages if average.key in PARTS}
     whole = sum(average.cpu_time_total for average in averages if average.key.startswith("ProfilerStep"))
     lines = [f"{STEPS} steps in {whole * unit:.0f} ms, on the host:"]

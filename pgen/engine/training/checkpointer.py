@@ -1,4 +1,4 @@
-"""Keeping what training has come to: checkpoints, the weights to use, pictures; and finding the way back."""
+"""Save and restore training: checkpoints, inference weights and preview images."""
 
 from __future__ import annotations
 
@@ -10,90 +10,103 @@ import torch
 from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.checkpoint import Checkpoint
 from pgen.engine.artifacts.weights import read_header
-from pgen.engine.run import Run
-from pgen.engine.training import previews as pictures
+from pgen.engine.training import previews
 from pgen.engine.training.model_selection import ModelSelector
+from pgen.engine.training.session import TrainingSession
 from pgen.engine.training.train_state import TrainState
-from pgen.errors import PgenError
+from pgen.errors import PgenError, RunError, option
 
 
 class Checkpointer:
-    """Its methods are called by all ranks; the first one reads and writes."""
+    """Saves and restores training. All ranks call its methods; rank 0 reads and writes."""
 
-    def __init__(self, run: Run, state: TrainState) -> None:
-        self.run, self.state, self.judge = run, state, ModelSelector(run)
+    def __init__(self, session: TrainingSession, state: TrainState) -> None:
+        self.session, self.run, self.state = session, session.run, state
+        self.selector = ModelSelector(session)
 
     def save(self, step: int, epoch: float) -> None:
-        """Checkpoint, weights and pictures; nothing is written where training has diverged."""
+        """Save a checkpoint, inference weights and previews.
+
+        Raises:
+            RunError: Training has diverged; nothing is written.
+        """
         if not all(bool(torch.isfinite(value).all()) for value in self.state.model.parameters()):
-            raise self.diverged("a weight", step)
-        saved = self.state.capture(step)
-        self.judge.best = self.run.ranks.on_rank_zero(lambda: self._write(saved, epoch))
+            raise self.divergence_error("a weight", step)
+        checkpoint = self.state.capture(step)
+        self.selector.best = self.session.group.on_rank_zero(lambda: self._write(checkpoint, epoch))
         self.state.model.train()
 
     def restore(self) -> int:
-        """Go on from the newest checkpoint that can be read; its step, 0 where there is none."""
-        step = self.run.ranks.on_rank_zero(self._newest)
+        """Restore the newest checkpoint that can be read.
+
+        Returns:
+            Its step; 0 if there is none.
+        """
+        group, folder = self.session.group, self.run.folder
+        step = group.on_rank_zero(self._find_newest)
         if step is None:
             return 0
-        with self.run.ranks.raise_together():
-            saved = checkpoints.load(self.run.folder, step)
-            self.state.restore(saved, checkpoints.path_of(self.run.folder, step))
-        if saved.best and not math.isfinite(saved.best[1]):
-            saved.best = None  # of an earlier version
-        self.judge.best = saved.best
-        self.run.ranks.on_rank_zero(lambda: self._mend_weights(saved))
+        with group.raise_together():
+            checkpoint = checkpoints.load(folder, step)
+            self.state.restore(checkpoint, checkpoints.path_of(folder, step))
+        if checkpoint.best and not math.isfinite(checkpoint.best[1]):
+            checkpoint.best = None  # written by an earlier version
+        self.selector.best = checkpoint.best
+        group.on_rank_zero(lambda: self._repair_weights(checkpoint))
         return step
 
-    def diverged(self, what: str, step: int) -> BaseException:
+    def divergence_error(self, what: str, step: int) -> BaseException:
+        """Return the error for ``what`` having become NaN or infinite."""
         steps = checkpoints.steps(self.run.folder)
-        kept = f"The checkpoint of step {steps[-1]} is kept" if steps else "There was no checkpoint yet"
-        return self.run.ranks.error(
-            PgenError(
-                f"Training diverged: {what} became NaN or infinite at or before step {step}. {kept}; "
-                "start again with a smaller learning rate (the --…lr options), --max-grad-norm 1, or --precision fp32. "
-                "In a model of your own look for the logarithm or the root of 0; --log-every 1 tells the step."
+        left = f"The checkpoint of step {steps[-1]} is kept" if steps else "There was no checkpoint yet"
+        return self.session.group.error(
+            RunError(
+                f"Training diverged: {what} became NaN or infinite at or before step {step}. {left}; "
+                f"start again with a smaller learning rate (the --…lr options), {option('max_grad_norm', 1)}, or {option('precision', 'fp32')}. "
+                f"In a model of your own look for the logarithm or the root of 0; {option('log_every', 1)} tells the step."
             )
         )
 
-    def _write(self, saved: Checkpoint, epoch: float) -> tuple[int, float] | None:
-        run, step = self.run, saved.step
-        run.ensure_directory()
-        model = run.prepare_sampling(self.state.inference_model(saved), lambda text: None)
-        saved.inference_state = model.state_dict()
-        found = self.judge.validate(model)
-        if known := {name: value for name, value in found.items() if math.isfinite(value)}:
-            run.record(step, {"epoch": int(epoch), **known})
-        run.ensure_directory()  # judging may have taken long
-        if not math.isfinite(found.get(self.judge.criterion, 0.0)):
-            run.log(f"warning: {self.judge.criterion} of step {step} is {found[self.judge.criterion]}, so it cannot be the best checkpoint")
-        is_used = self.judge.is_best(step, found)
-        saved.best = self.judge.best
-        path = checkpoints.save(run.folder, saved, keep=run.settings.keep_checkpoints)
-        if is_used:
-            run.save_weights(saved.inference_state, step)
-        run.attempt("pictures", partial(pictures.draw, run, model, step), Exception)
-        best = saved.best if saved.best and saved.best[0] == step else None
-        run.log(f"saved {path.name}" + (f" (best: {self.judge.criterion} {best[1]:.4g})" if best else ""))
-        return saved.best
+    def _write(self, checkpoint: Checkpoint, epoch: float) -> tuple[int, float] | None:
+        run, session, step, criterion = self.run, self.session, checkpoint.step, self.selector.criterion
+        session.ensure_directory()
+        model = run.prepare_sampling(self.state.inference_model(checkpoint))
+        checkpoint.inference_state = model.state_dict()
+        metrics = self.selector.validate(model)
+        if finite := {name: value for name, value in metrics.items() if math.isfinite(value)}:
+            session.record(step, {"epoch": int(epoch), **finite})
+        session.ensure_directory()  # validation may have taken long
+        if not math.isfinite(metrics.get(criterion, 0.0)):
+            session.log(f"warning: {criterion} of step {step} is {metrics[criterion]}, so it cannot be the best checkpoint")
+        is_best = self.selector.is_best(step, metrics)
+        checkpoint.best = self.selector.best
+        path = checkpoints.save(run.folder, checkpoint, keep=run.settings.keep_checkpoints)
+        if is_best:
+            run.save_weights(checkpoint.inference_state, step)
+        session.attempt("pictures", partial(previews.draw, session, model, step), Exception)
+        best = checkpoint.best if checkpoint.best and checkpoint.best[0] == step else None
+        session.log(f"saved {path.name}" + (f" (best: {criterion} {best[1]:.4g})" if best else ""))
+        return checkpoint.best
 
-    def _newest(self) -> int | None:
+    def _find_newest(self) -> int | None:
         folder = self.run.folder
         for path in checkpoints.quarantine_corrupt(folder):
-            self.run.log(f"{path.stem} cannot be read and was moved aside to {path.name}; going on from the one before")
+            self.session.log(f"{path.stem} cannot be read and was moved aside to {path.name}; resuming from the one before")
         if steps := checkpoints.steps(folder):
             return steps[-1]  # which was just read
-        if broken := sorted(folder.checkpoints.glob("*.broken")):
-            raise PgenError(f"{folder.path} has no checkpoint but {broken[-1].name}; restore one, or begin a run of another --name.")
+        if corrupt := sorted(folder.checkpoints.glob("*.broken")):
+            raise RunError(
+                f"{folder.path} has no checkpoint but {corrupt[-1].name}; restore one, or begin a run of another {option('name')}."
+            )
         return None
 
-    def _mend_weights(self, saved: Checkpoint) -> None:
-        """Write the weights file anew where it cannot be read, or where a kill came between a checkpoint and its weights."""
-        step = saved.best[0] if saved.best else saved.step
+    def _repair_weights(self, checkpoint: Checkpoint) -> None:
+        """Write the weights file again if it cannot be read, or if a kill came between a checkpoint and its weights."""
+        step = checkpoint.best[0] if checkpoint.best else checkpoint.step
         try:
-            written = read_header(self.run.folder.weights).step
+            step_of_weights = read_header(self.run.folder.weights).step
         except PgenError:
-            written = -1
-        if written < step and step in checkpoints.steps(self.run.folder):
-            state = saved if step == saved.step else checkpoints.load(self.run.folder, step)
-            self.run.save_weights(state.inference_state, step)
+            step_of_weights = -1
+        if step_of_weights < step and step in checkpoints.steps(self.run.folder):
+            best = checkpoint if step == checkpoint.step else checkpoints.load(self.run.folder, step)
+            self.run.save_weights(best.inference_state, step)

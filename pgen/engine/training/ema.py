@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,9 +11,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from pgen.errors import PgenError, one_line
-
-#: How torch ends the names of what ``get_extra_state`` returns, in a state dictionary.
-EXTRA_STATE = "_extra_state"
 
 
 class ExponentialMovingAverage:
@@ -66,11 +62,6 @@ class ExponentialMovingAverage:
     def load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.updates = state["updates"]
-
-
-def extra_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a state dictionary, what ``get_extra_state`` of the modules returned."""
-    return {name: value for name, value in state.items() if name.rpartition(".")[2] == EXTRA_STATE}
 
 
 def _state_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -1,96 +1,88 @@
-"""Which checkpoint is the best, by held-out data."""
+"""Choose the best checkpoint by held-out data."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from pgen.engine.artifacts.checkpoint import best_step
 from pgen.engine.output_checks import check_held_out
-from pgen.engine.run import Run
+from pgen.engine.training.session import TrainingSession
+from pgen.errors import option
 
-if TYPE_CHECKING:
-    from pgen.engine.training.metric_score import MetricScore
-
-
-def best_step(errors: Mapping[int, float]) -> int | None:
-    """Of the checkpoints, step to error on held-out data, the best: the one with the smallest error,
-    the earliest among equals. None where no error is a finite number: such a one is never the best."""
-    finite = {step: error for step, error in sorted(errors.items()) if math.isfinite(error)}
-    return min(finite, key=lambda step: finite[step], default=None)
-
-
-def criterion_of(run: Run) -> str:
-    """The metric by which a run judges its checkpoints, as it is logged."""
-    return f"held_out_{run.settings.best_by or run.plugin.spec.best}"
+#: Held-out samples validated at once.
+BATCH_SIZE = 256
 
 
 class ModelSelector:
-    """Knows the best checkpoint so far. best: (step, error), or None before there was one."""
+    """Validates checkpoints and remembers the best.
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._best_by: MetricScore | None = None
-        if run.settings.best_by is not None and run.ranks.rank == 0:
-            from pgen.engine.training.metric_score import MetricScore  # not at the top: metrics need libraries that take long to load
+    Attributes:
+        best: Step and error of the best checkpoint so far; None before there was one.
+    """
 
-            self._best_by = MetricScore(run)
+    def __init__(self, session: TrainingSession) -> None:
+        self._session, self._run = session, session.run
+        self._score: Callable[[nn.Module], float] | None = None
+        if self._run.settings.best_by is not None and session.group.rank == 0:
+            from pgen.engine.training.metric_score import MetricScore  # metrics need libraries that load slowly
+
+            self._score = MetricScore(session)
         self.best: tuple[int, float] | None = None
 
-    def is_best(self, step: int, found: dict[str, float]) -> bool:
-        """Whether the checkpoint of ``step`` is the one to use: the best so far by what was ``found`` of it; the newest while none is."""
-        if (error := found.get(self.criterion)) is None:
+    def is_best(self, step: int, metrics: dict[str, float]) -> bool:
+        """Whether to use the checkpoint of ``step``, given its held-out ``metrics``: the best so far, or the newest while there is none."""
+        if (error := metrics.get(self.criterion)) is None:
             return True
-        before = {} if self.best is None else {-1: self.best[1]}
-        best = best_step({**before, step: error})
+        former = {} if self.best is None else {-1: self.best[1]}
+        best = best_step({**former, step: error})
         if best == step:
             self.best = (step, error)
         return best in (None, step)
 
     @property
     def criterion(self) -> str:
-        """The metric that judges, as it is logged."""
-        return criterion_of(self._run)
+        """The metric by which checkpoints are compared, as it is logged."""
+        return self._run.criterion
 
     @property
     def notice(self) -> str:
         """What it means that there are no held-out images; empty where there are, or they would be of no use."""
         model = self._run.plugin.model_class()
-        by_itself, generates = (callable(getattr(model, name, None)) for name in ("held_out_step", "sample"))
-        if self._run.settings.held_out is not None or not (by_itself or generates):
+        has_own_loss, generates = (callable(getattr(model, name, None)) for name in ("held_out_step", "sample"))
+        if self._run.settings.held_out is not None or not (has_own_loss or generates):
             return ""
-        options = "--held-out SRC" if by_itself else "--held-out SRC --best-by fpd"
-        return f"no held-out images: overfitting goes unseen, and the newest checkpoint is used; {options} keeps the best one"
+        way_out = option("held_out", "SRC") + ("" if has_own_loss else f" {option('best_by', 'fpd')}")
+        return f"no held-out images: overfitting goes unseen, and the newest checkpoint is used; {way_out} keeps the best one"
 
-    def out_of_patience(self, step: int) -> bool:
-        """Whether as many checkpoints as --patience says have not been better than the best."""
+    def is_out_of_patience(self, step: int) -> bool:
+        """Whether as many checkpoints as `patience` says were not better than the best."""
         patience, every = self._run.settings.patience, self._run.settings.checkpoint
         return patience is not None and self.best is not None and step - self.best[0] >= patience * every
 
     @torch.no_grad()
     def sanity_check(self, model: nn.Module) -> None:
-        """Ask the model of a few held-out images before it is trained: what is wrong with its answer is not to be found after hours."""
-        held_out = self._run.held_out
+        """Run held_out_step on four images before training, so that a faulty model fails at once."""
+        held_out = self._session.held_out
         if held_out is not None:
             model.eval()
-            few = held_out.read(range(min(4, len(held_out)))).to(self._run.device)
-            check_held_out(self._run.plugin, model.held_out_step(few))  # type: ignore[operator]
+            samples = held_out.read(range(min(4, len(held_out)))).to(self._run.device)
+            check_held_out(self._run.plugin, model.held_out_step(samples))  # type: ignore[operator]
             model.train()
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """What held-out data say of ``model``, in evaluation mode; nothing without any."""
-        if self._best_by is not None:
-            return {f"held_out_{self._run.settings.best_by}": self._best_by.__call__(model)}
-        held_out = self._run.held_out
+        """Compute the held-out metrics of a model in evaluation mode; empty without held-out data."""
+        if self._score is not None:
+            return {f"held_out_{self._run.settings.best_by}": self._score(model)}
+        held_out = self._session.held_out
         if held_out is None:
             return {}
         sums: dict[str, float] = {}
-        for start in range(0, len(held_out), 256):
-            indices = range(start, min(start + 256, len(held_out)))
+        for start in range(0, len(held_out), BATCH_SIZE):
+            indices = range(start, min(start + BATCH_SIZE, len(held_out)))
             metrics = model.held_out_step(held_out.read(indices).to(self._run.device))  # type: ignore[operator]
             check_held_out(self._run.plugin, metrics)
             for name, value in metrics.items():

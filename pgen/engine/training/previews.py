@@ -1,4 +1,4 @@
-"""The pictures in a run folder: sample grids over time, loss curves, histograms that a model offers."""
+"""Figures in the run directory: losses, histograms that a model offers, samples or reconstructions over time."""
 
 from __future__ import annotations
 
@@ -9,43 +9,45 @@ from torch import nn
 
 from pgen.engine.dataloading.augment import augmented
 from pgen.engine.distributed.group import ProcessGroup
-from pgen.engine.inference.sampler import images_of
-from pgen.engine.run import Run
+from pgen.engine.inference.sampler import make_sampler
 from pgen.engine.runtime.seeding import generator
+from pgen.engine.training.session import TrainingSession
 from pgen.errors import PgenError
 from pgen.report.figures.curves import save_histogram, save_losses
 from pgen.report.figures.image_grid import save_grid, save_rows
 
 
 @torch.no_grad()
-def draw(run: Run, model: nn.Module, step: int) -> None:
-    """Draw what the model has to show after ``step`` steps."""
+def draw(session: TrainingSession, model: nn.Module, step: int) -> None:
+    """Draw the figures of a checkpoint."""
+    run = session.run
     save_losses(run.folder.losses, {run.folder.path.name: run.folder.read_metrics()})
     for name, counts in model.histograms().items() if callable(getattr(model, "histograms", None)) else ():  # type: ignore[operator]
         save_histogram(run.folder.path / f"{name.replace(' ', '_')}.png", counts.cpu().numpy(), name, "count")
     if run.settings.sample_size == 0:
         return
     try:
-        to_images = run.to_images()
+        decoder = run.image_decoder()
     except PgenError:
-        return  # codes without a decoder: there is nothing to look at
-    run.ensure_directory()
+        return  # latent codes without a decoder: there are no images to draw
+    session.ensure_directory()
     path = run.folder.samples / f"step-{step:08d}.png"
     if callable(getattr(model, "sample", None)):
-        # The same noise each time, so that the grids show one set of images becoming better.
+        # The same noise each time, so that the grids show how one set of images improves.
         noise = generator(run.settings.seed, "grid", device=run.device)
-        images, _ = images_of(run, model, to_images)(run.settings.sample_size, noise)
-        save_grid(path, images.cpu().numpy(), unit=to_images.unit)
-        _show(run, step, path)
+        images, _ = make_sampler(run, model, decoder).draw(run.settings.sample_size, noise)
+        save_grid(path, images.cpu().numpy(), unit=decoder.unit)
+        _log_image(session, step, path)
     elif callable(getattr(model, "encode", None)):
-        data = run.held_out or run.data
-        real = data.read(range(min(run.settings.sample_size, len(data)))).to(run.device)
-        real = real if run.held_out else augmented(real, run.settings, 0, ProcessGroup().parts(len(real))[0])
-        rebuilt = to_images(model.decode(model.encode(real)))  # type: ignore[operator]
-        save_rows(path, {"real": to_images(real).cpu().numpy(), "reconstructed": rebuilt.cpu().numpy()}, unit=to_images.unit)
-        _show(run, step, path)
+        dataset = session.held_out or session.dataset
+        real = dataset.read(range(min(run.settings.sample_size, len(dataset)))).to(run.device)
+        if session.held_out is None:
+            real = augmented(real, run.settings, 0, ProcessGroup().shards(len(real))[0])
+        reconstructed = decoder(model.decode(model.encode(real)))  # type: ignore[operator]
+        save_rows(path, {"real": decoder(real).cpu().numpy(), "reconstructed": reconstructed.cpu().numpy()}, unit=decoder.unit)
+        _log_image(session, step, path)
 
 
-def _show(run: Run, step: int, path: Path) -> None:
-    for sink in run.sinks:
-        sink.log_image(step, "samples", path)
+def _log_image(session: TrainingSession, step: int, path: Path) -> None:
+    for logger in session.loggers:
+        logger.log_image(step, "samples", path)

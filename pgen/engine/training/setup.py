@@ -1,4 +1,4 @@
-"""Beginning to train: a new run, or one that goes on. What can be wrong with the input is found before anything is written."""
+"""Create or resume a run. All input is checked before anything is written."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from pgen.engine.artifacts.decoder import load_decoder
 from pgen.engine.artifacts.run_directory import RunDirectory, next_run_path
 from pgen.engine.artifacts.weights import check_size
 from pgen.engine.config import TrainConfig
-from pgen.engine.dataloading.dataset import count_shared, open_held_out, open_training_data
+from pgen.engine.dataloading.dataset import TrainingDataset, count_shared, open_held_out, open_training_data
 from pgen.engine.dataloading.moved_sources import locate_sources, resolve_moved
 from pgen.engine.distributed.group import ProcessGroup
 from pgen.engine.monitoring.loggers import logger_classes
 from pgen.engine.run import Run
 from pgen.engine.runtime.device import choose_device
-from pgen.engine.runtime.progress import Reporter
-from pgen.errors import PgenError
+from pgen.engine.runtime.progress import Progress
+from pgen.engine.training.session import TrainingSession
+from pgen.errors import ConfigError, DataError, option
 from pgen.plugins import registry
 from pgen.plugins.registry import Plugin
 from pgen.plugins.specs import DataInfo, ModelConfig
@@ -28,155 +29,203 @@ from pgen.utils.files import Outputs
 from pgen.utils.resources import limit_threads
 
 
-def create(
-    model: str, settings: TrainConfig, config: ModelConfig, reporter: Reporter | None = None, ranks: ProcessGroup | None = None
-) -> Run:
-    """A new run with its config.json, to be trained by this process alone or by all of ``ranks``."""
-    ranks, settings = ranks or ProcessGroup(), _with_threads(settings)
-    with ranks.raise_together():
-        run = _validate(model, settings, config, ranks)
-    ranks.require_distinct_gpus(run.device)
+def create_run(
+    model: str,
+    settings: TrainConfig,
+    config: ModelConfig,
+    *,
+    progress: Progress | None = None,
+    group: ProcessGroup | None = None,
+    profile: bool = False,
+) -> TrainingSession:
+    """Create a run with its config.json.
+
+    Args:
+        model: Name of the model.
+        settings: Options of training.
+        config: Options of the model.
+        progress: What training reports to.
+        group: The processes that train it; None for this one only.
+        profile: Whether to measure where the time of some steps goes.
+
+    Returns:
+        The session that trains it.
+
+    Raises:
+        PgenError: Data, options and model do not fit together; nothing has been written.
+    """
+    group, settings = group or ProcessGroup(), _with_threads(settings)
+    with group.raise_together():
+        session = _validate(model, settings, config, group)
+    run = session.run
+    group.require_distinct_gpus(run.device)
+    session.profile, run.progress = profile, progress or Progress()
     run.folder = RunDirectory(
-        ranks.on_rank_zero(lambda: next_run_path(settings.save_root, settings.name, model, overwrite=settings.overwrite))
+        group.on_rank_zero(lambda: next_run_path(settings.save_root, settings.name, model, overwrite=settings.overwrite))
     )
-    run.reporter = reporter or Reporter()
-    path = ranks.on_rank_zero(lambda: _make_folder(run))
-    if run.folder.path != path:  # on another rank, where the number has come to be taken
+    path = group.on_rank_zero(lambda: _make_directory(session))
+    if run.folder.path != path:  # on another rank, where the number is taken by now
         run.folder = RunDirectory(path)
-    _say_notes(run)
-    return run
+    _log_notes(session)
+    return session
 
 
-def resume(path: str | Path, settings: TrainConfig, reporter: Reporter | None = None, ranks: ProcessGroup | None = None) -> Run:
-    """The run in a folder, to be trained further with ``settings``, which its config.json then holds."""
-    ranks, settings = ranks or ProcessGroup(), _with_threads(settings)
-    with ranks.raise_together():
-        run = Run.open(path, device=choose_device(settings.device, settings.gpu, ranks), reporter=reporter)
+def resume_run(
+    path: str | Path,
+    settings: TrainConfig,
+    *,
+    progress: Progress | None = None,
+    group: ProcessGroup | None = None,
+    profile: bool = False,
+) -> TrainingSession:
+    """Open a run to train it further with ``settings``, which its config.json then holds.
+
+    Args:
+        path: Directory of the run.
+        settings: Options of training.
+        progress: What training reports to.
+        group: The processes that train it; None for this one only.
+        profile: Whether to measure where the time of some steps goes.
+
+    Returns:
+        The session that trains it.
+
+    Raises:
+        PgenError: The run cannot be resumed; it is unchanged.
+    """
+    group, settings = group or ProcessGroup(), _with_threads(settings)
+    with group.raise_together():
+        run = Run.open(path, device=choose_device(settings.device, settings.gpu, group), progress=progress)
         saved = run.folder.read_config()
-        before, run.ranks = TrainConfig.model_validate(saved["settings"]), ranks
-        settings = resolve_moved(settings, before)
+        settings_before, run.processes = TrainConfig.model_validate(saved["settings"]), group.count
+        settings = resolve_moved(settings, settings_before)
         run.settings = locate_sources(settings, run.began_in)
         if run.settings == settings:
             run.began_in = str(Path.cwd())
-        _check_division(settings, run.plugin, run.info, ranks)
+        session = TrainingSession(run, group, profile)
+        _check_divisible(settings, run.plugin, run.info, group)
         logger_classes(settings.log_to)
-        _ = run.data  # what cannot go on leaves the run as it was
-        _check_held_out(run)
-    ranks.require_distinct_gpus(run.device)
-    ranks.on_rank_zero(lambda: _resume_in_place(run, before))
-    _say_notes(run)
-    return run
+        _ = run.data  # a run that cannot be resumed is left as it was
+        _check_held_out_unchanged(session)
+    group.require_distinct_gpus(run.device)
+    group.on_rank_zero(lambda: _resume_in_place(session, settings_before))
+    _log_notes(session)
+    return session
 
 
 def _with_threads(settings: TrainConfig) -> TrainConfig:
-    """Limit threads as the settings say, or note in them how many torch uses: the last digits of sums depend on it."""
+    """Limit threads as the settings say, or note how many torch uses: the rounding of sums depends on it."""
     threads = torch.get_num_threads() if settings.threads is None else limit_threads(settings.threads)
     return settings.model_copy(update={"threads": threads})
 
 
-def _validate(model: str, settings: TrainConfig, config: ModelConfig, ranks: ProcessGroup) -> Run:
+def _validate(model: str, settings: TrainConfig, config: ModelConfig, group: ProcessGroup) -> TrainingSession:
     plugin = registry.load(model)
-    device = choose_device(settings.device, settings.gpu, ranks)
-    data = open_training_data(settings, plugin.spec, ranks.count)
-    by_itself = callable(getattr(plugin.model_class(), "held_out_step", None))
-    if settings.held_out is not None and settings.best_by is None and not by_itself:
-        raise PgenError(
-            f"--held-out {settings.held_out}: model {model!r} has no use for it while it trains; leave it out, "
-            "or say by which metric it shall judge checkpoints, as in --best-by fpd."
+    device = choose_device(settings.device, settings.gpu, group)
+    dataset = open_training_data(settings, plugin.spec, group.count)
+    has_held_out_loss = callable(getattr(plugin.model_class(), "held_out_step", None))
+    if settings.held_out is not None and settings.best_by is None and not has_held_out_loss:
+        raise ConfigError(
+            f"{option('held_out', settings.held_out)}: model {model!r} has no loss on held-out data; leave it out, "
+            f"or name the metric that chooses the best checkpoint, as in {option('best_by', 'fpd')}."
         )
     if settings.patience is not None and settings.best_by is None and plugin.spec.best is None:
-        raise PgenError(f"--patience {settings.patience}: model {model!r} does not say which checkpoint is better; add --best-by METRIC.")
-    held_out = open_held_out(settings, data.info, ranks.count)
-    decoder = data.decoder()
-    images = data.info if data.info.kind == "images" else None  # what samples become
-    if decoder is not None:
-        images = load_decoder(decoder, data.info)[1].data  # one of another training is refused here
-    judged_by = None if held_out is None else held_out.samples
+        raise ConfigError(
+            f"{option('patience', settings.patience)}: model {model!r} does not say which checkpoint is better; add "
+            f"{option('best_by', 'METRIC')}."
+        )
+    held_out = open_held_out(settings, dataset.info, group.count)
+    image_info = dataset.info if dataset.info.kind == "images" else None  # of what samples become
+    if (decoder := dataset.decoder()) is not None:
+        image_info = load_decoder(decoder, dataset.info)[1].data  # a decoder of another training is refused here
+    held_out_samples = None if held_out is None else held_out.samples
     if settings.best_by is not None:
-        from pgen.engine.training.metric_score import check_best_by  # not at the top: metrics need libraries that take long to load
+        from pgen.engine.training.metric_score import check_best_by  # metrics need libraries that load slowly
 
-        judged_by = check_best_by(settings, settings.best_by, plugin.model_class(), data.info, images, ranks.count)
-    check_size(plugin, config, data.info, device)
-    plugin.model_class()(config, data.info)  # options that do not fit the data are refused here
-    _check_division(settings, plugin, data.info, ranks)
+        held_out_samples = check_best_by(settings, settings.best_by, plugin.model_class(), dataset.info, image_info, group.count)
+    check_size(plugin, config, dataset.info, device)
+    plugin.model_class()(config, dataset.info)  # options that do not fit the data are refused here
+    _check_divisible(settings, plugin, dataset.info, group)
     logger_classes(settings.log_to)
     _refuse_deleting_inputs(settings)
-    shared, total = count_shared(judged_by, data.samples)
+    shared, total = count_shared(held_out_samples, dataset.samples)
     if shared and shared == total:
-        raise PgenError(f"--held-out {settings.held_out} holds training images alone; name images that the model does not see.")
+        raise DataError(f"{option('held_out', settings.held_out)} holds only training images; name images that the model does not see.")
     if shared:
-        note = f"warning: {shared} of the {total} held-out images are training images too, so overfitting is taken for quality; split again"
-        data = replace(data, notes=(*data.notes, note))
-    run = Run(RunDirectory(settings.save_root), plugin, settings, config, device, ranks=ranks, began_in=str(Path.cwd()))
-    # What was opened for the checks is not opened again.
-    run.__dict__.update(data=data, held_out=held_out, info=data.info)
-    return run
+        note = f"warning: {shared} of the {total} held-out images are training images too, which hides overfitting; split again"
+        dataset = replace(dataset, notes=(*dataset.notes, note))
+    run = Run(RunDirectory(settings.save_root), plugin, settings, config, device, processes=group.count, began_in=str(Path.cwd()))
+    return TrainingSession.from_data(run, group, dataset, held_out)
 
 
-def _make_folder(run: Run) -> Path:
-    """With all that makes it a run, or not at all; where it lies."""
-    settings, path = run.settings, run.folder.path
+def _make_directory(session: TrainingSession) -> Path:
+    """Make the run directory with all that makes it a run, or nothing; return where it is."""
+    run, settings = session.run, session.run.settings
+    path = run.folder.path
     former = RunDirectory(path)
     if settings.overwrite and path.exists():
         former.acquire_lock()  # nobody trains it
-    again = None if settings.name else partial(next_run_path, settings.save_root, None, run.plugin.spec.name, overwrite=False)
+    next_path = None if settings.name else partial(next_run_path, settings.save_root, None, run.plugin.spec.name, overwrite=False)
     with Outputs(overwrite=settings.overwrite) as outputs:
-        draft = RunDirectory(outputs.add(path, folder=True, check=lambda _: former.is_in_place(), otherwise=again))
+        draft = RunDirectory(outputs.add(path, folder=True, check=lambda _: former.is_in_place(), otherwise=next_path))
         draft.path.mkdir()
-        run.write_metadata(draft)
+        session.write_metadata(draft)
         draft.acquire_lock()  # before another process can see it
     former.release()
     run.folder = draft.renamed(outputs.targets[0])
     return run.folder.path
 
 
-def _say_notes(run: Run) -> None:
-    for note in (*run.data.notes, *(run.held_out.notes if run.held_out else ())):
-        run.log(note)
+def _log_notes(session: TrainingSession) -> None:
+    held_out: TrainingDataset | None = session.held_out
+    for note in (*session.dataset.notes, *(held_out.notes if held_out else ())):
+        session.log(note)
 
 
-def _resume_in_place(run: Run, before: TrainConfig) -> None:
+def _resume_in_place(session: TrainingSession, settings_before: TrainConfig) -> None:
+    run = session.run
     run.folder.acquire_lock()
-    if (count := run.folder.read_config().get("ranks", 1)) != run.ranks.count:
-        run.log(f"{count} rank(s) trained this run before, now {run.ranks.count}")
-    if run.device.type == "cpu" and before.threads not in (None, run.settings.threads):
-        run.log(
-            f"{before.threads} thread(s) trained this run before, now {run.settings.threads}: from here on sums are rounded differently"
-        )
-    lengths = [_length(settings) for settings in (run.settings, before)]
-    if lengths[0] != lengths[1] and run.settings.lr_decay < 1:
-        run.log(f"learning rates from here on are those of a run of {lengths[0]}, no longer of {lengths[1]}")
-    run.folder.write_config(run.metadata())
+    if (count := run.folder.read_config().get("ranks", 1)) != session.group.count:
+        session.log(f"{count} rank(s) trained this run before, now {session.group.count}")
+    if run.device.type == "cpu" and settings_before.threads not in (None, run.settings.threads):
+        before, now = settings_before.threads, run.settings.threads
+        session.log(f"{before} thread(s) trained this run before, now {now}: from here on sums are rounded differently")
+    length, length_before = _describe_length(run.settings), _describe_length(settings_before)
+    if length != length_before and run.settings.lr_decay < 1:
+        session.log(f"learning rates from here on are those of a run of {length}, no longer of {length_before}")
+    run.folder.write_config(session.metadata())
 
 
-def _length(settings: TrainConfig) -> str:
-    """How long a run is to be."""
+def _describe_length(settings: TrainConfig) -> str:
     return f"{settings.num_epochs} epochs" + ("" if settings.max_steps is None else f" or {settings.max_steps} steps")
 
 
-def _check_held_out(run: Run) -> None:
-    """UserError where the held-out data are no longer those that the checkpoints so far were judged by."""
-    saved = run.folder.read_config().get("held_out")
-    if saved and run.settings.held_out and saved != run.held_out_fingerprint:
-        raise PgenError(
-            f"--held-out {run.settings.held_out} has changed since {run.folder.path} was judged by it, or is another set; restore it, or "
-            "name where it lies now."
+def _check_held_out_unchanged(session: TrainingSession) -> None:
+    """Raise DataError if the held-out data are not those by which earlier checkpoints were compared."""
+    settings, folder = session.run.settings, session.run.folder
+    fingerprint = folder.read_config().get("held_out")
+    if fingerprint and settings.held_out and fingerprint != session.held_out_fingerprint:
+        raise DataError(
+            f"{option('held_out', settings.held_out)} has changed since {folder.path} was compared with it, or is another set; restore it, "
+            "or name where it is now."
         )
 
 
-def _check_division(settings: TrainConfig, plugin: Plugin, info: DataInfo, ranks: ProcessGroup) -> None:
-    """UserError where samples or targets cannot be shared out to the ranks. (Batches of images look for themselves.)"""
-    if info.count < ranks.count:
-        raise PgenError(f"{info.name} holds {info.count} samples, fewer than the {ranks.count} ranks; launch fewer.")
-    if plugin.spec.inputs == "targets" and settings.batch_size % ranks.count:
-        raise PgenError(f"--batch-size {settings.batch_size}: wanted a multiple of the {ranks.count} ranks; give another.")
+def _check_divisible(settings: TrainConfig, plugin: Plugin, info: DataInfo, group: ProcessGroup) -> None:
+    """Raise ConfigError if samples or targets cannot be divided among the ranks. (The loader of images checks its batches.)"""
+    if info.count < group.count:
+        raise ConfigError(f"{info.name} holds {info.count} samples, fewer than the {group.count} ranks; launch fewer.")
+    if plugin.spec.inputs == "targets" and settings.batch_size % group.count:
+        raise ConfigError(f"{option('batch_size', settings.batch_size)}: expected a multiple of the {group.count} ranks; give another.")
 
 
 def _refuse_deleting_inputs(settings: TrainConfig) -> None:
-    """UserError where --overwrite would delete the run folder that the run's own input lies in."""
+    """Raise ConfigError if `overwrite` would delete a directory that holds an input of the run."""
     if not settings.overwrite or settings.name is None:
         return
-    doomed = (Path(settings.save_root) / settings.name).resolve()
+    target = (Path(settings.save_root) / settings.name).resolve()
     for source in filter(None, (settings.source, settings.targets, settings.held_out)):
-        if any(path.resolve().is_relative_to(doomed) for path in files_of(source, data_root=settings.data_root)):
-            raise PgenError(f"--overwrite would delete {doomed}, which holds the input {source}; choose another --name.")
+        if any(path.resolve().is_relative_to(target) for path in files_of(source, data_root=settings.data_root)):
+            raise ConfigError(
+                f"{option('overwrite')} would delete {target}, which holds the input {source}; choose another {option('name')}."
+            )

@@ -1,6 +1,6 @@
-"""Layers whose answer for a sample depends on the whole batch, made to see it where it is divided between ranks or pieces.
+"""Batch norm and dropout that see the whole batch where it is divided among ranks or into micro-batches.
 
-torch's own SyncBatchNorm does this for normalisation, on GPUs alone.
+torch's SyncBatchNorm does this for normalisation, on GPUs only.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pgen.engine.training.trainer import Trainer
 
 
 def sync_batch_layers(model: nn.Module, trainer: Trainer) -> None:
-    """Let batch normalisation take its statistics from all ranks, and dropout its masks from those of the whole batch."""
+    """Let batch norm take its statistics from all ranks, and dropout its masks from that of the whole batch."""
     for module in model.modules():
-        if isinstance(module, _BatchNorm) and trainer.ranks.count > 1:
-            module.forward = partial(_normalised, module, trainer.ranks.group)  # type: ignore[method-assign]
+        if isinstance(module, _BatchNorm) and trainer.processes.count > 1:
+            module.forward = partial(_sync_batch_norm, module, trainer.group)  # type: ignore[method-assign]
         elif isinstance(module, nn.Dropout):
-            module.forward = partial(_dropped, module, trainer)  # type: ignore[method-assign]
+            module.forward = partial(_shard_dropout, module, trainer)  # type: ignore[method-assign]
 
 
 class _Sum(torch.autograd.Function):
-    """The sum of all ranks' values, whose gradient is the sum of all ranks' gradients."""
+    """Sums values over all ranks; the gradient is the sum of all ranks' gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, group: dist.ProcessGroup | None) -> Tensor:
@@ -41,8 +41,8 @@ class _Sum(torch.autograd.Function):
         return _Sum.apply(gradient.contiguous(), ctx.group), None
 
 
-def _normalised(norm: Any, group: dist.ProcessGroup | None, x: Tensor) -> Tensor:
-    """Batch normalisation (arXiv:1502.03167) of x (n, C, ...) by mean and variance over the samples of all ranks."""
+def _sync_batch_norm(norm: Any, group: dist.ProcessGroup | None, x: Tensor) -> Tensor:
+    """Normalise x (n, C, ...) by mean and variance over the samples of all ranks (arXiv:1502.03167)."""
     if not norm.training:
         return type(norm).forward(norm, x)
     values = x.float()
@@ -60,17 +60,18 @@ def _normalised(norm: Any, group: dist.ProcessGroup | None, x: Tensor) -> Tensor
             weight = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
             norm.running_mean.lerp_(mean, weight)
             norm.running_var.lerp_(variance * n / (n - 1), weight)
-    answer = centred * (variance + norm.eps).rsqrt().view(shape)
+    output = centred * (variance + norm.eps).rsqrt().view(shape)
     if norm.affine:
-        answer = answer * norm.weight.view(shape) + norm.bias.view(shape)
-    return answer.to(x.dtype)
+        output = output * norm.weight.view(shape) + norm.bias.view(shape)
+    return output.to(x.dtype)
 
 
-def _dropped(dropout: nn.Dropout, trainer: Trainer, x: Tensor) -> Tensor:
-    """Dropout with this part's rows of the mask of the whole batch, which on a CPU is the mask that one process would draw."""
-    part = trainer.part
-    each, left = divmod(len(x), part.count)
-    if left or not dropout.training or not dropout.p:  # or rows that do not belong to samples
+def _shard_dropout(dropout: nn.Dropout, trainer: Trainer, x: Tensor) -> Tensor:
+    """Apply this shard's rows of the whole batch's dropout mask, which on a CPU is the mask that one process would draw."""
+    shard = trainer.shard
+    rows_per_sample, remainder = divmod(len(x), shard.count)
+    if remainder or not dropout.training or not dropout.p:  # or rows that are no samples
         return F.dropout(x, dropout.p, dropout.training)
-    mask = torch.empty(each * part.total, *x.shape[1:], device=x.device, dtype=x.dtype).bernoulli_(1 - dropout.p, generator=trainer.masks)
-    return x * mask[each * part.first :][: len(x)] / (1 - dropout.p)
+    mask = torch.empty(rows_per_sample * shard.total, *x.shape[1:], device=x.device, dtype=x.dtype)
+    mask.bernoulli_(1 - dropout.p, generator=trainer.masks)
+    return x * mask[rows_per_sample * shard.first :][: len(x)] / (1 - dropout.p)

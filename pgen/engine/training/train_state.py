@@ -1,4 +1,4 @@
-"""What training moves: model, optimisers and the running average of weights, as this rank holds them."""
+"""The state that training changes on this rank: model, optimisers and the exponential moving average (EMA) of weights."""
 
 from __future__ import annotations
 
@@ -13,41 +13,52 @@ from pgen.engine.artifacts.checkpoint import Checkpoint
 from pgen.engine.artifacts.weights import load_state
 from pgen.engine.distributed.group import ProcessGroup
 from pgen.engine.output_checks import check_extra_state, check_metrics
-from pgen.engine.run import Run
 from pgen.engine.runtime.device import configure_backend, precision_context
 from pgen.engine.training.ema import ExponentialMovingAverage
+from pgen.engine.training.session import TrainingSession
 from pgen.engine.training.sync_layers import sync_batch_layers
 from pgen.engine.training.trainer import Trainer
-from pgen.errors import PgenError, one_line
+from pgen.errors import ConfigError, DeviceError, RunError, one_line, option
 from pgen.utils.resources import describe_shortage, is_out_of_memory
 
 
 class TrainState:
-    """On several ranks all is alike, but for the state that a model names in ``per_target``: of that, each rank holds the rows of its
-    targets. A checkpoint holds it whole, and so does not depend on how many ranks there are.
+    """Model, optimisers and EMA of this rank.
 
-    targets: which of all targets are this rank's.
+    All ranks hold the same, but of the state that a model names in ``per_target`` each holds the rows
+    of its targets. A checkpoint holds all rows, so it does not depend on the number of ranks.
+
+    Attributes:
+        model: The model that is trained.
+        trainer: What its training_step is given.
+        targets: The shard of the targets that this rank holds.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, session: TrainingSession) -> None:
+        run, group = session.run, session.group
+        self.run, self.group = run, group
         configure_backend(run.device, deterministic=run.settings.deterministic)
-        ranks, settings = run.ranks, run.settings
+        settings = run.settings
         names = getattr(run.plugin.model_class(), "per_target", ())
-        self._shared: tuple[str, ...] = tuple(names) if ranks.count > 1 else ()
-        self.targets = (ranks if self._shared else ProcessGroup()).parts(run.info.count)[0]
-        self.model = run.new_model(replace(run.info, count=self.targets.count) if self._shared else run.info)
+        self._sharded: tuple[str, ...] = tuple(names) if group.count > 1 else ()
+        self.targets = (group if self._sharded else ProcessGroup()).shards(run.info.count)[0]
+        self.model = run.new_model(replace(run.info, count=self.targets.count) if self._sharded else run.info)
         check_extra_state(run.plugin, self.model.state_dict())
-        self.trainer = Trainer(self.model.optimizers(), run.device, settings, ranks, run.log)  # type: ignore[operator]
-        self._average = ExponentialMovingAverage(self.model, settings.ema) if settings.ema else None
-        if ranks.count * settings.accumulate > 1:
+        self.trainer = Trainer(self.model.optimizers(), run.device, settings, group, session.log)  # type: ignore[operator]
+        self._ema = ExponentialMovingAverage(self.model, settings.ema) if settings.ema else None
+        if group.count * settings.accumulate > 1:
             sync_batch_layers(self.model, self.trainer)
         if settings.compile:
-            for part in self.model.children():
-                part.compile()
+            for child in self.model.children():
+                child.compile()
 
     def training_step(self, batch: Tensor) -> dict[str, Tensor]:
-        """The model's step on a part of a batch. UserError where the machine cannot do it."""
+        """Call the model's training_step on a micro-batch.
+
+        Raises:
+            DeviceError: It does not fit into memory.
+            ConfigError: The model cannot be compiled here.
+        """
         settings = self.run.settings
         try:
             with precision_context(self.run.device, settings.precision):
@@ -56,25 +67,25 @@ class TrainState:
             return metrics
         except Exception as error:
             if is_out_of_memory(error):
-                pieces = " or --accumulate 2" if self.run.plugin.spec.inputs == "images" else ""
-                raise PgenError(
-                    f"--batch-size {settings.batch_size}: a step does not fit into the memory of {self.run.device} "
-                    f"({describe_shortage(error)}); begin a run with a smaller one, or with --precision bf16{pieces}."
+                microbatches = f" or {option('accumulate', 2)}" if self.run.plugin.spec.inputs == "images" else ""
+                raise DeviceError(
+                    f"{option('batch_size', settings.batch_size)}: a step does not fit into the memory of {self.run.device} "
+                    f"({describe_shortage(error)}); begin a run with a smaller one, or with {option('precision', 'bf16')}{microbatches}."
                 ) from error
             if not (settings.compile and type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))):
                 raise
-            raise PgenError(f"--compile: {one_line(error)}; install what is missing, or leave --compile out.") from error
+            raise ConfigError(f"{option('compile')}: {one_line(error)}; install what is missing, or leave it out.") from error
 
     def update_ema(self) -> None:
-        """After a step."""
-        if self._average and self.trainer.has_stepped:
-            self._average.update(self.model)
+        """Update the EMA after a step."""
+        if self._ema and self.trainer.has_stepped:
+            self._ema.update(self.model)
 
     def capture(self, step: int) -> Checkpoint:
-        """All of it after ``step`` steps, to be called by every rank."""
-        if self._average:
-            self._average.copy_rest(self.model)
-        average = self._average.state() if self._average else None
+        """Return the checkpoint after ``step`` steps; every rank must call this."""
+        if self._ema:
+            self._ema.copy_rest(self.model)
+        average = self._ema.state() if self._ema else None
         state = self.model.state_dict()
         check_extra_state(self.run.plugin, state)
         return Checkpoint(
@@ -85,48 +96,55 @@ class TrainState:
         )
 
     def restore(self, saved: Checkpoint, path: Path) -> None:
-        """Go on from a checkpoint. UserError where it is another model's."""
+        """Restore a checkpoint read from ``path``.
+
+        Raises:
+            RunError: It is of another model.
+        """
         try:
             load_state(self.model, self._shard_state(saved.model), path)
             for name, optimizer in self.trainer.optimizers.items():
                 _load_optimizer(optimizer, saved.optimizers[name])
-            if self._average and saved.average:
-                self._average.load({**saved.average, "model": self._shard_state(saved.inference_state)})
+            if self._ema and saved.average:
+                self._ema.load({**saved.average, "model": self._shard_state(saved.inference_state)})
         except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise
             name = self.run.plugin.spec.name
-            raise PgenError(
+            raise RunError(
                 f"{path} does not fit model and optimisers of {name!r} ({one_line(error)}); train with the version of "
                 "the model that wrote it, or start a new run."
             ) from error
 
     def inference_model(self, saved: Checkpoint) -> nn.Module:
-        """The model as it would be used after this checkpoint, whole, in evaluation mode."""
-        if not self._shared:
-            return self._average.model if self._average else self.model.eval()
+        """Return the model for inference after this checkpoint, with the state of all targets, in evaluation mode."""
+        if not self._sharded:
+            return self._ema.model if self._ema else self.model.eval()
         model = self.run.new_model()
         model.load_state_dict(saved.inference_state)
         return model.eval()
 
     def _gather_state(self, state: dict[str, Any]) -> dict[str, Any]:
-        return {**state, **{name: self.run.ranks.gather(state[name], self.targets.counts) for name in self._shared}}
+        return {**state, **{name: self.group.gather(state[name], self.targets.counts) for name in self._sharded}}
 
     def _shard_state(self, state: dict[str, Any]) -> dict[str, Any]:
-        return {**state, **{name: self.targets.of(state[name]) for name in self._shared}}
+        return {**state, **{name: self.targets.take(state[name]) for name in self._sharded}}
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """What an optimiser remembers of each weight, from a checkpoint; how it works stays as the options say. ValueError, or whatever torch
-    raises, for a state that is no such thing."""
+    """Load the state of each weight from a checkpoint; hyperparameters stay as the options say.
+
+    Raises:
+        ValueError: The state is not one of these weights; torch may raise others.
+    """
     settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, own in zip(optimizer.param_groups, settings, strict=True):
         group.update(own)
         states = [(parameter, optimizer.state[parameter]) for parameter in group["params"] if parameter in optimizer.state]
-        # All weights of a group are moved alike.
-        if len({tuple(sorted((key, type(value).__name__) for key, value in each.items())) for _, each in states}) > 1:
+        # All weights of a group are updated alike.
+        if len({tuple(sorted((key, type(value).__name__) for key, value in values.items())) for _, values in states}) > 1:
             raise ValueError("state of several kinds in one group of weights")
-        for parameter, each in states:
-            if any(value.ndim and value.shape != parameter.shape for value in each.values() if isinstance(value, Tensor)):
+        for parameter, values in states:
+            if any(value.ndim and value.shape != parameter.shape for value in values.values() if isinstance(value, Tensor)):
                 raise ValueError("state of another shape than its weights")

@@ -110,10 +110,10 @@ class Ewm(nn.Module):
             if self.iteration == self.done == 0:
                 report_merged(self._targets, trainer.log)
             if trainer.batch_size < 2 <= self._targets.total:
-                raise trainer.ranks.error(PgenError("--batch-size 1: ewm wanted 2 or more, since its steps go by how samples differ."))
+                raise trainer.error(PgenError("--batch-size 1: ewm wanted 2 or more, since its steps go by how samples differ."))
             if trainer.group and trainer.batch_size > self.config.mem_size:
                 wanted = f"on several ranks wanted --batch-size {trainer.batch_size} or more; begin a run with that"
-                raise trainer.ranks.error(PgenError(f"--mem-size {self.config.mem_size}: {wanted}."))
+                raise trainer.error(PgenError(f"--mem-size {self.config.mem_size}: {wanted}."))
             move = partial(self._ascend, self._targets)
             self._move = replayed(move, self._targets) if self.config.replay else move
         return self._solve_step(self._targets, trainer) if solving else self._fit_step(self._targets, trainer)
@@ -146,7 +146,7 @@ class Ewm(nn.Module):
         self.generator.train()
         number, size = self._next_pairs(trainer), trainer.batch_size
         x = self._generate(**self._draw_inputs(trainer, self.pair_steps[number]))
-        hits = trainer.mine(self.pair_hit[number * size : (number + 1) * size])
+        hits = trainer.local_rows(self.pair_hit[number * size : (number + 1) * size])
         # Labels are as they are, and have no gradient.
         loss = pair_cost(x[: len(hits), : self.size], targets.rows(hits)[:, : self.size], self.config.cost).mean()
         trainer.update("generator", loss)

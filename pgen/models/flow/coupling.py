@@ -69,7 +69,7 @@ class Coupling(nn.Module):
         if self.kind == "minibatch":
             from scipy.optimize import linear_sum_assignment  # not at the top: sampling needs no SciPy
 
-            whole, rows = trainer.gather(x), trainer.gather(targets.rows(trainer.mine(index)))
+            whole, rows = trainer.gather(x), trainer.gather(targets.rows(trainer.local_rows(index)))
             _, order = linear_sum_assignment(cost_matrix(whole, rows, COST).cpu().numpy())
             index = index[torch.from_numpy(order).to(index.device)]
-        return trainer.mine(index)
+        return trainer.local_rows(index)

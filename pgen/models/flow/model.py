@@ -187,7 +187,7 @@ class Flow(nn.Module):
     def _prepare(self, values: Tensor, trainer: Any) -> None:
         """Make the targets ready; in the first step, find the scale of images too, and solve for the coupling."""
         if not trainer.shuffle:
-            raise trainer.ranks.error(PgenError("--no-shuffle: flow draws its targets at random; leave it out."))
+            raise trainer.error(PgenError("--no-shuffle: flow draws its targets at random; leave it out."))
         targets, condition = Targets(values, trainer.group), trainer.condition
         if self.seen == 0:
             self._find_scale(targets, trainer)
