@@ -68,3 +68,9 @@ def test_documented_name_exists(name: str) -> None:
     except ModuleNotFoundError:
         module, _, attribute = name.rpartition(".")
         assert getattr(importlib.import_module(module), attribute) is not None
+
+
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", ROOT / "README.md"], ids=lambda page: page.name)
+def test_paths_in_a_page_exist(page: Path) -> None:
+    paths = set(re.findall(r"`((?:pgen|tests|docs|benchmarks|examples)/[\w./-]+)`", page.read_text()))
+    assert not {path for path in paths if not (ROOT / path).exists()}
