@@ -228,7 +228,7 @@ class Chain:
         session = create_run(model, TrainConfig.model_validate({**plugin.spec.settings, **values, **settings}), options)
         run = session.run
         with self.step(f"train {run.settings.max_steps} steps"):
-            session.train()
+            hooks.train_session(session)
         last = run.folder.read_metrics()[-1]
         self.note({"trained": {name: value for name, value in last.items() if isinstance(value, float)}})
         return run.folder.path

@@ -18,7 +18,7 @@ from typing import Any
 
 import record
 from kept import Kept
-from pgen.cli.commands.presets import FOLDER, tables
+from pgen.cli.commands.presets import FOLDER, load_tables
 
 CROP = "--size 64 --threshold 10 --min-occupancy 0.01"
 CODES = "--targets runs/ae/deploy/codes.pt"
@@ -80,7 +80,7 @@ def main() -> None:
     job = JOBS[given.name]
     if ("link" in job) != (given.data is not None):
         parser.error(f"{given.name} is measured {'on --data PATH' if 'link' in job else 'without --data'}")
-    options = tables(given.name)
+    options = load_tables(given.name)
     models = given.models or list(options)
     if "ewm" in models and job["train"]["ewm"] == CODES and "ae" not in models:
         parser.error("ewm is trained on codes of ae; measure both")

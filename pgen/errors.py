@@ -1,4 +1,4 @@
-"""The errors that pgen raises, and how their messages name parameters, lists and the errors of libraries."""
+"""Errors that pgen raises, and helpers for their messages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class PgenError(Exception):
-    """Base of all errors that pgen raises for a user to read.
+    """Base class of all errors that are messages to the user.
 
-    The message is one sentence: what was given, what is wrong, what to do. A parameter is named in
-    backquotes, with or without its value (:func:`option`), which the command line turns into a flag.
+    A message says what was given, what is wrong and what to do. It names parameters by
+    :func:`option`; the command line shows them as flags.
     """
 
 
@@ -30,26 +30,29 @@ class PluginError(PgenError):
 
 
 class RunError(PgenError):
-    """A run folder, checkpoint or weights file that is missing, damaged, locked or of another model."""
+    """A run, checkpoint or weights file that is missing, damaged, locked or of another model."""
 
 
 class DeviceError(PgenError, RuntimeError):
-    """A device that is not there, or whose memory does not suffice."""
+    """A device that does not exist or has too little memory."""
 
 
 class LostRank(PgenError):
-    """Another of the processes that train together has ended: no fault of the input, and worth another try."""
+    """Another process of the same training has ended; a new attempt may succeed."""
 
 
 class RankFailed(BaseException):
-    """Another rank failed and reports why; this one only ends. No ``Exception``, so that code that catches these lets it pass."""
+    """Raised on a rank that ends because another rank failed, which reports the cause.
+
+    Code that catches ``Exception`` does not catch it.
+    """
 
 
 class DamagedImage(DataError):
-    """An image that cannot be used, in a source whose other images can.
+    """An image that cannot be used, in a source whose other images can be.
 
     Attributes:
-        reason: Why, in a few words.
+        reason: The cause in a few words.
     """
 
     def __init__(self, message: str, reason: str) -> None:
@@ -58,14 +61,17 @@ class DamagedImage(DataError):
 
 
 class ChoiceNeeded(DataError):
-    """A sound source that holds several things that could be meant."""
+    """A valid source with several candidates, one of which the user must choose."""
 
 
 class Stopped(BaseException):
-    """A signal that ends a command.
+    """Raised when a signal ends a command.
 
-    It is no ``Exception`` and no ``SystemExit``, so that code that catches these lets it pass;
-    blocks that clean up still run.
+    Code that catches ``Exception`` or ``SystemExit`` does not catch it; ``finally`` blocks run.
+
+    Attributes:
+        signal: Number of the signal.
+        exit_code: Exit code of the process.
     """
 
     def __init__(self, signal: int) -> None:
@@ -74,34 +80,36 @@ class Stopped(BaseException):
         self.exit_code = 128 + signal
 
 
-#: The name by which plug-ins written before the other classes were there know the base class.
+#: Former name of the base class, for plug-ins that use it.
 UserError = PgenError
 
 
 def option(name: str, value: object = None) -> str:
-    """Name a parameter in a message, as "`checkpoint`" or "`checkpoint=7`"; the command line shows ``--checkpoint 7``."""
+    """Name a parameter in a message.
+
+    Returns:
+        "`checkpoint`" or "`checkpoint=7`", which the command line shows as ``--checkpoint 7``.
+    """
     return f"`{name}`" if value is None else f"`{name}={value}`"
 
 
-def listed(items: Iterable[object], most: int = 6, *, between: str = ", ", empty: str = "none") -> str:
-    """The first ``most`` of some items and how many more there are; a file may hold thousands."""
-    shown: list[str] = []
-    more = 0
-    for item in items:
-        if len(shown) < most:
-            shown.append(str(item))
-        else:
-            more += 1
-    return between.join([*shown, *([f"... and {more:,} more"] if more else [])]) or empty
+def format_list(items: Iterable[object], most: int = 6, *, between: str = ", ", empty: str = "none") -> str:
+    """Join the first ``most`` items and say how many more there are; a file may have thousands."""
+    texts = list(map(str, items))
+    more = [f"... and {len(texts) - most:,} more"] if len(texts) > most else []
+    return between.join([*texts[:most], *more]) or empty
+
+
+listed = format_list
 
 
 def option_name(name: str) -> str:
-    """How an option is spelt on the command line."""
+    """Return the command-line flag of a parameter."""
     return "--" + name.replace("_", "-")
 
 
 def one_line(error: Exception) -> str:
-    """An error of a library in one line."""
+    """Describe an error of a library in one line."""
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):
@@ -110,9 +118,9 @@ def one_line(error: Exception) -> str:
 
 
 def validation_messages(error: ValidationError) -> list[str]:
-    """Each wrong option with its value and what is wrong with it."""
-    told = []
+    """List the invalid parameters of a pydantic model, each with its value and the problem."""
+    messages = []
     for item in error.errors():
         message = item["msg"].removeprefix("Value error, ")
-        told.append(f"{option_name(str(item['loc'][0]))} {item['input']}: {message}" if item["loc"] else message)
-    return told
+        messages.append(f"{option(str(item['loc'][0]), item['input'])}: {message}" if item["loc"] else message)
+    return messages

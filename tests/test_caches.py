@@ -17,7 +17,7 @@ READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@
 CODE = f"""
 import json, os, sys, tempfile
 from pathlib import Path
-from pgen import caches
+from pgen.utils import caches
 import pgen.ot.assignment.numba_kernels, pgen.metrics.memorisation.inverted_index
 names = {{name: os.environ.get(name) for name in {NAMES}}}
 print(json.dumps([names, str(caches.lasting_folder()), pgen.ot.assignment.numba_kernels.dense._cache.cache_path]))
@@ -55,7 +55,7 @@ def test_a_folder_of_others_is_not_used(tmp_path: Path) -> None:
     """One that others may write could hold code of theirs."""
     (tmp_path / f"pgen-{os.getuid()}").mkdir()
     (tmp_path / f"pgen-{os.getuid()}").chmod(0o777)
-    code = "from pgen import caches; print(caches.lasting_folder())"
+    code = "from pgen.utils import caches; print(caches.lasting_folder())"
     env = environment(HOME="/proc/nobody", TMPDIR=str(tmp_path))
     done = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True, timeout=60)
     folder = Path(done.stdout.strip())
@@ -63,7 +63,9 @@ def test_a_folder_of_others_is_not_used(tmp_path: Path) -> None:
 
 
 def test_a_home_is_left_as_it_is(tmp_path: Path) -> None:
-    code = f"import os; from pgen import caches; caches.provide_caches(); print(caches.lasting_folder(), *map(os.environ.get, {NAMES}))"
+    code = (
+        f"import os; from pgen.utils import caches; caches.provide_caches(); print(caches.lasting_folder(), *map(os.environ.get, {NAMES}))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(HOME=str(tmp_path)), check=True, capture_output=True, text=True, timeout=60
     )

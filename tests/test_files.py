@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 
 from pgen.errors import PgenError
-from pgen.utils import files
-from pgen.utils.files import DRAFT, LOCK, MARKER, OWNER, PARTS, Lock, Outputs, OwnFolder, append_line, atomic, locked, restore, sweep
+from pgen.utils import drafts, locks
+from pgen.utils.drafts import DRAFT, OWNER, PARTS, OwnedFolder, restore, sweep
+from pgen.utils.files import Outputs, append_line, atomic_write
+from pgen.utils.locks import LOCK, MARKER, FileLock, exclusive_access
 
 
 def write(path: Path, text: str = "new") -> Path:
@@ -33,9 +35,9 @@ def tree(folder: Path) -> dict[str, str]:
 
 def stale_draft(folder: Path, name: str = "x.h5", owner: bytes | None = None) -> Path:
     """A draft whose process has been killed, on this machine unless ``owner`` is something else."""
-    draft = OwnFolder(folder / f".{name}.0123abcd{DRAFT}")
+    draft = OwnedFolder(folder / f".{name}.0123abcd{DRAFT}")
     folder.mkdir(exist_ok=True)
-    draft.make()
+    draft.create()
     draft.lock.release()
     write(draft.path / "new" / name, "half")
     if owner is not None:
@@ -69,7 +71,7 @@ def test_a_new_folder_comes_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_what_came_meanwhile_stays(tmp_path: Path) -> None:
-    with pytest.raises(PgenError, match=r"x\.txt was written by another process meanwhile"), Outputs(overwrite=False) as outputs:
+    with pytest.raises(PgenError, match=r"x\.txt was written by another process in the meantime"), Outputs(overwrite=False) as outputs:
         write(outputs.add(tmp_path / "x.txt"))
         write(tmp_path / "x.txt", "another's")
     assert tree(tmp_path) == {"x.txt": "another's"}
@@ -84,7 +86,7 @@ def test_the_next_name_is_taken_where_one_is_not_free(tmp_path: Path) -> None:
     names = iter(["run-2", "run-3", "run-4"])
     write(tmp_path / "run-1/a")
     with Outputs(overwrite=False) as outputs:
-        write(outputs.add(tmp_path / "run-1", folder=True, otherwise=lambda: tmp_path / next(names)) / "b")
+        write(outputs.add(tmp_path / "run-1", folder=True, alternative=lambda: tmp_path / next(names)) / "b")
         write(tmp_path / "run-2/a")
         write(tmp_path / "run-3", "a file")
     assert outputs.targets == [tmp_path / "run-4"] and tree(tmp_path) == {
@@ -102,14 +104,14 @@ def test_links_are_followed_and_access_is_kept(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         os.chown(real, 1234, 4321)
     before = real.stat()
-    with atomic(link) as draft:
+    with atomic_write(link) as draft:
         write(draft)
     after = real.stat()
     assert link.is_symlink() and real.read_text() == "new" and after.st_ino != before.st_ino
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
     mask = os.umask(0o027)
     try:
-        with atomic(tmp_path / "fresh.txt") as draft:
+        with atomic_write(tmp_path / "fresh.txt") as draft:
             write(draft)
     finally:
         os.umask(mask)
@@ -133,10 +135,10 @@ def test_refusals_before_the_work(tmp_path: Path) -> None:
     write(tmp_path / "file")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    for target, folder, saying in (("folder", False, "is no file"), ("file", True, "is no folder"), ("pipe", False, "is no file")):
+    for target, folder, saying in (("folder", False, "is not a file"), ("file", True, "is not a folder"), ("pipe", False, "is not a file")):
         with pytest.raises(PgenError, match=saying), Outputs() as outputs:
             outputs.add(tmp_path / target, folder=folder)
-    with pytest.raises(PgenError, match="is named for two outputs"), Outputs() as outputs:
+    with pytest.raises(PgenError, match="is the name of two outputs"), Outputs() as outputs:
         outputs.add(tmp_path / "x")
         outputs.add(tmp_path / "folder/../x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", "pipe"]
@@ -144,9 +146,9 @@ def test_refusals_before_the_work(tmp_path: Path) -> None:
 
 def test_errors_name_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(PgenError, match=r"^x\.h5: no good$"), atomic("x.h5") as draft:
+    with pytest.raises(PgenError, match=r"^x\.h5: no good$"), atomic_write("x.h5") as draft:
         raise PgenError(f"{draft}: no good")
-    with pytest.raises(OSError) as caught, atomic("x.h5") as draft, draft.open("rb"):
+    with pytest.raises(OSError) as caught, atomic_write("x.h5") as draft, draft.open("rb"):
         pass
     assert caught.value.filename == "x.h5"
 
@@ -214,7 +216,7 @@ def test_only_dead_drafts_with_the_marker_are_swept(tmp_path: Path) -> None:
     with Outputs() as alive:
         draft = write(alive.add(tmp_path / "alive.txt"))
         shutil.copy(draft.parents[1] / OWNER, tmp_path / f".t.h5{LOCK}")
-        with atomic(tmp_path / "x.h5") as path:
+        with atomic_write(tmp_path / "x.h5") as path:
             write(path)
         assert draft.is_file() and not dead.exists() and not (tmp_path / f".t.h5{LOCK}").exists()
     assert all(path.exists() for path in (*strangers, linked, elsewhere))
@@ -228,21 +230,21 @@ def test_where_locks_say_nothing_only_old_drafts_are_swept(why: str, tmp_path: P
 
     owner = None
     if why == "without locks":
-        monkeypatch.setattr(files, "lock_descriptor", unsupported)
+        monkeypatch.setattr(locks, "lock_descriptor", unsupported)
     else:
         owner = MARKER + b"host elsewhere\nstart 0123\n"
     young, old = (stale_draft(tmp_path, name, owner) for name in ("young", "old"))
     for path in (old, *old.rglob("*")):
-        os.utime(path, (0, time.time() - files.LONGEST_PAUSE - 60))
-    with atomic(tmp_path / "x") as draft:
+        os.utime(path, (0, time.time() - drafts.STALE_AFTER - 60))
+    with atomic_write(tmp_path / "x") as draft:
         write(draft)
     assert young.exists() and not old.exists() and (tmp_path / "x").is_file()
 
 
 def test_a_refused_command_sweeps_too(tmp_path: Path) -> None:
     dead, place = stale_draft(tmp_path), write(tmp_path / "x.h5", "whole")
-    parts = OwnFolder(tmp_path / f".x.h5{PARTS}")
-    parts.make()
+    parts = OwnedFolder(tmp_path / f".x.h5{PARTS}")
+    parts.create()
     parts.lock.release()
     os.utime(place, (time.time() + 1, time.time() + 1))
     with pytest.raises(PgenError, match="exists already"), Outputs(overwrite=False) as outputs:
@@ -252,22 +254,22 @@ def test_a_refused_command_sweeps_too(tmp_path: Path) -> None:
 
 def test_a_lock_is_of_one_process_and_of_the_file_at_its_path(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    first, second = Lock(path), Lock(path)
-    assert first.take() and first.is_in_place() and not second.take()
+    first, second = FileLock(path), FileLock(path)
+    assert first.acquire() and first.is_in_place() and not second.acquire()
     path.rename(tmp_path / "moved")
-    assert not first.is_in_place() and not first.is_deleted() and second.take()
+    assert not first.is_in_place() and not first.is_deleted() and second.acquire()
     path.unlink()
     assert second.is_deleted()
     first.release()
     second.release()
 
     told = []
-    with locked(tmp_path / "x.h5"):
+    with exclusive_access(tmp_path / "x.h5"):
         script = f"""
             import sys
             from pathlib import Path
-            from pgen.utils.files import locked
-            with locked(Path({str(tmp_path / "x.h5")!r}), lambda: print("waiting", flush=True)):
+            from pgen.utils.locks import exclusive_access
+            with exclusive_access(Path({str(tmp_path / "x.h5")!r}), lambda: print("waiting", flush=True)):
                 print("mine", flush=True)
         """
         process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
@@ -287,8 +289,8 @@ def test_what_a_kill_left_before_it_was_marked_is_swept(name: str, tmp_path: Pat
         assert list(tmp_path.iterdir()) == []
     # Locked by a process that is about to mark it, of a stranger, or a link to what is a stranger's.
     mine = write(tmp_path / name / OWNER, "")
-    lock = Lock(mine)
-    assert lock.take()
+    lock = FileLock(mine)
+    assert lock.acquire()
     sweep(tmp_path)
     assert mine.exists()
     lock.release()
@@ -313,15 +315,15 @@ def test_a_command_that_is_refused_sweeps_too(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_folder_that_was_swept_before_it_was_marked_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    take, swept = Lock.take, []
+    acquire, swept = FileLock.acquire, []
 
-    def sweep_first(lock: Lock, **options: bool) -> bool:
+    def sweep_first(lock: FileLock, **options: bool) -> bool:
         if not swept:
             swept.append(sweep(tmp_path))
-        return take(lock, **options)
+        return acquire(lock, **options)
 
-    monkeypatch.setattr(Lock, "take", sweep_first)
-    with atomic(tmp_path / "x.txt") as draft:
+    monkeypatch.setattr(FileLock, "acquire", sweep_first)
+    with atomic_write(tmp_path / "x.txt") as draft:
         draft.write_text("new")
     assert tree(tmp_path) == {"x.txt": "new"} and swept
 
@@ -329,11 +331,11 @@ def test_a_folder_that_was_swept_before_it_was_marked_is_made_again(tmp_path: Pa
 def test_a_lock_file_of_a_stranger_stays(tmp_path: Path) -> None:
     name = f".x.h5{LOCK}"
     write(tmp_path / name, "mine")
-    with pytest.raises(PgenError, match=r"x\.h5\.pgen-lock is no file of pgen"), locked(tmp_path / "x.h5"):
+    with pytest.raises(PgenError, match=r"x\.h5\.pgen-lock was not written by pgen"), exclusive_access(tmp_path / "x.h5"):
         pass
     write(tmp_path / "precious")
     (tmp_path / f".y.h5{LOCK}").symlink_to("precious")
-    with pytest.raises(OSError), locked(tmp_path / "y.h5"):
+    with pytest.raises(OSError), exclusive_access(tmp_path / "y.h5"):
         pass
     assert (tmp_path / name).read_text() == "mine" and (tmp_path / "precious").read_text() == "new"
 

@@ -37,9 +37,9 @@ def test_home_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["root://host//store/x.root:plane=2", "https://zenodo.org/x.h5", "s3://bucket/a*.h5", "file:///x.h5"])
 def test_addresses_of_remote_files(address: str, tmp_path: Path) -> None:
     for root in (None, tmp_path):
-        with pytest.raises(PgenError, match="copy it to this machine first"):
+        with pytest.raises(PgenError, match="Copy it to this machine first"):
             open_images(address, data_root=root)
-    with pytest.raises(PgenError, match="copy it"):
+    with pytest.raises(PgenError, match="Copy it"):
         expand(Path(address))
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pgen.utils.text import html_text, printable, shortened
+from pgen.utils.text import html_text, printable, shorten
 
 #: What a label, a unit or a file name can hold -> how it is shown.
 HOSTILE = {
@@ -34,9 +34,9 @@ def test_line_breaks_of_pgen_are_kept_where_it_says_so() -> None:
 
 
 def test_long_names_keep_both_ends() -> None:
-    name = shortened("w" * 5000 + " accuracy", 30)
+    name = shorten("w" * 5000 + " accuracy", 30)
     assert len(name) == 30 and name.startswith("www") and name.endswith(" accuracy") and "…" in name
-    assert shortened("short\n") == r"short\n"
+    assert shorten("short\n") == r"short\n"
 
 
 def test_html_of_elements_and_attributes() -> None:

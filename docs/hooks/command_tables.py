@@ -66,8 +66,8 @@ def _train(group: Any) -> Iterator[str]:
     yield from _table(_option_row(option, TrainConfig.model_fields.get(option.name)) for option in shared.values())
     yield from ("", "### Presets", "", "`--preset NAME` starts from these options. Options on the command line override them.", "")
     yield "| preset | model | options |\n|---|---|---|"
-    for preset in presets.names():
-        for model, options in presets.tables(preset).items():
+    for preset in presets.preset_names():
+        for model, options in presets.load_tables(preset).items():
             yield f"| `{preset}` | `{model}` | {_as_options(options)} |"
 
 

@@ -1,1 +1,1 @@
-"""The command line: one file a command, each thin. No torch is imported before a command runs."""
+"""The command line. It parses, calls the library and shows results; commands import torch late."""

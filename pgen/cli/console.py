@@ -1,136 +1,172 @@
-"""The terminal: two consoles, and progress bars that are quiet where there is no terminal."""
+"""Output to the terminal: text, hints on the next command, and a progress bar."""
 
 from __future__ import annotations
 
 import logging
-import re
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from pgen.errors import option_name
+from pgen.cli.error_messages import with_flags
+from pgen.engine.runtime.progress import Progress, TrainingStatus
 from pgen.utils.text import printable
 
-if TYPE_CHECKING:
-    from pgen.engine.runtime.progress import Progress, TrainingStatus
+#: Seconds between two lines of progress if there is no terminal. Training starts with the shorter
+#: interval and doubles it after each line.
+INTERVAL, FIRST_INTERVAL = 30.0, 2.0
 
 
 class Terminal(Console):
-    """A console that shows text as it is: no markup, no emoji, control characters as escapes.
+    """A console that shows text unchanged: no markup, no emoji, control characters as escapes.
 
-    Names from files reach it in messages, tables and progress bars, none of which has to escape them.
+    Messages, tables and progress bars can therefore contain names from files without escaping them.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        # Before the layout, which counts characters.
+        """Make text printable before the layout, which counts characters."""
         return super().render_str(printable(text, keep="\n"), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Make all text printable, also that of renderables such as tables."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text, keep="\n"))
-
-
-def with_flags(message: str) -> str:
-    """Write the parameters in a message of the library, `name` or `name=value`, as they are typed: --name value."""
-
-    def flag(match: re.Match[str]) -> str:
-        name, value = option_name(match[1]), match[2]
-        return name if value is None else f"{name} {value}"
-
-    return re.sub("`(?!pgen`)([a-z][a-z0-9_]*)(?:=([^`]*))?`", flag, message)
 
 
 console = Terminal()
 errors = Terminal(stderr=True)
 
 
+def echo(text: object, *, style: str | None = None) -> None:
+    """Print text to standard output, without wrapping long lines."""
+    console.print(str(text), style=style, soft_wrap=True)
+
+
+def echo_message(text: str, *, style: str | None = None) -> None:
+    """Print a message to standard error, with the parameters in it as flags."""
+    errors.print(with_flags(text), style=style, soft_wrap=True)
+
+
 def command_line(*words: object) -> str:
-    """A command of pgen as it is to be typed."""
+    """Return a pgen command as a user types it."""
     return "pgen " + shlex.join(map(str, words))
 
 
-def follow(*commands: Iterable[object] | str) -> None:
-    """The line that ends a command: what to do next, each a command's words, or another thing in a sentence."""
-    told = (each if isinstance(each, str) else command_line(*each) for each in commands)
-    console.print(printable(f"Next: {', or '.join(told)}"), soft_wrap=True)
+def print_next_steps(*steps: Iterable[object] | str) -> None:
+    """Print what to do next.
+
+    Args:
+        *steps: Each the words of a pgen command, or a phrase.
+    """
+    echo(f"Next: {', or '.join(step if isinstance(step, str) else command_line(*step) for step in steps)}")
 
 
-#: Seconds between two lines of progress where there is no terminal; of training after the first line, twice as many after each.
-QUIET_EVERY, FIRST_PAUSE = 30.0, 2.0
+class ProgressBar:
+    """Progress of one task, or of several in turn.
+
+    In a terminal it is a bar. Otherwise it is a line at every interval, and at the start of a task
+    that has a new title.
+    """
+
+    def __init__(self, bars: Any, title: str) -> None:
+        self._bars, self._title = bars, title
+        self._task = bars.add_task(title, total=None, details="")
+        self._start = self._last_line = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` items are done."""
+        rate = done / max(1e-9, time.monotonic() - self._start)
+        self.update(self._title, done, total, f"{done}/{total}  {rate:.0f}/s")
+
+    def start_task(self, title: str, done: int, total: int) -> None:
+        """Show ``done`` of ``total`` items of the task ``title``."""
+        if title != self._title:
+            self._title, self._start = title, time.monotonic()
+            if not errors.is_terminal:
+                errors.print(title)
+        self(done, total)
+
+    def update(self, title: str, done: float, total: float, details: str, *, interval: float = INTERVAL, force: bool = False) -> bool:
+        """Show progress.
+
+        Args:
+            title: Text in front of the bar.
+            done: Amount of work that is done.
+            total: All work.
+            details: Text behind the bar.
+            interval: Seconds from the line before, without a terminal.
+            force: Print the line in any case.
+
+        Returns:
+            Whether a line was printed.
+        """
+        if errors.is_terminal:
+            self._bars.update(self._task, description=title, completed=done, total=total, details=details)
+        elif force or time.monotonic() - self._last_line >= interval:
+            self._last_line = time.monotonic()
+            errors.print(f"{title}  {done / max(total, 1e-9):4.0%}  {details}", soft_wrap=True)
+            return True
+        return False
 
 
 @contextmanager
-def task_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A callback ``tick(what, done, total)`` that draws a bar for tasks of different kinds, one after the other."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+def progress_bar(title: str = "") -> Iterator[ProgressBar]:
+    """Show a :class:`ProgressBar` during the block."""
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+    from rich.table import Column
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors, disable=not errors.is_terminal) as bars:
-        task, last = bars.add_task("", total=None), ""
-
-        def tick(what: str, done: int, total: int) -> None:
-            nonlocal last
-            bars.update(task, description=printable(what), completed=done, total=total)
-            if not errors.is_terminal and what != last:
-                errors.print(printable(what))
-            last = what
-
-        yield tick
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A callback ``tick(done, total)`` that draws a bar with rate and ETA."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    if not errors.is_terminal:
-        last = time.monotonic()
-
-        def line(done: int, total: int) -> None:
-            nonlocal last
-            if time.monotonic() - last > QUIET_EVERY:
-                last = time.monotonic()
-                errors.print(f"{title}: {done} of {total}", highlight=False)
-
-        yield line
-        return
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}", markup=False),
-        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(12),
+        TextColumn("{task.percentage:3.0f} %", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        # Cut off what does not fit the width of the terminal.
+        TextColumn("{task.fields[details]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
     )
-    with Progress(*columns, console=errors) as bars:
-        task, began = bars.add_task(title, total=None, rate=""), time.monotonic()
-
-        def tick(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total, rate=f"{done / max(1e-9, time.monotonic() - began):.0f}/s")
-
-        yield tick
+    with Bars(*columns, console=errors, disable=not errors.is_terminal, expand=True) as bars:
+        yield ProgressBar(bars, title)
 
 
-class _ConsoleHandler(logging.Handler):
-    """Prints the messages of the library, with parameters as flags."""
+class TerminalProgress(Progress):
+    """Shows the progress of training, deploying and sampling in the terminal."""
+
+    def __init__(self, bar: ProgressBar) -> None:
+        self._bar, self._interval = bar, 0.0
+
+    def training(self, status: TrainingStatus) -> None:
+        """Show epoch, step, rate, GPU memory and, last because they may be cut off, losses."""
+        title = f"epoch {status.epoch}/{status.num_epochs}  step {status.step}"
+        memory = [] if status.memory is None else [f"{status.memory / 2**30:.1f} GiB"]
+        losses = [f"{name} {value:.4g}" for name, value in status.metrics.items()]
+        details = "  ".join([f"{status.rate:.0f} img/s", *memory, *losses])
+        if self._bar.update(title, status.fraction, 1.0, details, interval=self._interval, force=status.is_last):
+            self._interval = min(INTERVAL, 2 * self._interval) or FIRST_INTERVAL
+
+    def images(self, done: int, total: int) -> None:
+        """Show how many images are done."""
+        self._bar(done, total)
+
+
+class _LogHandler(logging.Handler):
+    """Prints the messages of the library."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        errors.print(with_flags(prefix + record.getMessage()), soft_wrap=True)
+        echo_message(("warning: " if record.levelno >= logging.WARNING else "") + record.getMessage())
 
 
 @contextmanager
 def print_log(*, silent: bool = False) -> Iterator[None]:
-    """Print messages of the "pgen" logger until the block ends."""
-    logger, handler = logging.getLogger("pgen"), logging.NullHandler() if silent else _ConsoleHandler()
+    """Print messages of the "pgen" logger during the block, or discard them if ``silent``."""
+    logger, handler = logging.getLogger("pgen"), logging.NullHandler() if silent else _LogHandler()
     level, propagate = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -144,63 +180,19 @@ def print_log(*, silent: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def training_progress(*, silent: bool = False) -> Iterator[Progress]:
-    """Show training: epoch, step, losses, rate, ETA and GPU memory in one line, and its log messages; nothing if ``silent``."""
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-    from rich.table import Column
+def show_progress(title: str, *, silent: bool = False) -> Iterator[Progress]:
+    """Show progress and log messages of the library during the block.
 
-    from pgen.engine.runtime.progress import Progress
+    Args:
+        title: Text in front of the progress bar.
+        silent: Show nothing.
 
-    if silent:
-        with print_log(silent=True):
+    Yields:
+        What the library reports its progress to.
+    """
+    with print_log(silent=silent):
+        if silent:
             yield Progress()
-        return
-    terminal = errors.is_terminal
-    columns = (
-        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-        BarColumn(12),
-        TextColumn("{task.percentage:3.0f} %", table_column=Column(no_wrap=True)),
-        TimeRemainingColumn(table_column=Column(no_wrap=True)),
-        # What does not fit into the terminal is cut here.
-        TextColumn("{task.fields[more]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
-    )
-    with Bars(*columns, console=errors, disable=not terminal, expand=True) as bars, print_log():
-        task = bars.add_task("starting", total=1.0, more="")
-
-        class TrainingProgress(Progress):
-            pause, due = FIRST_PAUSE, 0.0
-
-            def training(self, status: TrainingStatus) -> None:
-                if terminal:
-                    bars.update(task, completed=status.fraction, description=_position(status), more=_values(status))
-                elif time.monotonic() >= self.due or status.is_last:
-                    self.due, self.pause = time.monotonic() + self.pause, min(QUIET_EVERY, 2 * self.pause)
-                    errors.print(f"{_position(status)}  {status.fraction:4.0%}  {_values(status)}", soft_wrap=True)
-
-        yield TrainingProgress()
-
-
-def _position(status: TrainingStatus) -> str:
-    return f"epoch {status.epoch}/{status.num_epochs}  step {status.step}"
-
-
-def _values(status: TrainingStatus) -> str:
-    """Rate, memory and losses, the losses last, since there may be many."""
-    memory = [] if status.memory is None else [f"{status.memory / 2**30:.1f} GiB"]
-    losses = [f"{name} {value:.4g}" for name, value in status.metrics.items()]
-    return "  ".join([f"{status.rate:.0f} img/s", *memory, *losses])
-
-
-@contextmanager
-def image_progress(title: str) -> Iterator[Progress]:
-    """Show a bar of images done, and log messages."""
-    from pgen.engine.runtime.progress import Progress
-
-    with progress_bar(title) as bar, print_log():
-
-        class ImageProgress(Progress):
-            def images(self, done: int, total: int) -> None:
-                bar(done, total)
-
-        yield ImageProgress()
+        else:
+            with progress_bar(title) as bar:
+                yield TerminalProgress(bar)

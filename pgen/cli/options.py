@@ -1,4 +1,4 @@
-"""From pydantic fields to command-line options, and back to validated settings. The only file that knows Typer's insides."""
+"""Options that commands share, and the conversion of pydantic fields to options and back."""
 
 from __future__ import annotations
 
@@ -14,119 +14,156 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from pgen.errors import PgenError, option_name, validation_messages
+from pgen.errors import ConfigError, PluginError, option, option_name, validation_messages
 from pgen.utils import resources
 from pgen.utils.formats import Format
 from pgen.utils.paths import expand, expand_option
 
-IMAGES = "Images: a file, a folder, 'a*pattern', mnist or simulate; options after a colon, as in FILE:limit=100,plane=2."
+IMAGES = "A file or folder of images, a pattern such as 'run*.h5', mnist or simulate. Options follow a colon: FILE:limit=100,plane=2."
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=IMAGES)]
+OutFile = Annotated[
+    Path, typer.Option(help="Output: FILE.h5 (image store), FILE.npz, or a folder of PNGs (no suffix).", callback=expand_option)
+]
 DataRoot = Annotated[str | None, typer.Option(help="Folder that relative paths of images start from.", callback=expand_option)]
 Decoder = Annotated[
     str | None,
-    typer.Option(
-        help="Run folder of the auto-encoder that makes images of codes, where the run has none of its own.", callback=expand_option
-    ),
+    typer.Option(help="Run folder of the auto-encoder that decodes latent codes, if RUN has no decoder.", callback=expand_option),
 ]
+Checkpoint = Annotated[str, typer.Option(help="Checkpoint to use: best, last, or a step number.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch. Smaller batches need less memory.")]
+Device = Annotated[str, typer.Option(help="Device: auto (a GPU if there is one), cpu, cuda or cuda:i.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
 MaxSkipped = Annotated[
     str | None,
-    typer.Option(help="Odd events to skip at most, as doubled planes: a number, or a fraction as 0.1 or 10%.", show_default="10%"),
+    typer.Option(help="Most unusable events to skip: a number, or a fraction such as 0.1 or 10%.", show_default="10%"),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 FileFormat = Annotated[
-    Format | None, typer.Option(help="Format, where the name of the file leaves a choice: .h5 is a store, or larcv3.", show_default=False)
+    Format | None, typer.Option(help="File format, if the suffix is ambiguous: .h5 is store (default) or larcv3.", show_default=False)
 ]
 
 
 def _limit_threads(count: int | None) -> int | None:
-    """Limit threads while the command line is parsed: before the libraries load that are to be limited."""
+    """Limit threads while options are parsed, before the numerical libraries are imported."""
     resources.limit_threads(count)
     return count
 
 
-Threads = Annotated[
-    int | None,
-    typer.Option(min=1, callback=_limit_threads, help="Threads that compute.", show_default="the cores that this job may use"),
-]
+Threads = Annotated[int | None, typer.Option(min=1, callback=_limit_threads, help="CPU threads.", show_default="all cores of the job")]
 
 
-def parameters(config: type[BaseModel], panel: str, defaults: dict[str, Any]) -> list[inspect.Parameter]:
-    """One keyword parameter for each field. All default to None, "not given", so that a config file can stand between."""
+def make_parameters(config: type[BaseModel], panel: str, defaults: dict[str, Any]) -> list[inspect.Parameter]:
+    """Make an option of each field of a pydantic model.
+
+    Args:
+        config: The model.
+        panel: Title of the options in the help.
+        defaults: Defaults that differ from those of the fields.
+
+    Returns:
+        Keyword parameters with default None, which means "not given": a config file may give it.
+    """
     return [
-        _parameter(name, field, panel, defaults.get(name, None if field.is_required() else field.get_default(call_default_factory=True)))
+        _make_parameter(
+            name, field, panel, defaults.get(name, None if field.is_required() else field.get_default(call_default_factory=True))
+        )
         for name, field in config.model_fields.items()
     ]
 
 
-def _parameter(name: str, field: FieldInfo, panel: str, default: Any) -> inspect.Parameter:
+def _make_parameter(name: str, field: FieldInfo, panel: str, default: Any) -> inspect.Parameter:
     kind = _option_type(name, field.annotation)
     declarations = [f"{option_name(name)}/--no-{name.replace('_', '-')}"] if kind is bool else [option_name(name)]
     shown = str(default).lower() if kind is bool else default
-    one_line = field.description or ""
-    text = one_line if default is None else f"{one_line} [default: {shown}]"
-    option = typer.Option(*declarations, help=text, rich_help_panel=panel, show_default=False)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option])
+    description = field.description or ""
+    text = description if default is None else f"{description} [default: {shown}]"
+    declaration = typer.Option(*declarations, help=text, rich_help_panel=panel, show_default=False)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, declaration])
 
 
 def _option_type(name: str, annotation: Any) -> Any:
     if get_origin(annotation) in (Union, UnionType):
-        inner = [part for part in get_args(annotation) if part is not NoneType]
-        if len(inner) == 1:
-            return _option_type(name, inner[0])
+        types = [part for part in get_args(annotation) if part is not NoneType]
+        if len(types) == 1:
+            return _option_type(name, types[0])
     if annotation in (bool, int, float, str) or get_origin(annotation) is Literal:
         return annotation
-    raise PgenError(
-        f"Option {option_name(name)} has type {annotation}, which cannot be given on a command line; wanted bool, int, float, str or a Literal."
-    )
+    raise PluginError(f"Option {option(name)} has type {annotation}; a command-line option must be a bool, int, float, str or Literal.")
 
 
-def more_options(words: list[str]) -> dict[str, str]:
-    """``--name value`` and ``--name=value`` that a command does not know itself, by name. UserError for anything else."""
-    found: dict[str, str] = {}
-    left = list(words)
-    while left:
-        name, equals, value = left.pop(0).partition("=")
+def parse_extra_options(words: list[str]) -> dict[str, str]:
+    """Parse ``--name value`` and ``--name=value`` of options that a command does not define itself.
+
+    Returns:
+        Values by name.
+
+    Raises:
+        ConfigError: A word is not an option, or an option has no value.
+    """
+    values: dict[str, str] = {}
+    remaining = list(words)
+    while remaining:
+        name, equals, value = remaining.pop(0).partition("=")
         if not re.fullmatch(r"--[A-Za-z]\S*", name):
-            raise PgenError(f"{name}: not expected here; wanted --OPTION VALUE.")
+            raise ConfigError(f"{name}: unexpected argument; options are written --OPTION VALUE.")
         if not equals:
-            if not left or left[0].startswith("--"):
-                raise PgenError(f"{name}: no such option, or one without its value.")
-            value = left.pop(0)
-        found[name[2:].replace("-", "_")] = value
-    return found
+            if not remaining or remaining[0].startswith("--"):
+                raise ConfigError(f"{name}: no such option, or its value is missing.")
+            value = remaining.pop(0)
+        values[name[2:].replace("-", "_")] = value
+    return values
 
 
 def read_config(path: Path | None) -> dict[str, Any]:
-    """Options from a TOML or JSON file, names in either spelling; a run's config.json gives that run's options."""
+    """Read options from a TOML or JSON file, or from the config.json of a run.
+
+    Returns:
+        Values by name; none without a path.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not a table.
+    """
     if path is None:
         return {}
+    file = expand(path)
     try:
-        text = expand(path).read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
         values = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        raise PgenError(f"--config {path}: {error}; wanted a TOML or JSON file of options.".replace("\n", " ")) from error
+        raise ConfigError(f"{option('config', path)}: {error}; expected a TOML or JSON file of options.".replace("\n", " ")) from error
     if not isinstance(values, dict):
-        raise PgenError(f"--config {path}: found a {type(values).__name__}, wanted a table of options.")
+        raise ConfigError(f"{option('config', path)}: expected a table of options, got a {type(values).__name__}.")
     if values.get("format") == "pgen-run-1":
-        # A name, and leave to delete the run that has it, are not inherited.
+        # Neither the name of a run nor the permission to replace it is inherited.
         parts: list[Any] = [values.get(part) for part in ("settings", "config")]
         if not all(isinstance(part, dict) for part in parts):
-            raise PgenError(f"--config {path}: its settings and config must be tables of names and values; wanted a run's config.json.")
+            raise ConfigError(f"{option('config', path)}: expected the config.json of a run, but settings and config are not both tables.")
         values = {k: v for part in parts for k, v in part.items() if k not in ("name", "overwrite")}
     return {key.replace("-", "_"): value for key, value in values.items()}
 
 
-def validate(parts: list[tuple[type[BaseModel], dict[str, Any]]], given: dict[str, Any]) -> list[BaseModel]:
-    """Options by class: defaults, then what was given. All problems are told at once."""
-    known = {name for config, _ in parts for name in config.model_fields}
-    wrong = [f"{option_name(name)}: no such option" for name in given if name not in known]
+def validate(parts: list[tuple[type[BaseModel], dict[str, Any]]], options: dict[str, Any]) -> list[BaseModel]:
+    """Build pydantic models from options.
+
+    Args:
+        parts: Each model class, and defaults that differ from its own.
+        options: The options of all models together.
+
+    Returns:
+        The models.
+
+    Raises:
+        ConfigError: Options are unknown or invalid. The message lists all of them.
+    """
+    names = {name for config, _ in parts for name in config.model_fields}
+    problems = [f"{option(name)}: no such option" for name in options if name not in names]
     models = []
     for config, defaults in parts:
-        own = {name: value for name, value in given.items() if name in config.model_fields}
+        own = {name: value for name, value in options.items() if name in config.model_fields}
         try:
             models.append(config.model_validate({**defaults, **own}))
         except ValidationError as error:
-            wrong += validation_messages(error)
-    if wrong:
-        raise PgenError("; ".join(wrong) + ".")
+            problems += validation_messages(error)
+    if problems:
+        raise ConfigError("; ".join(problems) + ".")
     return models

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pgen.utils.files import natural
-from pgen.utils.paths import walk
+from pgen.utils.paths import natural_key, walk
 
 #: Endings of files that a folder of data may consist of, besides PNG; what kind each is, its content decides.
 ARRAYS = (".npy", ".npz", ".pt", ".pth", ".h5", ".hdf5", ".hdf", ".mat", ".root")
@@ -18,7 +17,7 @@ ARRAYS = (".npy", ".npz", ".pt", ".pth", ".h5", ".hdf5", ".hdf", ".mat", ".root"
 def find_files(folder: Path, endings: Collection[str]) -> list[Path]:
     """The files of a folder and the folders in it that have one of the endings, but hidden ones; "2.png" before "10.png"."""
     paths = [path for path in walk(folder) if path.suffix.lower() in endings]
-    return sorted(paths, key=lambda path: natural(path.relative_to(folder).as_posix()))
+    return sorted(paths, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
 
 
 def label_folders(files: Sequence[str]) -> dict[str, npt.NDArray[np.str_]]:

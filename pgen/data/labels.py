@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.errors import PgenError
-from pgen.utils.text import shortened
+from pgen.utils.text import shorten
 
 #: Text that stands for a boolean.
 BOOLEANS = {"true": 1.0, "false": 0.0}
@@ -55,7 +55,7 @@ def convert_labels(values: npt.ArrayLike, reference: npt.ArrayLike, name: str) -
         return _mapped(labels, lambda value: value if value in texts else by_number.get(_number(value), _text(value)), np.str_)
     if labels.dtype.kind == "U":
         if strange := [text for text in np.unique(labels).tolist() if isinstance(_number(text), str)]:
-            raise PgenError(f"{name}: {shortened(strange[0])!r} is no number, as the labels to compare with are; convert one of them.")
+            raise PgenError(f"{name}: {shorten(strange[0])!r} is no number, as the labels to compare with are; convert one of them.")
         labels = _mapped(labels, _number, np.float64)
     if known.dtype.kind == "f":
         return _nearest_known(labels, known)

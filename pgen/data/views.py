@@ -15,7 +15,7 @@ from pgen.data.skipped import NOTHING, Skipped
 from pgen.data.sparse import SparseImages, lit_counts, read_lit
 from pgen.data.transforms.zero_suppression import least_suppression, note_suppression
 from pgen.errors import PgenError, listed
-from pgen.utils.text import shortened
+from pgen.utils.text import shorten
 
 
 class ConcatImages(ImageSetBase):
@@ -124,7 +124,7 @@ def with_labels_of(images: ImageSet, first: ImageSet) -> ImageSet:
         return images
     view = Subset(images, np.arange(len(images)))
     view.labels = {
-        name: convert_labels(values, first.labels[name], f"{images.name}: label {shortened(name)}") for name, values in labels.items()
+        name: convert_labels(values, first.labels[name], f"{images.name}: label {shorten(name)}") for name, values in labels.items()
     }
     return view
 

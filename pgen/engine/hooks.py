@@ -28,6 +28,14 @@ def call(run: Run, hook: str, **arguments: Any) -> Any:
     return getattr(manager.hook, hook)(run=run, **arguments)
 
 
+def train_session(session: TrainingSession) -> Path:
+    """Train the run of a session by its plug-in's hook or the engine's loop; return its directory."""
+    try:
+        return call(session.run, "train", session=session)
+    finally:
+        session.run.folder.release()
+
+
 @hookimpl(trylast=True)
 def train(run: Run, session: TrainingSession) -> Path:
     """Train by the engine's loop."""

@@ -15,7 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-import pgen
+from pgen._version import __version__
 from pgen.data.labels import convert_labels
 from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.decoder import ImageDecoder, make_image_decoder
@@ -82,7 +82,7 @@ class Run:
             DataInfo.from_dict(saved["data"])
         except (ValueError, KeyError, TypeError) as error:
             reason = one_line(error)
-            raise RunError(f"{folder.config} does not fit pgen {pgen.__version__}: {reason}. Install the version it came from.") from error
+            raise RunError(f"{folder.config} does not fit pgen {__version__}: {reason}. Install the version it came from.") from error
         began_in = saved.get("began_in")
         began_in = began_in if isinstance(began_in, str) else None
         device = device or choose_device(settings.device, settings.gpu)

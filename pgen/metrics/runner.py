@@ -110,7 +110,7 @@ def _run_metric(entry: Entry, spec: MetricSpec, sets: EvaluationSets) -> MetricR
     except NOT_A_FAULT:
         raise
     except BaseException as error:
-        if entry.distribution == "pgen" or is_out_of_memory(error):
+        if entry.is_builtin or is_out_of_memory(error):
             raise  # a defect of pgen shows its traceback
         raise plugin_error(entry, f"metric {spec.name!r} failed: {cause(error)}") from error
     if not isinstance(found, MetricResult):

@@ -45,6 +45,11 @@ class Entry:
         return self.point.module.partition(".")[0]
 
     @property
+    def is_builtin(self) -> bool:
+        """Whether it is part of pgen."""
+        return self.package == "pgen"
+
+    @property
     def is_editable_install(self) -> bool:
         """Whether it was installed from a folder that may be edited: whoever sees its errors is likely its author."""
         url = self.point.dist.read_text("direct_url.json") if self.point.dist else None
@@ -58,7 +63,7 @@ def entries(group: str) -> list[Entry]:
         distribution = point.dist.name if point.dist else "unknown"
         # One distribution can be seen twice (an installed copy and its source folder); the first on the path counts.
         found.setdefault((point.name, distribution), Entry(point.name, distribution, point.dist.version if point.dist else "?", point))
-    return sorted(found.values(), key=lambda entry: (entry.distribution != "pgen", entry.name))
+    return sorted(found.values(), key=lambda entry: (not entry.is_builtin, entry.name))
 
 
 def names(group: str) -> list[str]:

@@ -160,14 +160,14 @@ def pgen_metrics() -> list[MetricSpec]:  # type: ignore[empty-body]
 
     ``pgen_contrast/metric.py``::
 
-        from pgen.metrics.results import Finding, measure
+        from pgen.metrics.results import MetricResult, measure
 
         def contrast(sets):
             def distance(a, b):
                 return abs(a.mean() - b.mean())
 
             brightest = sets.rows(lambda images: images.max(axis=(1, 2, 3)))
-            return Finding("contrast", (measure("brightest pixel", distance, brightest, sets.rng("contrast")),))
+            return MetricResult("contrast", (measure("brightest pixel", distance, brightest, sets.rng("contrast")),))
 
     After ``pip install .`` there is a command ``pgen evaluate contrast``, and ``pgen evaluate all`` has it too.
     """

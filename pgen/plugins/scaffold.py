@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-import pgen
+from pgen._version import __version__
 from pgen.errors import PgenError
 from pgen.plugins import registry
 from pgen.utils.files import Outputs
@@ -31,7 +31,7 @@ def new_plugin(name: str, parent: Path) -> Path:
     if name in registry.names():
         raise PgenError(f"A model called {name!r} is installed already; choose another name.")
     folder = parent / f"pgen-{name}"
-    words = {"name": name, "distribution": folder.name, "package": folder.name.replace("-", "_"), "version": pgen.__version__}
+    words = {"name": name, "distribution": folder.name, "package": folder.name.replace("-", "_"), "version": __version__}
     if folder.exists():
         raise PgenError(f"{folder} exists already; choose another name, or another --out.")
     templates = files("pgen.plugins") / "template"

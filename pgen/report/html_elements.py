@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pgen.utils.text import html_text, shortened
+from pgen.utils.text import html_text, shorten
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c22; --paper: #fdfdfc; --soft: #6a6a75; --line: #d9d9de; --card: #f4f4f2;
@@ -73,14 +73,14 @@ def page(title: str, sections: Sequence[tuple[str, str, str]]) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     """A table that is sorted by a click on a heading."""
-    heads = "".join(f'<th scope="col"><button type="button">{html_text(shortened(text, CELL))}</button></th>' for text in head)
+    heads = "".join(f'<th scope="col"><button type="button">{html_text(shorten(text, CELL))}</button></th>' for text in head)
     body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
     return f'<div class="scroll"><table class="sortable"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _cell(cell: Cell) -> str:
     text, value, kind = cell if isinstance(cell, tuple) else (cell, cell, "")
-    return f'<td data-value="{html_text(shortened(str(value), CELL))}" class="{html_text(kind)}">{html_text(shortened(text, CELL))}</td>'
+    return f'<td data-value="{html_text(shorten(str(value), CELL))}" class="{html_text(kind)}">{html_text(shorten(text, CELL))}</td>'
 
 
 def picture(path: Path, alt: str, caption: str = "") -> str:
@@ -91,11 +91,11 @@ def picture(path: Path, alt: str, caption: str = "") -> str:
 
 
 def subheading(text: str) -> str:
-    return f"<h3>{html_text(shortened(text, CELL))}</h3>"
+    return f"<h3>{html_text(shorten(text, CELL))}</h3>"
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    return f'<p class="{html_text(kind)}">{html_text(shortened(text, PARAGRAPH))}</p>'
+    return f'<p class="{html_text(kind)}">{html_text(shorten(text, PARAGRAPH))}</p>'
 
 
 def folded(summary: str, html: str) -> str:

@@ -19,8 +19,8 @@ from pgen.report.figures.curves import save_losses
 from pgen.report.figures.distributions import save_distributions, save_trend
 from pgen.report.figures.image_grid import save_pairs, save_rows
 from pgen.report.results_files import write_results
-from pgen.utils.files import atomic
-from pgen.utils.text import shortened
+from pgen.utils.files import atomic_write
+from pgen.utils.text import shorten
 
 SHOWN = 10  #: images a row of the gallery
 MARKS = {"as real": "✓", "worse": "✗", "beyond": "!", CANNOT_BE_TOLD: "?"}  # not by colour alone
@@ -69,7 +69,7 @@ class Report:
     def write(self, out: Path) -> list[Path]:
         """Into the folder ``out``: report.html, results.json, and a CSV file for each generated set. The files written."""
         path = out / "report.html"
-        with atomic(path) as draft, tempfile.TemporaryDirectory(dir=draft.parent) as pictures:
+        with atomic_write(path) as draft, tempfile.TemporaryDirectory(dir=draft.parent) as pictures:
             draft.write_text(self._html(Path(pictures)), encoding="utf-8")
         return [path, *write_results(out, self.about, self.warnings, self.evaluations)]
 
@@ -123,7 +123,7 @@ class Report:
             if each.results:
                 html += _measures_table(each, headline=True)
                 unclear = each.unclear().items()
-                html += "".join(page.paragraph(f"Cannot be told: {', '.join(map(shortened, names))}: {why}.") for why, names in unclear)
+                html += "".join(page.paragraph(f"Cannot be told: {', '.join(map(shorten, names))}: {why}.") for why, names in unclear)
                 html += "".join(page.paragraph(note) for finding in each.results.values() for note in finding.notes)
                 html += page.folded("All measures", _measures_table(each, headline=None))
             if each.skipped:

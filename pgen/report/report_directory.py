@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pgen.errors import PgenError
-from pgen.utils.files import Outputs, atomic, folder_of, sweep_around
+from pgen.utils.drafts import sweep_around
+from pgen.utils.files import Outputs, atomic_write, require_folder
 
 #: Of each kind of evaluation the file that tells of it, the format named there, and the names that its files may have.
 KINDS = {
@@ -33,7 +34,7 @@ def write_json(path: Path, values: Mapping[str, Any], files: Sequence[str]) -> N
     Numbers that are not finite become null, since JSON has none.
     """
     content = {"format": KINDS[path.name][0], **_finite(values), "files": [*files, path.name]}
-    with atomic(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -67,7 +68,7 @@ class EvaluationFolder:
     def choose(cls, out: Path | None, sources: Sequence[str], kind: str, *, overwrite: bool) -> EvaluationFolder:
         """The folder ``out``, or the default one for these sources. UserError where it holds what may not be replaced."""
         again = None if overwrite or out is not None else partial(default_folder, sources, overwrite=False)
-        folder = cls(folder_of(out or default_folder(sources, overwrite=overwrite)), kind, overwrite, again)
+        folder = cls(require_folder(out or default_folder(sources, overwrite=overwrite)), kind, overwrite, again)
         sweep_around(folder.path)
         folder.refuse_other_files()
         return folder
@@ -91,7 +92,7 @@ class EvaluationFolder:
         place = self.path
         with Outputs(overwrite=True) as outputs:
             if new := not place.exists():
-                draft = outputs.add(self.path, folder=True, otherwise=self.again)
+                draft = outputs.add(self.path, folder=True, alternative=self.again)
                 draft.mkdir()
                 write(draft)
                 names = self._names(draft)

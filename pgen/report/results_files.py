@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pgen.metrics.runner import Evaluation
 from pgen.report.report_directory import write_json
-from pgen.utils.files import atomic
+from pgen.utils.files import atomic_write
 
 
 def write_results(out: Path, about: Mapping[str, Any], warnings: Sequence[str], evaluations: Sequence[Evaluation]) -> list[Path]:
@@ -21,7 +21,7 @@ def write_results(out: Path, about: Mapping[str, Any], warnings: Sequence[str], 
     for number, each in enumerate(evaluations, 1):
         if columns := each.per_image():
             written.append(out / ("images.csv" if len(evaluations) == 1 else f"images-{number}.csv"))
-            with atomic(written[-1]) as temporary:
+            with atomic_write(written[-1]) as temporary:
                 _write_csv(temporary, columns)
     generated = {each.name: each.to_dict() for each in evaluations}
     results = {**about, "warnings": list(warnings), "generated": generated}

@@ -97,7 +97,7 @@ class Subject:
 
     def train(self, name: str, **values: Any) -> Run:
         session = create_run(self.plugin.spec.name, self.settings(name, **values), self.config)
-        session.train()
+        hooks.train_session(session)
         return session.run
 
     def batch(self, run: Run) -> Tensor:
@@ -191,7 +191,7 @@ def training_goes_on(subject: Subject) -> None:
     subject.train("resumed", max_steps=subject.steps)
     path = subject.folder / "resumed"
     session = resume_run(path, subject.settings("resumed", max_steps=2 * subject.steps))
-    session.train()
+    hooks.train_session(session)
     straight, broken = checkpoints.load(subject.trained.folder), checkpoints.load(session.run.folder)
     differ = [name for name, value in straight.model.items() if not _same(value, broken.model[name])]
     assert not differ, (

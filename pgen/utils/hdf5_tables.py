@@ -1,4 +1,4 @@
-"""HDF5 files that pgen writes, and tables in them that grow."""
+"""Write HDF5 files, and append to tables in them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from pgen.utils.files import signals_held
+from pgen.utils.signals import defer_signals
 
 
 class _FailSafeFile(io.RawIOBase):
-    """A file whose writes never fail as far as HDF5 can tell; ``error`` is the first that did.
+    """A file that hides failed writes from the HDF5 library.
 
-    A failed write leaves the HDF5 library in a state from which it crashes, at the latest when the process ends.
+    After a failed write the library would crash, at the latest when the process ends.
+
+    Attributes:
+        error: The first error of a write, or None.
     """
 
     def __init__(self, path: Path, mode: Literal["w", "r+"]) -> None:
@@ -39,14 +42,14 @@ class _FailSafeFile(io.RawIOBase):
         return count
 
     def write(self, content: Any) -> int:
-        left = memoryview(content)
+        remaining = memoryview(content)
         try:
-            while left and self.error is None:
-                count = os.pwrite(self._descriptor, left, self._position)
-                self._position, left = self._position + count, left[count:]
+            while remaining and self.error is None:
+                count = os.pwrite(self._descriptor, remaining, self._position)
+                self._position, remaining = self._position + count, remaining[count:]
         except OSError as error:
             self.error = error
-        self._position += len(left)
+        self._position += len(remaining)
         return len(content)
 
     def truncate(self, size: int | None = None) -> int:
@@ -67,38 +70,53 @@ class _FailSafeFile(io.RawIOBase):
         super().close()
 
 
-class Output:
-    """An HDF5 file being written, which is changed within :meth:`changing` alone."""
+class HDF5Output:
+    """An HDF5 file being written. It must only be changed within :meth:`change`."""
 
     def __init__(self, stream: _FailSafeFile, file: Any) -> None:
         self._stream, self._file = stream, file
 
     @contextmanager
-    def changing(self) -> Iterator[Any]:
-        """The file, to be changed by the block. OSError where that could not be written."""
-        # A signal's exception must not come up amid HDF5, which would take it for a failed write.
-        with signals_held():
+    def change(self) -> Iterator[Any]:
+        """Change the file in a block; yields the `h5py.File`.
+
+        Raises:
+            OSError: The change could not be written.
+        """
+        # HDF5 would take an exception from a signal handler for a failed write.
+        with defer_signals():
             try:
                 yield self._file
             except Exception as error:
-                # What was not written cannot be read either: the cause is the first failure.
+                # What was not written cannot be read either, so the first failed write is the
+                # cause.
                 raise self._stream.error or error from None
         self.check()
 
     def check(self) -> None:
-        """OSError where a write has failed."""
+        """Raise the OSError of a write that failed."""
         if self._stream.error is not None:
             raise self._stream.error
 
     def append(self, name: str, values: npt.NDArray, *, chunk: int, **compression: Any) -> None:
-        """Add ``values`` (n,) to dataset ``name``, which is made where there is none, of chunks of ``chunk`` rows, with h5py's options of
-        compression."""
-        with self.changing() as file:
+        """Append rows to a dataset.
+
+        Args:
+            name: The dataset; it is created if it does not exist.
+            values: Values (n,).
+            chunk: Rows per chunk of a new dataset.
+            **compression: h5py's compression options for a new dataset.
+
+        Raises:
+            OSError: The rows could not be written.
+        """
+        with self.change() as file:
             _extend(file, name, values, chunk, compression)
 
 
 def _extend(file: Any, name: str, values: npt.NDArray, chunk: int, compression: dict[str, Any]) -> None:
-    # A function of its own: the dataset is written to once more when it is let go of, which must be within Output.changing.
+    # A function of its own, because h5py writes to a dataset again when it is deleted, which must
+    # happen within HDF5Output.change.
     if name not in file:
         file.create_dataset(name, (0,), values.dtype, maxshape=(None,), chunks=(chunk,), **compression)
     dataset = file[name]
@@ -108,23 +126,24 @@ def _extend(file: Any, name: str, values: npt.NDArray, chunk: int, compression: 
 
 
 @contextmanager
-def open_output(path: Path, mode: Literal["w", "r+"] = "w") -> Iterator[Output]:
-    """A new HDF5 file, or with ``r+`` an existing one, to write to.
+def open_output(path: Path, mode: Literal["w", "r+"] = "w") -> Iterator[HDF5Output]:
+    """Open a new HDF5 file (``w``) or an existing one (``r+``) for writing.
 
     Raises:
-        OSError: It could not be written, for whatever cause: a full disk, a quota, a limit on the size of files, a failing disk.
+        OSError: It could not be written, for example because of a full disk, a quota or a limit on
+            file sizes.
     """
     import h5py
 
     stream = _FailSafeFile(path, mode)
     try:
-        with signals_held():
+        with defer_signals():
             file = h5py.File(stream, mode)
-        output = Output(stream, file)
+        output = HDF5Output(stream, file)
         try:
             yield output
         finally:
-            with signals_held():
+            with defer_signals():
                 _close(file, stream)
         output.check()
     finally:

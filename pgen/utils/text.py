@@ -1,21 +1,21 @@
-"""Make text from files and from other programs harmless wherever it is shown.
+"""Make text from files and other programs safe to show.
 
-Labels, units, ids, file names, summaries of plug-ins and messages of libraries can hold anything:
-terminal escapes, line breaks, marks that reverse the reading direction, Rich markup, TeX, HTML.
-Data keep such text as it is. Only what is shown goes through these functions, in four places:
+Labels, units, ids, file names, summaries of plug-ins and messages of libraries can contain
+anything: terminal escapes, line breaks, characters that reverse the reading direction, Rich markup,
+TeX, HTML. Data keep such text unchanged. It is made safe where it is shown:
 
-* the terminal: ``pgen.cli.console.Terminal`` applies :func:`printable` to all it prints, and reads
-  no markup;
+* the terminal: ``pgen.cli.console.Terminal`` applies :func:`printable` to all output, and does not
+  interpret markup;
 * log.txt: :func:`printable`, so that an entry is one line;
-* figures: ``pgen.report.figures.base.save_figure`` switches TeX off, and applies :func:`printable`;
-* HTML: ``pgen.report.html_elements`` applies :func:`html_text` to elements and attributes alike.
+* figures: ``pgen.report.figures.base.save_figure`` disables TeX and applies :func:`printable`;
+* HTML: ``pgen.report.html_elements`` applies :func:`html_text` to elements and attributes.
 """
 
 from __future__ import annotations
 
 import html
 
-#: Characters of a name that tables and figures have room for.
+#: Longest name in tables and figures, in characters.
 LIMIT = 60
 
 
@@ -23,22 +23,22 @@ def printable(text: str, *, keep: str = "") -> str:
     r"""Replace each character that is not printable by its escape.
 
     These are control characters (``\x1b``, ``\n``, C1), directional and zero-width marks
-    (``\u202e``), line separators, lone surrogates (of file names that are no Unicode), unassigned
-    and private characters.
+    (``\u202e``), line separators, lone surrogates (from file names that are not Unicode),
+    unassigned and private characters.
 
     Args:
-        text: any text.
-        keep: characters to leave as they are, such as line breaks of pgen's own.
+        text: Any text.
+        keep: Characters to leave unchanged, such as pgen's own line breaks.
     """
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() or character in keep else _escape(character) for character in text)
 
 
-def shortened(text: str, limit: int = LIMIT) -> str:
-    """Make a text printable on one line, and cut a long one in its middle.
+def shorten(text: str, limit: int = LIMIT) -> str:
+    """Make a text printable on one line, and cut out the middle of a long one.
 
-    Names differ at either end, as in ``<label> accuracy``.
+    Both ends stay because names can differ at either, as in ``<label> accuracy``.
     """
     text = printable(text)
     if len(text) <= limit:

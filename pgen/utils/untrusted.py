@@ -1,4 +1,7 @@
-"""Loading what may come from a stranger: no code in it runs, and nothing in it takes more memory than the file has bytes."""
+"""Load files from untrusted sources.
+
+No code in them is run, and no array in them can claim more memory than the file has bytes.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +19,33 @@ from pgen.utils.resources import free_memory
 
 
 def load_torch(file: Path | IO[bytes], *, arrays: bool = False) -> Any:
-    """Plain tensors and values as torch saves them, on the CPU, with ``arrays`` those of NumPy too, each as a :class:`PickledArray`. Any of
-    torch's exceptions, or ValueError for what is no honest file."""
+    """Load tensors and plain values that torch saved, onto the CPU.
+
+    Args:
+        file: The file.
+        arrays: Also load NumPy arrays, each as a :class:`PickledArray`.
+
+    Raises:
+        ValueError: The file was manipulated.
+        Exception: Any error of `torch.load`.
+    """
     import torch
 
     refuse_odd_archive(file)
     with torch.serialization.safe_globals(STAND_INS if arrays else []):  # type: ignore[arg-type]
         content = torch.load(file, map_location="cpu", weights_only=True)
     for tensor in _tensors(content):
-        # A tensor of stride 0 claims any size without a byte.
+        # With stride 0 a tensor can claim any size without storing it.
         if tensor.layout == torch.strided and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise ValueError(f"a tensor of shape {tuple(tensor.shape)} with {tensor.untyped_storage().nbytes()} bytes of values")
     return content
 
 
 class PickledType:
-    """The type of a pickled array, by its letters alone: of those that NumPy takes, some make it read memory that is not the array's."""
+    """Stand-in for the dtype of a pickled array, known by its code only.
+
+    NumPy accepts dtypes that make it read memory outside the array.
+    """
 
     def __init__(self, code: object, *_: object) -> None:
         self.code, self.order = str(code), "="
@@ -40,15 +54,15 @@ class PickledType:
         self.order = str(state[1])
 
     def dtype(self) -> np.dtype:
-        """The type. ValueError for one of neither numbers nor text."""
+        """Return the dtype; ValueError unless it is one of numbers or text."""
         if not re.fullmatch("b1|[iuf][1248]|[US][0-9]{1,6}", self.code):
-            raise ValueError(f"an array of type {self.code}, wanted numbers or text")
+            raise ValueError(f"an array of type {self.code}, expected numbers or text")
         dtype = np.dtype(self.code)
         return dtype.newbyteorder(">") if self.order == ">" else dtype
 
 
 class PickledArray:
-    """An array of NumPy in a torch file, in place of which its code would run: no more than its type, shape and bytes."""
+    """Stand-in for a NumPy array in a torch file: its dtype, shape and bytes."""
 
     def __init__(self, *_: object) -> None:
         self._state: tuple[Any, ...] = ()
@@ -57,7 +71,7 @@ class PickledArray:
         self._state = state
 
     def array(self) -> npt.NDArray:
-        """The array. ValueError for one of neither numbers nor text, or whose bytes do not fit."""
+        """Return the array; ValueError unless it has numbers or text, and all of its bytes."""
         _, shape, kind, is_column_major, content = self._state
         if not isinstance(kind, PickledType) or not isinstance(content, bytes):
             raise ValueError("an array of Python objects")
@@ -65,13 +79,13 @@ class PickledArray:
 
 
 def pickled_scalar(kind: Any, content: Any) -> Any:
-    """A number of NumPy's in a torch file."""
+    """Stand-in for the constructor of a NumPy number in a torch file."""
     if not isinstance(kind, PickledType) or not isinstance(content, bytes):
-        raise ValueError("a NumPy object that is no number")
+        raise ValueError("a NumPy object that is not a number")
     return np.frombuffer(content, kind.dtype())[0].item()
 
 
-#: What stands for NumPy's functions and classes in the pickle of a torch file, by their names in version 1 and 2.
+#: Stand-ins for NumPy's functions and classes in a torch file, by their names in NumPy 1 and 2.
 STAND_INS = [
     *((PickledArray, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
     *((pickled_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
@@ -81,8 +95,11 @@ STAND_INS = [
 
 
 def refuse_odd_archive(file: Path | IO[bytes]) -> None:
-    """ValueError for a zip file that torch does not write: with members that unpack to more than it holds, or of one name, of which one
-    reader might see the first and another the last."""
+    """Raise ValueError for a zip file that torch would not write.
+
+    Compressed members could unpack to any size, and of two members with the same name different
+    readers could see different ones.
+    """
     if not zipfile.is_zipfile(file):
         return
     with zipfile.ZipFile(file) as archive:
@@ -95,23 +112,23 @@ def refuse_odd_archive(file: Path | IO[bytes]) -> None:
 
 
 def refuse_same_names(names: Sequence[str]) -> None:
-    """ValueError where two members of an archive have one name."""
+    """Raise ValueError if two members of an archive have the same name."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise ValueError(f"it holds {name} twice")
+            raise ValueError(f"it has two members {name}")
         seen.add(name)
 
 
 class TooLarge(ValueError):
-    """What a file announces does not fit into memory, whether or not the file holds it."""
+    """Arrays that a file announces, and may not even contain, do not fit into memory."""
 
 
 def refuse_larger_than_memory(arrays: Iterable[tuple[tuple[int, ...], int]]) -> None:
-    """TooLarge where arrays, (shape, bytes of a value), would not fit into the memory that is free."""
-    wanted, free = sum(math.prod(shape) * size for shape, size in arrays), free_memory()
-    if wanted > free:
-        raise TooLarge(f"its arrays take {wanted / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free")
+    """Raise TooLarge if arrays, given as (shape, bytes per value), exceed the free memory."""
+    needed, free = sum(math.prod(shape) * size for shape, size in arrays), free_memory()
+    if needed > free:
+        raise TooLarge(f"its arrays take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of memory are free")
 
 
 def _tensors(content: Any) -> Iterator[Any]:
@@ -123,5 +140,5 @@ def _tensors(content: Any) -> Iterator[Any]:
         if isinstance(value, torch.Tensor):
             yield value
         elif isinstance(value, dict | list | tuple) and id(value) not in seen:
-            seen.add(id(value))  # a list may hold itself, or another many times over
+            seen.add(id(value))  # a list may contain itself, or another list many times
             waiting += value.values() if isinstance(value, dict) else value

@@ -14,7 +14,7 @@ import torch
 
 from pgen import PgenError
 from pgen.data import open_images, write_images
-from pgen.utils.files import DRAFT
+from pgen.utils.drafts import DRAFT
 from tests.conftest import IMAGES, SMALL_AE
 
 

@@ -111,7 +111,7 @@ def test_an_earlier_evaluation_is_replaced_and_nothing_else(pgen, refuses, sets:
     assert sorted(path.name for path in out.iterdir()) == names
     for command in ("physics", "hamming"):
         told = pgen("evaluate", command, *generated, *SHARED, "--out", out / "report.html" / "x", code=2, cwd=sets)
-        assert "report.html is a file, wanted a folder" in " ".join(told.stderr.split())
+        assert "report.html is a file, expected a folder" in " ".join(told.stderr.split())
 
 
 def test_files_of_strangers_stay(refuses, sets: Path, tmp_path: Path) -> None:

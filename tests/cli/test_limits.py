@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from pgen.cli.app import app
 from pgen.cli.commands.train import model_command
+from pgen.engine import hooks
 from pgen.engine.config import TrainConfig
 from pgen.engine.runtime.device import room_for_data
 from pgen.engine.training.setup import create_run
@@ -51,7 +52,7 @@ def test_a_busy_machine_is_told_of_once(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr("torch.get_num_threads", lambda threads=threads: threads)
         caplog.clear()
         run = create_run("gan", settings.model_copy(update={"save_root": str(tmp_path)}), GanConfig(n_hidden=4))
-        run.train()
+        hooks.train_session(run)
         told = [text for text in caplog.messages if "`threads=1`" in text]
         assert len(told) == (threads > 1 and load is not None) and all("load 37" in text for text in told)
 

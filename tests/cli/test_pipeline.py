@@ -13,7 +13,7 @@ import torch
 from torch.export.passes import move_to_device_pass
 
 from pgen.data import open_images, read_all
-from pgen.utils.files import DRAFT
+from pgen.utils.drafts import DRAFT
 
 
 def test_deploy_writes_codes_with_all_that_ewm_needs(pipeline: Path) -> None:

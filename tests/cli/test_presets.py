@@ -18,9 +18,9 @@ TINY = ("--n-hidden", 8, "--max-steps", 2, "--sample-size", 0)
 BUILT_IN = {"ae", "ewm", "gan"}
 
 
-@pytest.mark.parametrize("name", presets.names())
+@pytest.mark.parametrize("name", presets.preset_names())
 def test_every_preset_is_valid_for_every_model_it_names(name: str) -> None:
-    found = presets.tables(name)
+    found = presets.load_tables(name)
     assert found.keys() <= BUILT_IN
     for model, options in found.items():
         plugin = registry.load(model)
@@ -28,11 +28,11 @@ def test_every_preset_is_valid_for_every_model_it_names(name: str) -> None:
         validate([(TrainConfig, dict(plugin.spec.settings)), (plugin.config_class(), {})], options)
 
 
-@pytest.mark.parametrize("name", presets.names())
+@pytest.mark.parametrize("name", presets.preset_names())
 def test_what_was_measured_is_what_the_preset_says(name: str) -> None:
     text = (presets.FOLDER / f"{name}.json").read_text()
     measured = json.loads(text)
-    assert measured["options"] == presets.tables(name)
+    assert measured["options"] == presets.load_tables(name)
     assert measured["figures"].keys() == measured["training_seconds"].keys() == measured["options"].keys()
     assert not any(word.startswith("/") for line in measured["commands_and_seconds"] for word in line.replace("=", " ").split())
 
@@ -43,7 +43,7 @@ def dry_run(pgen, *arguments: object, cwd: Path) -> dict:
 
 
 def test_defaults_then_preset_then_config_then_command_line(pgen, tmp_path: Path) -> None:
-    preset = presets.tables("tracks64")["gan"]
+    preset = presets.load_tables("tracks64")["gan"]
     (tmp_path / "own.toml").write_text("num_epochs = 7\nd_lr = 0.25\n")
     found = dry_run(pgen, "gan", "--preset", "tracks64", "--config", "own.toml", "--d-lr", 0.125, cwd=tmp_path)
     assert (found["d_lr"], found["num_epochs"], found["g_lr"], found["z_dim"]) == (0.125, 7, preset["g_lr"], 100)
@@ -69,7 +69,7 @@ def test_a_resumed_run_keeps_its_options(pgen, refuses, tmp_path: Path) -> None:
     pgen(*run, cwd=tmp_path)
     pgen(*run, cwd=tmp_path)  # as a job script that is started again
     saved = json.loads((tmp_path / "runs/x/config.json").read_text())
-    assert saved["settings"]["num_epochs"] == presets.tables("mnist")["gan"]["num_epochs"]
+    assert saved["settings"]["num_epochs"] == presets.load_tables("mnist")["gan"]["num_epochs"]
     refuses("train", "gan", "--preset", "tracks64", "--resume", "runs/x", saying="cannot change --threshold from 0.0 to 2", cwd=tmp_path)
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from pgen.data import ArrayImages, open_images, read_all, write_images
 from pgen.data.io.contents import contents
 from pgen.errors import PgenError
-from pgen.utils.files import natural, numbered
+from pgen.utils.paths import list_numbered_files, natural_key
 
 IMAGES = np.random.default_rng(8).integers(0, 200, (12, 6, 10)).astype(np.uint8)
 
@@ -246,15 +246,15 @@ def test_other_files_called_png(tmp_path: Path) -> None:
 
 @given(st.lists(st.text(st.sampled_from("5²6٣①10½_.")), min_size=1))
 def test_names_are_sorted_whatever_digits_they_have(names: list[str]) -> None:
-    ordered = sorted(names, key=natural)
+    ordered = sorted(names, key=natural_key)
     assert sorted(ordered) == sorted(names)
 
 
 def test_digits_of_other_scripts(tmp_path: Path) -> None:
-    assert sorted(["x10", "x9", "x²", "9" * 5000, "x٣"], key=natural)[:3] == ["9" * 5000, "x9", "x10"]
+    assert sorted(["x10", "x9", "x²", "9" * 5000, "x٣"], key=natural_key)[:3] == ["9" * 5000, "x9", "x10"]
     for name in ("target_2.npy", "target_10.npy", "target_٣.npy", "target_².npy"):
         np.save(tmp_path / name, np.ones(3))
-    assert [path.name for path in numbered(tmp_path, "target")] == ["target_2.npy", "target_10.npy"]
+    assert [path.name for path in list_numbered_files(tmp_path, "target")] == ["target_2.npy", "target_10.npy"]
     for name in ("7²", "10", "٣"):
         np.save(tmp_path / f"{name}.npy", IMAGES[:2])
     assert len(open_images(f"{tmp_path}/[!t]*.npy")) == 6

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from pgen.engine import hooks
 from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.weights import save_weights
 from pgen.engine.run import Run
@@ -135,7 +136,7 @@ def test_extra_state_of_plain_values_outlives_training_and_a_break(offered, tmp_
     run = trained(offered("counting"), IMAGES, tmp_path / "runs", ema=0.8, batch_size=8, max_steps=3, sample_size=2)
     assert run.load_model("best").steps.count == run.load_model("last:raw").steps.count == 24
     again = resume_run(run.folder.path, run.settings.model_copy(update={"max_steps": 5}))
-    again.train()
+    hooks.train_session(again)
     assert Run.open(run.folder.path).load_model().steps.count == 40
 
 

@@ -66,7 +66,7 @@ def test_whole_numbers_are_classes_in_whatever_type_a_file_keeps_them() -> None:
         for asked in ("7", "7.0"):
             assert ConditionSampler.from_training_labels((condition,), labels, {"kind": asked}).rows["kind"].tolist() == [7, 7]
         for asked in ("5", "3.5", "nan", "seven"):
-            with pytest.raises(PgenError, match=f"--kind {asked}: the training images had none; wanted one of 3, 7"):
+            with pytest.raises(PgenError, match=f"`kind={asked}`: the training images had none; expected one of 3, 7"):
                 ConditionSampler.from_training_labels((condition,), labels, {"kind": asked})
     # Measured numbers, some of which are whole by chance, or all of which differ, are numbers.
     for numbers in (values + 0.25, np.array([100.0, 231.0, 17.0, 5.0]), np.array([1.0, np.inf, 1.0, np.inf])):
@@ -198,7 +198,7 @@ def test_options_of_sampling_may_be_chosen_after_training(runs: Path, pgen, tmp_
     (("sample", "runs/flow", "--out", "x.h5", "--type"), "--type: no such option, or one without its value"),
     (("sample", "runs/flow", "--out", "x.h5", "more"), "more: not expected here"),
     (("sample", "runs/flow", "--out", "x.h5", "--n-steps", 0), "--n-steps 0: Input should be greater"),
-    (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--type", "muon"), "`momentum`: not set"),
+    (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--type", "muon"), "--momentum: not set"),
     (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--guidance", 2), "--guidance: no such option of"),
     (("deploy", "runs/flow", "--type", "muon", "--overwrite"), "give it to `pgen sample`"),
     (("train", "gan", "--data", "simulate:n=9", "--condition", "kind"), "kind is no label"),

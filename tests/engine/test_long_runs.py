@@ -21,7 +21,7 @@ from pgen.engine.training import setup
 from pgen.engine.training.setup import create_run, resume_run
 from pgen.errors import PgenError
 from pgen.plugins import registry
-from pgen.utils.files import DRAFT, OwnFolder
+from pgen.utils.drafts import DRAFT, OwnedFolder
 from tests.conftest import IMAGES, SMALL_AE, run_pgen
 from tests.engine.test_resume import wait_for
 
@@ -131,8 +131,8 @@ def test_unnamed_runs_that_begin_at_once_take_the_next_numbers(tmp_path: Path, m
 def test_a_killed_overwrite_leaves_the_run(pgen, tmp_path: Path) -> None:
     pgen(*GAN, "--max-steps", 2, "--name", "x", cwd=tmp_path)
     # As a kill between the two renames leaves it.
-    draft = OwnFolder(tmp_path / f"runs/.x.0123abcd{DRAFT}")
-    draft.make()
+    draft = OwnedFolder(tmp_path / f"runs/.x.0123abcd{DRAFT}")
+    draft.create()
     draft.lock.release()
     (draft.path / "old").mkdir()
     (tmp_path / "runs/x").rename(draft.path / "old/x")
@@ -207,4 +207,4 @@ def test_what_is_for_gpus_changes_nothing_here(pgen, tmp_path: Path) -> None:
 
 def test_compile_without_a_compiler_is_a_sentence(tmp_path: Path) -> None:
     done = run_pgen(*GAN, "--max-steps", 1, "--compile", cwd=tmp_path, env={**os.environ, "CXX": "/no/compiler"}, fresh=True)
-    assert done.returncode == 2 and "Traceback" not in done.stderr and "leave --compile out" in " ".join(done.stderr.split())
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "--compile: " in " ".join(done.stderr.split())

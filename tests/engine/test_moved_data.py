@@ -76,7 +76,7 @@ def test_held_out_data_elsewhere_and_other_commands(pgen, refuses, work: Path) -
     (work / "data").rename(work / "moved")
     resume = ("train", "ae", "--resume", "runs/ae", "--max-steps", 4, "--data", work / "moved/train.h5")
     refuses(*resume, saying="held_out.h5: the data of runs/ae are gone", cwd=work)
-    refuses(*resume, "--held-out", work / "moved/other.h5", saying="was judged by it, or is another set", cwd=work)
+    refuses(*resume, "--held-out", work / "moved/other.h5", saying="was compared with it, or is another set", cwd=work)
     for command in (("deploy", "runs/ae"), ("evaluate", "reconstruction", "runs/ae", "--held-out", "moved/held_out.h5")):
         refuses(*command, saying="train.h5: the data of runs/ae are gone", cwd=work)
     pgen("deploy", "runs/ae", "--data", "moved/train.h5", cwd=work)

@@ -21,7 +21,7 @@ from pgen.engine.dataloading.dataset import open_training_data
 from pgen.engine.dataloading.loaders import BatchLoader
 from pgen.errors import PgenError
 from pgen.plugins import registry
-from pgen.utils.files import DRAFT, OwnFolder
+from pgen.utils.drafts import DRAFT, OwnedFolder
 from tests.conftest import IMAGES, SMALL_AE, run_pgen
 
 GAN = ("--n-hidden", 8, "--batch-size", 16, "--sample-size", 0)
@@ -80,7 +80,7 @@ def test_workers_that_fail_say_why(fate: str, tmp_path: Path) -> None:
         next(stream)
         (worker,) = multiprocessing.active_children()
         worker.kill()
-    with pytest.raises(PgenError, match="no such file" if fate == "gone" else "--num-workers 1: a process that reads .*x.npy died"):
+    with pytest.raises(PgenError, match="no such file" if fate == "gone" else "`num_workers=1`: a process that reads .*x.npy died"):
         for _ in range(100):
             next(stream)
 
@@ -140,8 +140,8 @@ def test_resume_sweeps_what_training_left_and_nothing_else(pgen, run: Path) -> N
         path.parent.mkdir(exist_ok=True)
         own.append(path.with_name(f".{path.name}.0123abcd{DRAFT}"))
         others.append(path.with_name(f".{path.name}.0123abce{DRAFT}") / "new" / path.name)
-        draft = OwnFolder(own[-1])
-        draft.make()
+        draft = OwnedFolder(own[-1])
+        draft.create()
         draft.lock.release()
     for path in others:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,8 +188,9 @@ def test_a_held_out_loss_that_is_no_number_is_not_the_best_for_ever() -> None:
     from pgen.engine.training.model_selection import ModelSelector
 
     settings = SimpleNamespace(best_by=None)
-    judge = ModelSelector(SimpleNamespace(settings=settings, plugin=SimpleNamespace(spec=SimpleNamespace(best="loss"))))
-    judged = [judge.is_best(1, {"held_out_loss": value}) for value in (float("nan"), 2.0, float("nan"), 3.0, 1.0)]
+    run = SimpleNamespace(settings=settings, criterion="held_out_loss")
+    selector = ModelSelector(SimpleNamespace(run=run, group=SimpleNamespace(rank=0)))
+    judged = [selector.is_best(1, {"held_out_loss": value}) for value in (float("nan"), 2.0, float("nan"), 3.0, 1.0)]
     assert judged == [True, True, False, False, True]
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from pgen.engine.dataloading.target_loader import TargetLoader
 
 from pgen.data.formats.codes import LatentCodes, load_codes
 from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.dataset import open_training_data
+from pgen.engine.dataloading.loaders import TargetLoader
 from pgen.engine.distributed.group import ProcessGroup
 from pgen.errors import PgenError
 from pgen.plugins import registry

@@ -40,7 +40,7 @@ def one_step(pieces: int, rows: int, **options) -> nn.Linear:
         trainer.start_microbatch(part, number, pieces)
         noise = trainer.sample_noise(lambda n, *, generator: torch.randn(n, 3, generator=generator))
         trainer.update("all", model(part.take(batch) + noise).square().mean())
-        assert trainer.moved == (number + 1 == pieces)
+        assert trainer.has_stepped == (number + 1 == pieces)
     return model
 
 

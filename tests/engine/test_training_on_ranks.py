@@ -92,8 +92,8 @@ def test_another_number_of_ranks_goes_on_and_says_so(alone, tmp_path: Path) -> N
     ("ranks", "arguments", "sentence"),
     [
         (2, ("train", "gan", "--data", "nothing.h5"), "nothing.h5"),
-        (4, ("train", "gan", "--data", IMAGES, "--batch-size", 20), "a last batch of 2, wanted one for each of 4 ranks"),
-        (2, ("train", "ewm", "--targets", IMAGES, "--batch-size", 33), "wanted a multiple of the 2 ranks"),
+        (4, ("train", "gan", "--data", IMAGES, "--batch-size", 20), "a last batch of 2, expected one for each of 4 ranks"),
+        (2, ("train", "ewm", "--targets", IMAGES, "--batch-size", 33), "expected a multiple of the 2 ranks"),
     ],
 )
 def test_bad_input_is_told_once_and_ends_all(ranks: int, arguments: tuple, sentence: str, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.checkpoint import Checkpoint
 from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.artifacts.weights import load_module
-from pgen.utils.files import DRAFT
+from pgen.utils.drafts import DRAFT
 from tests.helpers import warm
 
 IMAGES = "simulate:n=96,size=32,seed=3"

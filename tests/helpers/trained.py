@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from pgen.cli.options import validate
+from pgen.engine import hooks
 from pgen.engine.config import TrainConfig
 from pgen.engine.run import Run
 from pgen.engine.training.setup import create_run
@@ -24,5 +25,5 @@ def trained(model: str, source: Path | str, root: Path, **options: object) -> Ru
     settings, config = validate([(TrainConfig, dict(plugin.spec.settings)), (plugin.config_class(), {})], given)
     session = create_run(model, settings, config)  # type: ignore[arg-type]
     with patch("pgen.engine.training.previews.draw"):  # which would take longer than all else
-        session.train()
+        hooks.train_session(session)
     return Run.open(session.run.folder.path)

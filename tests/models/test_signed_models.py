@@ -163,7 +163,7 @@ def test_a_run_of_an_earlier_version_resumes_unsigned(source: Path, tmp_path: Pa
     old = Run.open(run.folder.path)
     assert not old.info.signed and float(old.data.read(range(20)).min()) == 0
     further = resume_run(run.folder.path, old.settings.model_copy(update={"max_steps": 4}))
-    further.train()
+    hooks.train_session(further)
     assert "warning: negative charge counts as 0" in log_of(further.run) and "is negative; the model sees" not in log_of(further.run)
     assert drawn(Run.open(run.folder.path)).min() >= 0
 

@@ -1,4 +1,4 @@
-"""`pgen data`: look at, make, rewrite, cut and divide sets of images."""
+"""`pgen data`: inspect, simulate, convert, crop and split sets of images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pgen.cli.commands import data_info
-from pgen.cli.console import command_line, console, errors, follow, progress_bar
-from pgen.cli.options import IMAGES, DataRoot, FileFormat, MaxSkipped, Overwrite, Source, Threads
+from pgen.cli.console import command_line, echo, echo_message, print_next_steps, progress_bar
+from pgen.cli.options import IMAGES, DataRoot, FileFormat, MaxSkipped, OutFile, Overwrite, Seed, Source, Threads
+from pgen.errors import ConfigError, option
 from pgen.utils.paths import expand_option
-from pgen.utils.text import printable
 
 if TYPE_CHECKING:
     from pgen.data.images import ImageSet
@@ -24,18 +24,19 @@ if TYPE_CHECKING:
     from pgen.data.transforms.crop import Work
     from pgen.utils.formats import Format
 
-app = typer.Typer(help="Look at, simulate, convert, merge, crop, split and export images.", no_args_is_help=True)
+HELP = "Inspect, simulate, convert, merge, crop, split and export images."
 
-Processes = Annotated[
-    int | None, typer.Option(min=1, help="Processes that share the work.", show_default="one for each thread, if worth it")
-]
-#: Rows or columns beyond which images are cut before training.
+app = typer.Typer(help=HELP, no_args_is_help=True)
+
+Processes = Annotated[int | None, typer.Option(min=1, help="Worker processes.", show_default="one per thread, if there is enough work")]
+Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=f"{IMAGES} Several sources must have the same image size.")]
+#: Images with more rows or columns than this are usually cropped before training.
 LARGE = 512
 
 
 @app.callback()
 def _group() -> None:
-    """Look at, simulate, convert, merge, crop, split and export images."""
+    """Inspect, simulate, convert, merge, crop, split and export images."""
 
 
 app.command("info")(data_info.info)
@@ -43,16 +44,16 @@ app.command("info")(data_info.info)
 
 @app.command()
 def simulate(
-    out: Annotated[Path, typer.Option(help="File to write: .h5, .npz, or no suffix for a folder of PNGs.", callback=expand_option)],
-    n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many images.")] = 1000,
-    size: Annotated[int, typer.Option(min=8, help="Rows and columns.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
-    particles: Annotated[str, typer.Option(help="Particles, joined by +.")] = "e+gamma+mu+pi+p",
+    out: OutFile,
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Number of images.")] = 1000,
+    size: Annotated[int, typer.Option(min=8, help="Rows and columns of an image.")] = 64,
+    seed: Seed = 0,
+    particles: Annotated[str, typer.Option(help="Particle types, joined by +.")] = "e+gamma+mu+pi+p",
     processes: Processes = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Simulate single particles in liquid argon (a toy, for trying things)."""
+    """Simulate single particles in liquid argon, by a simple model for trials and tests."""
     from pgen.data import write_images
     from pgen.data.io.write import refuse_count, refuse_output
     from pgen.data.simulation.generate import Settings, simulate_parts
@@ -68,23 +69,25 @@ def simulate(
             yield range(start, start + len(part)), [part]
             start += len(part)
 
-    with _going_on(out, {"simulate": n, **asdict(settings)}, n) as kept, progress_bar("simulating") as tick:
-        write_images(out, _ticking(kept.over(work), tick, n), overwrite=overwrite)
-    console.print(f"{n} images: {out}", markup=False, highlight=False)
-    follow(("data", "split", out, "--out", "data"))
+    with _resume_task(out, {"simulate": n, **asdict(settings)}, n) as task, progress_bar("simulating") as progress:
+        write_images(out, _iterate(task.over(work), progress, n), overwrite=overwrite)
+    echo(f"{n} images: {out}")
+    print_next_steps(("data", "split", out, "--out", "data"))
 
 
 @app.command()
 def crop(
     source: Source,
-    out: Annotated[Path, typer.Option(help="File to write.", callback=expand_option)],
-    size: Annotated[str, typer.Option(help="ROWSxCOLUMNS, or one number for a square.")] = "64",
+    out: OutFile,
+    size: Annotated[str, typer.Option(help="Size of the crops: ROWSxCOLUMNS, or one number for squares.")] = "64",
     mode: Annotated[
-        Literal["tiles", "centre"], typer.Option(help="All tiles of an image, or one window around its centre of charge.")
+        Literal["tiles", "centre"], typer.Option(help="tiles: all tiles of an image. centre: one window around the centre of charge.")
     ] = "tiles",
-    border: Annotated[Literal["drop", "pad"], typer.Option(help="Windows that cross the border: dropped, or padded with zeros.")] = "drop",
-    threshold: Annotated[float, typer.Option(help="Charge above which a pixel counts as lit.")] = 0.0,
-    min_occupancy: Annotated[float, typer.Option(min=0, max=1, help="Windows with a smaller share of lit pixels are dropped.")] = 0.01,
+    border: Annotated[
+        Literal["drop", "pad"], typer.Option(help="What to do with windows that extend over the border: drop them, or pad them with zeros.")
+    ] = "drop",
+    threshold: Annotated[float, typer.Option(help="Pixels with |charge| above this count as occupied.")] = 0.0,
+    min_occupancy: Annotated[float, typer.Option(min=0, max=1, help="Drop windows with a smaller fraction of occupied pixels.")] = 0.01,
     processes: Processes = None,
     max_skipped: MaxSkipped = None,
     threads: Threads = None,
@@ -98,39 +101,32 @@ def crop(
     from pgen.data.processing.parallel import map_chunks
     from pgen.data.processing.resumable import identity
     from pgen.data.transforms.crop import crop as crop_images
-    from pgen.errors import PgenError
-    from pgen.utils.formats import rows_columns
+    from pgen.utils.formats import parse_size
 
     refuse_output(out, overwrite=overwrite, inputs=files_of(source, data_root=data_root))
     try:
-        shape = rows_columns(size)
+        shape = parse_size(size)
     except ValueError as error:
-        raise PgenError(f"--size {size}: {error}.") from None
+        raise ConfigError(f"{option('size', size)}: {error}.") from None
     images = open_images(source, data_root=data_root, max_skipped=max_skipped)
-    _tell_skipped(images)
-    cut = partial(crop_images, mode=mode, border=border, threshold=threshold, min_occupancy=min_occupancy)
-    task = {"crop": shape, **cut.keywords, "source": identity(source, data_root, images)}
-    with _going_on(out, task, len(images)) as kept, progress_bar("cropping") as tick:
+    _print_skipped(images)
+    make_crops = partial(crop_images, mode=mode, border=border, threshold=threshold, min_occupancy=min_occupancy)
+    signature = {"crop": shape, **make_crops.keywords, "source": identity(source, data_root, images)}
+    with _resume_task(out, signature, len(images)) as task, progress_bar("cropping") as progress:
 
         def share_out(work: Work) -> Iterator[Share]:
-            return kept.over(lambda start: map_chunks(source, data_root, images, work, processes, start))
+            return task.over(lambda start: map_chunks(source, data_root, images, work, processes, start))
 
-        write_images(out, cut(images, shape, progress=tick, share_out=share_out), overwrite=overwrite)
-    # Resolved, since the name may be that of a scheme.
-    console.print(f"{len(open_images(str(out.resolve())))} images: {out}", markup=False, highlight=False)
-    follow(("train", "ae", "--data", out))
-
-
-Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", help=f"{IMAGES} Several of the same size are joined.")]
-Written = Annotated[
-    Path, typer.Option(help="File to write: .h5 (an image store), .npz, or no suffix for a folder of PNGs.", callback=expand_option)
-]
+        write_images(out, make_crops(images, shape, progress=progress, share_out=share_out), overwrite=overwrite)
+    # The path is resolved because a source such as "mnist" has precedence over a file of that name.
+    echo(f"{len(open_images(str(out.resolve())))} images: {out}")
+    print_next_steps(("train", "ae", "--data", out))
 
 
 @app.command()
 def convert(
     sources: Sources,
-    out: Written,
+    out: OutFile,
     format: FileFormat = None,
     processes: Processes = None,
     max_skipped: MaxSkipped = None,
@@ -138,40 +134,38 @@ def convert(
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write images in another format, those of several sources into one file."""
+    """Convert images to another file format; several sources give one file."""
     _write(sources, out, format, processes, max_skipped, data_root, overwrite)
 
 
 @app.command()
 def merge(
     sources: Sources,
-    out: Written,
-    append: Annotated[bool, typer.Option("--append", help="Add to --out, which is an image store already.")] = False,
+    out: OutFile,
+    append: Annotated[bool, typer.Option("--append", help="Append to --out, an existing image store.")] = False,
     processes: Processes = None,
     max_skipped: MaxSkipped = None,
     threads: Threads = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the images of several sources into one file, or add them to one."""
+    """Merge the images of several sources into one file, or append them to one."""
     _write(sources, out, None, processes, max_skipped, data_root, overwrite, append)
 
 
 @app.command()
 def export(
     sources: Sources,
-    out: Annotated[
-        Path, typer.Option(help="File to write: .h5 (LArCV3), .npz, or no suffix for a folder of PNGs.", callback=expand_option)
-    ],
+    out: Annotated[Path, typer.Option(help="Output: FILE.h5 (LArCV3), FILE.npz, or a folder of PNGs (no suffix).", callback=expand_option)],
     processes: Processes = None,
     max_skipped: MaxSkipped = None,
     threads: Threads = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write images for other programs: the same as convert, but that .h5 is LArCV3."""
-    larcv3 = out.suffix.lower() in (".h5", ".hdf5")
-    _write(sources, out, "larcv3" if larcv3 else None, processes, max_skipped, data_root, overwrite)
+    """Export images for other programs. Like convert, but .h5 files are in LArCV3 format."""
+    is_larcv3 = out.suffix.lower() in (".h5", ".hdf5")
+    _write(sources, out, "larcv3" if is_larcv3 else None, processes, max_skipped, data_root, overwrite)
 
 
 def _write(
@@ -192,10 +186,9 @@ def _write(
     from pgen.data.processing.resumable import identity
     from pgen.data.sparse import read_lit
     from pgen.data.views import ConcatImages, shared_events_note
-    from pgen.errors import PgenError
 
     if append and overwrite:
-        raise PgenError("--append and --overwrite contradict each other; give one of them.")
+        raise ConfigError(f"{option('append')} and {option('overwrite')} exclude each other; give one of them.")
     if not append:
         inputs = [path for source in sources for path in files_of(source, data_root=data_root)]
         refuse_output(out, format=format, overwrite=overwrite, inputs=inputs)
@@ -203,10 +196,10 @@ def _write(
     if len(sets) > 1:
         joined = ConcatImages(sets, " ".join(sources))
         sets = joined.sets  # with ids that are unique among all
-        _say(shared_events_note(joined))
+        _print_note(shared_events_note(joined))
     total = sum(map(len, sets))
     for images in sets:
-        _tell_skipped(images)
+        _print_skipped(images)
 
     def work(start: int) -> Iterator[Share]:
         before = 0
@@ -216,63 +209,66 @@ def _write(
                 yield range(before + part.start, before + part.stop), [lit_part(images, part, lit)]
             before += len(images)
 
-    task = {"write": [identity(source, data_root, images) for source, images in zip(sources, sets, strict=True)]}
-    with _going_on(out, task, total) as kept, progress_bar("writing") as tick:
-        iter_subsets = _ticking(kept.over(work), tick, total)
+    signature = {"write": [identity(source, data_root, images) for source, images in zip(sources, sets, strict=True)]}
+    with _resume_task(out, signature, total) as task, progress_bar("writing") as progress:
+        iter_subsets = _iterate(task.over(work), progress, total)
         if append:
-            append_images(out, iter_subsets, waiting=lambda: _say(f"Waiting for another process, which appends to {out}"))
+            append_images(out, iter_subsets, waiting=lambda: echo_message(f"Waiting for another process that appends to {out}"))
         else:
             write_images(out, iter_subsets, format=format, overwrite=overwrite)
-    console.print(f"{total} images: {out}", markup=False, highlight=False)
-    follow(("data", "info", out))
+    echo(f"{total} images: {out}")
+    print_next_steps(("data", "info", out))
 
 
-def _tell_skipped(images: ImageSet) -> None:
-    """Say how many events of a source are left out for being odd, and why."""
+def _print_skipped(images: ImageSet) -> None:
+    """Print how many unusable events of a source are skipped, and why."""
     if skipped := getattr(images, "left_out", None):
-        _say(f"{images.name}: {skipped}.")
+        _print_note(f"{images.name}: {skipped}.")
 
 
-def _say(text: str) -> None:
-    """A line to know of, if there is anything to say."""
+def _print_note(text: str) -> None:
     if text:
-        errors.print(printable(text), soft_wrap=True)
+        echo_message(text)
 
 
 @contextmanager
-def _going_on(out: Path, task: Mapping[str, Any], total: int) -> Iterator[ResumableTask]:
-    """What an interrupted run of the same task has kept, which is told."""
+def _resume_task(out: Path, signature: Mapping[str, Any], total: int) -> Iterator[ResumableTask]:
+    """Start a task, or resume an interrupted one with the same signature.
+
+    Args:
+        out: The output.
+        signature: What the output depends on.
+        total: Number of images to process.
+    """
     from pgen.data.processing.resumable import resumable
 
-    with resumable(out, task, total, _say) as kept:
-        if kept.done:
-            _say(f"Going on after {kept.done} of {total} images, kept in {kept.path}")
-        yield kept
+    with resumable(out, signature, total, _print_note) as task:
+        if task.done:
+            _print_note(f"Resuming after {task.done} of {total} images, found in {task.path}")
+        yield task
 
 
-def _ticking(shares: Iterator[Share], tick: Callable[[int, int], None], total: int) -> Iterator[ImageSet]:
-    """What was made, share by share, with progress after each."""
-    for share, made in shares:
-        yield from made
-        tick(share.stop, total)
+def _iterate(shares: Iterator[Share], progress: Callable[[int, int], None], total: int) -> Iterator[ImageSet]:
+    """Iterate over the images of all shares, reporting progress after each share."""
+    for share, subsets in shares:
+        yield from subsets
+        progress(share.stop, total)
 
 
 @app.command()
 def split(
     source: Source,
     out: Annotated[Path, typer.Option(help="Folder for train.h5 and held_out.h5.", callback=expand_option)],
-    held_out: Annotated[
-        float, typer.Option(min=0, help="How many events (or values of --by) to hold out: a number, or a fraction below 1.")
-    ] = 0.2,
+    held_out: Annotated[float, typer.Option(min=0, help="Events (or values of --by) to hold out: a number, or a fraction below 1.")] = 0.2,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed by which events are held out at random.", show_default="the last ones are held out")
+        int | None, typer.Option(min=0, help="Seed for holding out random events.", show_default="hold out the last events")
     ] = None,
-    by: Annotated[str, typer.Option(help="What stays together: event, or a label of the images, such as file.")] = "event",
+    by: Annotated[str, typer.Option(help="Keep images together that have the same event, or the same value of this label.")] = "event",
     max_skipped: MaxSkipped = None,
     data_root: DataRoot = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Divide images into those to train on and those held out to judge by; images of one event stay together."""
+    """Split images into training and held-out images. Images of the same event stay together."""
     import numpy as np
 
     from pgen.data import open_images, subset, write_images
@@ -280,32 +276,31 @@ def split(
     from pgen.data.io.sources import files_of
     from pgen.data.transforms.split import split as divide
     from pgen.data.views import shared_events_note
-    from pgen.errors import PgenError
     from pgen.utils.files import Outputs
 
     images = open_images(source, data_root=data_root, max_skipped=max_skipped)
     if not math.isfinite(held_out) or (held_out > 1 and held_out != int(held_out)):
-        raise PgenError(f"--held-out {held_out:g}: wanted a whole number of events, or a fraction below 1.")
+        raise ConfigError(f"{option('held_out', f'{held_out:g}')}: expected a whole number of events, or a fraction below 1.")
     amount = held_out if held_out < 1 else int(held_out)
     with Outputs(overwrite=overwrite, inputs=files_of(source, data_root=data_root)) as outputs:
         drafts = [outputs.add(out / f"{name}.h5") for name in ("train", "held_out")]
         sides = divide(images, amount, seed, by)
-        _tell_skipped(images)
+        _print_skipped(images)
         if by == "event":
-            _say(shared_events_note(images))
+            _print_note(shared_events_note(images))
         if shared := len(np.intersect1d(images.events[sides[0]], images.events[sides[1]])):
-            advice = "leave it out unless equal numbers are different events"
-            _say(f"Warning: --by {by} puts images of {shared:,} events on both sides; {advice}.")
+            advice = "leave it out unless equal event numbers mean different events"
+            _print_note(f"Warning: {option('by', by)} puts images of {shared:,} events on both sides; {advice}.")
         for draft, indices in zip(drafts, sides, strict=True):
-            with progress_bar(f"writing {draft.name}") as tick:
-                write_images(draft, iter_subsets(subset(images, indices), tick))
+            with progress_bar(f"writing {draft.name}") as progress:
+                write_images(draft, iter_subsets(subset(images, indices), progress))
     for path, indices in zip(outputs.targets, sides, strict=True):
         events = len(np.unique(images.events[indices]))
-        held = f"{len(indices)} image{'s' * (len(indices) != 1)} of {events} event{'s' * (events != 1)}"
-        console.print(f"{held}: {path}", markup=False, highlight=False, soft_wrap=True)
+        count = f"{len(indices)} image{'s' * (len(indices) != 1)} of {events} event{'s' * (events != 1)}"
+        echo(f"{count}: {path}")
     if max(images.shape[1:]) > LARGE:
-        # Both, since a model is judged by images like those that it learns from.
+        # Both, because held-out images must be like the training images.
         crops = (("data", "crop", out / f"{name}.h5", "--size", 64, "--out", out / f"{name}_tiles.h5") for name in ("train", "held_out"))
-        follow(", then ".join(command_line(*crop) for crop in crops))
+        print_next_steps(", then ".join(command_line(*crop) for crop in crops))
     else:
-        follow(("train", "ae", "--data", out / "train.h5", "--held-out", out / "held_out.h5"))
+        print_next_steps(("train", "ae", "--data", out / "train.h5", "--held-out", out / "held_out.h5"))

@@ -1,4 +1,4 @@
-"""`pgen deploy`: codes.pt of an encoder, generator.pt2 of a generator."""
+"""`pgen deploy`: latent codes of an encoder, or a generator as one file."""
 
 from __future__ import annotations
 
@@ -7,30 +7,31 @@ from typing import Annotated
 
 import typer
 
-from pgen.cli.console import console, follow, image_progress
-from pgen.cli.options import DataRoot, Decoder, Threads
-from pgen.errors import PgenError, option_name
+from pgen.cli.console import echo, print_next_steps, show_progress
+from pgen.cli.options import BatchSize, Checkpoint, DataRoot, Decoder, Device, Overwrite, Threads
+from pgen.errors import ConfigError, option, option_name
 from pgen.utils.paths import expand_option
 
 
 def deploy(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of pgen train, as runs/NAME.", callback=expand_option)],
-    out: Annotated[Path | None, typer.Option(help="Folder to write into.", show_default="RUN/deploy", callback=expand_option)] = None,
-    checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
-    data: Annotated[str | None, typer.Option(help="Images to make codes of.", show_default="the training data")] = None,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of pgen train, such as runs/NAME.", callback=expand_option)],
+    out: Annotated[Path | None, typer.Option(help="Output folder.", show_default="RUN/deploy", callback=expand_option)] = None,
+    checkpoint: Checkpoint = "best",
+    data: Annotated[str | None, typer.Option(help="Images to encode.", show_default="the training data")] = None,
     data_root: DataRoot = None,
     decoder: Decoder = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images worked on together; fewer take less memory.")] = 256,
-    device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
+    batch_size: BatchSize = 256,
+    device: Device = "auto",
     threads: Threads = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Make files of a trained model: of an encoder codes.pt, on which generators train; of a generator generator.pt2, one program.
+    """Export a trained model: an encoder's latent codes, or a generator as one file.
 
-    A generator may add options, those of its model that concern sampling: the program has them as they are given here.
+    An encoder gives codes.pt, on which generators are trained. A generator gives generator.pt2. If
+    the model has options for sampling, generator.pt2 keeps the values given here.
     """
-    from pgen.cli.options import more_options
+    from pgen.cli.options import parse_extra_options
     from pgen.data import load_codes
     from pgen.engine import hooks
     from pgen.engine.run import Run
@@ -46,20 +47,20 @@ def deploy(
         batch_size=batch_size,
         overwrite=overwrite,
     )
-    with image_progress("deploying") as progress:
+    with show_progress("deploying") as progress:
         opened = Run.open(run, device=choose_device(device), progress=progress)
-        conditions, sampling = opened.split_options(more_options(context.args))
+        conditions, sampling = opened.split_options(parse_extra_options(context.args))
         if conditions:
-            raise PgenError(f"{', '.join(map(option_name, conditions))}: it is for samples; give it to `pgen sample`.")
+            raise ConfigError(f"{', '.join(map(option, conditions))}: conditions are given to `pgen sample`, not here.")
         written = hooks.call(opened.with_sampling_options(sampling), "deploy", request=request)
     for path in written:
-        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+        echo(path)
     for path in written:
         if path.name == "codes.pt":
-            told = ",".join(condition.name for condition in opened.info.conditions)
-            # flow's network knows which places of a map are neighbours
+            labels = ",".join(condition.name for condition in opened.info.conditions)
+            # The network of flow knows which positions of a map are neighbours.
             model = "flow" if load_codes(path).is_map else "ewm"
-            follow(("train", model, "--targets", path, *(("--condition", told) if told else ())))
+            print_next_steps(("train", model, "--targets", path, *(("--condition", labels) if labels else ())))
         if path.name == "generator.pt2":
-            asked = [word for condition in opened.info.conditions for word in (option_name(condition.name), condition.example)]
-            follow(("sample", path, *asked, "-n", 1000, "--out", "samples.h5"))
+            examples = [word for condition in opened.info.conditions for word in (option_name(condition.name), condition.example)]
+            print_next_steps(("sample", path, *examples, "-n", 1000, "--out", "samples.h5"))

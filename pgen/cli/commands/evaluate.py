@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pgen.cli.console import command_line, console, errors, follow, progress_bar
+from pgen.cli.console import command_line, console, echo_message, print_next_steps, progress_bar
 from pgen.cli.options import DataRoot, Decoder, Overwrite, Threads
 from pgen.utils.paths import expand_option
 from pgen.utils.text import printable
@@ -36,7 +36,7 @@ def _metrics() -> dict[str, str]:
 
     found, problems = registry.metrics()
     for problem in problems:
-        errors.print(f"Warning: {problem}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        echo_message(f"Warning: {problem}", style="yellow")
     return {name: printable(spec.summary) for name, (_, spec) in found.items()}
 
 
@@ -154,7 +154,7 @@ def hamming(
     _written(folder.fill(write))
     root = () if data_root is None else ("--data-root", data_root)
     real = ("--train", train, "--held-out", held_out, "--threshold", f"{thresholds[0]:g}", *root)
-    follow(("evaluate", ALL, "--generated", generated, *real))
+    print_next_steps(("evaluate", ALL, "--generated", generated, *real))
 
 
 @app.command()
@@ -166,7 +166,7 @@ def losses(
     overwrite: Overwrite = False,
 ) -> None:
     """Plot the training curves of one or more runs."""
-    from pgen.cli.next_steps import next_steps
+    from pgen.cli.next_steps import suggest_next_steps
     from pgen.engine.artifacts.run_directory import RunDirectory
     from pgen.report.figures.base import check_picture
     from pgen.report.figures.curves import save_losses
@@ -179,7 +179,7 @@ def losses(
     _written([path])
     config = RunDirectory.open(runs[0]).read_config()
     longer = ("train", config["model"], "--resume", runs[0], "--num-epochs", 2 * config["settings"]["num_epochs"])
-    follow(next(iter(next_steps(runs[0]))), f"{command_line(*longer)} where the curves still fall")
+    print_next_steps(next(iter(suggest_next_steps(runs[0]))), f"{command_line(*longer)} where the curves still fall")
 
 
 @app.command()
@@ -195,7 +195,7 @@ def cost(
     """What generators cost: parameters, seconds a training step, images a second, memory."""
     from rich.table import Table
 
-    from pgen.cli.next_steps import evaluation
+    from pgen.cli.next_steps import suggest_evaluation
     from pgen.engine.inference.benchmark import benchmark_generator
     from pgen.engine.run import Run
     from pgen.engine.runtime.device import choose_device
@@ -218,7 +218,7 @@ def cost(
     console.print(table)
     values = {name: each.to_dict() for name, each in found.items()}
     _written(folder.fill(lambda draft: write_json(draft / "cost.json", values, [])))
-    follow(evaluation(runs[0], runs[0]))
+    print_next_steps(suggest_evaluation(runs[0], runs[0]))
 
 
 @app.command()
@@ -266,7 +266,7 @@ def reconstruction(
 
     _written(folder.fill(write))
     is_default = opened.folder.weights.is_file() and read_header(opened.folder.weights).step == choice.step
-    follow(("deploy", run) if is_default else ("deploy", run, "--checkpoint", choice.step))
+    print_next_steps(("deploy", run) if is_default else ("deploy", run, "--checkpoint", choice.step))
 
 
 def _written(paths: Sequence[Path]) -> None:

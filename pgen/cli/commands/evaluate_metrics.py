@@ -10,10 +10,10 @@ import typer
 from typer.main import get_command
 
 from pgen.cli.commands.evaluate import ALL
-from pgen.cli.console import console, errors, follow, task_bar
+from pgen.cli.console import console, errors, print_next_steps, progress_bar
 from pgen.cli.options import DataRoot, Decoder, Overwrite, Threads
 from pgen.utils.paths import expand_option
-from pgen.utils.text import printable, shortened
+from pgen.utils.text import printable, shorten
 
 if TYPE_CHECKING:
     from pgen.metrics.runner import Evaluation
@@ -82,8 +82,8 @@ def metric_command(name: str, summary: str) -> Any:
             seed=seed,
             data_root=data_root,
         )
-        with task_bar() as tick:
-            report = run_evaluation(request, choose_device(device), tick)
+        with progress_bar() as bar:
+            report = run_evaluation(request, choose_device(device), bar.start_task)
         console.print(printable(report.about["threshold_note"]), soft_wrap=True)
         for warning in report.warnings:
             _warn(warning)
@@ -93,7 +93,7 @@ def metric_command(name: str, summary: str) -> Any:
         console.print("Written: " + ", ".join(map(str, written)), markup=False, highlight=False, soft_wrap=True)
         page = next(path for path in written if path.suffix == ".html")
         runs = [("deploy", each) for each in generated if Path(each).is_dir()]
-        follow(f"open {page} in a browser", *runs[:1])
+        print_next_steps(f"open {page} in a browser", *runs[:1])
         if fail_if_copy_rate is not None:
             _judge_copies(report.evaluations, fail_if_copy_rate)
 
@@ -106,19 +106,19 @@ def _show(evaluation: Evaluation) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("", "value", "floor", "95 % interval", "n", "", title=shortened(evaluation.name))
+    table = Table("", "value", "floor", "95 % interval", "n", "", title=shorten(evaluation.name))
     for finding in evaluation.results.values():
         for found in finding.measures:
             if found.headline:
                 low, high = found.interval
                 verdict = Text(found.verdict, style=_STYLES.get(found.verdict, "dim"))
                 numbers = (f"{found.value:.4g}", f"{found.floor:.4g}", f"{low:.4g} to {high:.4g}", str(found.n))
-                table.add_row(shortened(found.name), *numbers, verdict)
+                table.add_row(shorten(found.name), *numbers, verdict)
         table.add_section()
     if evaluation.results:
         console.print(table)
     for reason, measures in evaluation.unclear().items():
-        console.print(printable(f"Cannot be told: {', '.join(map(shortened, measures))}: {reason}."), soft_wrap=True)
+        console.print(printable(f"Cannot be told: {', '.join(map(shorten, measures))}: {reason}."), soft_wrap=True)
     for finding in evaluation.results.values():
         for note in finding.notes:
             console.print(printable(note), soft_wrap=True)

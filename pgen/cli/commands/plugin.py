@@ -1,4 +1,4 @@
-"""`pgen plugin new` and `pgen plugin check`: for those who write a model."""
+"""`pgen plugin`: write a model of your own, and check it."""
 
 from __future__ import annotations
 
@@ -9,54 +9,61 @@ import typer
 from rich.control import Control
 from rich.segment import ControlType
 
-from pgen.cli.console import console, errors
+from pgen.cli.console import echo, echo_message, errors, print_next_steps
+from pgen.cli.error_messages import with_flags
 from pgen.cli.options import Threads
 from pgen.utils.paths import expand_option
 
-app = typer.Typer(help="Write a model of your own: a package to begin with, and checks of what pgen asks of it.", no_args_is_help=True)
+HELP = "Write your own model: create a package for it, and check the model."
+
+app = typer.Typer(help=HELP, no_args_is_help=True)
 
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Name of the model, as `pgen train` will be given it.")],
-    out: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.", callback=expand_option)] = Path(),
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model, as in pgen train NAME.")],
+    out: Annotated[Path, typer.Option(help="Folder in which to create the package.", callback=expand_option)] = Path(),
 ) -> None:
-    """Write the package of a new model: options, a small working model, a test, CI."""
+    """Create a package with a small working model, its options, a test and CI."""
     from pgen.plugins.scaffold import new_plugin
 
     folder = new_plugin(name, out)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
-    following = f"pip install -e {folder}, then pgen plugin check {name}, and pgen train {name} --data simulate"
-    console.print(f"Next: {following}", markup=False, highlight=False, soft_wrap=True)
+        echo(path)
+    print_next_steps(f"pip install -e {folder}, then pgen plugin check {name}, and pgen train {name} --data simulate")
 
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(help="Name of an installed model.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of an installed model.")],
     data: Annotated[
-        str | None, typer.Option(help="Images, or targets, to try it on. [default: simulated ones of 32x32]", show_default=False)
+        str | None, typer.Option(help="Images or latent codes to train the model on.", show_default="simulated images of 32x32 pixels")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML or JSON file of the model's options, where its defaults do not suit.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML or JSON file with options of the model.")] = None,
     threads: Threads = None,
 ) -> None:
-    """Check that a model keeps to what pgen asks of it: options, gradients, resuming, samples, deploying. Exit code 1 where it does not."""
+    """Check an installed model: options, gradients, resuming, samples and deployment.
+
+    The exit code is 1 if a check fails.
+    """
     from pgen.cli.options import read_config
     from pgen.testing.conformance import DATA, conformance
 
-    def beginning(told: str) -> None:
+    def show_title(title: str) -> None:
         if errors.is_terminal:
-            errors.print(f"{told} ...", style="dim", end="")
+            errors.print(f"{title} ...", style="dim", end="")
             errors.control(Control((ControlType.CARRIAGE_RETURN,)))
 
-    failed = 0
-    for found in conformance(name, data=data or DATA, options=read_config(config), beginning=beginning):
-        sign, style, why = (
-            ("✗", "red", found.problem) if found.problem else ("–", "dim", found.skipped) if found.skipped else ("✓", "green", "")
-        )
-        console.print(f"{sign} {found.name}" + (f": {why}" if why else ""), style=style, markup=False, highlight=False, soft_wrap=True)
-        failed += bool(found.problem)
-    if failed:
-        errors.print(f"{name}: {failed} of pgen's checks failed.", style="red", markup=False, highlight=False)
+    failures = 0
+    for result in conformance(name, data=data or DATA, options=read_config(config), beginning=show_title):
+        if result.problem:
+            failures += 1
+            echo(f"✗ {result.name}: {with_flags(result.problem)}", style="red")
+        elif result.skipped:
+            echo(f"– {result.name}: {result.skipped}", style="dim")
+        else:
+            echo(f"✓ {result.name}", style="green")
+    if failures:
+        echo_message(f"{name}: {failures} check{'s' * (failures > 1)} failed.", style="red")
         raise typer.Exit(1)
-    console.print(f"{name} keeps to what pgen asks of a model.", markup=False, highlight=False)
+    echo(f"{name} passes all checks.")

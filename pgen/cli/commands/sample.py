@@ -1,4 +1,4 @@
-"""`pgen sample`: images from a run or an exported generator."""
+"""`pgen sample`: generate images by a run or an exported generator."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pgen.cli.console import console, follow, image_progress
-from pgen.cli.options import Decoder, FileFormat, Threads
+from pgen.cli.console import echo, print_next_steps, show_progress
+from pgen.cli.options import BatchSize, Checkpoint, Decoder, Device, FileFormat, OutFile, Overwrite, Threads
 from pgen.utils.paths import expand_option
 
 
@@ -21,32 +21,34 @@ def sample(
             metavar="RUN|generator.pt2", help="Run folder of pgen train, or generator.pt2 of pgen deploy.", callback=expand_option
         ),
     ],
-    out: Annotated[Path, typer.Option(help="File to write: .h5, .npz, or no suffix for a folder of PNGs.", callback=expand_option)],
-    n: Annotated[int, typer.Option("-n", "--n", min=1, help="How many images.")] = 100,
+    out: OutFile,
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Number of images.")] = 100,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the random numbers: the same seed, number and batch size give the same images.")
+        int, typer.Option(min=0, help="Seed of all random numbers. The same seed, -n and --batch-size give the same images.")
     ] = 0,
     format: FileFormat = None,
-    grid: Annotated[Path | None, typer.Option(help="Picture of the first images to write too (.png, ...).", callback=expand_option)] = None,
+    grid: Annotated[
+        Path | None, typer.Option(help="Also draw the first images in this figure (FILE.png, ...).", callback=expand_option)
+    ] = None,
     decoder: Decoder = None,
-    checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images worked on together; fewer take less memory.")] = 256,
-    device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
+    checkpoint: Checkpoint = "best",
+    batch_size: BatchSize = 256,
+    device: Device = "auto",
     threads: Threads = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Generate new images by a trained model, with charge in the unit of its training images.
+    """Generate images by a trained model, with charge in the unit of the training images.
 
-    A run may add options: the labels that it was trained with (pgen train --condition type,momentum), as --type proton --momentum 300,
-    and those of its model that concern sampling.
+    A run that was trained with pgen train --condition type,momentum has these options too: --type
+    proton --momentum 300. A model can also have options of its own for sampling.
     """
-    from pgen.cli.options import more_options
+    from pgen.cli.options import parse_extra_options
     from pgen.data.io.write import refuse_count
     from pgen.engine.runtime.device import choose_device
     from pgen.plugins.requests import SampleRequest
 
     refuse_count(n, out)
-    more = more_options(context.args)
+    extra_options = parse_extra_options(context.args)
     request = SampleRequest(
         n=n,
         out=out,
@@ -57,27 +59,27 @@ def sample(
         batch_size=batch_size,
         overwrite=overwrite,
         format=format,
-        conditions=more,
+        conditions=extra_options,
     )
-    place = choose_device(device)
-    with image_progress("sampling") as progress:
+    torch_device = choose_device(device)
+    with show_progress("sampling") as progress:
         if source.is_file():
             from pgen.engine.inference.sample import sample_program
 
-            path = sample_program(source, request, place, progress)
+            path = sample_program(source, request, torch_device, progress)
         else:
             from pgen.engine import hooks
             from pgen.engine.run import Run
 
-            run = Run.open(source, device=place, progress=progress)
-            conditions, sampling = run.split_options(more)
+            run = Run.open(source, device=torch_device, progress=progress)
+            conditions, sampling = run.split_options(extra_options)
             run = run.with_sampling_options(sampling)
             path = hooks.call(run, "sample", request=replace(request, conditions=conditions))
-    console.print(f"{n} images: {path}" + (f"\nPicture: {grid}" if grid else ""), markup=False, highlight=False, soft_wrap=True)
-    from pgen.cli.next_steps import evaluation
+    echo(f"{n} images: {path}" + (f"\nFigure: {grid}" if grid else ""))
+    from pgen.cli.next_steps import suggest_evaluation
 
-    look = ("data", "info", path, "--preview", "-")
+    preview = ("data", "info", path, "--preview", "-")
     if source.is_file():
-        follow(look)
+        print_next_steps(preview)
     else:
-        follow(evaluation(path, source), look)
+        print_next_steps(suggest_evaluation(path, source), preview)

@@ -1,10 +1,11 @@
-"""`pgen train MODEL`: a command for each installed model, built when it is named."""
+"""`pgen train MODEL`: a command for each installed model, built when it is used."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,8 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from pgen.cli.commands import presets
-from pgen.cli.console import console, follow, training_progress
-from pgen.errors import PgenError, Stopped, option_name
+from pgen.cli.console import console, echo, print_next_steps, show_progress
+from pgen.errors import ConfigError, PgenError, RunError, Stopped, option, option_name
 from pgen.utils.paths import expand
 from pgen.utils.text import printable
 
@@ -24,18 +25,21 @@ if TYPE_CHECKING:
     from pgen.plugins import registry
     from pgen.plugins.specs import ModelConfig
 
-_OWN = "Run"
-HELP = "Train a model, as in `pgen train gan --data images.h5`; each has options of its own: `pgen train MODEL --help`."
-AUTO = "auto"  #: what --resume says in a job script that may be started again
+_PANEL = "Run"
+HELP = "Train a model, for example `pgen train gan --data images.h5`. See its options by `pgen train MODEL --help`."
+#: Value of --resume in a job script that may be started again.
+AUTO = "auto"
 
 
 class ModelGroup(TyperGroup):
-    """Lists the installed models with their summaries; the one that is named becomes a command with its own options."""
+    """Lists the installed models, and builds the command of the one that is used."""
 
     def list_commands(self, ctx: Any) -> list[str]:
+        """List the models."""
         return _names()
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a stub with the summary of a model, for the help page."""
         if cmd_name not in _names():
             return None
         stub = typer.Typer()
@@ -43,13 +47,15 @@ class ModelGroup(TyperGroup):
         return get_command(stub)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command of the model that is named."""
         return args[0], model_command(args[0]), args[1:]
 
 
 class PlainCommand(TyperCommand):
-    """Help in plain text, by panels: some fifty options in Rich's frames would take a third of the time of the help page."""
+    """Prints help in plain text: frames around fifty options would take a third of the time."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options, grouped by panel."""
         panels: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             if record := parameter.get_help_record(ctx):
@@ -68,7 +74,8 @@ def _group() -> None:
 
 
 def _names() -> list[str]:
-    # Not at the top: pydantic, which the registry needs, would double the time of `pgen --help`.
+    # Imported here, because the registry needs pydantic, which would double the time of `pgen
+    # --help`.
     from pgen.plugins import registry
 
     return registry.names()
@@ -79,13 +86,18 @@ def _summary(name: str) -> str:
     from pgen.plugins.entry_points import MODELS, entries
 
     entry = next(entry for entry in entries(MODELS) if entry.name == name)
-    # Of another's plug-in what its package says of itself: one that is slow to import, or broken, must not be felt here.
-    return printable(registry.load(name).spec.summary if entry.distribution == "pgen" else entry.summary)
+    # For the plug-in of another package the summary is that of the package: importing it may be
+    # slow or fail.
+    return printable(registry.load(name).spec.summary if entry.is_builtin else entry.summary)
 
 
 def model_command(name: str) -> Any:
-    """The command of one model: the engine's options and the model's own."""
-    from pgen.cli.options import parameters
+    """Build the command of one model, with its own options and those of training.
+
+    Raises:
+        PgenError: The model does not load, or its options are invalid.
+    """
+    from pgen.cli.options import make_parameters
     from pgen.engine.config import TrainConfig
     from pgen.plugins import registry
     from pgen.plugins.entry_points import plugin_error
@@ -95,58 +107,59 @@ def model_command(name: str) -> Any:
     own = inspect.signature(_train).parameters
     clash = sorted(set(config.model_fields) & (set(TrainConfig.model_fields) | set(own)))
     if clash:
-        raise plugin_error(plugin.entry, f"its options {', '.join(map(option_name, clash))} are the engine's, and must be renamed")
-    if strange := sorted(set(plugin.spec.settings) - set(TrainConfig.model_fields)):
-        raise plugin_error(plugin.entry, f"its spec's settings name {', '.join(strange)}, which pgen train has no option for")
-    if bare := [option_name(key) for key, field in config.model_fields.items() if field.is_required()]:
-        raise plugin_error(plugin.entry, f"its options {', '.join(bare)} have no default")
+        raise plugin_error(plugin.entry, f"its options {', '.join(map(option_name, clash))} are also options of pgen; rename them")
+    if unknown := sorted(set(plugin.spec.settings) - set(TrainConfig.model_fields)):
+        raise plugin_error(plugin.entry, f"its spec has settings for {', '.join(unknown)}, which are not options of pgen train")
+    if required := [option_name(key) for key, field in config.model_fields.items() if field.is_required()]:
+        raise plugin_error(plugin.entry, f"its options {', '.join(required)} have no default")
     try:
-        its_own = parameters(config, f"Options of {name}", {})
+        model_parameters = make_parameters(config, f"Options of {name}", {})
     except PgenError as error:
         raise plugin_error(plugin.entry, str(error).rstrip(".")) from error
 
     def command(**values: Any) -> None:
-        special = {key: values.pop(key) for key in own if key in values}
-        _train(plugin, {key: value for key, value in values.items() if value is not None}, **special)
+        run_options = {key: values.pop(key) for key in own if key in values}
+        _train(plugin, {key: value for key, value in values.items() if value is not None}, **run_options)
 
-    run = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for key, p in inspect.signature(_options).parameters.items()]
-    every = [*its_own, *parameters(TrainConfig, "Training", plugin.spec.settings), *run]
-    command.__signature__ = inspect.Signature(every)  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in every}
+    run_parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for key, p in inspect.signature(_options).parameters.items()]
+    parameters = [*model_parameters, *make_parameters(TrainConfig, "Training", plugin.spec.settings), *run_parameters]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
     single = typer.Typer(pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
-    wide = {"max_content_width": 120}
-    single.command(name=name, cls=PlainCommand, help=printable(f"Train {name}: {plugin.spec.summary}."), context_settings=wide)(command)
+    text = printable(f"Train {name}: {plugin.spec.summary}.")
+    single.command(name=name, cls=PlainCommand, help=text, context_settings={"max_content_width": 120})(command)
     return get_command(single)
 
 
 def _options(
     resume: Annotated[
-        str | None, typer.Option(help="Run folder to train further; auto: that of --name, if there is one.", rich_help_panel=_OWN)
+        str | None,
+        typer.Option(help="Continue the training of this run folder; auto: of the run --name, if it exists.", rich_help_panel=_PANEL),
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help=f"Begin with the options of a known job: {', '.join(presets.names())}.", rich_help_panel=_OWN)
+        str | None, typer.Option(help=f"Start from tested options: {', '.join(presets.preset_names())}.", rich_help_panel=_PANEL)
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="TOML or JSON file of options; those of the command line come first.", rich_help_panel=_OWN)
+        Path | None, typer.Option(help="TOML or JSON file of options. Options on the command line take precedence.", rich_help_panel=_PANEL)
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print all options as they would be, and stop.", rich_help_panel=_OWN)] = False,
-    profile: Annotated[bool, typer.Option("--profile", help="Measure where the time of 20 steps goes.", rich_help_panel=_OWN)] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the values of all options and exit.", rich_help_panel=_PANEL)] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Profile 20 training steps.", rich_help_panel=_PANEL)] = False,
     requeue_exit_code: Annotated[
         int | None,
-        typer.Option(min=1, max=255, help="Exit code when a signal stops it, for schedulers that start again.", rich_help_panel=_OWN),
+        typer.Option(min=1, max=255, help="Exit code after a stop by a signal, for schedulers that restart jobs.", rich_help_panel=_PANEL),
     ] = None,
 ) -> None:
     """Options of the command itself."""
 
 
-# Annotations of a synthetic signature must be objects, not the strings that the future import makes of them.
+# A synthetic signature needs annotations that are objects, not strings as `annotations` makes them.
 _options.__annotations__ = inspect.get_annotations(_options, eval_str=True)
 _options.__signature__ = inspect.signature(_options, eval_str=True)  # type: ignore[attr-defined]
 
 
 def _train(
     plugin: registry.Plugin,
-    given: dict[str, Any],
+    options: dict[str, Any],
     resume: str | None,
     preset: str | None,
     config: Path | None,
@@ -158,39 +171,37 @@ def _train(
     from pgen.engine.distributed import process_group
     from pgen.utils.resources import limit_threads
 
-    given = {**read_config(config), **given}
-    known = presets.preset(preset, plugin.spec.name)
-    if "dataset" in given:
-        known.pop("data", None)  # two names of one option
-    given = {**known, **given}
+    options = {**read_config(config), **options}
+    preset_options = presets.load_preset(preset, plugin.spec.name)
+    if "dataset" in options:
+        preset_options.pop("data", None)  # two names of one option
+    options = {**preset_options, **options}
     if dry_run:
-        _, settings, options = _resolved(plugin, given, resume)
-        values = {"settings": settings.model_dump(mode="json"), "config": options.model_dump(mode="json")}
+        _, settings, model_config = _resolve_options(plugin, options, resume)
+        values = {"settings": settings.model_dump(mode="json"), "config": model_config.model_dump(mode="json")}
         console.print_json(data={"model": plugin.spec.name, **values}, ensure_ascii=True)
         return
-    limit_threads()  # before ranks, which find each other by torch
-    with _stopped_with(requeue_exit_code), process_group() as group, training_progress(silent=group.rank > 0) as progress:
-        # The run that --resume auto finds is not to be one that a faster rank has just begun.
+    limit_threads()  # before ranks connect, which imports torch
+    with _exit_code_of_stop(requeue_exit_code), process_group() as group, show_progress("starting", silent=group.rank > 0) as progress:
+        # Together, so that --resume auto does not find the run that a faster rank has just created.
         with group.raise_together():
-            path, settings, options = _resolved(plugin, given, resume)
+            path, settings, model_config = _resolve_options(plugin, options, resume)
         limit_threads(settings.threads)
+        from pgen.engine import hooks
         from pgen.engine.training.setup import create_run, resume_run
 
-        common: Any = {"progress": progress, "group": group, "profile": profile}
-        if path is None:
-            session = create_run(plugin.spec.name, settings, options, **common)
-        else:
-            session = resume_run(path, settings, **common)
-        session.train()
+        start = partial(create_run, plugin.spec.name, settings, model_config) if path is None else partial(resume_run, path, settings)
+        session = start(progress=progress, group=group, profile=profile)
+        hooks.train_session(session)
     if group.rank == 0:
-        _print_next_steps(plugin, session)
+        _suggest_next_steps(plugin, session)
     if session.stopped_by is not None:
         raise typer.Exit(requeue_exit_code or 128 + session.stopped_by)
 
 
 @contextmanager
-def _stopped_with(exit_code: int | None) -> Iterator[None]:
-    """A block that a signal ends with that exit code, before training or after it, too."""
+def _exit_code_of_stop(exit_code: int | None) -> Iterator[None]:
+    """Set the exit code of a signal that ends the block, also before or after training."""
     try:
         yield
     except Stopped as stop:
@@ -198,76 +209,89 @@ def _stopped_with(exit_code: int | None) -> Iterator[None]:
         raise
 
 
-def _print_next_steps(plugin: registry.Plugin, session: TrainingSession) -> None:
-    from pgen.cli.next_steps import next_steps
+def _suggest_next_steps(plugin: registry.Plugin, session: TrainingSession) -> None:
+    from pgen.cli.next_steps import suggest_next_steps
 
     path = session.run.folder.path
-    console.print(f"Run: {path}", markup=False, highlight=False, soft_wrap=True)
+    echo(f"Run: {path}")
     if session.stopped_by is not None:
-        follow(("train", plugin.spec.name, "--resume", path))
+        print_next_steps(("train", plugin.spec.name, "--resume", path))
     else:
-        follow(*list(next_steps(path))[:2])
+        print_next_steps(*list(suggest_next_steps(path))[:2])
 
 
-def _resolved(plugin: registry.Plugin, given: dict[str, Any], resume: str | None) -> tuple[Path | None, TrainConfig, ModelConfig]:
-    """The run to go on with, if any, and all options."""
+def _resolve_options(plugin: registry.Plugin, options: dict[str, Any], resume: str | None) -> tuple[Path | None, TrainConfig, ModelConfig]:
+    """Return the run to resume, if any, the options of training and those of the model."""
     from pgen.cli.options import validate
     from pgen.engine.config import TrainConfig
 
     parts: list[Any] = [(TrainConfig, dict(plugin.spec.settings)), (plugin.config_class(), {})]
     path = None if resume is None else expand(resume)
     if resume == AUTO:
-        fresh, _ = validate(parts, given)
-        path = _run_of(fresh)  # type: ignore[arg-type]
+        train_config, _ = validate(parts, options)
+        path = _find_run(train_config)  # type: ignore[arg-type]
     if path is not None:
-        defaults, options = _resumed(plugin.spec.name, path, given)
-        parts = [(TrainConfig, defaults), (plugin.config_class(), options)]
-    settings, model_options = validate(parts, given)
-    return path, settings, model_options  # type: ignore[return-value]
+        settings, config = _load_options(plugin.spec.name, path, options)
+        parts = [(TrainConfig, settings), (plugin.config_class(), config)]
+    train_config, model_config = validate(parts, options)
+    return path, train_config, model_config  # type: ignore[return-value]
 
 
-def _run_of(settings: TrainConfig) -> Path | None:
-    """The folder of a run of this name, where there is one."""
-    from pgen.utils.files import restore
+def _find_run(settings: TrainConfig) -> Path | None:
+    """Return the folder of the run of this name, if there is one."""
+    from pgen.utils.drafts import restore
 
     if settings.name is None or settings.overwrite:
-        raise PgenError("--resume auto goes on with the run of a --name and never replaces it; give a --name, and no --overwrite.")
+        raise ConfigError(f"{option('resume', AUTO)} needs {option('name')}, the run to resume, and excludes {option('overwrite')}.")
     path = Path(settings.save_root) / settings.name
     restore(path)
     return path if path.exists() else None
 
 
-def _resumed(name: str, resume: Path, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of the run, after checking that nothing is asked to change that would make it another run."""
+def _load_options(name: str, resume: Path, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Load the options of a run to be resumed.
+
+    Args:
+        name: The model.
+        resume: The run folder.
+        options: New values of options.
+
+    Returns:
+        The options of training without those that ``options`` replaces, and the options of the
+        model.
+
+    Raises:
+        RunError: The run is of another model, or ``options`` would make it a different run.
+    """
     from pgen.engine.artifacts.run_directory import RunDirectory
     from pgen.engine.config import MOVABLE, RESUMABLE, TrainConfig
     from pgen.utils.resources import cores
 
     saved = RunDirectory.open(resume).read_config()
     if saved["model"] != name:
-        raise PgenError(f"--resume {resume} holds a run of {saved['model']!r}; go on with `pgen train {saved['model']} --resume {resume}`.")
-    # A run of an earlier version lacks options that have come since.
+        raise RunError(f"{option('resume', resume)} is a run of {saved['model']}; use `pgen train {saved['model']} --resume {resume}`.")
+    # Runs of earlier versions lack newer options.
     before = {**TrainConfig.model_validate({}).model_dump(mode="json"), **saved["settings"], **saved["config"]}
-    # A run without held-out data did not choose its checkpoints by any.
-    judged = bool(before["held_out"] and given.get("held_out"))
-    may_change = RESUMABLE | (MOVABLE if judged else MOVABLE - {"held_out"})
+    # A run without held-out data cannot start to choose its checkpoints by them.
+    has_held_out = bool(before["held_out"] and options.get("held_out"))
+    changeable = RESUMABLE | (MOVABLE if has_held_out else MOVABLE - {"held_out"})
     changed = [
-        f"{option_name(key)} from {before[key]} to {value}"
-        for key, value in given.items()
-        if key in before and before[key] != value and key not in may_change
+        f"{option(key)} from {before[key]} to {value}"
+        for key, value in options.items()
+        if key in before and before[key] != value and key not in changeable
     ]
     if changed:
-        raise PgenError(
-            f"--resume {resume} cannot change {', '.join(changed)}; only run length, logging and where the data lie may change. "
+        raise RunError(
+            f"{option('resume', resume)} cannot change {', '.join(changed)}; only run length, logging and data paths can change. "
             "Start a new run instead."
         )
     settings = dict(saved["settings"])
-    if (training := {"data", "dataset", "targets"}) & given.keys():
-        settings = {key: value for key, value in settings.items() if key not in training}
-    if {"device", "gpu"} & given.keys():
-        # Two ways to name one thing: what is given stands in for both.
+    if (sources := {"data", "dataset", "targets"}) & options.keys():
+        settings = {key: value for key, value in settings.items() if key not in sources}
+    if {"device", "gpu"} & options.keys():
+        # Two options for the same thing: either replaces both.
         settings = {key: value for key, value in settings.items() if key not in ("device", "gpu")}
     if settings.get("threads"):
-        # As many as before, since sums depend on their number, but no more than this job may use.
+        # As many as before, because sums depend on it, but no more than this job may use.
         settings["threads"] = min(settings["threads"], cores())
     return settings, saved["config"]

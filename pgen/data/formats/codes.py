@@ -18,8 +18,8 @@ from pgen.data.formats.base import reading
 from pgen.data.formats.detect import detect_format
 from pgen.data.formats.larcv.planes import only
 from pgen.errors import PgenError, listed
-from pgen.utils.files import numbered, refuse_existing, write_through_memory
-from pgen.utils.paths import expand
+from pgen.utils.files import refuse_existing, write_through_memory
+from pgen.utils.paths import expand, list_numbered_files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -211,7 +211,7 @@ def _plain(vectors: Any, name: str) -> LatentCodes:
 
 def _targets(folder: Path) -> list[Path]:
     """target_<i>.npy in order of i."""
-    return numbered(folder, "target")
+    return list_numbered_files(folder, "target")
 
 
 def _read_targets(folder: Path, name: str) -> Any:

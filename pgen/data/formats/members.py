@@ -20,7 +20,7 @@ from pgen.data.formats.layout import Layout
 from pgen.data.skipped import Skipped
 from pgen.data.transforms.zero_suppression import NOTE
 from pgen.errors import ChoiceNeeded, PgenError, listed
-from pgen.utils.files import natural
+from pgen.utils.paths import natural_key
 from pgen.utils.untrusted import refuse_larger_than_memory
 
 #: How a source says that it wants no labels, or each image as an event of its own.
@@ -155,7 +155,7 @@ def _choose(members: Mapping[str, Member], option: str, choice: str | None, layo
                 raise PgenError(f"{name}: {path} is {members[path]}, wanted real numbers with {axes}; give another {option}= or layout=.")
             return [path]
         matches = [key for key in fitting if key.rpartition("/")[2] == path or fnmatchcase(key, path)]
-        return sorted(matches, key=natural) or [only(option, list(_group_series(fitting)), choice, name)]
+        return sorted(matches, key=natural_key) or [only(option, list(_group_series(fitting)), choice, name)]
     # Arrays of many images come before single ones, and both before what may lie next to them.
     many, single = ([key for key in fitting if (len(members[key].shape) > 2) == is_many] for is_many in (True, False))
     if "images" in many or ("images" in single and not many):
@@ -172,7 +172,7 @@ def _choose(members: Mapping[str, Member], option: str, choice: str | None, layo
                     f"{name}: its {len(candidates)} arrays {pattern} may belong to one event; add {option}={pattern} if each is one image, "
                     f"or choose one, as {option}={candidates[0]}."
                 )
-            return sorted(candidates, key=natural)
+            return sorted(candidates, key=natural_key)
     if refusal := next((member.refusal for member in members.values() if member.refusal), None):
         raise refusal
     listing = listed((f"{key} {member}" for key, member in members.items()), empty="nothing")

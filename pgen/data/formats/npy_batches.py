@@ -10,14 +10,14 @@ import numpy.typing as npt
 from pgen.data.formats.arrays import list_members, load_arrays
 from pgen.data.formats.base import LazyImages, make_window
 from pgen.errors import PgenError
-from pgen.utils.files import numbered
+from pgen.utils.paths import list_numbered_files
 
 MOMENTUM = ("px", "py", "pz")  #: labels, MeV/c
 
 
 def find_batches(folder: Path) -> list[Path]:
     """batch_<i>.npy in order of i."""
-    return numbered(folder, "batch")
+    return list_numbered_files(folder, "batch")
 
 
 def open_batches(folder: Path, name: str) -> LazyImages:

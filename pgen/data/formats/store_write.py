@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen import __version__
+from pgen._version import __version__
 from pgen.data.formats.store import FORMAT, HEADER, Store, block_images, checksums, header_checksum
 from pgen.data.images import ImageSet, columns, joined_columns
 from pgen.data.sparse import read_lit
 from pgen.data.transforms.zero_suppression import NOTE, zero_suppression
 from pgen.errors import PgenError
-from pgen.utils.files import need_space
+from pgen.utils.files import require_space
 from pgen.utils.hdf5_tables import open_output
 
 #: Pixels of a compressed HDF5 chunk: few enough that one image is read soon.
@@ -48,7 +48,7 @@ def write_store(path: Path, iter_subsets: Iterable[ImageSet], held: Store | None
                 beside.setdefault(name, []).append(values)
             beside["offsets"].append(total + lit.offsets[1:])
             lit = lit._replace(flat_index=lit.flat_index.astype(_place_type(piece)))
-            need_space(path, lit.flat_index.nbytes + lit.value.nbytes)
+            require_space(path, lit.flat_index.nbytes + lit.value.nbytes)
             output.append("place", lit.flat_index, chunk=CHUNK, **COMPRESSION)
             output.append("charge", lit.value, chunk=CHUNK, **COMPRESSION)
             block = block_images(piece.shape)
@@ -70,8 +70,8 @@ def write_store(path: Path, iter_subsets: Iterable[ImageSet], held: Store | None
         if held and len(np.unique(whole["ids"])) < count:
             raise PgenError(f"{held.name}: has an id of the images to append already; leave these out.")
         whole["checks"] = np.array(checks, np.uint32)
-        need_space(path, sum(values.nbytes for values in whole.values()))
-        with output.changing() as file:
+        require_space(path, sum(values.nbytes for values in whole.values()))
+        with output.change() as file:
             file.attrs.pop(NOTE, None)
             for name, values in whole.items():
                 if name in file:

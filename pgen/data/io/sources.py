@@ -32,7 +32,7 @@ from pgen.data.skipped import NOTHING, refuse_too_many
 from pgen.data.transforms.zero_suppression import Suppressed
 from pgen.data.views import ConcatImages, named, prefix_file, with_ids
 from pgen.errors import PgenError, listed
-from pgen.utils.files import restore
+from pgen.utils.drafts import restore
 from pgen.utils.paths import expand, find_matches, is_remote
 
 #: Kinds of HDF5 files by what is in them; others are plain ones.

@@ -20,8 +20,9 @@ from pgen.data.images import MOST_IMAGES, ImageSet, columns, iter_subsets, joine
 from pgen.data.transforms.zero_suppression import NOTE, least_suppression
 from pgen.data.views import with_labels_of
 from pgen.errors import PgenError
-from pgen.utils.files import Outputs, free_space, locked, need_space, refuse_existing
+from pgen.utils.files import Outputs, free_space, refuse_existing, require_space
 from pgen.utils.formats import Format
+from pgen.utils.locks import exclusive_access
 
 
 def refuse_output(
@@ -111,11 +112,11 @@ def append_images(path: str | Path, images: ImageSet | Iterable[ImageSet], waiti
     if not path.is_file():
         raise PgenError(f"{path}: no such file, wanted an image store to append to; write it first.")
     try:
-        with locked(path.resolve(), waiting), Outputs() as outputs:
+        with exclusive_access(path.resolve(), waiting), Outputs() as outputs:
             before = path.stat()
             held = open_store(path, str(path))
             draft = outputs.add(path, check=partial(_refuse_changed, before))
-            need_space(draft, before.st_size)
+            require_space(draft, before.st_size)
             shutil.copyfile(path, draft)
             write_store(draft, _pieces(images, path, held), held)
     except OSError as error:

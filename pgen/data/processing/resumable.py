@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pgen import __version__
+from pgen._version import __version__
 from pgen.data.images import ImageSet, lit_part
 from pgen.data.io.sources import files_of, open_images
 from pgen.data.io.write import write_images
 from pgen.data.sparse import read_lit
 from pgen.errors import PgenError
-from pgen.utils.files import PARTS, OwnFolder, free_space, write_through_memory
+from pgen.utils.drafts import PARTS, OwnedFolder
+from pgen.utils.files import free_space, write_through_memory
 
 #: Of the work since the last was kept: seconds, and bytes of lit pixels, after which it is kept. A short conversion keeps nothing.
 SECONDS, BYTES = 10.0, 2**26
@@ -42,7 +43,7 @@ class ResumableTask:
 
     def __init__(self, out: Path, task: Mapping[str, Any], total: int, say: Callable[[str], None] = lambda line: None) -> None:
         self.path = out.with_name(f".{out.name}{PARTS}")
-        self._folder: OwnFolder | None = OwnFolder(self.path)
+        self._folder: OwnedFolder | None = OwnedFolder(self.path)
         self._total, self._say = total, say
         self._task = json.dumps({**task, "pgen_version": __version__}, sort_keys=True, default=str).encode()
         self._parts: list[tuple[range, Path]] = []
@@ -53,7 +54,7 @@ class ResumableTask:
             if match and int(match[1]) == self.done and _is_sound(path):
                 self._parts.append((range(int(match[1]), int(match[2])), path))
 
-    def _take_over(self, folder: OwnFolder) -> bool:
+    def _take_over(self, folder: OwnedFolder) -> bool:
         """Whether the folder is to be used; that of another task is deleted first."""
         if not folder.claim():
             return False  # another process uses it, or it is none of pgen's
@@ -91,7 +92,7 @@ class ResumableTask:
             # Bytes, before compression, that the output will yet grow by at this rate.
             ahead = made * (self._total - share.stop) // max(1, share.stop - begun)
             due = bool(held) and (time.monotonic() - since > SECONDS or size > BYTES)
-            if (due or self._folder.owned) and free_space(self.path) < size + ahead:
+            if (due or self._folder.is_owned) and free_space(self.path) < size + ahead:
                 self._give_up("the disk has no room for it besides the output")
                 held.clear()
             elif due:
@@ -111,9 +112,9 @@ class ResumableTask:
     def _keep(self, share: range, held: list[ImageSet]) -> None:
         assert self._folder is not None
         try:
-            if not self._folder.owned:
+            if not self._folder.is_owned:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._folder.make()
+                self._folder.create()
                 write_through_memory(self.path / TASK, lambda stream: stream.write(self._task))
             write_images(self.path / f"{share.start:012d}-{share.stop:012d}.h5", iter(held), overwrite=True)
         except (OSError, PgenError) as error:

@@ -22,7 +22,7 @@ from pgen.data.simulation.readout import picture
 from pgen.data.simulation.transport import Rays, transport
 from pgen.data.sparse import SparseImages
 from pgen.errors import PgenError
-from pgen.utils.formats import rows_columns
+from pgen.utils.formats import parse_size
 
 #: name -> (PDG number, mass in MeV, default momentum range in MeV/c: tracks and showers a few to some tens of cm long)
 PARTICLES = {
@@ -126,7 +126,7 @@ def open_simulated(
 ) -> SparseImageSet:
     """The source ``simulate:n=2000,size=64,seed=1,particles=e+mu,momentum=100-300``; size may be ROWSxCOLUMNS."""
     try:
-        rows, columns = rows_columns(size)
+        rows, columns = parse_size(size)
     except ValueError as error:
         raise PgenError(f"{name}: size={size} cannot be read, {error}.") from None
     try:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pgen.errors import PgenError
-from pgen.utils.files import Lock, append_line, atomic, restore, sweep
+from pgen.utils.drafts import restore, sweep
+from pgen.utils.files import append_line, atomic_write
+from pgen.utils.locks import FileLock
 from pgen.utils.text import printable
 
 FORMAT = "pgen-run-1"
@@ -86,7 +88,7 @@ class RunDirectory:
             self._claim = None
 
     def write_config(self, values: dict[str, Any]) -> None:
-        with atomic(self.config, guard=self.is_in_place) as temporary:
+        with atomic_write(self.config, guard=self.is_in_place) as temporary:
             temporary.write_text(json.dumps({"format": FORMAT, **values}, indent=2) + "\n", encoding="utf-8")
 
     def read_config(self) -> dict[str, Any]:
@@ -127,7 +129,7 @@ class RunDirectory:
         if not self.metrics.is_file():
             return
         kept = [line for line in self.read_metrics() if line["step"] <= step]
-        with atomic(self.metrics, guard=self.is_in_place) as temporary:
+        with atomic_write(self.metrics, guard=self.is_in_place) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
 
 
@@ -135,12 +137,12 @@ class _Claim:
     """The lock of a run folder, held by this process, and the folder itself: wherever it is moved to, it is known again."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, Lock(path / "lock")
+        self._path, self._lock = path, FileLock(path / "lock")
         self._folder: int | None = None
 
     def take(self) -> bool:
         """Whether the lock was taken."""
-        if not self._lock.take():
+        if not self._lock.acquire():
             return False
         self._folder = os.open(self._path, os.O_RDONLY)
         return True

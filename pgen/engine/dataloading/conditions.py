@@ -18,7 +18,7 @@ from pgen.data.labels import convert_labels, plain_labels
 from pgen.errors import ConfigError, RunError, listed, option
 from pgen.plugins.requests import SampleRequest
 from pgen.plugins.specs import Condition
-from pgen.utils.files import atomic
+from pgen.utils.files import atomic_write
 
 Labels = Mapping[str, npt.NDArray]
 
@@ -104,7 +104,7 @@ def encode(conditions: tuple[Condition, ...], labels: Labels) -> Tensor:
 
 def save_labels(path: Path, conditions: tuple[Condition, ...], labels: Labels) -> None:
     """Save the labels of the training images, from which those of samples are drawn."""
-    with atomic(path) as draft, draft.open("wb") as stream:
+    with atomic_write(path) as draft, draft.open("wb") as stream:
         arrays: dict[str, Any] = {condition.label: plain_labels(labels[condition.label]) for condition in conditions}
         np.savez_compressed(stream, **arrays)
 

@@ -13,7 +13,7 @@ import numpy as np
 import scipy
 import torch
 
-import pgen
+from pgen._version import __version__
 from pgen.data.images import ArrayImages, FloatArray, ImageSet, read_all
 from pgen.data.io.sources import open_images
 from pgen.data.transforms.zero_suppression import suppress, zero_suppression
@@ -92,7 +92,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
     about: dict[str, Any] = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
-            "pgen": pgen.__version__,
+            "pgen": __version__,
             "torch": torch.__version__,
             "numpy": np.__version__,
             "scipy": scipy.__version__,

@@ -12,7 +12,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from pgen.engine.runtime.progress import logger
-from pgen.utils.files import atomic
+from pgen.utils.files import atomic_write
 
 #: Steps left out (compilation, caches), and steps recorded.
 WARM_UP, STEPS = 5, 20
@@ -56,10 +56,10 @@ class Profiler(AbstractContextManager["Profiler"]):
         self._save(partial(self._write, profiler))
 
     def _write(self, profiler: Any, folder: Path) -> None:
-        with atomic(folder / "trace.json") as draft:
+        with atomic_write(folder / "trace.json") as draft:
             profiler.export_chrome_trace(str(draft))
         text = summarise(profiler.key_averages(), on_gpu=self._device.type == "cuda")
-        with atomic(folder / "profile.txt") as draft:
+        with atomic_write(folder / "profile.txt") as draft:
             draft.write_text(text, encoding="utf-8")
         logger.info(f"{text}\nFor a viewer (ui.perfetto.dev): {folder / 'trace.json'}")
 

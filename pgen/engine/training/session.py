@@ -7,15 +7,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
 
-import pgen
+from pgen._version import __version__
 from pgen.data.io.sources import open_images
-from pgen.engine import hooks
 from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.dataloading.conditions import save_labels
 from pgen.engine.dataloading.dataset import TrainingDataset, open_held_out
@@ -24,7 +22,7 @@ from pgen.engine.monitoring.loggers import Logger
 from pgen.engine.run import Run
 from pgen.engine.runtime.progress import log_line
 from pgen.plugins.entry_points import BrokenPlugin, cause
-from pgen.utils.files import atomic
+from pgen.utils.files import atomic_write
 
 
 @dataclass
@@ -53,13 +51,6 @@ class TrainingSession:
         vars(run).update(data=dataset, info=dataset.info)
         vars(session).update(held_out=held_out)
         return session
-
-    def train(self) -> Path:
-        """Train the run by its plug-in's hook or the engine's loop; return its directory."""
-        try:
-            return hooks.call(self.run, "train", session=self)
-        finally:
-            self.run.folder.release()
 
     @property
     def dataset(self) -> TrainingDataset:
@@ -132,7 +123,7 @@ class TrainingSession:
         """Write what makes a directory a run before it is trained: config.json, decoder and labels."""
         run = self.run
         if (decoder := run.data.decoder()) is not None:
-            with atomic(folder.decoder) as draft:
+            with atomic_write(folder.decoder) as draft:
                 shutil.copyfile(decoder, draft)
         if run.info.conditions:
             save_labels(folder.labels, run.info.conditions, run.data.samples.labels)
@@ -141,7 +132,7 @@ class TrainingSession:
     def metadata(self) -> dict[str, Any]:
         """Return the content of config.json."""
         run = self.run
-        versions = {"pgen": pgen.__version__, "torch": torch.__version__, "numpy": numpy.__version__, "python": platform.python_version()}
+        versions = {"pgen": __version__, "torch": torch.__version__, "numpy": numpy.__version__, "python": platform.python_version()}
         entry = run.plugin.entry
         return {
             "model": entry.name,

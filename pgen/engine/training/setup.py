@@ -167,7 +167,7 @@ def _make_directory(session: TrainingSession) -> Path:
         former.acquire_lock()  # nobody trains it
     next_path = None if settings.name else partial(next_run_path, settings.save_root, None, run.plugin.spec.name, overwrite=False)
     with Outputs(overwrite=settings.overwrite) as outputs:
-        draft = RunDirectory(outputs.add(path, folder=True, check=lambda _: former.is_in_place(), otherwise=next_path))
+        draft = RunDirectory(outputs.add(path, folder=True, check=lambda _: former.is_in_place(), alternative=next_path))
         draft.path.mkdir()
         session.write_metadata(draft)
         draft.acquire_lock()  # before another process can see it

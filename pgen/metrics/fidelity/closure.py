@@ -13,7 +13,7 @@ from pgen.data.labels import convert_labels, plain_labels
 from pgen.errors import PgenError, listed
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.results import Measure, MetricResult, PerSet, measure
-from pgen.utils.text import shortened
+from pgen.utils.text import shorten
 
 #: A label with at most so many different values is a class, another is a number to be estimated.
 CLASSES = 12
@@ -67,7 +67,7 @@ def _labels(sets: EvaluationSets) -> dict[str, PerSet]:
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 missing, of_set = np.count_nonzero(~np.isfinite(values)), of_set.replace("_", "-")
                 raise PgenError(
-                    f"closure: label {shortened(name)} of {of_set} images has {missing} values that are not finite; leave these images out."
+                    f"closure: label {shorten(name)} of {of_set} images has {missing} values that are not finite; leave these images out."
                 )
     if not validate_images:
         told = "; ".join(f"{name.replace('_', '-')}: {listed(of_sets.get(name, {}))}" for name in PerSet._fields)
@@ -77,7 +77,7 @@ def _labels(sets: EvaluationSets) -> dict[str, PerSet]:
 
 def _of_one_type(name: str, rows: PerSet) -> PerSet:
     """The labels of all sets in the type of the training images'."""
-    label = f"closure: label {shortened(name)} of"
+    label = f"closure: label {shorten(name)} of"
     generated = convert_labels(rows.generated, rows.train, f"{label} generated images")
     return rows._replace(generated=generated, held_out=convert_labels(rows.held_out, rows.train, f"{label} held-out images"))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pgen.errors import PgenError
-from pgen.utils.files import atomic
-from pgen.utils.text import printable, shortened
+from pgen.utils.files import atomic_write
+from pgen.utils.text import printable, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,14 +37,14 @@ def check_picture(path: str | os.PathLike[str]) -> Path:
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Write ``figure`` to ``path``, in the format that its ending names; no text is read as TeX."""
     _make_literal(figure)
-    with atomic(check_picture(path)) as temporary, warnings.catch_warnings():
+    with atomic_write(check_picture(path)) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a box stands for it
         figure.savefig(temporary, dpi=DPI, facecolor=figure.get_facecolor())
 
 
 def legend_label(name: str) -> str:
     """Make a name fit for a legend, from which matplotlib drops labels with a leading underscore."""
-    label = shortened(name)
+    label = shorten(name)
     return f" {label}" if label.startswith("_") else label
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pgen.errors import PgenError
 from pgen.report.figures.base import legend_label, new_figure, save_figure
-from pgen.utils.text import shortened
+from pgen.utils.text import shorten
 
 _AXES = ("step", "epoch")  # what a record may count by, the finer first
 _NOT_PLOTTED = (*_AXES, "samples_per_second")
@@ -55,7 +55,7 @@ def save_losses(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Record
             _curve(axes, points[:, 0], points[:, 1], f"C{colour}")
         if _spans_decades(np.concatenate(shown)):
             axes.set_yscale("log")
-        axes.set_title(shortened(quantity), fontsize=10, loc="left")
+        axes.set_title(shorten(quantity), fontsize=10, loc="left")
         axes.tick_params(labelbottom=True)
         axes.grid(alpha=0.3)
     for axes in panels:
@@ -91,7 +91,7 @@ def save_reconstruction_curve(
         axes.axvline(chosen, color="C2", ls=":", lw=1.5, label=f"chosen: step {chosen:,}")
     if _spans_decades(values):
         axes.set_yscale("log")
-    axes.set(xlabel="step", ylabel=f"mean squared error [{shortened(unit)}²]")
+    axes.set(xlabel="step", ylabel=f"mean squared error [{shorten(unit)}²]")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4, fontsize=9, frameon=False)
     save_figure(figure, path)
@@ -109,7 +109,7 @@ def save_histogram(path: str | os.PathLike[str], counts: npt.ArrayLike, title: s
     figure = new_figure(7, 4)
     axes = figure.subplots()
     axes.hist(counts, list(edges), color="C0", alpha=0.8, label=f"mean {counts.mean():,.4g}, none in {(counts == 0).mean():.1%}")
-    axes.set_title(shortened(title), fontsize=11, loc="left")
+    axes.set_title(shorten(title), fontsize=11, loc="left")
     axes.set(xlabel=xlabel, ylabel="number")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)

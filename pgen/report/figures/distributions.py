@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pgen.metrics.results import Histogram, Measure
 from pgen.report.figures.base import legend_label, new_figure, save_figure
-from pgen.utils.text import shortened
+from pgen.utils.text import shorten
 
 ACROSS = 3
 #: Ratios beyond are drawn at the edge.
@@ -42,7 +42,7 @@ def save_distributions(path: str | os.PathLike[str], histograms: Mapping[str, Se
                 shares, beside = (_shares(getattr(found[k].counts, key))[0] for key in ("generated", "held_out"))
                 above.stairs(shares, found[k].edges, color=f"C{number}", lw=1.3, label=legend_label(name))
                 below.stairs(np.clip(shares / np.where(beside > 0, beside, np.nan), 0, RATIO), found[k].edges, color=f"C{number}", lw=1.1)
-        above.set_title(shortened(real.name) + (f" [{shortened(real.unit)}]" if real.unit else ""), fontsize=9, loc="left")
+        above.set_title(shorten(real.name) + (f" [{shorten(real.unit)}]" if real.unit else ""), fontsize=9, loc="left")
         above.tick_params(labelbottom=False, labelsize=7)
         above.set_ylim(bottom=0)
         below.tick_params(labelsize=7)
@@ -66,7 +66,7 @@ def save_trend(path: str | os.PathLike[str], steps: Sequence[int], measures: Map
         axes.fill_between(steps, low, high, color="C0", alpha=0.2, lw=0)
         axes.plot(steps, values, "o-", ms=3, color="C0", label="generated")
         axes.plot(steps, floors, "--", color="0.4", lw=1, label="floor (train against held-out)")
-        axes.set_title(shortened(name), fontsize=9, loc="left")
+        axes.set_title(shorten(name), fontsize=9, loc="left")
         axes.tick_params(labelsize=7, labelbottom=True)
         axes.grid(alpha=0.3)
     for axes in list(panels)[len(measures) :]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pgen.data.images import FloatArray
 from pgen.report.figures.base import DPI, new_figure, save_figure
 from pgen.report.figures.pooling import pool_image
-from pgen.utils.text import shortened
+from pgen.utils.text import shorten
 
 if TYPE_CHECKING:
     from matplotlib.image import AxesImage
@@ -111,7 +111,7 @@ class Sheet:
         left, height = self.left + self.columns * self.cell[0] + 0.08, min(down - self.top - 2 * _EDGE, 4.0)
         bar = self.figure.add_axes((left / across, 1 - (self.top + height + _EDGE / 2) / down, 0.12 / across, height / down))
         self.figure.colorbar(self.drawn, cax=bar, extend="both" if self.signed else "max")
-        bar.set_ylabel(f"charge per pixel [{shortened(unit)}]", color=_INK, fontsize=7)
+        bar.set_ylabel(f"charge per pixel [{shorten(unit)}]", color=_INK, fontsize=7)
         bar.tick_params(colors=_INK, labelsize=7)
         save_figure(self.figure, path)
 
@@ -121,7 +121,7 @@ class Sheet:
 
 def _legible(text: str) -> str:
     """A caption of one or more lines, none of them too long for the sheet."""
-    return "\n".join(shortened(line) for line in text.split("\n"))
+    return "\n".join(shorten(line) for line in text.split("\n"))
 
 
 def _signed_root(charge: npt.NDArray) -> npt.NDArray:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.images import ImageSet, geometry, read_all
-from pgen.utils.files import need_space
+from pgen.utils.files import require_space
 from pgen.utils.hdf5_tables import open_output
 
 PRODUCER = "pgen"
@@ -42,7 +42,7 @@ def write_larcv3(path: Path, iter_subsets: Iterable[ImageSet]) -> None:
         group = f"Data/image2d_{PRODUCER}_group"
         for piece in iter_subsets:
             pixels = read_all(piece)
-            need_space(path, pixels.nbytes)
+            require_space(path, pixels.nbytes)
             events, (channels, *size) = len(piece), piece.shape
             number = count + np.arange(events)
             extents = np.zeros(events, EXTENTS)
