@@ -18,8 +18,7 @@ from pgen.metrics.memorisation.hamming import count_shared_images
 from pgen.metrics.results import MetricResult, PerSet
 from pgen.metrics.validation import to_plain
 from pgen.plugins import registry
-from pgen.plugins.entry_points import NOT_A_FAULT, cause, plugin_error
-from pgen.plugins.registry import Entry
+from pgen.plugins.entry_points import NOT_A_FAULT, Entry, cause, plugin_error
 from pgen.plugins.specs import MetricSpec
 from pgen.utils.resources import is_out_of_memory
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pgen.data.images import FloatArray, checked
+from pgen.data.images import FloatArray, require_finite
 from pgen.errors import DataError
 
 #: Images (N, C, H, W) in charge units.
@@ -34,7 +34,7 @@ def as_images(images: Images, name: str, *, at_least: int = 1) -> FloatArray:
         raise DataError(f"{name}: expected images as (N, C, H, W), got an array of shape {array.shape}; add the missing axes first.")
     if len(array) < at_least:
         raise DataError(f"{name}: expected at least {at_least} images, got {len(array)}; use a larger set.")
-    return checked(array, name)
+    return require_finite(array, name)
 
 
 def check_same_shape(**images: FloatArray) -> None:

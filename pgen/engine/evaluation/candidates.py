@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from pgen.data.images import ArrayImages, ImageSet
-from pgen.data.transforms.zero_suppression import zero_suppression
 from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.decoder import ImageDecoder
 from pgen.engine.evaluation.image_sources import GeneratedSource, describe_source, is_array, open_source
@@ -87,7 +86,7 @@ def open_candidates(
             images = open_source(source, unit=unit, data_root=data_root)  # type: ignore[arg-type]
             origin = describe_source(source, images)  # type: ignore[arg-type]
             title = _unique_name(name or ("generated" if is_array(source) else _short_name(origin)), names)
-            yield Candidate(title, {"source": origin}, partial(_identity, images), zero_suppression=zero_suppression(images))
+            yield Candidate(title, {"source": origin}, partial(_identity, images), zero_suppression=images.zero_suppression)
             continue
         states = [str(step) for step in checkpoints.steps(run.folder)] if checkpoint == ALL else [checkpoint]
         if not states:

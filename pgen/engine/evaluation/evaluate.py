@@ -15,7 +15,7 @@ import torch
 from pgen._version import __version__
 from pgen.data.images import ArrayImages, FloatArray, ImageSet, read_all
 from pgen.data.io.write import refuse_count
-from pgen.data.transforms.zero_suppression import suppress, zero_suppression
+from pgen.data.transforms.zero_suppression import suppress
 from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.dataloading.dataset import require_same_kind
 from pgen.engine.evaluation.candidates import Candidate, open_candidates
@@ -110,7 +110,7 @@ def evaluate(
         raise ConfigError(
             f"{', '.join(unused)}: of no effect where no run is evaluated; leave it out, or name a run by {option('generated')}."
         )
-    suppression = {f"{name} images": zero_suppression(images) for name, images in real.items()}
+    suppression = {f"{name} images": images.zero_suppression for name, images in real.items()}
     suppression |= {candidate.name: candidate.zero_suppression for candidate in candidates}
     choice = choose_threshold(threshold, suppression, unit)
     unsuppressed = {name: read_all(images) for name, images in real.items()}
@@ -193,7 +193,7 @@ def _describe(images: ImageSet, pixels: FloatArray) -> dict[str, Any]:
     """Describe a set whose pixels have been read already, to compute its fingerprint."""
     fingerprint = ArrayImages(pixels).fingerprint
     facts = {"images": len(images), "shape": list(images.shape), "unit": images.unit, "fingerprint": fingerprint}
-    return {**facts, "zero_suppression": zero_suppression(images)}
+    return {**facts, "zero_suppression": images.zero_suppression}
 
 
 def _versions() -> dict[str, str]:

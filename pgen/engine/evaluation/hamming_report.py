@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from pgen.data.images import FloatArray, read_all
-from pgen.data.transforms.zero_suppression import suppress, zero_suppression
+from pgen.data.transforms.zero_suppression import suppress
 from pgen.engine.evaluation.image_sources import ImageSource, describe_source, open_sources
 from pgen.engine.evaluation.threshold import Threshold, choose_threshold
 from pgen.engine.runtime.device import choose_device
@@ -111,7 +111,7 @@ def evaluate_hamming(
     sources = {"held-out": held_out, "train": train, "generated": generated}
     sets = open_sources(sources, data_root=data_root)
     unit = sets["train"].unit
-    suppression = {f"{name} images": zero_suppression(images) for name, images in sets.items()}
+    suppression = {f"{name} images": images.zero_suppression for name, images in sets.items()}
     choices = [choose_threshold(value, suppression, unit) for value in (thresholds or (None,))]
     values = [choice.value for choice in choices]
     pixels = {name: read_all(images) for name, images in sets.items()}
