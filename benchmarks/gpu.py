@@ -89,7 +89,7 @@ def register_pgen(site: Path | None) -> None:
         if site is None:
             raise SystemExit("pgen is not installed; run benchmarks/gpu.sh, which needs no installation.") from None
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        number = re.search(r'__version__ = "(.+)"', (ROOT / "pgen/__init__.py").read_text())
+        number = re.search(r'__version__ = "(.+)"', (ROOT / "pgen/_version.py").read_text())
         folder = site / "pgen-0.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: pgen\nVersion: {number[1] if number else 0}\n")

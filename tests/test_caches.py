@@ -20,7 +20,7 @@ from pathlib import Path
 from pgen.utils import caches
 import pgen.ot.assignment.numba_kernels, pgen.metrics.memorisation.inverted_index
 names = {{name: os.environ.get(name) for name in {NAMES}}}
-print(json.dumps([names, str(caches.lasting_folder()), pgen.ot.assignment.numba_kernels.dense._cache.cache_path]))
+print(json.dumps([names, str(caches.lasting_folder()), pgen.ot.assignment.numba_kernels.scan_dense._cache.cache_path]))
 """
 
 

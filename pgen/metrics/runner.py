@@ -18,8 +18,7 @@ from pgen.metrics.memorisation.hamming import shared_images
 from pgen.metrics.results import MetricResult
 from pgen.metrics.validation import plain
 from pgen.plugins import registry
-from pgen.plugins.entry_points import NOT_A_FAULT, cause, plugin_error
-from pgen.plugins.registry import Entry
+from pgen.plugins.entry_points import NOT_A_FAULT, Entry, cause, plugin_error
 from pgen.plugins.specs import MetricSpec
 from pgen.utils.resources import is_out_of_memory
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pgen.data.images import FloatArray, checked
+from pgen.data.images import FloatArray, require_finite
 from pgen.errors import PgenError
 
 Images: TypeAlias = npt.NDArray | torch.Tensor  #: (N, C, H, W) in charge units
@@ -24,7 +24,7 @@ def as_images(images: Images, name: str, *, at_least: int = 1) -> FloatArray:
         raise PgenError(f"{name}: found an array of shape {array.shape}, wanted images as (N, C, H, W); add the missing axes first.")
     if len(array) < at_least:
         raise PgenError(f"{name}: found {len(array)} images, wanted at least {at_least}; give a larger set.")
-    return checked(array, name)
+    return require_finite(array, name)
 
 
 def same_shape(**images: FloatArray) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from pgen.cli.commands import presets
-from pgen.cli.options import validate
-from pgen.engine.config import TrainConfig
+from pgen.engine.config import TrainConfig, validate_options
 from pgen.plugins import registry
 from tests.conftest import IMAGES
 
@@ -25,7 +24,7 @@ def test_every_preset_is_valid_for_every_model_it_names(name: str) -> None:
     for model, options in found.items():
         plugin = registry.load(model)
         assert all("-" not in key for key in options)  # as in a run's config.json, and in one spelling
-        validate([(TrainConfig, dict(plugin.spec.settings)), (plugin.config_class(), {})], options)
+        validate_options([(TrainConfig, dict(plugin.spec.settings)), (plugin.config_class(), {})], options)
 
 
 @pytest.mark.parametrize("name", presets.preset_names())

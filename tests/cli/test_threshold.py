@@ -11,7 +11,7 @@ import torch
 
 from pgen.data import ArrayImages, open_images, read_all, write_images
 from pgen.data.io.write import append_images
-from pgen.data.transforms.zero_suppression import note_suppression, suppress, zero_suppression
+from pgen.data.transforms.zero_suppression import suppress
 from pgen.engine.evaluation.evaluate import EvaluateRequest, run_evaluation
 from pgen.engine.evaluation.threshold import choose_threshold
 from pgen.report.html_report import Report
@@ -29,7 +29,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_images(folder / "held_out.h5", ArrayImages(halo[50:100]))
     samples = ArrayImages(suppress(pixels[100:], 10))
     write_images(folder / "unknown.h5", samples)
-    note_suppression(samples, 10.0)
+    samples.zero_suppression = 10.0
     for name in ("samples.h5", "samples.npz"):
         write_images(folder / name, samples)
     return folder
@@ -42,20 +42,20 @@ def evaluated(sets: Path, *generated: str, metrics: tuple[str, ...] = ("physics"
 
 @pytest.mark.parametrize("name", ["samples.h5", "samples.npz"])
 def test_files_keep_the_zero_suppression(pgen, sets: Path, tmp_path: Path, name: str) -> None:
-    assert zero_suppression(open_images(str(sets / name))) == 10 and zero_suppression(open_images(str(sets / "unknown.h5"))) is None
+    assert open_images(str(sets / name)).zero_suppression == 10 and open_images(str(sets / "unknown.h5")).zero_suppression is None
     pgen("data", "convert", sets / name, "--out", tmp_path / "copy.h5")
-    assert zero_suppression(open_images(f"{tmp_path}/copy.h5:limit=7")) == 10
-    assert zero_suppression(open_images(f"{tmp_path}/copy.h5:suppress=12")) == 12
-    assert zero_suppression(open_images(f"{sets}/train.h5:suppress=3")) == 3
+    assert open_images(f"{tmp_path}/copy.h5:limit=7").zero_suppression == 10
+    assert open_images(f"{tmp_path}/copy.h5:suppress=12").zero_suppression == 12
+    assert open_images(f"{sets}/train.h5:suppress=3").zero_suppression == 3
     assert "|charge| at or below 10 ADC is 0" in " ".join(pgen("data", "info", tmp_path / "copy.h5").stdout.split())
     # Negative charge that is left out says nothing of faint charge.
-    assert zero_suppression(open_images(f"{tmp_path}/copy.h5:negative=drop")) == 10
-    assert zero_suppression(open_images(f"{sets}/train.h5:negative=drop")) is None
-    assert zero_suppression(open_images(f"{sets}/train.h5:negative=drop,suppress=3")) == 3
+    assert open_images(f"{tmp_path}/copy.h5:negative=drop").zero_suppression == 10
+    assert open_images(f"{sets}/train.h5:negative=drop").zero_suppression is None
+    assert open_images(f"{sets}/train.h5:negative=drop,suppress=3").zero_suppression == 3
     # Of images of which it is not known, nothing is claimed.
     more = ArrayImages(read_all(open_images(str(sets / "unknown.h5"))), ids=[f"more {k}" for k in range(50)])
     append_images(tmp_path / "copy.h5", more)
-    assert zero_suppression(open_images(f"{tmp_path}/copy.h5")) is None and len(open_images(f"{tmp_path}/copy.h5")) == 100
+    assert open_images(f"{tmp_path}/copy.h5").zero_suppression is None and len(open_images(f"{tmp_path}/copy.h5")) == 100
 
 
 def test_a_perfect_model_is_not_given_away_by_its_zero_suppression(sets: Path) -> None:
@@ -80,7 +80,7 @@ def test_charge_of_both_signs(sets: Path, tmp_path: Path) -> None:
     kept = suppress(signed, 10)
     assert kept.min() < -10 and np.array_equal(kept != 0, np.abs(signed) > 10) and suppress(kept, 10) is kept
     samples = ArrayImages(kept[60:])
-    note_suppression(samples, 10.0)
+    samples.zero_suppression = 10.0
     for name, images in (("train.h5", ArrayImages(halo[:30])), ("held_out.h5", ArrayImages(halo[30:60])), ("samples.h5", samples)):
         write_images(tmp_path / name, images)
     report = evaluated(tmp_path, "samples.h5", metrics=("physics", "wasserstein"))
@@ -134,5 +134,5 @@ def test_runs_and_what_comes_of_them(pgen, pipeline: Path) -> None:
     pgen("deploy", "runs/ewm", "--out", "threshold/deployed", cwd=pipeline)
     for source, out in (("runs/ewm", "threshold/s.h5"), ("threshold/deployed/generator.pt2", "threshold/g.npz")):
         pgen("sample", source, "-n", 4, "--out", out, cwd=pipeline)
-        assert zero_suppression(open_images(str(pipeline / out))) == 10
-    assert zero_suppression(open_images(str(pipeline / "runs/ae/deploy/reconstructions.h5"))) == 10
+        assert open_images(str(pipeline / out)).zero_suppression == 10
+    assert open_images(str(pipeline / "runs/ae/deploy/reconstructions.h5")).zero_suppression == 10

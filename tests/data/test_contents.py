@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pgen.data.io.contents import contents
+from pgen.data.io.contents import list_contents
 from pgen.errors import PgenError
 from pgen.report.ascii_preview import LETTERS, picture
 
@@ -17,7 +17,7 @@ CONTAINERS = Path(__file__).parents[1] / "containers"
 @pytest.mark.parametrize(("file", "key"), [("larcv1_forward_256.root", "image2d_wire_tree"), ("larcv3_256.h5", "image2d_wire_group")])
 def test_planes_are_shown_where_they_differ(file: str, key: str, pgen) -> None:
     path = CONTAINERS / file
-    told = contents(path, file)
+    told = list_contents(path, file)
     with np.load(path.with_suffix(".npz")) as truth:
         assert told[key] == "24 events; plane 0: 256 x 256 in 23; planes 1, 2: 256 x 256 in 22", truth.files
     text = " ".join(pgen("data", "info", path, "--max-skipped", 0).stdout.split())
@@ -27,12 +27,12 @@ def test_planes_are_shown_where_they_differ(file: str, key: str, pgen) -> None:
 
 def test_arrays_and_folders(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((2, 3)), y=np.zeros(4, np.int8))
-    assert contents(tmp_path / "a.npz", "a") == {"x": "float64 (2, 3)", "y": "int8 (4,)"}
+    assert list_contents(tmp_path / "a.npz", "a") == {"x": "float64 (2, 3)", "y": "int8 (4,)"}
     np.save(tmp_path / "b.npy", np.zeros(1))
-    assert contents(tmp_path, "x") == {".npy": "1 file", ".npz": "1 file"}
+    assert list_contents(tmp_path, "x") == {".npy": "1 file", ".npz": "1 file"}
     (tmp_path / "c.root").write_bytes((CONTAINERS / "larcv2_rect.root").read_bytes()[:3000])
     with pytest.raises(PgenError, match="truncated or damaged"):
-        contents(tmp_path / "c.root", "c.root")
+        list_contents(tmp_path / "c.root", "c.root")
 
 
 def test_of_many_files_the_first_are_shown(pgen, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_it_conforms_with_the_oldest_typer(package: Path, pgen, tmp_path: Path) 
 
 
 def test_names_that_cannot_be(refuses, tmp_path: Path) -> None:
-    for name, why in (("My_model", "wanted small letters"), ("gan", "is installed already"), ("../x", "wanted small letters")):
+    for name, why in (("My_model", "use lower-case letters"), ("gan", "is installed already"), ("../x", "use lower-case letters")):
         refuses("plugin", "new", name, saying=why, cwd=tmp_path)
     (tmp_path / "pgen-taken").mkdir()
     refuses("plugin", "new", "taken", saying="exists already", cwd=tmp_path)

@@ -38,7 +38,7 @@ def info(
 ) -> None:
     """Show what image files contain: format, counts, sizes, charge and labels."""
     from pgen.data import describe, open_images
-    from pgen.data.io.contents import contents
+    from pgen.data.io.contents import list_contents
     from pgen.data.io.sources import files_of
     from pgen.errors import ChoiceNeeded
     from pgen.report.figures.base import check_picture
@@ -49,7 +49,7 @@ def info(
         inputs = files_of(source, data_root=data_root)
         preview = refuse_existing(check_picture(expand(preview)), overwrite=overwrite, inputs=inputs)
     paths = files_of(source, data_root=data_root)
-    files = {str(path): contents(path, source) for path in (paths if as_json else paths[:MOST_FILES])}
+    files = {str(path): list_contents(path, source) for path in (paths if as_json else paths[:MOST_FILES])}
     if not as_json:
         for name, items in files.items():
             _show(name, _shorten_items(items))

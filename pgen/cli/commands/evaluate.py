@@ -85,7 +85,7 @@ def hamming(
     from rich.table import Table
 
     from pgen.data import open_images, read_all
-    from pgen.data.transforms.zero_suppression import suppress, zero_suppression
+    from pgen.data.transforms.zero_suppression import suppress
     from pgen.engine.evaluation.threshold import choose_threshold
     from pgen.engine.runtime.device import choose_device
     from pgen.metrics.features.image_statistics import compare_statistics
@@ -98,7 +98,7 @@ def hamming(
     place = choose_device(device)
     sources = {"held-out": held_out, "train": train, "generated": generated}
     sets = {name: open_images(source, data_root=data_root) for name, source in sources.items()}
-    suppression = {f"{name} images": zero_suppression(one) for name, one in sets.items()}
+    suppression = {f"{name} images": one.zero_suppression for name, one in sets.items()}
     chosen = [choose_threshold(value, suppression, sets["train"].unit) for value in (threshold or (None,))]
     thresholds = [choice.value for choice in chosen]
     images = {name: read_all(one) for name, one in sets.items()}

@@ -13,7 +13,6 @@ import torch
 
 from pgen.data.images import ArrayImages, ImageSet
 from pgen.data.io.sources import open_images
-from pgen.data.transforms.zero_suppression import zero_suppression
 from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.inference.benchmark import GeneratorBenchmark, benchmark_generator
 from pgen.engine.inference.sampler import make_sampler
@@ -61,7 +60,7 @@ def candidates(
         if not (expand(source) / "config.json").is_file():
             opened = open_images(source, data_root=data_root)
             name = _free(_short(source), names)
-            yield Candidate(name, {"source": source}, partial(_given, opened), zero_suppression=zero_suppression(opened))
+            yield Candidate(name, {"source": source}, partial(_given, opened), zero_suppression=opened.zero_suppression)
             continue
         run = Run.open(source, device=device)
         wanted = [str(step) for step in checkpoints.steps(run.folder)] if checkpoint == ALL else [checkpoint]

@@ -16,7 +16,7 @@ import torch
 from pgen._version import __version__
 from pgen.data.images import ArrayImages, FloatArray, ImageSet, read_all
 from pgen.data.io.sources import open_images
-from pgen.data.transforms.zero_suppression import suppress, zero_suppression
+from pgen.data.transforms.zero_suppression import suppress
 from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.dataloading.dataset import require_same_kind
 from pgen.engine.evaluation.candidates import Candidate, candidates
@@ -82,7 +82,7 @@ def run_evaluation(request: EvaluateRequest, device: torch.device, progress: Pro
     of_runs = {"--checkpoint": request.checkpoint if request.checkpoint != "best" else None, "--decoder": request.decoder}
     if all(candidate.run is None for candidate in every) and (idle := [f"{key} {value}" for key, value in of_runs.items() if value]):
         raise PgenError(f"{', '.join(idle)}: of no effect where no run is evaluated; leave it out, or name a run by --generated.")
-    suppression = {f"{name} images": zero_suppression(images) for name, images in real.items()}
+    suppression = {f"{name} images": images.zero_suppression for name, images in real.items()}
     suppression |= {candidate.name: candidate.zero_suppression for candidate in every}
     threshold = choose_threshold(request.threshold, suppression, real["train"].unit)
     raw = {name: read_all(images) for name, images in real.items()}
@@ -152,7 +152,7 @@ def _facts(images: ImageSet, pixels: FloatArray) -> dict[str, Any]:
     """pixels: those of ``images``, so that they are not read again for their fingerprint."""
     fingerprint = ArrayImages(pixels).fingerprint
     facts = {"images": len(images), "shape": list(images.shape), "unit": images.unit, "fingerprint": fingerprint}
-    return {**facts, "zero_suppression": zero_suppression(images)}
+    return {**facts, "zero_suppression": images.zero_suppression}
 
 
 def _losses(candidate: Candidate) -> dict[str, Any]:
