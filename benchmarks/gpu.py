@@ -217,9 +217,9 @@ class Chain:
 
     def train(self, model: str, steps: int = 300, config: dict[str, Any] | None = None, **settings: Any) -> Path:
         """The run folder of a model that was trained for a moment."""
+        from pgen.engine import hooks
         from pgen.engine.config import TrainConfig
         from pgen.engine.training.setup import create_run
-        from pgen.engine import hooks
         from pgen.plugins import registry
 
         plugin = registry.load(model)
