@@ -1,4 +1,4 @@
-"""Tables that compare models, from what benchmarks/compare_models.py wrote for real tiles and for simulated particles."""
+"""Tables that compare models, from the results of benchmarks/compare_models.py."""
 
 from __future__ import annotations
 

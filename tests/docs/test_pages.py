@@ -74,3 +74,10 @@ def test_documented_name_exists(name: str) -> None:
 def test_paths_in_a_page_exist(page: Path) -> None:
     paths = set(re.findall(r"`((?:pgen|tests|docs|benchmarks|examples)/[\w./-]+)`", page.read_text()))
     assert not {path for path in paths if not (ROOT / path).exists()}
+
+
+def test_checks_of_a_model_are_documented() -> None:
+    from pgen.testing.checks import CHECKS
+
+    table = (ROOT / "docs/recipes/plugin.md").read_text().partition("| check | requirement |")[2].partition("\n\n")[0]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in table.splitlines()[2:]] == list(CHECKS)
