@@ -19,6 +19,7 @@ from pgen.engine.runtime.signals import raise_on_signals
 from pgen.errors import RankFailed, Stopped
 from pgen.utils.caches import provide_caches
 from pgen.utils.resources import raise_open_files
+from pgen.utils.text import printable
 
 # Pydantic would search all installed packages for its plug-ins, a tenth of the time of a help page.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -112,5 +113,5 @@ def main() -> None:
 def _fail(message: str, error: BaseException) -> None:
     if os.environ.get("PGEN_DEBUG"):
         raise error
-    errors.print(f"Error: {message}", style="red", soft_wrap=True)
+    errors.print(f"Error: {printable(message)}", style="red", soft_wrap=True)
     sys.exit(exit_code(error))

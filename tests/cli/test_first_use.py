@@ -130,7 +130,7 @@ def test_doctor_names_what_is_broken(pgen, tmp_path: Path) -> None:
 def test_an_optional_package_that_is_missing_is_no_fault(pgen, tmp_path: Path) -> None:
     (tmp_path / "tensorboard.py").write_text("raise ModuleNotFoundError('no', name='tensorboard')\n")
     text = pgen("doctor", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}).stdout
-    assert "pip install 'pgen[tensorboard]'" in text.partition("Problems")[2]
+    assert "pip install 'pgen-lartpc[tensorboard]'" in text.partition("Problems")[2]
 
 
 @pytest.mark.parametrize(

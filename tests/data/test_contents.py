@@ -39,7 +39,7 @@ def test_of_many_files_the_first_are_shown(pgen, tmp_path: Path) -> None:
     for k in range(7):
         np.save(tmp_path / f"{k}.npy", np.ones((2, 3, 4)))
     text = pgen("data", "info", "*.npy", cwd=tmp_path).stdout
-    assert "4.npy" in text and "5.npy" not in text and "and 2 files more" in text and "14 images of 14 events" in text
+    assert "4.npy" in text and "5.npy" not in text and "and 2 more files" in text and "14 images of 14 events" in text
 
 
 def test_preview(pgen, refuses, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from pgen.cli.console import command_line, console, echo, echo_message, print_next_steps, progress_bar
 from pgen.cli.error_messages import with_flags
-from pgen.cli.options import DataRoot, Decoder, Overwrite, Threads
+from pgen.cli.options import Checkpoint, DataRoot, Decoder, Device, Overwrite, Seed, Threads
 from pgen.utils.paths import expand_option
 from pgen.utils.text import printable, shorten
 
@@ -30,10 +30,8 @@ Out = Annotated[
     typer.Option(help="Folder for results and figures.", show_default="evaluation/NAME, after what is evaluated", callback=expand_option),
 ]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders of pgen train.", callback=expand_option)]
-Device = Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
 Train = Annotated[str, typer.Option(help="Images that the model was trained on.")]
-HeldOut = Annotated[str, typer.Option(help="Real images that it never saw.")]
+HeldOut = Annotated[str, typer.Option(help="Real images that the model was not trained on.")]
 
 
 class MetricGroup(TyperGroup):
@@ -47,7 +45,7 @@ class MetricGroup(TyperGroup):
         """Return a command, or None if there is none of this name."""
         if own := super().get_command(ctx, cmd_name):
             return own
-        summaries = {ALL: "Every metric, and a report that opens in a browser.", **_metric_summaries()}
+        summaries = {ALL: "All metrics, in a report that opens in a browser.", **_metric_summaries()}
         return metric_command(cmd_name, summaries[cmd_name]) if cmd_name in summaries else None
 
 
@@ -60,12 +58,12 @@ def _metric_summaries() -> dict[str, str]:
     return {name: printable(spec.summary) for name, (_, spec) in metrics.items()}
 
 
-app = typer.Typer(cls=MetricGroup, help="Measure how good generated images and trained models are.", no_args_is_help=True)
+app = typer.Typer(cls=MetricGroup, help="Evaluate generated images and trained models.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
-    """Measure how good generated images and trained models are."""
+    """Evaluate generated images and trained models."""
 
 
 def metric_command(name: str, summary: str) -> Any:
@@ -74,27 +72,28 @@ def metric_command(name: str, summary: str) -> Any:
     def command(
         generated: Annotated[
             list[str],
-            typer.Option(help="Generated images, or a run folder; given several times, they are compared.", callback=expand_option),
+            typer.Option(help="Generated images, or a run folder. Repeat it to compare several.", callback=expand_option),
         ],
         train: Train,
         held_out: HeldOut,
         threshold: Annotated[
             float | None,
             typer.Option(
-                min=0, help="|charge| at or below this is 0 in all sets.", show_default="the zero suppression that the run was trained with"
+                min=0, help="Zero suppression of all sets: |charge| at or below this is 0.", show_default="that of the training of the run"
             ),
         ] = None,
         out: Out = None,
-        n: Annotated[int, typer.Option("-n", "--n", min=20, help="Images to generate, where a run is given.")] = 10_000,
+        n: Annotated[int, typer.Option("-n", "--n", min=20, help="Images to generate from a run.")] = 10_000,
         checkpoints: Annotated[
-            str, typer.Option("--checkpoint", "--checkpoints", help="Which saved state of a run: best, last, the number of a step, or all.")
+            str, typer.Option("--checkpoint", "--checkpoints", help="Checkpoint of a run: best, last, a step number, or all.")
         ] = "best",
         decoder: Decoder = None,
         features: Annotated[
-            str | None, typer.Option(help="A function of your own that describes images, in place of pgen's: package.module:function.")
+            str | None, typer.Option(help="Your own function that computes features of images, as package.module:function.")
         ] = None,
         fail_if_copy_rate: Annotated[
-            float | None, typer.Option(min=0, max=1, help="End with exit code 1 if a larger fraction are copies of training images.")
+            float | None,
+            typer.Option(min=0, max=1, help="Exit with code 1 if a larger fraction of the images are copies of training images."),
         ] = None,
         data_root: DataRoot = None,
         device: Device = "auto",
@@ -146,14 +145,14 @@ def metric_command(name: str, summary: str) -> Any:
 
 @app.command()
 def hamming(
-    generated: Annotated[str, typer.Option(help="Generated images, as of pgen sample.")],
+    generated: Annotated[str, typer.Option(help="Generated images, for example of pgen sample.")],
     train: Train,
     held_out: HeldOut,
     threshold: Annotated[
         list[float] | None,
         typer.Option(
             min=0,
-            help="|charge| at or below this is 0 in all sets; may be given several times.",
+            help="Zero suppression of all sets: |charge| at or below this is 0. Repeat it for several.",
             show_default="the zero suppression of the generated images",
         ),
     ] = None,
@@ -164,8 +163,8 @@ def hamming(
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Are generated images copies: closer to training images than unseen real ones are?"""
-    from pgen.engine.evaluation.hamming import evaluate_hamming
+    """Test whether generated images are copies: closer to training images than other real images are."""
+    from pgen.engine.evaluation.hamming_report import evaluate_hamming
     from pgen.report.report_directory import EvaluationFolder
 
     folder = EvaluationFolder.choose(out, [generated], "hamming.json", overwrite=overwrite)
@@ -221,16 +220,16 @@ def losses(
 @app.command()
 def cost(
     runs: Runs,
-    checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
+    checkpoint: Checkpoint = "best",
     decoder: Decoder = None,
     out: Out = None,
     device: Device = "auto",
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """What generators cost: parameters, seconds per training step, images per second, memory."""
+    """Measure the cost of generators: parameters, time per training step, images per second, memory."""
     from pgen.cli.next_steps import suggest_evaluation
-    from pgen.engine.evaluation.cost import evaluate_cost
+    from pgen.engine.evaluation.cost_report import evaluate_cost
     from pgen.report.report_directory import EvaluationFolder
 
     folder = EvaluationFolder.choose(out, list(map(str, runs)), "cost.json", overwrite=overwrite)
@@ -252,7 +251,7 @@ def reconstruction(
     overwrite: Overwrite = False,
 ) -> None:
     """Reconstruction error of an auto-encoder at each checkpoint, and which checkpoint to use."""
-    from pgen.engine.evaluation.reconstruction import evaluate_reconstruction
+    from pgen.engine.evaluation.reconstruction_report import evaluate_reconstruction
     from pgen.report.report_directory import EvaluationFolder
 
     folder = EvaluationFolder.choose(out, [str(run)], "reconstruction.json", overwrite=overwrite)
