@@ -1,4 +1,4 @@
-"""MkDocs hook: figures of benchmarks, equations as MathML, and no pages that fetch from elsewhere."""
+"""MkDocs hook: figures of benchmarks, equations as MathML, and pages that fetch nothing."""
 
 from __future__ import annotations
 

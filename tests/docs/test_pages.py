@@ -1,4 +1,4 @@
-"""Pages can be read without a build: generated tables are up to date, links and public names exist."""
+"""Pages can be read without a build: tables are up to date, links and names exist."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_anchor(heading: str) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """In the repository, where most people read the pages; `mkdocs build --strict` checks the site."""
+    """In the repository; `mkdocs build --strict` checks the links of the site."""
     wrong = []
     for link in _LINK.findall(_FENCED.sub("", page.read_text())):
         if re.match(r"\w+:", link):
