@@ -40,7 +40,7 @@ FOR_EVER = ["--num-epochs", "100000000", "--checkpoint", "100000000", "--log-eve
 
 
 class Trained:
-    """A run of `pgen train ae` that goes only between :meth:`go` and :meth:`stop`."""
+    """A run of `pgen train ae` that can be paused."""
 
     def __init__(self, name: str, folder: Path) -> None:
         options, environment = RUNS[name]
@@ -67,7 +67,7 @@ class Trained:
 
 @contextmanager
 def spinning(count: int) -> Iterator[list[subprocess.Popen]]:
-    """Processes that count, for as long as the block runs."""
+    """Keep busy processes running during the block."""
     processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield processes
@@ -83,13 +83,13 @@ def cpu_seconds(process: subprocess.Popen) -> float:
 
 
 def machine_seconds() -> float:
-    """CPU time of everything on this machine."""
+    """Return the CPU time of all processes of the machine."""
     user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
     return (user + nice + system + sum(interrupts[:2])) / TICK
 
 
 def window(run: Trained, others: list[subprocess.Popen], seconds: float) -> dict[str, float]:
-    """Images a second, and cores taken by the run and by all that is not ours, while ``run`` goes for some seconds."""
+    """Measure a run for some seconds: images/s, its cores, and the cores of other jobs."""
     ours = [run.process, *others]
     steps, own, all_ours, machine = run.steps(), cpu_seconds(run.process), sum(map(cpu_seconds, ours)), machine_seconds()
     began = time.monotonic()

@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def judged(kept: Kept, images: dict[str, str]) -> dict[str, dict[str, object]]:
-    """Of each set of images, name -> file, its measures."""
+    """Return the measures of each set of images (name -> file)."""
     found: dict[str, dict[str, object]] = {name: {} for name in images}
     for metric in ("closure", "fpd"):
         results = kept.evaluated(metric, images.values(), REAL, metric)["generated"]
@@ -76,7 +76,7 @@ def judged(kept: Kept, images: dict[str, str]) -> dict[str, dict[str, object]]:
 
 
 def draw(kept: Kept, images: dict[str, str]) -> None:
-    """Three images of each particle, of each set."""
+    """Draw three images of each particle from each set."""
     rows = {}
     for name, path in {"real held-out images": "particles/held_out.h5", **images}.items():
         found = open_images(str(kept.folder / path))

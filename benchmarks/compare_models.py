@@ -61,7 +61,7 @@ FEW = (4, 8)
 
 
 def commands(name: str) -> dict[str, list[str]]:
-    """Of each model, the commands that train it; of those on codes, after the auto-encoders."""
+    """Return the training commands of each model, auto-encoders first."""
     train, held_out = sources(name)
     pixels = f"{CONDITION[name]}--threshold {FAINT[name]:g} --scale sqrt"
     codes = {encoder: f"--targets runs/{encoder}/deploy/codes.pt {CONDITION[name]}" for encoder in ENCODERS}
@@ -81,7 +81,7 @@ def commands(name: str) -> dict[str, list[str]]:
 
 
 def sources(name: str) -> tuple[str, str]:
-    """Training and held-out images."""
+    """Return training and held-out images."""
     return f"train.h5:suppress={FAINT[name]:g}", f"held_out.h5:suppress={FAINT[name]:g}"
 
 

@@ -38,7 +38,7 @@ COPIES = 40  #: of the LArCV2 file
 
 
 def make(folder: Path, count: int, size: int) -> None:
-    """The same images in every format."""
+    """Write the same images in every format."""
     import h5py
 
     from pgen.data import ArrayImages, write_images
@@ -147,7 +147,7 @@ def loader(data: Dataset, workers: int) -> Iterator[torch.Tensor]:
 
 
 def awkward(source: str, _: int) -> Iterator[torch.Tensor]:
-    """What the tutorials do: an array of events, image by image."""
+    """Read an array of events image by image, as in uproot's tutorials."""
     import uproot
 
     pattern, _, options = source.partition(":")

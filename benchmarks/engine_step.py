@@ -59,7 +59,7 @@ CASES = [
 
 
 class Timed(TrainingLoop):
-    """The engine's loop, with a step by hand between every two of its own, so that both meet the machine in the same moods."""
+    """The engine's loop, alternating with a step by hand, so that both see the same machine load."""
 
     def __init__(self, session: TrainingSession, by_hand: Callable[[int], object]) -> None:
         super().__init__(session)
@@ -79,7 +79,7 @@ class Timed(TrainingLoop):
 
 
 class TimedOnGpu(TrainingLoop):
-    """Waits for the GPU at the first step that counts and at the last, and nowhere between."""
+    """Synchronises with the GPU only at the first and the last timed step."""
 
     since = seconds = 0.0
 
@@ -94,7 +94,7 @@ class TimedOnGpu(TrainingLoop):
 
 
 class ByHand:
-    """What a model asks of a trainer, at its barest."""
+    """The minimal trainer that a model needs."""
 
     def __init__(self, model: Any, device: torch.device, batch_size: int) -> None:
         self.optimizers, self.device, self.batch_size = model.optimizers(), device, batch_size
@@ -125,7 +125,7 @@ def shuffled(samples: Tensor, size: int) -> Iterator[Tensor]:
 
 
 def hand_step(run: Run, batches: Iterator[Tensor], *, sync: bool = False) -> Callable[[int], object]:
-    """A step by hand, of a model of its own; ``sync`` waits for its losses."""
+    """Return a step by hand of a separate model; ``sync`` waits for its losses."""
     torch.manual_seed(0)
     model = run.new_model().train()
     trainer = ByHand(model, run.device, run.settings.batch_size)
@@ -148,7 +148,7 @@ def seconds_by_hand(run: Run, step: Callable[[int], object], steps: int) -> floa
 
 
 class Pngs(Dataset):
-    """The original code's way: a file an image."""
+    """The original code's dataset: one file per image."""
 
     def __init__(self, folder: Path, samples: Tensor) -> None:
         self.paths = []
@@ -177,7 +177,7 @@ def _now(device: torch.device) -> float:
 
 
 def flops(run: Run, batch: Tensor) -> int:
-    """Of one training step, as torch counts them."""
+    """Count the floating-point operations of one training step."""
     model = run.new_model().train()
     with FlopCounterMode(display=False) as counter:
         model.training_step(batch, ByHand(model, run.device, run.settings.batch_size))

@@ -29,7 +29,7 @@ THRESHOLD = 10
 
 
 def by_scikit_learn(queries: np.ndarray, train: np.ndarray) -> dict[str, np.ndarray]:
-    """Distances as pgen gives them: Hamming in pixels."""
+    """Compute the distances as pgen does: Hamming in pixels."""
     found = {}
     for name in ("hamming", "jaccard"):
         search = NearestNeighbors(n_neighbors=1, algorithm="brute", metric=name, n_jobs=-1).fit(train)
@@ -38,7 +38,7 @@ def by_scikit_learn(queries: np.ndarray, train: np.ndarray) -> dict[str, np.ndar
 
 
 def by_numpy(queries: np.ndarray, train: np.ndarray) -> dict[str, np.ndarray]:
-    """64 pixels a word, one query after the other."""
+    """Compare 64 pixels per word, one query after the other."""
     a, b = (np.packbits(each, axis=1).view(np.uint64) for each in (queries, train))
     found = {name: np.empty(len(a)) for name in ("hamming", "jaccard")}
     for i, query in enumerate(a):

@@ -24,7 +24,7 @@ KPD_BATCH, KPD_BATCHES = 5000, 10
 
 
 def ours_kpd(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """Median and spread of the unbiased MMD over batches, as jetnet has it."""
+    """Return median and spread of the unbiased MMD over batches, as jetnet does."""
     values = []
     for _ in range(KPD_BATCHES):
         both = np.concatenate([each[rng.choice(len(each), KPD_BATCH)] for each in (a, b)])
@@ -35,7 +35,7 @@ def ours_kpd(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[fl
 
 
 def simulated() -> tuple[np.ndarray, np.ndarray]:
-    """Standardised features of simulated images, and of others with 3 % more charge."""
+    """Return standardised features of simulated images, and of images with 3 % more charge."""
     from pgen.data import read_all
     from pgen.data.simulation.generate import simulate
 

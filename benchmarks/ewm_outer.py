@@ -37,7 +37,7 @@ from pgen.plugins.specs import DataInfo
 
 
 def authors(problem: Problem, net: nn.Module) -> dict[str, float]:
-    """The authors' outer iteration; moves ``net``."""
+    """Run the authors' outer iteration; updates ``net``."""
     y, random = problem.y, torch.Generator().manual_seed(3)
     psi = nn.Parameter(problem.warm.psi.clone())
     ascent, fit = torch.optim.Adam([psi], 0.05), torch.optim.Adam(net.parameters(), 1e-4)
@@ -68,7 +68,7 @@ def authors(problem: Problem, net: nn.Module) -> dict[str, float]:
 
 
 def ours(problem: Problem, net: nn.Module, chi2: float) -> dict[str, float]:
-    """pgen's outer iteration; moves ``net``."""
+    """Run pgen's outer iteration; updates ``net``."""
     config = EwmConfig(cost="l1", chi2=chi2, z_dim=problem.noise_size)
     model = Ewm(config, DataInfo(kind="codes", shape=tuple(problem.y.shape[1:]), count=len(problem.y)))
     model.generator = net
@@ -88,7 +88,7 @@ def ours(problem: Problem, net: nn.Module, chi2: float) -> dict[str, float]:
 
 
 def transport_cost(problem: Problem, net: nn.Module) -> float:
-    """The dual value of the generator, solved anew."""
+    """Return the dual value of the generator from a new solve."""
     random = torch.Generator().manual_seed(9)
 
     def sample(n: int) -> torch.Tensor:

@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def measure_samplers(kept: Kept) -> dict[str, Any]:
-    """FPD and charge of three draws of each sampler."""
+    """Return FPD and charge of three draws of each sampler."""
     charge = mean_charge(kept.folder / TRAIN)
     files = {name: [f"{name.replace(' ', '-').lower()}-{seed}.h5" for seed in SEEDS] for name in SAMPLERS}
     for name, paths in files.items():
@@ -79,13 +79,13 @@ def measure_samplers(kept: Kept) -> dict[str, Any]:
 
 
 def mean_charge(path: Path) -> float:
-    """Mean total charge of images."""
+    """Return the mean total charge of images."""
     return float(read_all(open_images(str(path))).sum((1, 2, 3), dtype=np.float64).mean())
 
 
 @torch.no_grad()
 def measure_coupling(folder: Path) -> dict[str, Any]:
-    """Mean charge and number of pixels of the training images whose codes noise is coupled to, over those of all training images."""
+    """Return charge and pixels of the images that noise is coupled to, relative to all images."""
     run = Run.open(folder / "runs/flow", device=torch.device("cpu"))
     model: Any = run.load_model("last:raw")
     with chdir(folder):  # where the run's data lie

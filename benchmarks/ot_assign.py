@@ -41,7 +41,7 @@ Method = Callable[[], object]
 
 
 def methods(x: torch.Tensor, y: torch.Tensor, psi: torch.Tensor, cost: str) -> dict[str, Method]:
-    """Each gives the indices (B,)."""
+    """Return the methods; each returns indices (B,)."""
     targets = Targets(y)
     targets.norms(cost), targets.csr if targets.sparse else targets.dense
     # Nearest neighbours know no potential: max psi - psi is one more coordinate of the targets, 0 of the samples.
@@ -132,7 +132,7 @@ def sparse_case(samples: int, count: int, size: int, lit: float) -> tuple[torch.
 
 
 def tiles_case(file: Path, samples: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Real tiles and their mirror images as targets; some of them, noisy, as samples."""
+    """Return real tiles and mirror images as targets, and noisy ones as samples."""
     images = torch.from_numpy(read_all(open_images(str(file))))[:, 0]
     images = torch.where(images > 10, images, 0) / images.max()
     y = torch.cat([images, images.flip(1), images.flip(2), images.flip(1, 2)]).flatten(1).contiguous()

@@ -102,7 +102,7 @@ def seconds(run: Method) -> float:
 
 @cache
 def highest_clock() -> float | None:
-    """Of the multiprocessors, in Hz; torch does not say. None without nvidia-smi."""
+    """Return the highest clock in Hz, from nvidia-smi; None without it."""
     command = ["nvidia-smi", "--query-gpu=clocks.max.sm", "--format=csv,noheader,nounits", "--id=0"]
     try:
         return 1e6 * float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()[0])
@@ -112,7 +112,7 @@ def highest_clock() -> float | None:
 
 @cache
 def bandwidth() -> float:
-    """Bytes a second, read and written, of a copy within the card."""
+    """Return bytes per second, read and written, of a copy within the card."""
     source = torch.empty(2**30, dtype=torch.uint8, device=DEVICE)
     target = torch.empty_like(source)
     target.copy_(source)
@@ -120,7 +120,7 @@ def bandwidth() -> float:
 
 
 def limit(size: tuple[int, int, int, float], cost: str) -> float | None:
-    """Seconds that the card needs at least, or None where no one bound holds."""
+    """Return the minimum time on this card, or None if no single bound applies."""
     samples, count, dimension, lit = size
     if DEVICE.type == "cpu":
         return None
@@ -148,7 +148,7 @@ def compare(name: str, size: tuple[int, int, int, float], cost: str) -> dict[str
 
 
 def wrong(cost: str, lit: float, samples: int) -> int:
-    """Of so many assignments, how many are not the double-precision argmin."""
+    """Count assignments that differ from the double-precision argmin."""
     x, y, psi = case(samples, 500, 200, lit)
     targets, errors = Targets(y), 0
     for part in x.split(2000):
@@ -160,7 +160,7 @@ def wrong(cost: str, lit: float, samples: int) -> int:
 
 
 def steps() -> dict[str, float]:
-    """Milliseconds of a step that makes 512 samples of noise, assigns them to 4,000 codes of 64 numbers and moves the potential."""
+    """Return the milliseconds of a step: 512 samples, 4,000 codes of 64 numbers."""
     sizes = (16, 512, 512, 512, 64)
     layers = [layer for pair in pairwise(sizes) for layer in (torch.nn.Linear(*pair), torch.nn.ReLU())]
     generator, targets = torch.nn.Sequential(*layers[:-1]).to(DEVICE), Targets(torch.randn(4000, 64, device=DEVICE))

@@ -31,7 +31,7 @@ COUNTS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
 def peak() -> int:
-    """Bytes."""
+    """Return the peak memory in bytes."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

@@ -55,7 +55,7 @@ Curve = list[tuple[float, float]]
 
 
 class Problem:
-    """Targets, a generator half-way to them, and the judge of potentials."""
+    """Targets, a generator half-way to them, and the estimate of chi2."""
 
     def __init__(self, y: torch.Tensor, cost: str, goal: float, sizes: list[int], last: Callable[[], nn.Module]) -> None:
         self.y, self.cost, self.goal = y.contiguous(), cost, goal
@@ -76,7 +76,7 @@ class Problem:
             return self.net(torch.randn(n, self.noise_size, generator=random))
 
     def _train(self) -> None:
-        """Three rounds of EWM, which is the solve and a least-cost fit to its pairs."""
+        """Run three rounds of EWM: a solve, and a least-cost fit to its pairs."""
         random = torch.Generator().manual_seed(7)
         adam = torch.optim.Adam(self.net.parameters(), 1e-3, betas=(0.5, 0.999))
         self.warm = solver = SemiDiscreteOT(self.targets, self.cost)
@@ -96,14 +96,14 @@ class Problem:
 
 
 class Clock:
-    """Looks at a potential at times that grow by a fifth, and stands still while it is judged. Done at the goal or at the cap."""
+    """A clock that stops while chi2 is estimated, at times that grow by a fifth."""
 
     def __init__(self, problem: Problem, cap: float) -> None:
         self.problem, self.cap, self.curve, self.due = problem, cap, [], 0.1
         self.began = time.perf_counter()
 
     def look(self, psi: Callable[[], torch.Tensor]) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         seconds = time.perf_counter() - self.began
         if seconds < self.due:
             return False
@@ -125,7 +125,7 @@ def ours(problem: Problem, cap: float) -> Curve:
 
 
 def ours_with_looks(problem: Problem) -> tuple[float, float]:
-    """Seconds of ``fit``, its own certificates included, and the judge's chi2."""
+    """Return the time of ``fit`` including its certificates, and chi2."""
     random = torch.Generator().manual_seed(1)
     solver, began = SemiDiscreteOT(problem.targets, problem.cost), time.perf_counter()
     solver.fit(lambda n: problem.sample(n, random), chi2=problem.goal)

@@ -120,7 +120,7 @@ def main() -> None:
 
 
 def figures(folder: Path, job: dict[str, Any], models: list[str], run: Any) -> dict[str, dict[str, Any]]:
-    """Of ae the error on held-out images over that of blank images; of a generator its physics; of ewm its certificate too."""
+    """Return held-out error / blank (ae), physics (generators) and certificate (ewm)."""
     train, held_out = job["real"]
     found: dict[str, dict[str, Any]] = {model: {} for model in models}
     if "ae" in models:

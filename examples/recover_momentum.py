@@ -1,10 +1,11 @@
-"""Estimate the momentum of particles from their images, by gradient descent through a conditional generator.
+"""Estimate the momentum of particles by gradient descent through a conditional generator.
 
     python examples/recover_momentum.py RUN_OF_EWM RUN_OF_AE IMAGES [--n 200]
 
-RUN_OF_EWM was trained on latent codes of one kind of particle with ``--condition momentum``, and RUN_OF_AE is the auto-encoder of
-these codes. IMAGES are other images, with the label ``momentum``. The script prints bias and width of the relative error, the same for
-an estimate that ignores the images, and the correlation between estimate and truth.
+RUN_OF_EWM was trained on latent codes of one kind of particle with ``--condition momentum``, and
+RUN_OF_AE is the auto-encoder of these codes. IMAGES are other images, with the label ``momentum``.
+The script prints bias and width of the relative error, the same for an estimate that ignores the
+images, and the correlation between estimate and truth.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tables of the results in benchmarks/results, each with the date, the machine and the versions that its file records."""
+"""Tables of the results in benchmarks/results, with the date, machine and versions of each file."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def read_result(name: str) -> Result:
 
 
 def render(name: str, show: Callable[[Result], str]) -> str:
-    """Return the table that ``show`` makes of a result, and a line on where and when it was measured."""
+    """Return the table of a result, and a line on where and when it was measured."""
     result = read_result(name)
     return f"{show(result)}\n\n{_provenance(name, result)}"
 
