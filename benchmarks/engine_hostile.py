@@ -21,7 +21,7 @@ import record
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from tests.conftest import run_pgen
-from tests.helpers.hostile import sound
+from tests.helpers.hostile import make_valid_files
 
 
 def pgen(*arguments: object, **options: Any) -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
         (folder := Path(root) / "sound").mkdir()
-        sound(folder, pgen)
+        make_valid_files(folder, pgen)
         command = [sys.executable, "-m", "tests.helpers.hostile_run", str(folder), f"{root}/place", str(options.first), str(options.times)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, check=True)
     print(done.stdout)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pgen._version import __version__
 from pgen.cli import streams
@@ -18,6 +19,7 @@ from pgen.engine.runtime.signals import raise_on_signals
 from pgen.errors import RankFailed, Stopped
 from pgen.utils.caches import provide_caches
 from pgen.utils.resources import raise_open_files
+from pgen.utils.text import printable
 
 # Pydantic would search all installed packages for its plug-ins, a tenth of the time of a help page.
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -29,7 +31,17 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 #: Settings of commands that accept options which only the run knows.
 OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
 
+
+class CommandsInOrder(TyperGroup):
+    """Lists the commands in the order in which users need them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """List the commands."""
+        return ["data", "train", "deploy", "sample", "evaluate", "models", "plugin", "doctor"]
+
+
 app = typer.Typer(
+    cls=CommandsInOrder,
     help="Train, deploy, sample and evaluate generative models of liquid-argon detector images.",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
@@ -101,5 +113,5 @@ def main() -> None:
 def _fail(message: str, error: BaseException) -> None:
     if os.environ.get("PGEN_DEBUG"):
         raise error
-    errors.print(f"Error: {message}", style="red", soft_wrap=True)
+    errors.print(f"Error: {printable(message)}", style="red", soft_wrap=True)
     sys.exit(exit_code(error))

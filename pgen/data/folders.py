@@ -10,17 +10,17 @@ import numpy.typing as npt
 
 from pgen.utils.paths import natural_key, walk
 
-#: Endings of files that a folder of data may consist of, besides PNG; what kind each is, its content decides.
-ARRAYS = (".npy", ".npz", ".pt", ".pth", ".h5", ".hdf5", ".hdf", ".mat", ".root")
+#: Endings of files that a folder of data may hold, besides PNG. Their content decides the format.
+DATA_ENDINGS = (".npy", ".npz", ".pt", ".pth", ".h5", ".hdf5", ".hdf", ".mat", ".root")
 
 
 def find_files(folder: Path, endings: Collection[str]) -> list[Path]:
-    """The files of a folder and the folders in it that have one of the endings, but hidden ones; "2.png" before "10.png"."""
+    """Return the files below a folder with these endings, in natural order, but hidden ones."""
     paths = [path for path in walk(folder) if path.suffix.lower() in endings]
     return sorted(paths, key=lambda path: natural_key(path.relative_to(folder).as_posix()))
 
 
-def label_folders(files: Sequence[str]) -> dict[str, npt.NDArray[np.str_]]:
-    """The label ``folder`` of images by their files: the folder of each, where there are several, as of classes."""
+def folder_label(files: Sequence[str]) -> dict[str, npt.NDArray[np.str_]]:
+    """Return the label ``folder``, (N,), of one image per file; empty for a single folder."""
     folders = [file.rpartition("/")[0] or "." for file in files]
     return {"folder": np.array(folders)} if len(set(folders)) > 1 else {}

@@ -1,120 +1,218 @@
-"""The one shape in which every source hands out images."""
+"""Image sets: the one interface by which every source offers its images."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from html import escape
+from importlib import import_module
+from math import inf, prod
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.chunks import BYTES, chunk_ranges
-from pgen.data.skipped import NOTHING, Skipped
-from pgen.data.sparse import SparseImages, lit_chunks, lit_counts, read_lit
-from pgen.errors import DamagedImage, PgenError
+from pgen.data.preview import strip_data_uri
+from pgen.data.skipped import NONE_SKIPPED, Skipped
+from pgen.data.sparse import SparseImages
+from pgen.errors import DamagedImage, DataError
 from pgen.utils.resources import require_memory
+from pgen.utils.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FloatArray = npt.NDArray[np.float32]
-#: Images in one file at most: its columns are kept in memory.
-MOST_IMAGES = 10**8
 Indices = Sequence[int] | npt.NDArray[np.int64]
+#: Most images in one file: their ids and labels are kept in memory.
+MAX_IMAGES = 10**8
+#: Bytes of dense pixels that one pass over a set holds in memory at a time.
+CHUNK_BYTES = 32 * 2**20
+#: Key of ``about`` for the threshold at or below which |charge| is 0 in all images.
+ZERO_SUPPRESSION = "zero_suppression"
+#: Images that ``_repr_html_`` reads and draws at most.
+SAMPLED, DRAWN = 256, 8
 
 
-def positions(indices: Indices, count: int) -> npt.NDArray[np.int64]:
-    """``indices`` of ``count`` images as places from 0 on: negative ones count from the end, as everywhere. IndexError beyond them."""
-    return np.arange(count)[np.asarray(indices, dtype=np.int64)]
-
-
-class ImageSet(Protocol):
+class ImageSet(ABC):
     """N images of one shape, read on demand.
 
-    Pixels are float32, non-negative or not as the file has them, in the file's own charge unit; row = tick, column = wire.
+    Pixels are float32 charge, which may be negative, in the source's own unit. Rows are ticks and
+    columns wires, unless ``about`` says otherwise.
+
+    A set is a map-style torch dataset: ``images[0]`` is one image (C, H, W); a slice, an index
+    array or a boolean mask gives a view; ``np.asarray(images[:8])`` is an array (8, C, H, W). A
+    subclass sets the attributes without a default and implements ``__len__`` and :meth:`read`.
+
+    Attributes:
+        name: What the user typed to open it.
+        shape: (C, H, W) of every image.
+        ids: (N,) unique id of each image.
+        events: (N,) event of each image, see :mod:`pgen.data.events`. A split keeps events
+            together.
+        labels: Name to values, (N,) or (N, k).
+        unit: Unit of charge.
+        geometry: (N, C, 4) position of each channel: the coordinates along rows and columns at
+            which its first pixel begins, and the length of a pixel along both, in the source's
+            units (ticks and wires, or cm). None if unknown.
+        about: What ``pgen data info`` shows: ``format``, and planes, producer, ... where known.
+        left_out: Events of the source that gave no image.
+        source: Source string that opens this set again; None for arrays and views.
     """
 
-    name: str  #: what the user typed
-    shape: tuple[int, int, int]  #: (channels, rows, columns) of every image
-    ids: npt.NDArray[np.str_]  #: (N,) one id an image, unique within the set
-    events: npt.NDArray[np.str_]  #: (N,) the event each one comes from, see :mod:`pgen.data.events`: what a split must keep together
-    labels: Mapping[str, npt.NDArray]  #: name -> (N,) or (N, k); empty where the source has none
-    unit: str  #: charge unit, "ADC" unless the source says otherwise
-    geometry: npt.NDArray[np.float64] | None  #: (N, C, 4) where each image's channels lie, see :func:`geometry`; None if no one knows
+    name: str
+    shape: tuple[int, int, int]
+    ids: npt.NDArray[np.str_]
+    events: npt.NDArray[np.str_]
+    labels: Mapping[str, npt.NDArray] = MappingProxyType({})
+    unit: str = "ADC"
+    geometry: npt.NDArray[np.float64] | None = None
+    about: Mapping[str, Any] = MappingProxyType({"format": "array"})
+    left_out: Skipped = NONE_SKIPPED
+    source: str | None = None
 
-    def __len__(self) -> int: ...
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of images."""
 
+    @abstractmethod
     def read(self, indices: Indices) -> FloatArray:
-        """(n, C, H, W) float32 images at ``indices``, in that order. UserError on NaN or Inf pixels."""
-        ...
+        """Read the images at ``indices``, in that order, as a float32 array (n, C, H, W).
+
+        Raises:
+            DamagedImage: If a pixel is NaN or infinite.
+        """
+
+    def read_sparse(self, indices: Indices) -> SparseImages:
+        """Read the nonzero pixels of the images at ``indices``, in that order."""
+        return SparseImages.from_dense(self.read(indices))
 
     @property
-    def fingerprint(self) -> str:
-        """Hex sha256 of all pixels, equal for equal images whatever file they lie in."""
-        ...
+    def nonzero_counts(self) -> npt.NDArray[np.int64] | None:
+        """(N,) number of nonzero pixels of each image; None if it is not known without reading."""
+        return None
 
-
-def geometry(images: ImageSet) -> npt.NDArray[np.float64]:
-    """(N, C, 4): of each channel the coordinates along rows and along columns at which its first pixel begins, and the length of a pixel
-    along either, in the source's own units (ticks and wires, or cm). NaN where it is not known."""
-    found = getattr(images, "geometry", None)
-    return np.full((len(images), images.shape[0], 4), np.nan) if found is None else found
-
-
-def checked(images: npt.NDArray, name: str) -> FloatArray:
-    """``images`` as float32, or a UserError if a pixel is NaN or infinite."""
-    pixels = np.ascontiguousarray(images, dtype=np.float32)
-    bad = int(np.count_nonzero(~np.isfinite(pixels)))
-    if bad:
-        message = f"{name}: {bad} pixels are NaN or infinite; pgen needs finite charge. Clean the file first."
-        raise DamagedImage(message, "pixels that are NaN or infinite")
-    return pixels
-
-
-class FingerprintHasher:
-    """The fingerprint of images that pass by in order."""
-
-    def __init__(self) -> None:
-        # Of each kind of number a digest of its own, so that where the parts begin and end is no matter.
-        self._counts, self._places, self._charges = (hashlib.sha256() for _ in range(3))
-
-    def add(self, lit: SparseImages) -> None:
-        """The next images."""
-        self._counts.update(np.diff(lit.offsets).astype("<i8").data)
-        self._places.update(np.ascontiguousarray(lit.flat_index, "<i8").data)
-        self._charges.update(np.ascontiguousarray(lit.value, "<f4").data)
-
-    def of(self, images: ImageSet) -> str:
-        """The fingerprint of ``images``, all of which have been added."""
-        found = [repr((len(images), images.shape)), *(each.hexdigest() for each in (self._counts, self._places, self._charges))]
-        return hashlib.sha256(" ".join(found).encode()).hexdigest()
-
-
-class Fingerprinted:
-    """Mix-in: the fingerprint of a set, read in chunks once and kept."""
+    def sparse_chunks(self, chunk_bytes: int | None = None) -> Iterator[SparseImages]:
+        """Read all images in order, in chunks of ``chunk_bytes`` of dense pixels."""
+        for chunk in chunk_ranges(self, chunk_bytes):
+            yield self.read_sparse(chunk)
 
     @cached_property
-    def fingerprint(self: ImageSet) -> str:  # type: ignore[misc]
-        digest = FingerprintHasher()
-        for lit in lit_chunks(self):
-            digest.add(lit)
-        return digest.of(self)
-
-
-class ImageSetBase(Fingerprinted):
-    """Mix-in: what a container tells beyond its images, shown by ``pgen data info``."""
-
-    left_out: Skipped = NOTHING  #: events of the file that gave no image
-    about: Mapping[str, Any] = {"format": "array"}  #: format, and planes, producer, ... where a file has them
-    geometry: npt.NDArray[np.float64] | None = None
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of all pixels, equal for equal images in whatever file; reads all once."""
+        hasher = FingerprintHasher()
+        for pixels in self.sparse_chunks():
+            hasher.update(pixels)
+        return hasher.hexdigest(self)
 
     @property
     def skipped(self) -> int:
-        """How many events of the file gave no image."""
+        """Number of events of the source that gave no image."""
         return len(self.left_out)
 
+    @property
+    def zero_suppression(self) -> float | None:
+        """Threshold at or below which |charge| is 0 in all images; None if unknown."""
+        threshold = self.about.get(ZERO_SUPPRESSION)
+        return float(threshold) if threshold is not None and 0 <= threshold < inf else None
 
-class ArrayImages(ImageSetBase):
-    """An ImageSet over an array in memory, (N, H, W) or (N, C, H, W)."""
+    @zero_suppression.setter
+    def zero_suppression(self, threshold: float | None) -> None:
+        about = {key: value for key, value in self.about.items() if key != ZERO_SUPPRESSION}
+        self.about = about if threshold is None else {**about, ZERO_SUPPRESSION: threshold}
+
+    def geometry_or_nan(self) -> npt.NDArray[np.float64]:
+        """Return ``geometry``, (N, C, 4), with NaN where it is unknown."""
+        return np.full((len(self), self.shape[0], 4), np.nan) if self.geometry is None else self.geometry
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the images to a file, see :func:`pgen.data.write_images`."""
+        # By name: the writers are above this module.
+        return import_module("pgen.data.io.write").write_images(path, self, overwrite=overwrite)
+
+    def plot(self, n: int = 16) -> Figure:
+        """Draw the first n images; return the figure, see :func:`pgen.report.figures.image_grid.plot_images`."""
+        # By name: figures are above this module.
+        draw = import_module("pgen.report.figures.image_grid").plot_images
+        return draw(self.read(range(min(n, len(self)))), unit=self.unit)
+
+    @overload
+    def __getitem__(self, index: int) -> FloatArray: ...
+
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | npt.NDArray) -> ImageSet: ...
+
+    def __getitem__(self, index: int | slice | Sequence[int] | npt.NDArray) -> FloatArray | ImageSet:
+        """Return one image (C, H, W), or a view of several."""
+        try:
+            position = operator.index(index)  # type: ignore[arg-type]
+        except TypeError:
+            return Subset(self, np.arange(len(self))[index])  # type: ignore[index]
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"{self.name}: image {position} does not exist, the set has {len(self)} images.")
+        return self.read([position % len(self)])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[FloatArray]:
+        """Read a batch at once, as torch's DataLoader asks for it."""
+        return list(self.read(indices))
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        """Iterate over images (C, H, W)."""
+        for chunk in chunk_ranges(self):
+            yield from self.read(chunk)
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray:
+        """Read all images, (N, C, H, W)."""
+        if copy is False:
+            raise ValueError("images are read into a new array, copy=False is not possible")
+        pixels = read_all(self)
+        return pixels if dtype is None else pixels.astype(dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}: {len(self):,} images {self.shape}, unit {self.unit!r}>"
+
+    def _repr_html_(self) -> str:
+        chunk = next(chunk_ranges(self), range(0))[:SAMPLED]
+        rows = {"shape": f"{len(self):,} images {self.shape}", "unit": self.unit}
+        strip = ""
+        if len(chunk):
+            pixels = self.read(chunk)
+            rows["occupancy"] = f"{np.count_nonzero(pixels) / pixels.size:.2%} of the pixels of {len(chunk):,} images are not 0"
+            strip = f'<img alt="the first images" src="{strip_data_uri(pixels[:DRAWN])}">'
+        rows["labels"] = ", ".join(map(str, self.labels)) or "none"
+        cells = "".join(f"<tr><th>{key}</th><td>{escape(printable(value))}</td></tr>" for key, value in rows.items())
+        return f"<b>{escape(printable(self.name))}</b><table>{cells}</table>{strip}"
+
+    def _copy_metadata(self, parent: ImageSet, indices: npt.NDArray[np.int64] | range | None = None) -> None:
+        """Take all attributes of ``parent``, of the images at ``indices`` only."""
+        index = slice(None) if indices is None else np.asarray(indices, dtype=np.int64)
+        self.name, self.shape, self.unit = parent.name, parent.shape, parent.unit
+        self.ids, self.events = parent.ids[index], parent.events[index]
+        self.labels = {key: values[index] for key, values in parent.labels.items()}
+        self.geometry = None if parent.geometry is None else parent.geometry[index]
+        self.left_out, self.about = parent.left_out, parent.about
+
+
+class ArrayImages(ImageSet):
+    """Images in memory, from an array.
+
+    Args:
+        images: (N, H, W) or (N, C, H, W).
+        name: What to call the set in messages.
+        ids: (N,) unique id of each image; by default its position.
+        events: (N,) event of each image; by default its id.
+        labels: Name to values, (N,) or (N, k).
+        unit: Unit of charge.
+        geometry: (N, C, 4), see :class:`ImageSet`.
+
+    Raises:
+        DataError: If the array is of another rank or empty, or holds NaN or infinite pixels.
+    """
 
     def __init__(
         self,
@@ -130,27 +228,39 @@ class ArrayImages(ImageSetBase):
         if images.ndim == 3:
             images = images[:, None]
         if images.ndim != 4 or 0 in images.shape:
-            raise PgenError(f"{name}: found an array of shape {images.shape}, wanted images as (N, H, W) or (N, C, H, W), none of them 0.")
-        self.images = checked(images, name)
+            raise DataError(f"{name}: expected images as an array (N, H, W) or (N, C, H, W) with no axis of 0, got shape {images.shape}.")
+        self.images = require_finite(images, name)
         self.name, self.unit, self.geometry = name, unit, geometry
-        self.shape: tuple[int, int, int] = self.images.shape[1:]
+        self.shape = self.images.shape[1:]
         self.ids = np.asarray(np.arange(len(images)) if ids is None else ids).astype(str)
         self.events = self.ids if events is None else np.asarray(events).astype(str)
-        self.labels: Mapping[str, npt.NDArray] = dict(labels or {})
+        self.labels = dict(labels or {})
 
     def __len__(self) -> int:
         return len(self.images)
 
     def read(self, indices: Indices) -> FloatArray:
+        """Return the images at ``indices``, (n, C, H, W)."""
         return self.images[np.asarray(indices, dtype=np.int64)]
 
 
-class SparseImageSet(ImageSetBase):
-    """An ImageSet in memory of lit pixels alone: of (channels, rows, columns) ``shape``."""
+class SparseImageSet(ImageSet):
+    """Images in memory, by their nonzero pixels.
+
+    Args:
+        pixels: The nonzero pixels of N images.
+        shape: (C, H, W) of every image.
+        name: What to call the set in messages.
+        ids: (N,) unique id of each image; by default its position.
+        events: (N,) event of each image; by default its id.
+        labels: Name to values, (N,) or (N, k).
+        unit: Unit of charge.
+        geometry: (N, C, 4), see :class:`ImageSet`.
+    """
 
     def __init__(
         self,
-        lit: SparseImages,
+        pixels: SparseImages,
         shape: tuple[int, int, int],
         *,
         name: str,
@@ -160,115 +270,159 @@ class SparseImageSet(ImageSetBase):
         unit: str = "ADC",
         geometry: npt.NDArray[np.float64] | None = None,
     ) -> None:
-        self._lit, self.shape, self.name, self.unit, self.geometry = lit, shape, name, unit, geometry
-        self.lit_counts = np.diff(lit.offsets)
+        self._pixels, self.shape, self.name, self.unit, self.geometry = pixels, shape, name, unit, geometry
         self.ids = np.asarray(np.arange(len(self)) if ids is None else ids).astype(str)
         self.events = self.ids if events is None else events
-        self.labels: Mapping[str, npt.NDArray] = dict(labels or {})
+        self.labels = dict(labels or {})
+
+    @classmethod
+    def from_images(cls, images: ImageSet, indices: range, pixels: SparseImages) -> SparseImageSet:
+        """Hold the images of another set at ``indices``, whose ``pixels`` have been read."""
+        sparse = cls(pixels, images.shape, name=images.name)
+        sparse._copy_metadata(images, indices)
+        return sparse
 
     def __len__(self) -> int:
-        return len(self.lit_counts)
+        return len(self._pixels.offsets) - 1
+
+    @property
+    def nonzero_counts(self) -> npt.NDArray[np.int64]:
+        """(N,) number of nonzero pixels of each image."""
+        return np.diff(self._pixels.offsets)
 
     def read(self, indices: Indices) -> FloatArray:
-        return self.lit(indices).dense(self.shape)
+        """Return the images at ``indices``, (n, C, H, W)."""
+        return self.read_sparse(indices).to_dense(self.shape)
 
-    def lit(self, indices: Indices) -> SparseImages:
-        """Their lit pixels."""
-        return self._lit.take(positions(indices, len(self)))
-
-
-def in_memory(images: ImageSet, room: int) -> ImageSet:
-    """The same images by their lit pixels in memory, so that a file is read once and not by each who looks at it; the images as they are
-    if that takes more than ``room`` bytes, or they are in memory already."""
-    counts = lit_counts(images)
-    if isinstance(images, ArrayImages | SparseImageSet) or (counts is not None and 8 * int(counts.sum()) > room):
-        return images
-    kind = np.int32 if np.prod(images.shape) < 2**31 else np.int64
-    held: list[SparseImages] = []
-    for lit in lit_chunks(images):
-        held.append(lit._replace(flat_index=lit.flat_index.astype(kind)))
-        room -= held[-1].flat_index.nbytes + held[-1].value.nbytes
-        if room < 0:
-            return images
-    return lit_part(images, range(len(images)), SparseImages.join(held))
+    def read_sparse(self, indices: Indices) -> SparseImages:
+        """Return the nonzero pixels of the images at ``indices``."""
+        return self._pixels.take(positions(indices, len(self)))
 
 
-def lit_part(images: ImageSet, part: range, lit: SparseImages) -> SparseImageSet:
-    """The images of a part, whose lit pixels have been read."""
-    view = Subset(images, part)
-    read = SparseImageSet(
-        lit, view.shape, name=view.name, ids=view.ids, events=view.events, labels=view.labels, unit=view.unit, geometry=view.geometry
-    )
-    read.left_out, read.about = view.left_out, view.about
-    return read
-
-
-class Subset(ImageSetBase):
-    """The images of ``parent`` at ``indices``, in that order, still read on demand."""
+class Subset(ImageSet):
+    """A view of the images of ``parent`` at ``indices``, in that order, read on demand."""
 
     def __init__(self, parent: ImageSet, indices: Indices) -> None:
         self.parent, self.indices = parent, np.asarray(indices, dtype=np.int64)
-        self.name, self.shape, self.unit = parent.name, parent.shape, parent.unit
-        self.ids, self.events = parent.ids[self.indices], parent.events[self.indices]
-        self.labels: Mapping[str, npt.NDArray] = {key: values[self.indices] for key, values in parent.labels.items()}
-        self.left_out, self.about = getattr(parent, "left_out", NOTHING), getattr(parent, "about", {})
-        known = getattr(parent, "geometry", None)
-        self.geometry = None if known is None else known[self.indices]
+        self._copy_metadata(parent, self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def read(self, indices: Indices) -> FloatArray:
-        return self.parent.read(self.indices[np.asarray(indices, dtype=np.int64)])
-
     @property
-    def lit_counts(self) -> npt.NDArray[np.int64] | None:
-        """(N,) the number of each image, where that is known without reading it."""
-        counts = lit_counts(self.parent)
+    def nonzero_counts(self) -> npt.NDArray[np.int64] | None:
+        """(N,) number of nonzero pixels of each image, if the parent knows it."""
+        counts = self.parent.nonzero_counts
         return None if counts is None else counts[self.indices]
 
-    def lit(self, indices: Indices) -> SparseImages:
-        """Their lit pixels."""
-        return read_lit(self.parent, self.indices[np.asarray(indices, dtype=np.int64)])
+    def read(self, indices: Indices) -> FloatArray:
+        """Read the images at ``indices``, (n, C, H, W)."""
+        return self.parent.read(self.indices[np.asarray(indices, dtype=np.int64)])
+
+    def read_sparse(self, indices: Indices) -> SparseImages:
+        """Read the nonzero pixels of the images at ``indices``."""
+        return self.parent.read_sparse(self.indices[np.asarray(indices, dtype=np.int64)])
+
+
+class FingerprintHasher:
+    """Computes the fingerprint of a set whose images pass by in order."""
+
+    def __init__(self) -> None:
+        # One digest per array, so that the result does not depend on where chunks begin and end.
+        self._digests = [hashlib.sha256() for _ in range(3)]
+
+    def update(self, pixels: SparseImages) -> None:
+        """Add the next images."""
+        arrays = (np.diff(pixels.offsets), pixels.flat_index, pixels.value)
+        for digest, array, dtype in zip(self._digests, arrays, ("<i8", "<i8", "<f4"), strict=True):
+            digest.update(np.ascontiguousarray(array, dtype).data)
+
+    def hexdigest(self, images: ImageSet) -> str:
+        """Return the fingerprint of ``images``, all of which have been added."""
+        parts = [repr((len(images), images.shape)), *(digest.hexdigest() for digest in self._digests)]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def positions(indices: Indices, count: int) -> npt.NDArray[np.int64]:
+    """Return ``indices`` of ``count`` images as positions from 0; negative ones count from the end.
+
+    Raises:
+        IndexError: If one lies beyond.
+    """
+    return np.arange(count)[np.asarray(indices, dtype=np.int64)]
+
+
+def require_finite(images: npt.NDArray, name: str) -> FloatArray:
+    """Return ``images`` as contiguous float32.
+
+    Raises:
+        DamagedImage: If a pixel is NaN or infinite.
+    """
+    pixels = np.ascontiguousarray(images, dtype=np.float32)
+    bad = int(np.count_nonzero(~np.isfinite(pixels)))
+    if bad:
+        message = f"{name}: {bad} pixels are NaN or infinite; pgen needs finite charge. Clean the file first."
+        raise DamagedImage(message, "pixels that are NaN or infinite")
+    return pixels
 
 
 def subset(images: ImageSet, indices: Indices) -> ImageSet:
-    """A view of ``images`` at ``indices``. UserError if none are left."""
+    """Return a view of ``images`` at ``indices``, in that order.
+
+    Raises:
+        DataError: If ``indices`` is empty.
+    """
     if not len(indices):
-        raise PgenError(f"{images.name}: the selection leaves none of its {len(images)} images; choose a wider one.")
+        raise DataError(f"{images.name}: the selection leaves none of its {len(images)} images; choose a wider one.")
     return Subset(images, indices)
 
 
-def chunks(images: ImageSet, bytes_each: int = BYTES) -> Iterator[FloatArray]:
-    """All images in order, as (n, C, H, W) arrays of about ``bytes_each`` bytes."""
-    for part in chunk_ranges(images, bytes_each):
-        yield images.read(part)
+def read_all(images: ImageSet) -> FloatArray:
+    """Read every image of a set, (N, C, H, W).
+
+    Raises:
+        DataError: If memory does not suffice.
+    """
+    # Twice the size: a reader may reorder images in a copy, and callers need room to compute.
+    require_memory(8 * len(images) * prod(images.shape), images.name, "give fewer images, as with the option :limit=1000")
+    return images.read(range(len(images)))
+
+
+def chunk_ranges(images: ImageSet, chunk_bytes: int | None = None, start: int = 0) -> Iterator[range]:
+    """Divide the indices of a set into ranges of ``chunk_bytes`` of dense pixels."""
+    step = max(1, (chunk_bytes or CHUNK_BYTES) // (4 * prod(images.shape)))
+    for first in range(start, len(images), step):
+        yield range(first, min(first + step, len(images)))
 
 
 def iter_subsets(images: ImageSet, progress: Callable[[int, int], None] | None = None) -> Iterator[ImageSet]:
-    """Views of all images in order, for :func:`pgen.data.io.write.write_images`; ``progress(done, total)`` is called after each."""
-    for part in chunk_ranges(images):
-        yield subset(images, part)
+    """Iterate over a set in views of one chunk each, for :func:`pgen.data.write_images`.
+
+    Args:
+        images: The set.
+        progress: Called with (images done, images in total) after each view.
+    """
+    for chunk in chunk_ranges(images):
+        yield subset(images, chunk)
         if progress:
-            progress(part.stop, len(images))
+            progress(chunk.stop, len(images))
 
 
-def columns(images: ImageSet) -> dict[str, npt.NDArray]:
-    """What is written beside the pixels: (N, ...) arrays ``ids``, ``events``, ``geometry`` and ``labels/NAME``."""
+def metadata_arrays(images: ImageSet) -> dict[str, npt.NDArray]:
+    """Return what files keep besides pixels: arrays ids, events, geometry and labels/NAME."""
     labels = {f"labels/{name}": np.asarray(values) for name, values in images.labels.items()}
-    return {"ids": images.ids, "events": images.events, "geometry": geometry(images), **labels}
+    return {"ids": images.ids, "events": images.events, "geometry": images.geometry_or_nan(), **labels}
 
 
-def joined_columns(chunk_ranges: Mapping[str, Sequence[npt.NDArray]]) -> dict[str, npt.NDArray]:
-    """The columns of sets one after the other; geometry only where any of it is known."""
-    whole = {name: np.concatenate(each) for name, each in chunk_ranges.items()}
-    if not np.isfinite(whole["geometry"]).any():
-        del whole["geometry"]
-    return whole
+def concatenate_metadata(parts: Mapping[str, Sequence[npt.NDArray]]) -> dict[str, npt.NDArray]:
+    """Concatenate the :func:`metadata_arrays` of several sets; geometry only if any is known."""
+    arrays = {name: np.concatenate(values) for name, values in parts.items()}
+    if not np.isfinite(arrays["geometry"]).any():
+        del arrays["geometry"]
+    return arrays
 
 
-def read_all(images: ImageSet) -> FloatArray:
-    """Every image of a set, (N, C, H, W). UserError where memory does not suffice."""
-    # Twice: a reader may sort them in a copy, and a caller that reads all of them needs room to compute.
-    require_memory(8 * len(images) * int(np.prod(images.shape)), images.name, "give fewer images, as with the option :limit=1000")
-    return images.read(range(len(images)))
+def common_zero_suppression(sets: Iterable[ImageSet]) -> float | None:
+    """Return the zero suppression that holds for all ``sets``; None if it is unknown for one."""
+    thresholds = [images.zero_suppression for images in sets]
+    return None if None in thresholds else min(thresholds)  # type: ignore[type-var]

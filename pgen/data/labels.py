@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen.errors import PgenError
+from pgen.errors import DataError
 from pgen.utils.text import shorten
 
-#: Text that stands for a boolean.
+#: Text that means a boolean.
 BOOLEANS = {"true": 1.0, "false": 0.0}
 
 
@@ -20,7 +20,7 @@ def plain_labels(values: npt.ArrayLike) -> npt.NDArray:
     """Return labels as an array of numbers, booleans or text: bytes are decoded, objects unwrapped.
 
     Raises:
-        UserError: values that are none of these.
+        DataError: If the values are none of these.
     """
     array = np.asarray(values)
     if array.dtype.kind == "O":
@@ -29,7 +29,7 @@ def plain_labels(values: npt.ArrayLike) -> npt.NDArray:
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8", "replace")
     if array.dtype.kind not in "biufU":
-        raise PgenError(f"Labels of type {array.dtype} cannot be compared; wanted numbers or text.")
+        raise DataError(f"Labels of type {array.dtype} cannot be compared; expected numbers or text.")
     return array
 
 
@@ -37,50 +37,52 @@ def convert_labels(values: npt.ArrayLike, reference: npt.ArrayLike, name: str) -
     """Convert labels to the type of others, so that labels of one meaning are equal.
 
     A label that the reference has in another form (a whole number as a float or as text, a float of
-    another precision) becomes the reference's own value. Numbers that the reference's type cannot hold
-    stay floats.
+    another precision) becomes the reference's own value. Numbers that the reference's type cannot
+    hold stay floats.
 
     Args:
-        values: labels of any shape.
-        reference: labels of the set to compare with, as a rule the training images'.
-        name: what to call the labels in an error.
+        values: Labels of any shape.
+        reference: Labels of the set to compare with, usually the training images'.
+        name: What to call the labels in an error.
 
     Raises:
-        UserError: text that is no number, where the reference holds numbers.
+        DataError: If a label is text that is no number, and the reference holds numbers.
     """
-    labels, known = plain_labels(values), plain_labels(reference)
-    if known.dtype.kind == "U":
-        texts = set(known.ravel().tolist())
-        by_number = {_number(text): text for text in sorted(texts)}
-        return _mapped(labels, lambda value: value if value in texts else by_number.get(_number(value), _text(value)), np.str_)
+    labels, target = plain_labels(values), plain_labels(reference)
+    if target.dtype.kind == "U":
+        texts = set(target.ravel().tolist())
+        by_number = {_parse_number(text): text for text in sorted(texts)}
+        return _map_distinct(
+            labels, lambda value: value if value in texts else by_number.get(_parse_number(value), _format(value)), np.str_
+        )
     if labels.dtype.kind == "U":
-        if strange := [text for text in np.unique(labels).tolist() if isinstance(_number(text), str)]:
-            raise PgenError(f"{name}: {shorten(strange[0])!r} is no number, as the labels to compare with are; convert one of them.")
-        labels = _mapped(labels, _number, np.float64)
-    if known.dtype.kind == "f":
-        return _nearest_known(labels, known)
+        if strange := [text for text in np.unique(labels).tolist() if isinstance(_parse_number(text), str)]:
+            raise DataError(f"{name}: {shorten(strange[0])!r} is no number, as the labels to compare with are; convert one of them.")
+        labels = _map_distinct(labels, _parse_number, np.float64)
+    if target.dtype.kind == "f":
+        return _restore_precision(labels, target)
     with np.errstate(invalid="ignore"):
-        exact = labels.astype(known.dtype)
+        exact = labels.astype(target.dtype)
     return exact if np.array_equal(exact, labels) else labels.astype(np.float64)
 
 
-def _nearest_known(labels: npt.NDArray, known: npt.NDArray) -> npt.NDArray:
-    """Numbers in the type of ``known``; those that were rounded to fewer digits take the known value that rounds to them."""
-    if known.size and labels.dtype.kind == "f" and labels.dtype.itemsize < known.dtype.itemsize:
-        exact = np.unique(known)
+def _restore_precision(labels: npt.NDArray, target: npt.NDArray) -> npt.NDArray:
+    """Convert numbers to the type of ``target``; undo rounding to fewer digits."""
+    if target.size and labels.dtype.kind == "f" and labels.dtype.itemsize < target.dtype.itemsize:
+        exact = np.unique(target)
         rounded = exact.astype(labels.dtype)
         place = np.searchsorted(rounded, labels).clip(max=len(rounded) - 1)
-        return np.where(rounded[place] == labels, exact[place], labels.astype(known.dtype))
-    return labels.astype(known.dtype)
+        return np.where(rounded[place] == labels, exact[place], labels.astype(target.dtype))
+    return labels.astype(target.dtype)
 
 
-def _mapped(labels: npt.NDArray, convert: Callable[[Any], Any], dtype: Any) -> npt.NDArray:
+def _map_distinct(labels: npt.NDArray, convert: Callable[[Any], Any], dtype: Any) -> npt.NDArray:
     distinct, place = np.unique(labels, return_inverse=True)
     return np.array([convert(value) for value in distinct], dtype=dtype)[place].reshape(labels.shape)
 
 
-def _number(value: Any) -> float | str:
-    """What a label counts as: a number, or text that is none."""
+def _parse_number(value: Any) -> float | str:
+    """Return a label as a number if it is one, else as text."""
     text = str(value).strip()
     try:
         number = BOOLEANS[text.lower()] if text.lower() in BOOLEANS else float(text)
@@ -89,5 +91,5 @@ def _number(value: Any) -> float | str:
     return number if math.isfinite(number) else text
 
 
-def _text(value: Any) -> str:
+def _format(value: Any) -> str:
     return str(int(value)) if isinstance(value, np.floating) and value.is_integer() else str(value)

@@ -1,11 +1,11 @@
-"""Things that pgen writes and that are given in place of images or latent codes: what each is, and what to give instead."""
+"""Outputs of pgen given in place of images or codes: what they are, what to give instead."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-#: Files by their ending, or their whole name: what they are, and what to do.
+#: By ending or whole name: what a file is, and what to do.
 FILES = {
     ".safetensors": "the weights of a model, not images",
     ".pt2": "a generator as one program, not images; make images first: pgen sample {path} --out samples.h5",
@@ -18,30 +18,35 @@ FILES = {
 
 
 def explain(path: Path, *, targets: bool = False) -> str | None:
-    """What ``path`` is, if it is no source of images, or of ``targets``, but a run, a part of one, or another file that pgen writes."""
+    """Explain what ``path`` is if it is a run or another output of pgen; else None.
+
+    Args:
+        path: A file or folder.
+        targets: Whether latent codes may be given too.
+    """
     if path.is_dir():
         return _explain_folder(path, targets=targets)
-    if path.parent.name == "checkpoints" and (run := model_of(path.parent.parent)):
-        return f"a checkpoint of the run {path.parent.parent} ({run}), not images; {_instead(path.parent.parent, targets=targets)}"
+    if path.parent.name == "checkpoints" and (run := find_model(path.parent.parent)):
+        return f"a checkpoint of the run {path.parent.parent} ({run}), not images; {_alternative(path.parent.parent, targets=targets)}"
     return None
 
 
 def explain_file(path: Path) -> str | None:
-    """What a file is that begins like no file of images, by its name."""
-    what = FILES.get(path.name) or FILES.get(path.suffix)
-    return None if what is None else what.format(path=path)
+    """Explain by its name what a file of no known format is; None if its name says nothing."""
+    explanation = FILES.get(path.name) or FILES.get(path.suffix)
+    return None if explanation is None else explanation.format(path=path)
 
 
 def explain_missing(path: Path) -> str:
-    """How to come by codes.pt, if that is what is missing; else empty."""
+    """Say how to make codes.pt, if that is what is missing; else empty."""
     if path.name != "codes.pt":
         return ""
-    run = next((str(folder) for folder in path.parents if model_of(folder)), "RUN")
+    run = next((str(folder) for folder in path.parents if find_model(folder)), "RUN")
     return f"`pgen deploy {run}` writes {run}/deploy/codes.pt"
 
 
-def model_of(folder: Path) -> str | None:
-    """The model of the run in a folder; None where there is no run."""
+def find_model(folder: Path) -> str | None:
+    """Return the name of the model whose run is in a folder; None if there is no run."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return str(config["model"]) if str(config["format"]).startswith("pgen-run-") else None
@@ -50,10 +55,10 @@ def model_of(folder: Path) -> str | None:
 
 
 def _explain_folder(folder: Path, *, targets: bool) -> str | None:
-    if model := model_of(folder):
-        return f"a run of pgen train ({model}), not images; {_instead(folder, targets=targets)}"
-    if folder.name in ("checkpoints", "model", "samples") and (model := model_of(folder.parent)):
-        return f"a part of the run {folder.parent} ({model}), not images; {_instead(folder.parent, targets=targets)}"
+    if model := find_model(folder):
+        return f"a run of pgen train ({model}), not images; {_alternative(folder, targets=targets)}"
+    if folder.name in ("checkpoints", "model", "samples") and (model := find_model(folder.parent)):
+        return f"a part of the run {folder.parent} ({model}), not images; {_alternative(folder.parent, targets=targets)}"
     if (folder / "codes.pt").is_file():
         return f"a folder that pgen deploy wrote; give its codes, {folder / 'codes.pt'}" + ("" if targets else ", as --targets")
     if (folder / "generator.pt2").is_file():
@@ -63,8 +68,8 @@ def _explain_folder(folder: Path, *, targets: bool) -> str | None:
     return None
 
 
-def _instead(run: Path, *, targets: bool) -> str:
-    """What can be given in place of a run."""
+def _alternative(run: Path, *, targets: bool) -> str:
+    """Say what to give in place of a run."""
     codes = run / "deploy" / "codes.pt"
     if targets and codes.is_file():
         return f"give its latent codes, {codes}"

@@ -1,4 +1,4 @@
-"""Events of a file that gave no image: which, why, and how many are too many."""
+"""Events of a source that gave no image: which, why, and how many are too many."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pgen.errors import ChoiceNeeded, PgenError, listed
+from pgen.errors import ChoiceNeeded, ConfigError, listed
 
-#: The limit, where none is set: a file with more odd events than this is not what it was taken for.
+#: Default limit. A file with more odd events is probably not what it was taken for.
 MAX_SKIPPED = "10%"
 
 
 @dataclass(frozen=True, eq=False)
 class Skipped:
-    """Events that were skipped, in the order of the file.
+    """K skipped events, in the order of the file.
 
     Attributes:
-        before: (K,) how many images of the set come before each of them.
+        before: (K,) number of images of the set that come before each event.
         reasons: (K,) why, for people: "plane 1 twice".
-        odd: (K,) whether an event is odd, which counts against the limit. One without the plane that was asked for is not.
-        advice: What to do where there are too many, and why they may be.
+        odd: (K,) whether the event counts against the limit. One that only lacks the requested
+            plane does not.
+        advice: What to do if too many are odd.
     """
 
     before: npt.NDArray[np.int64]
@@ -33,14 +34,14 @@ class Skipped:
     advice: str = ""
 
     @classmethod
-    def of(cls, reasons: npt.NDArray[np.str_], odd: npt.NDArray[np.bool_], advice: str = "") -> Skipped:
-        """Of all events of a file, (E,): those whose reason is not empty."""
-        at = np.flatnonzero(reasons != "")
-        return cls(np.cumsum(reasons == "")[at], reasons[at], odd[at], advice)
+    def from_reasons(cls, reasons: npt.NDArray[np.str_], odd: npt.NDArray[np.bool_], advice: str = "") -> Skipped:
+        """Take the skipped ones of all events (E,) of a file: those whose reason is not empty."""
+        index = np.flatnonzero(reasons != "")
+        return cls(np.cumsum(reasons == "")[index], reasons[index], odd[index], advice)
 
     @classmethod
-    def join(cls, parts: Sequence[Skipped], counts: Sequence[int]) -> Skipped:
-        """Those of sets one after the other, of so many images each."""
+    def concatenate(cls, parts: Sequence[Skipped], counts: Sequence[int]) -> Skipped:
+        """Concatenate those of sets with ``counts`` images."""
         starts = np.cumsum([0, *counts])
         return cls(
             np.concatenate([start + part.before for start, part in zip(starts, parts, strict=False)]),
@@ -49,16 +50,16 @@ class Skipped:
             next((part.advice for part in parts if part.advice), ""),
         )
 
-    def also(self, reasons: npt.NDArray[np.str_]) -> Skipped:
-        """With odd images of the set, (N,), that are skipped too: those whose reason is not empty."""
-        kept, at = np.cumsum([0, *(reasons == "")]), np.flatnonzero(reasons != "")
-        before = np.concatenate([kept[self.before], kept[at]])
-        order = np.argsort(np.concatenate([self.before - 0.5, at]), kind="stable")
-        odd = np.concatenate([self.odd, np.ones(len(at), bool)])
-        return Skipped(before[order], np.concatenate([self.reasons, reasons[at]])[order], odd[order], self.advice)
+    def add(self, reasons: npt.NDArray[np.str_]) -> Skipped:
+        """Add images of the set, (N,), as odd events: those whose reason is not empty."""
+        remaining, index = np.cumsum([0, *(reasons == "")]), np.flatnonzero(reasons != "")
+        before = np.concatenate([remaining[self.before], remaining[index]])
+        order = np.argsort(np.concatenate([self.before - 0.5, index]), kind="stable")
+        odd = np.concatenate([self.odd, np.ones(len(index), bool)])
+        return Skipped(before[order], np.concatenate([self.reasons, reasons[index]])[order], odd[order], self.advice)
 
     def within(self, start: int, stop: int, count: int) -> Skipped:
-        """Those among the images from ``start`` to ``stop`` of ``count``."""
+        """Return those among the images from ``start`` to ``stop`` of ``count``."""
         inside = (self.before > start) & (self.before < stop)
         inside |= ((self.before == 0) & (start == 0)) | ((self.before == count) & (stop == count))
         return Skipped(self.before[inside] - start, self.reasons[inside], self.odd[inside], self.advice)
@@ -67,37 +68,48 @@ class Skipped:
         return len(self.before)
 
     def __str__(self) -> str:
-        """For people: "3 events skipped (plane 1 twice: 2, plane 0 missing: 1)"."""
-        reasons = listed((f"{reason}: {count:,}" for reason, count in self.by_reason().items()), 4)
+        """Format for people: "3 events skipped (plane 1 twice: 2, plane 0 missing: 1)"."""
+        reasons = listed((f"{reason}: {count:,}" for reason, count in self.count_by_reason().items()), 4)
         return f"{len(self):,} event{'s' * (len(self) != 1)} skipped ({reasons})"
 
-    def by_reason(self) -> dict[str, int]:
-        """Reason -> events, the most frequent first."""
+    def count_by_reason(self) -> dict[str, int]:
+        """Return the number of events for each reason, the most frequent first."""
         return dict(Counter(self.reasons.tolist()).most_common())
 
 
-#: What a set without a file of events has.
-NOTHING = Skipped(np.zeros(0, np.int64), np.zeros(0, "U1"), np.zeros(0, bool))
+#: What a set has that was not read from a file of events.
+NONE_SKIPPED = Skipped(np.zeros(0, np.int64), np.zeros(0, "U1"), np.zeros(0, bool))
 
 
 def refuse_too_many(skipped: Skipped, images: int, max_skipped: str | None, name: str) -> None:
-    """ChoiceNeeded where more events are odd than ``max_skipped`` allows: a number, or a fraction of all events as 0.1 or 10%."""
+    """Refuse a source in which too many events are odd.
+
+    Args:
+        skipped: The skipped events.
+        images: Number of images that the source gave.
+        max_skipped: Limit: a number of events, or a fraction of all, as "0.1" or "10%".
+        name: What the user typed.
+
+    Raises:
+        ChoiceNeeded: If more events are odd than the limit allows.
+    """
     events, odd = images + len(skipped), int(skipped.odd.sum())
-    text = max_skipped or MAX_SKIPPED
-    if odd <= _limit(text, events, name):
+    limit = max_skipped or MAX_SKIPPED
+    if odd <= _parse_limit(limit, events, name):
         return
     reasons = Counter(skipped.reasons[skipped.odd].tolist()).most_common()
-    why = listed((f"{reason}: {count:,}" for reason, count in reasons), 4)
+    causes = listed((f"{reason}: {count:,}" for reason, count in reasons), 4)
     advice = f"{skipped.advice}, or skip" if skipped.advice else "skip"
     raise ChoiceNeeded(
-        f"{name}: {odd:,} of {events:,} events are odd ({why}), more than max_skipped={text} allows; {advice} them by max_skipped={odd}."
+        f"{name}: {odd:,} of {events:,} events are odd ({causes}), more than max_skipped={limit} allows; {advice} them by "
+        f"max_skipped={odd}."
     )
 
 
-def _limit(text: str, events: int, name: str) -> int:
+def _parse_limit(text: str, events: int, name: str) -> int:
     match = re.fullmatch(r"(\d+)|(\d*\.\d+|\d+\.)|(\d+(?:\.\d*)?)%", text, re.ASCII)
     if match is None:
-        raise PgenError(f"{name}: max_skipped={text} cannot be read; give a number of events as 5, or a fraction of them as 0.1 or 10%.")
+        raise ConfigError(f"{name}: max_skipped={text} cannot be read; give a number of events as 5, or a fraction of them as 0.1 or 10%.")
     if match[1]:
         return int(match[1])
     fraction = float(match[2]) if match[2] else float(match[3]) / 100

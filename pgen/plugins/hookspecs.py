@@ -185,7 +185,7 @@ def pgen_metrics() -> list[MetricSpec]:  # type: ignore[empty-body]
 
     ``pgen_contrast/metric.py``::
 
-        from pgen.metrics.results import MetricResult, measure
+        from pgen.metrics import MetricResult, measure
 
         def contrast(sets):
             def distance(a, b):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pgen.data import ArrayImages, write_images
-from pgen.data.formats.codes import LatentCodes
+from pgen.data.latents import LatentCodes
 from pgen.engine import hooks
 from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.weights import extra_state, pack

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from pgen.engine.artifacts.program_audit import check_program
-from tests.helpers.hostile import KINDS, sound
+from tests.helpers.hostile import KINDS, make_valid_files
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_hostile_input(pgen, tmp_path: Path) -> None:
     (tmp_path / "sound").mkdir()
-    sound(tmp_path / "sound", pgen)
+    make_valid_files(tmp_path / "sound", pgen)
     arguments = map(str, (tmp_path / "sound", tmp_path / "place", 0, 4 * len(KINDS)))
     command = [sys.executable, "-m", "tests.helpers.hostile_run", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, cwd=ROOT)

@@ -85,7 +85,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("command", "saying"),
     [
-        (("sample", "runs/gan", "-n", 700_000, "--batch-size", 700_000, "--out", "s.h5"), "GiB more); give a smaller --batch-size."),
+        (("sample", "runs/gan", "-n", 700_000, "--batch-size", 700_000, "--out", "s.h5"), "GiB more): use a smaller --batch-size."),
         (
             ("train", "gan", "--data", "simulate:n=300,size=32,seed=2", "--n-hidden", 2, "--z-dim", 1_000_000, "--batch-size", 300),
             "--batch-size 300: a step does not fit into the memory of cpu (1.12 GiB more); begin a run with a smaller one",

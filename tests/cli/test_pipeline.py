@@ -156,7 +156,7 @@ def test_convert_and_merge(pgen, refuses, tmp_path: Path) -> None:
     pgen("data", "split", "[ab].h5", "--by", "file", "--held-out", 1, "--out", "s", cwd=tmp_path)
     train, held_out = (open_images(str(tmp_path / f"s/{name}.h5")).labels["file"] for name in ("train", "held_out"))
     assert set(train) == {"a"} and set(held_out) == {"b"} and len(train) == 10
-    refuses("data", "split", "a.h5", "--by", "day", "--out", "t", saying="wanted one of event, momentum, pdg", cwd=tmp_path)
+    refuses("data", "split", "a.h5", "--by", "day", "--out", "t", saying="expected one of event, momentum, pdg", cwd=tmp_path)
     pgen("data", "crop", "a.h5", "--size", 16, "--min-occupancy", 0, "--out", "e.h5", cwd=tmp_path)
     refuses("data", "convert", "a.h5", "e.h5", "--out", "f.h5", saying="differs from", cwd=tmp_path)
     assert not (tmp_path / "f.h5").exists()

@@ -57,13 +57,13 @@ def test_files_keep_the_signs(pgen, refuses, folder: Path, tmp_path: Path) -> No
     for command, name in (("convert", "store.h5"), ("convert", "copy.npz"), ("export", "larcv3.h5")):
         pgen("data", command, folder / "train.npz", "--out", name, cwd=tmp_path)
         assert open_images(str(tmp_path / name)).fingerprint == images.fingerprint
-    refuses("data", "convert", folder / "train.npz", "--out", "png", saying="does not fit a PNG, wanted 0 to 65535", cwd=tmp_path)
+    refuses("data", "convert", folder / "train.npz", "--out", "png", saying="does not fit a PNG, expected 0 to 65535", cwd=tmp_path)
     charge = read_all(images)
     dropped = read_all(open_images(f"{tmp_path / 'store.h5'}:negative=drop,suppress=3"))
     assert np.array_equal(dropped, np.where(charge > 3, charge, 0))
     suppressed = read_all(open_images(f"{tmp_path / 'store.h5'}:suppress=3"))
     assert np.array_equal(suppressed, np.where(np.abs(charge) > 3, charge, 0)) and (suppressed < 0).any()
-    refuses("data", "info", "store.h5:negative=no", saying="negative=no is not known, wanted keep or drop", cwd=tmp_path)
+    refuses("data", "info", "store.h5:negative=no", saying="negative=no is unknown; expected keep or drop", cwd=tmp_path)
 
 
 def test_from_a_file_to_a_report(pgen, folder: Path) -> None:

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 from pgen.data import ArrayImages, open_images, subset, write_images
-from pgen.data.images import MOST_IMAGES, ImageSet
+from pgen.data.images import MAX_IMAGES, ImageSet
 from pgen.data.io.write import append_images
-from pgen.data.processing import resumable as resume
-from pgen.data.processing.resumable import Share, resumable
+from pgen.data.processing import resumable as resumable_module
+from pgen.data.processing.resumable import Result, resumable
 from pgen.errors import PgenError
 from tests.conftest import run_pgen
 
@@ -113,7 +113,7 @@ def test_deploying_spares_what_it_reads(refuses, pgen, pipeline: Path, tmp_path:
         from pgen.engine.run import Run
         from pgen.plugins.requests import DeployRequest
 
-        patch.setattr(module, "save_rows", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("at the last moment")))
+        patch.setattr(module, "plot_rows", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("at the last moment")))
         run = Run.open(tmp_path / "runs/ae")
         module.deploy(run, DeployRequest(out=tmp_path / "runs/ae/deploy", data="simulate:n=40,size=32", overwrite=True))
     assert {path: path.read_bytes() for path in (tmp_path / "runs/ae/deploy").iterdir()} == before
@@ -146,32 +146,32 @@ def test_a_command_on_a_failing_disk_ends_in_order(refuses, tmp_path: Path) -> N
 @pytest.mark.parametrize("cause", ["space", "error"])
 def test_keeping_parts_never_fails_a_job(cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, lines = images("s", 60), list[str]()
-    monkeypatch.setattr(resume, "SECONDS", 0.0)
+    monkeypatch.setattr(resumable_module, "SAVE_SECONDS", 0.0)
     kept_at = []
 
-    def work(start: int) -> Iterator[Share]:
+    def work(start: int) -> Iterator[Result]:
         for first in range(start, 60, 10):
             kept_at.append(len(list(tmp_path.glob(".x.h5.pgen-parts/*.h5"))))
             if first == 30 and cause == "space":
-                monkeypatch.setattr(resume, "free_space", lambda path: 2000)  # others fill the disk
+                monkeypatch.setattr(resumable_module, "free_space", lambda path: 2000)  # others fill the disk
             if first == 30 and cause == "error":
-                monkeypatch.setattr(resume, "write_images", lambda *_, **__: (_ for _ in ()).throw(OSError("quota")))
+                monkeypatch.setattr(resumable_module, "write_images", lambda *_, **__: (_ for _ in ()).throw(OSError("quota")))
             yield range(first, first + 10), [subset(source, range(first, first + 10))]
 
     with resumable(tmp_path / "x.h5", {}, 60, lines.append) as kept:
-        write_images(tmp_path / "x.h5", (piece for _, made in kept.over(work) for piece in made))
+        write_images(tmp_path / "x.h5", (piece for _, made in kept.run(work) for piece in made))
     assert kept_at == [0, 1, 2, 3, 0, 0] and len(lines) == 1 and "nothing can be kept" in lines[0]
     assert len(open_images(str(tmp_path / "x.h5"))) == 60 and [path.name for path in tmp_path.iterdir()] == ["x.h5"]
 
 
 def test_parts_of_others_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resume, "SECONDS", 0.0)
+    monkeypatch.setattr(resumable_module, "SAVE_SECONDS", 0.0)
     parts = tmp_path / ".x.h5.pgen-parts"
     piece = images("s", 10)
 
     def convert() -> None:
         with resumable(tmp_path / "x.h5", {"second": True}, 10) as kept:
-            write_images(tmp_path / "x.h5", (image for _, made in kept.over(lambda start: iter([(range(10), [piece])])) for image in made))
+            write_images(tmp_path / "x.h5", (image for _, made in kept.run(lambda start: iter([(range(10), [piece])])) for image in made))
 
     (parts / "more").mkdir(parents=True)
     (parts / "thesis.txt").write_text("three years of work")
@@ -180,7 +180,7 @@ def test_parts_of_others_are_left_alone(tmp_path: Path, monkeypatch: pytest.Monk
     shutil.rmtree(parts)
     (tmp_path / "x.h5").unlink()
     with resumable(tmp_path / "x.h5", {"first": True}, 20) as first:  # a living process with another task
-        shares = first.over(lambda start: iter([(range(10), [piece]), (range(10, 20), [piece])]))
+        shares = first.run(lambda start: iter([(range(10), [piece]), (range(10, 20), [piece])]))
         next(shares), next(shares)
         before = sorted(path.name for path in parts.iterdir())
         convert()
@@ -189,7 +189,7 @@ def test_parts_of_others_are_left_alone(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_numbers_that_no_disk_holds(refuses, tmp_path: Path) -> None:
-    refuses("data", "simulate", "--out", "x.h5", "-n", MOST_IMAGES + 1, saying="too many", cwd=tmp_path)
+    refuses("data", "simulate", "--out", "x.h5", "-n", MAX_IMAGES + 1, saying="too many", cwd=tmp_path)
     refuses("sample", "runs/none", "--out", "x.h5", "-n", 10**30, saying="too many", cwd=tmp_path)
     real = ("--train", "none.h5", "--held-out", "none.h5")
     refuses("evaluate", "physics", "--generated", "runs/none", *real, "-n", 10**30, saying="too many", cwd=tmp_path)

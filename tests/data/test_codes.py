@@ -13,13 +13,15 @@ from pgen.errors import PgenError
 def test_codes_come_back(tmp_path: Path) -> None:
     values = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
     values[:, 2] = 3.0
-    codes = LatentCodes.of(values, [f"a/{i}" for i in range(6)], {"name": "x", "fingerprint": "ff"}, {"run": "runs/ae", "weights": "00"})
+    codes = LatentCodes.from_vectors(
+        values, [f"a/{i}" for i in range(6)], {"name": "x", "fingerprint": "ff"}, {"run": "runs/ae", "weights": "00"}
+    )
     assert codes.std[2] == 1 and torch.allclose(codes.mean, values.mean(0))
     codes.save(tmp_path / "codes.pt")
     back = load_codes(tmp_path / "codes.pt")
     assert torch.equal(back.codes, values) and torch.equal(back.std, codes.std)
     assert (back.ids, dict(back.source), dict(back.encoder)) == (codes.ids, dict(codes.source), dict(codes.encoder))
-    assert back.fingerprint == codes.fingerprint != LatentCodes.of(values + 1, codes.ids, {}).fingerprint
+    assert back.fingerprint == codes.fingerprint != LatentCodes.from_vectors(values + 1, codes.ids, {}).fingerprint
     with pytest.raises(PgenError, match="exists already"):
         codes.save(tmp_path / "codes.pt")
 
@@ -36,11 +38,11 @@ def test_target_folder_is_in_order_of_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (torch.ones(3), "wanted code vectors"),
-        (torch.ones(3, 2, 2), "wanted code vectors"),
+        (torch.ones(3), "expected latent codes"),
+        (torch.ones(3, 2, 2), "expected latent codes"),
         (torch.full((2, 2), torch.nan), "NaN"),
         (torch.ones(0, 2), "neither of them 0"),
-        ({"format": "pgen-codes-9"}, "wanted 'pgen-codes-1'"),
+        ({"format": "pgen-codes-9"}, "expected 'pgen-codes-1'"),
         ({"format": "pgen-codes-1"}, "cannot be read"),
         ({"a": torch.ones(2, 2), "b": torch.ones(2, 2)}, "more than one key"),
     ],
@@ -53,7 +55,7 @@ def test_bad_codes(tmp_path: Path, content: object, told: str) -> None:
 
 def test_parts_must_fit() -> None:
     ones = torch.ones(2, 3)
-    with pytest.raises(PgenError, match="wanted a float32 tensor"):
+    with pytest.raises(PgenError, match="expected a float32 tensor"):
         LatentCodes(ones.double(), ones[0], ones[0], ["a", "b"])
     with pytest.raises(PgenError, match="come with mean"):
         LatentCodes(ones, ones[0, :2], ones[0], ["a", "b"])
@@ -71,12 +73,12 @@ def test_no_codes(tmp_path: Path) -> None:
 def test_maps_are_standardised_channel_by_channel(tmp_path: Path) -> None:
     values = torch.randn(50, 2, 3, 4, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 5.0])[:, None, None]
     values += torch.arange(12.0).view(3, 4)  # places differ
-    codes = LatentCodes.of(values.flatten(1), list(map(str, range(50))), {}, shape=(2, 3, 4))
+    codes = LatentCodes.from_vectors(values.flatten(1), list(map(str, range(50))), {}, shape=(2, 3, 4))
     for channel in (0, 1):
         places = slice(12 * channel, 12 * channel + 12)
         assert torch.allclose(codes.mean[places], values[:, channel].mean())
         assert torch.allclose(codes.std[places], values[:, channel].std(correction=0))
     codes.save(tmp_path / "codes.pt")
     assert load_codes(tmp_path / "codes.pt").shape == (2, 3, 4)
-    with pytest.raises(PgenError, match="said to hold maps"):
-        LatentCodes.of(values.flatten(1), codes.ids, {}, shape=(2, 3, 5))
+    with pytest.raises(PgenError, match="its maps of"):
+        LatentCodes.from_vectors(values.flatten(1), codes.ids, {}, shape=(2, 3, 5))

@@ -12,7 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pgen.data import ArrayImages, ImageSet, open_images, read_all, subset, write_images
+from pgen.data import ArrayImages, ImageSet, open_images, read_all, write_images
 from pgen.data.events import event_names, unique_ids
 from pgen.data.transforms.crop import crop
 from pgen.data.transforms.split import split
@@ -76,7 +76,7 @@ def test_entries_of_one_event_share_it(tmp_path: Path) -> None:
     assert images.ids.tolist() == ["2/5/0", "2/5/1", "2/5/2", "2/5/0#2", "2/5/1#2", "2/5/2#2"]
     assert images.events.tolist() == ["2/5/0", "2/5/1", "2/5/2"] * 2
     train, held_out = split(images, 1)
-    assert not set(images.events[train]) & set(images.events[held_out]) and len(held_out) == 2
+    assert not set(train.events) & set(held_out.events) and len(held_out) == 2
 
 
 @pytest.mark.parametrize("number", [0, -1])
@@ -132,7 +132,7 @@ def test_files_that_number_independently(tmp_path: Path, pgen, refuses) -> None:
     assert "2 images of 2 events" in done.stdout and "more than one file" not in done.stderr
     pgen("data", "convert", "job*.h5", "--out", "all.h5", cwd=tmp_path)
     assert len(set(open_images(f"{tmp_path}/all.h5:events=file").events)) == 3
-    refuses("data", "info", "job0.h5:events=run", saying="wanted number, file or entry", cwd=tmp_path)
+    refuses("data", "info", "job0.h5:events=run", saying="expected number, file or entry", cwd=tmp_path)
 
 
 def test_files_called_alike_are_told_apart(tmp_path: Path, pgen) -> None:
@@ -182,8 +182,8 @@ def test_no_event_on_both_sides_whatever_was_done_before(
     for number, step in enumerate(steps):
         paths = done(step, paths, folder / str(number), seed)
     images = ConcatImages([open_images(str(path)) for path in paths], "all") if len(paths) > 1 else open_images(str(paths[0]))
-    train, held_out = split(images, 0.4, seed)
-    assert not {int(v.max()) // 10 for v in images.read(train)} & {int(v.max()) // 10 for v in images.read(held_out)}
+    train, held_out = split(images, 0.4, seed=seed)
+    assert not {int(image.max()) // 10 for image in train} & {int(image.max()) // 10 for image in held_out}
 
 
 def done(step: str, paths: list[Path], folder: Path, seed: int) -> list[Path]:
@@ -198,7 +198,7 @@ def done(step: str, paths: list[Path], folder: Path, seed: int) -> list[Path]:
     for path in paths:
         images = open_images(str(path))
         if step == "split" and len(set(images.events)) > 1:
-            sides = [subset(images, side) for side in split(images, 0.5, seed)]
+            sides = split(images, 0.5, seed=seed)
             written += [write_images(folder / f"{path.stem}-{name}.h5", side) for name, side in zip("ab", sides, strict=True)]
             continue
         windows = crop(images, (images.shape[1], max(1, images.shape[2] // 2)), min_occupancy=0)

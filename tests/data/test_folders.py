@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pgen.data import ArrayImages, open_images, read_all, write_images
-from pgen.data.io.contents import contents
+from pgen.data.io.contents import list_contents
 from pgen.errors import PgenError
 from pgen.utils.paths import list_numbered_files, natural_key
 
@@ -85,7 +85,7 @@ def test_hidden_files_are_no_images(tmp_path: Path, kind: str) -> None:
         else:
             with pytest.raises(PgenError, match="no such file"):
                 open_images(str(source))
-    assert contents(folder, "x") == {f".{kind}": "3 files"}
+    assert list_contents(folder, "x") == {f".{kind}": "3 files"}
 
 
 def test_folders_of_stacks_and_links(tmp_path: Path) -> None:
@@ -106,9 +106,9 @@ def test_folders_of_stacks_and_links(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path, kind: str) -> None:
     os.mkfifo(tmp_path / f"0.{kind}")
-    with pytest.raises(PgenError, match="a pipe, wanted a regular file"):
+    with pytest.raises(PgenError, match="a pipe, expected a regular file"):
         read_all(open_images(str(tmp_path)))
-    with pytest.raises(PgenError, match="a pipe, wanted a regular file"):
+    with pytest.raises(PgenError, match="a pipe, expected a regular file"):
         open_images(str(tmp_path / f"0.{kind}"))
     (tmp_path / f"0.{kind}").unlink()
     save(tmp_path / f"1.{kind}" / f"2.{kind}", IMAGES[2])
@@ -275,7 +275,7 @@ def test_causes_that_are_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Each has its own remedy; to fetch the file again is none."""
     import errno
 
-    from pgen.data.formats.base import reading
+    from pgen.data.formats.base import wrap_read_errors
     from pgen.utils.untrusted import TooLarge
 
     for error, message in (
@@ -288,10 +288,10 @@ def test_causes_that_are_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (TooLarge("its arrays take 3 GiB"), "does not fit into memory"),
         (ModuleNotFoundError("No module named 'xxhash'", name="xxhash"), "pip install xxhash"),
     ):
-        with pytest.raises(PgenError, match=message) as caught, reading("x", "a file"):
+        with pytest.raises(PgenError, match=message) as caught, wrap_read_errors("x", "a file"):
             raise error
         assert "damaged" not in str(caught.value)
-    with pytest.raises(PgenError, match="damaged"), reading("x", "a file"):
+    with pytest.raises(PgenError, match="damaged"), wrap_read_errors("x", "a file"):
         raise OSError("Unable to open file (truncated file: eof = 96)")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from pgen.data import open_images, read_all, write_images
 from pgen.data.formats.hdf5_file import Hdf5File
-from pgen.data.io.contents import contents
+from pgen.data.io.contents import list_contents
 from pgen.errors import ChoiceNeeded, PgenError
 from tests.data.test_public_sets import microboone, pilarnet
 
@@ -218,7 +218,7 @@ def test_a_pipe_does_not_hang(tmp_path: Path, refuses) -> None:
     with h5py.File(tmp_path / "c.h5", "w") as file:
         file["images"] = h5py.ExternalLink("pipe", "x")
     for name in ("a.h5", "b.h5", "c.h5", "pipe"):
-        refuses("data", "info", f"{name}:limit=1", saying="a pipe, wanted a regular file", cwd=tmp_path)
+        refuses("data", "info", f"{name}:limit=1", saying="a pipe, expected a regular file", cwd=tmp_path)
 
 
 def test_external_links_are_followed_within_the_folder(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_external_links_are_followed_within_the_folder(tmp_path: Path) -> None:
     images = open_images(str(path))
     assert np.array_equal(read_all(images)[:, 0], IMAGES) and images.about["dataset"] == "group/x"
     assert np.array_equal(read_all(open_images(f"{path}:dataset=/again"))[:, 0], IMAGES)
-    assert contents(path, "all.h5") == {"group/x": "float32 (7, 6, 9)"}
+    assert list_contents(path, "all.h5") == {"group/x": "float32 (7, 6, 9)"}
 
     (tmp_path / "given/escape.h5").symlink_to("../outside.h5")
     path = store(tmp_path / "given/more.h5", wires=IMAGES)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pgen.data import open_images, read_all
-from pgen.data.formats.larcv.planes import choose
+from pgen.data.formats.larcv.planes import select_planes
 from pgen.errors import PgenError
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
@@ -67,9 +67,9 @@ def test_voxels_lie_where_their_image_does(product: str) -> None:
         ("larcv2_rect.root:plane=5", "no plane 5; found planes 0, 1, 2"),
         ("larcv2_rect.root:producer=wire", "no producer 'wire'; found data"),
         ("larcv2_rect.root:plane=0,tick_order=backward", "tick_order=backward is for LArCV1"),
-        ("larcv1_forward_rect.root:plane=0,tick_order=up", "wanted forward or backward"),
+        ("larcv1_forward_rect.root:plane=0,tick_order=up", "expected forward or backward"),
         ("larcv1_forward_rect.root:plan=0", "Did you mean plane="),
-        ("larcv3_256.h5:plane=0,transpose=yes", "wanted true or false"),
+        ("larcv3_256.h5:plane=0,transpose=yes", "expected true or false"),
         ("larcv3_256.h5:producer=x", "found wire"),
         ("larcv2_rect.root:plane=0,planes=0+1", "two ways to choose planes"),
         ("larcv2_rect.root:planes=0+0", "different plane numbers joined by"),
@@ -103,7 +103,7 @@ def test_larcv3_of_inconsistent_sizes(tmp_path: Path, size: tuple[int, int], rea
         rows["number_of_voxels"][0] = size
         meta[:] = rows
     images = open_images(f"{path}:plane=0")
-    assert len(images) == 22 and images.left_out.by_reason() == {"plane 0 missing": 1, reason: 1}
+    assert len(images) == 22 and images.left_out.count_by_reason() == {"plane 0 missing": 1, reason: 1}
     assert np.array_equal(read_all(images), read_all(open_images("larcv3_256.h5:plane=0,entries=1-23", data_root=CONTAINERS)))
 
 
@@ -121,7 +121,7 @@ def test_choosing_planes() -> None:
         plane = np.array([p for each in events for p in each], dtype=int)
         event = np.repeat(np.arange(len(events)), [len(each) for each in events])
         ones = np.ones_like(plane)
-        return choose(event, plane, ones, ones, events=len(events), requested=requested, name="f")
+        return select_planes(event, plane, ones, ones, events=len(events), requested=requested, name="f")
 
     both = chosen([[1, 0], [], [0, 1]])
     assert both.planes == (0, 1) and both.entries.tolist() == [0, 2] and both.images.tolist() == [[1, 0], [-1, -1], [2, 3]]

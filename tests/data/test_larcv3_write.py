@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from pgen.data import ArrayImages, open_images, read_all, write_images
 from pgen.errors import PgenError
-from tests.data.test_lit import stacks
+from tests.data.test_sparse import stacks
 
 GENUINE = Path(__file__).parents[1] / "containers" / "larcv3_256.h5"
 
@@ -46,8 +46,8 @@ def test_tables_are_those_of_the_genuine_library(tmp_path: Path) -> None:
 
 def test_format_and_name_must_fit(tmp_path: Path) -> None:
     images = ArrayImages(np.ones((1, 2, 2)))
-    for name, format, wanted in (("x.npz", "larcv3", ".h5 or .hdf5"), ("x.h5", "npz", ".npz"), ("x.h5", "png", "no suffix")):
-        with pytest.raises(PgenError, match=f"wanted {wanted}"):
+    for name, format, suffix in (("x.npz", "larcv3", ".h5 or .hdf5"), ("x.h5", "npz", ".npz"), ("x.h5", "png", "no suffix")):
+        with pytest.raises(PgenError, match=f"expected {suffix}"):
             write_images(tmp_path / name, images, format=format)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 

@@ -43,7 +43,7 @@ def test_voxels_of_larcv3_are_the_pixels_of_the_truth(plane: int) -> None:
 def test_a_product_that_is_not_there() -> None:
     with pytest.raises(PgenError, match="no sparse2d tree"):
         open_images(f"{CONTAINERS / 'larcv1_forward_rect.root'}:product=sparse2d")
-    with pytest.raises(PgenError, match="wanted image2d or sparse2d or cluster2d"):
+    with pytest.raises(PgenError, match="expected image2d or sparse2d or cluster2d"):
         open_images(f"{RECT}:product=sparse3d")
 
 

@@ -176,7 +176,7 @@ def test_layouts(tmp_path_factory: pytest.TempPathFactory, axes: list[str], drop
 
 @pytest.mark.parametrize("text", ["nhwcx", "hh", "nh", "nchww", "", "hwn2", "nc"])
 def test_layouts_that_are_none(text: str) -> None:
-    with pytest.raises(PgenError, match="wanted the axes in their order"):
+    with pytest.raises(PgenError, match="expected the axes in their order"):
         Layout.parse(text, "x")
 
 
@@ -249,15 +249,15 @@ def test_vectors_are_not_taken_for_an_image(tmp_path: Path) -> None:
     np.save(tmp_path / "table.npy", np.ones((50, 4)))
     np.savez(tmp_path / "codes.npz", codes=np.ones((50, 16)))
     for name in ("table.npy", "codes.npz"):
-        with pytest.raises(ChoiceNeeded, match=r"add layout=hw if it is an image, or give it as --targets"):
+        with pytest.raises(ChoiceNeeded, match=r"add layout=hw if it is an image, or give it as `targets`"):
             open_images(str(tmp_path / name))
         assert isinstance(open_targets(str(tmp_path / name)), LatentCodes)
         assert open_targets(f"{tmp_path}/{name}:layout=hw").shape[1:] in ((50, 4), (50, 16))
     for k in range(3):
         np.save(tmp_path / f"{k}.npy", IMAGES[k])
-    with pytest.raises(PgenError, match="may be code vectors or an image each; add layout=hw"):
+    with pytest.raises(PgenError, match="may be latent codes or an image each; add layout=hw"):
         open_targets(f"{tmp_path}/[0-9].npy")
     assert len(open_targets(f"{tmp_path}/[0-9].npy:layout=hw")) == 3
-    LatentCodes.of(torch.ones(4, 6), list("abcd"), {}).save(tmp_path / "codes.pt")
-    with pytest.raises(PgenError, match="holds code vectors, not images; give it as --targets"):
+    LatentCodes.from_vectors(torch.ones(4, 6), list("abcd"), {}).save(tmp_path / "codes.pt")
+    with pytest.raises(PgenError, match="holds latent codes, not images; give it as `targets`"):
         open_images(str(tmp_path / "codes.pt"))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pgen.data import open_images
-from pgen.data.formats.larcv.particle_labels import first_particles, pair_entries
+from pgen.data.formats.larcv.particle_labels import label_by_first_particle, pair_entries
 from pgen.errors import PgenError
 from tests.data.test_public_sets import microboone
 from tests.helpers.larcv_files import renumber, write_larcv3
@@ -93,7 +93,7 @@ def test_no_list_and_an_empty_list_are_different() -> None:
     rows = np.array([2, 0, -1, 1])  # the third has no list, that of the fourth is empty
 
     def labels(entries: list[int]) -> tuple[dict, str]:
-        return first_particles(rows, members.get, source="truth").of(np.array(entries))
+        return label_by_first_particle(rows, members.get, source="truth").select(np.array(entries))
 
     found, note = labels([0, 1])
     assert found["pdg"].tolist() == [2212, 11] and found["px"].tolist() == [-3.0, 1.5] and found["particles"].tolist() == [1, 2]
@@ -113,7 +113,7 @@ def test_events_without_a_particle_in_larcv3(tmp_path: Path, pgen, refuses) -> N
     assert images.labels["particles"].tolist() == [1, 0, 2, 1, 1] and list(images.labels) == ["particles"]
     images = open_images(f"{path}:labels=truth")
     assert images.labels["pdg"].tolist() == [13, 11, 13, 2212] and images.ids.tolist() == ["3/0/0", "3/0/2", "3/0/3", "3/0/4"]
-    assert images.left_out.by_reason() == {"no particle": 1}
+    assert images.left_out.count_by_reason() == {"no particle": 1}
     assert "left out pdg, px" in " ".join(pgen("data", "info", path).stdout.split())
     train = ("train", "flow", "--data", path, "--condition", "pdg", "--max-steps", 1)
     refuses(*train, saying="labels=truth skips these events", cwd=tmp_path)
@@ -131,7 +131,9 @@ def test_a_table_of_events_that_lacks_some(tmp_path: Path) -> None:
     images = open_images(str(path))
     assert len(images) == 6 and not images.labels and "not in event_table: 1 of 6" in images.about["labels_from"]
     images = open_images(f"{path}:labels=event_table")
-    assert np.allclose(images.labels["nu_energy"], [0, 0.1, 0.3, 0.4, 0.5]) and images.left_out.by_reason() == {"not in event_table": 1}
+    assert np.allclose(images.labels["nu_energy"], [0, 0.1, 0.3, 0.4, 0.5]) and images.left_out.count_by_reason() == {
+        "not in event_table": 1
+    }
     del images  # which has the file open
     with h5py.File(path, "r+") as file:
         file["event_table/event_id"][1] = file["event_table/event_id"][0]

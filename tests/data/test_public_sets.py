@@ -71,12 +71,12 @@ def test_microboone_refuses(tmp_path: Path) -> None:
     path = tmp_path / "x.h5"
     microboone(path, [(1, 2, 3455), (1, 2, 7)])
     assert len(open_images(str(path))) == 1
-    for option, wanted in (("plane=3", "wanted 0 or 1"), ("ticks=0", "wanted a number from 1"), ("plane=1", "no wire of plane 1")):
-        with pytest.raises(PgenError, match=wanted):
+    for option, message in (("plane=3", "expected 0 or 1"), ("ticks=0", "expected a number from 1"), ("plane=1", "no wire of plane 1")):
+        with pytest.raises(PgenError, match=message):
             open_images(f"{path}:{option}")
-    for bad, wanted in (([(1, 2, 3456)], "wires beyond the 3456"), ([(1, 2, 7), (1, 2, 7)], "twice")):
+    for bad, message in (([(1, 2, 3456)], "wires beyond the 3456"), ([(1, 2, 7), (1, 2, 7)], "twice")):
         microboone(path, bad)
-        with pytest.raises(PgenError, match=wanted):
+        with pytest.raises(PgenError, match=message):
             open_images(str(path))
     microboone(path, [(1, 2, 7)], local_wire=np.zeros(3))
     with pytest.raises(PgenError, match="different lengths"):
@@ -110,7 +110,7 @@ def test_pilarnet(tmp_path_factory: pytest.TempPathFactory, counts: list[int], s
 
 
 @pytest.mark.parametrize(
-    ("event", "wanted"),
+    ("event", "message"),
     [
         (np.ones((1, 7)), "7 numbers"),
         (np.full((1, 8), 800), "outside"),
@@ -118,9 +118,9 @@ def test_pilarnet(tmp_path_factory: pytest.TempPathFactory, counts: list[int], s
         (np.array([[1, 1, 1, np.nan, 0, 0, 0, 0]]), "NaN"),
     ],
 )
-def test_damaged_voxels_are_refused(tmp_path: Path, event: np.ndarray, wanted: str) -> None:
+def test_damaged_voxels_are_refused(tmp_path: Path, event: np.ndarray, message: str) -> None:
     pilarnet(tmp_path / "x.h5", [event])
-    with pytest.raises(PgenError, match=wanted):
+    with pytest.raises(PgenError, match=message):
         open_images(f"{tmp_path}/x.h5:threshold=-9").read([0])
 
 
@@ -163,7 +163,7 @@ def test_folder_of_batches(tmp_path: Path) -> None:
     with pytest.raises(PgenError, match=r"batch_mom_10\.npy is not there"):
         open_images(str(tmp_path))
     np.save(tmp_path / "batch_mom_10.npy", momenta[10][:1])
-    with pytest.raises(PgenError, match=r"wanted the momenta \(2, 3\)"):
+    with pytest.raises(PgenError, match=r"expected the momenta \(2, 3\)"):
         open_images(str(tmp_path))
     np.save(tmp_path / "batch_mom_10.npy", momenta[10])
     labels = open_images(str(tmp_path)).labels

@@ -46,12 +46,12 @@ def test_an_odd_event_is_skipped_and_counted(tmp_path: Path, oddity: str) -> Non
     sound = [k for k in range(30) if k not in (4, 23)]
     images = open_images(str(path))
     assert np.array_equal(read_all(images), np.array(PLANES)[sound]) and images.events.tolist() == [f"8/2/{k}" for k in sound]
-    assert images.left_out.by_reason() == {reason: 2} and images.skipped == 2
+    assert images.left_out.count_by_reason() == {reason: 2} and images.skipped == 2
 
     one = open_images(f"{path}:plane=1")
     kept = sound if of_plane_1 else list(range(30))
     assert np.array_equal(read_all(one)[:, 0], np.array(PLANES)[kept, 1])
-    assert one.left_out.by_reason() == ({of_plane_1: 2} if of_plane_1 else {})
+    assert one.left_out.count_by_reason() == ({of_plane_1: 2} if of_plane_1 else {})
     several = open_images(f"{path}:planes=2+0")
     assert several.about["planes"] == [2, 0] and np.array_equal(several.read([0])[0], np.array(PLANES)[0, [2, 0]])
 
@@ -83,7 +83,7 @@ def test_the_limit(tmp_path: Path, pgen, refuses) -> None:
 def test_jagged_root_files(tmp_path: Path) -> None:
     rect = CONTAINERS / "larcv2_rect.root"
     assert len(open_images(f"{rect}:planes=0+1+2")) == 6
-    assert open_images(f"{rect}:planes=0+1+2").left_out.by_reason() == {"plane 0 missing": 1, "plane 1 missing": 1}
+    assert open_images(f"{rect}:planes=0+1+2").left_out.count_by_reason() == {"plane 0 missing": 1, "plane 1 missing": 1}
     assert len(open_images(f"{rect}:limit=4")) == 4 and len(open_images(f"{rect}:max_skipped=1")) == 6
     with np.load(CONTAINERS / "larcv2_rect.npz") as truth:
         assert np.array_equal(read_all(open_images(f"{rect}:planes=0+1+2")).reshape(-1, 96, 160), truth["images"][:18])
@@ -105,17 +105,17 @@ def test_skipped_events_of_several_files(tmp_path: Path) -> None:
         events = [whole(k) * 2 if k < odd else whole(k) for k in range(6)]
         write_larcv3(tmp_path / f"{name}.h5", events, [(1, ord(name), k) for k in range(6)])
     images = open_images(f"{tmp_path}/?.h5")  # 1 of 12, though 1 of 6 in the second file
-    assert len(images) == 11 and images.left_out.by_reason() == {"plane 0 twice or more": 1}
+    assert len(images) == 11 and images.left_out.count_by_reason() == {"plane 0 twice or more": 1}
 
 
 def test_odd_events_of_microboone(tmp_path: Path) -> None:
     rows = [(event, 2, wire) for event in range(12) for wire in (5, 8)]
     microboone(tmp_path / "x.h5", [*rows, (6, 2, 5)])
     images = open_images(f"{tmp_path}/x.h5")
-    assert len(images) == 11 and images.left_out.by_reason() == {"a wire of plane 2 twice": 1} and "5/1/6" not in images.events
+    assert len(images) == 11 and images.left_out.count_by_reason() == {"a wire of plane 2 twice": 1} and "5/1/6" not in images.events
     assert np.allclose(images.labels["nu_energy"], [event / 10 for event in range(12) if event != 6])
     microboone(tmp_path / "y.h5", [*rows, (3, 2, 9999)])
-    assert open_images(f"{tmp_path}/y.h5").left_out.by_reason() == {"wires beyond the 3456 of plane 2": 1}
+    assert open_images(f"{tmp_path}/y.h5").left_out.count_by_reason() == {"wires beyond the 3456 of plane 2": 1}
 
 
 def test_images_that_cannot_be_read(tmp_path: Path, refuses) -> None:
@@ -126,11 +126,11 @@ def test_images_that_cannot_be_read(tmp_path: Path, refuses) -> None:
     refuses("data", "convert", "x.npy", "--out", "y.h5", saying="skip such images by check=true", cwd=tmp_path)
     images = open_images(f"{tmp_path}/x.npy:check=true")
     assert len(images) == 18 and np.array_equal(read_all(images)[:, 0], pixels[np.isfinite(pixels).all((1, 2))])
-    assert images.left_out.by_reason() == {"pixels that are NaN or infinite": 2} and images.left_out.before.tolist() == [3, 11]
+    assert images.left_out.count_by_reason() == {"pixels that are NaN or infinite": 2} and images.left_out.before.tolist() == [3, 11]
     with pytest.raises(ChoiceNeeded, match="1 of 4 events"):
         open_images(f"{tmp_path}/x.npy:check=true,limit=4")
     pilarnet(tmp_path / "p.h5", [np.full((2, 8), 900.0 if k == 5 else 9.0) for k in range(12)])
-    assert open_images(f"{tmp_path}/p.h5:check=true").left_out.by_reason() == {"voxels outside of the cube": 1}
+    assert open_images(f"{tmp_path}/p.h5:check=true").left_out.count_by_reason() == {"voxels outside of the cube": 1}
     with h5py.File(tmp_path / "n.h5", "w") as file:
         file["images"] = np.full((3, 2, 2), np.nan)
     with pytest.raises(PgenError, match="none of its 3 images can be read"):
@@ -139,8 +139,8 @@ def test_images_that_cannot_be_read(tmp_path: Path, refuses) -> None:
 
 def test_ranges_of_skipped_events() -> None:
     reasons = np.array(["a", "", "", "b", "", "c"])
-    skipped = Skipped.of(reasons, np.ones(6, bool))
+    skipped = Skipped.from_reasons(reasons, np.ones(6, bool))
     assert skipped.before.tolist() == [0, 2, 3]
     assert skipped.within(0, 3, 3).reasons.tolist() == ["a", "b", "c"]
     assert skipped.within(0, 2, 3).reasons.tolist() == ["a"] and skipped.within(1, 3, 3).reasons.tolist() == ["b", "c"]
-    assert skipped.also(np.array(["", "d", ""])).reasons.tolist() == ["a", "d", "b", "c"]
+    assert skipped.add(np.array(["", "d", ""])).reasons.tolist() == ["a", "d", "b", "c"]

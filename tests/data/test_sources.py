@@ -17,7 +17,6 @@ from PIL import Image
 from pgen.data import LatentCodes, open_images, open_targets, read_all
 from pgen.data.images import ArrayImages
 from pgen.data.io.write import write_images
-from pgen.data.sparse import read_lit
 from pgen.errors import PgenError
 
 STACK = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
@@ -108,7 +107,7 @@ def test_suppress_takes_faint_pixels_of_any_source(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(12.0).reshape(3, 2, 2))
     images = open_images("x.npy:suppress=5.5,entries=1-3", data_root=tmp_path)
     assert read_all(images).ravel().tolist() == [0, 0, 6, 7, 8, 9, 10, 11]
-    assert read_lit(images, [0]).value.tolist() == [6, 7]
+    assert images.read_sparse([0]).value.tolist() == [6, 7]
     for bad in ("suppress=x", "suppress=-1", "suppress=nan", "suppress=inf"):
         with pytest.raises(PgenError, match="suppress"):
             open_images(f"x.npy:{bad}", data_root=tmp_path)
@@ -293,7 +292,7 @@ def test_companions_of_another_shape(tmp_path: Path) -> None:
         open_images(str(tmp_path / "codes.h5"))
     with h5py.File(tmp_path / "row.h5", "w") as file:
         file["row"] = np.ones(4)
-    with pytest.raises(PgenError, match=r"found row float64 \(4,\), wanted images"):
+    with pytest.raises(PgenError, match=r"found row float64 \(4,\); expected images"):
         open_images(str(tmp_path / "row.h5"))
 
 
@@ -318,7 +317,7 @@ def test_targets_are_told_from_images(tmp_path: Path) -> None:
     np.save(tmp_path / "folder" / "target_0.npy", np.ones(3))
     for source in ("vectors.npy", "folder"):
         assert isinstance(open_targets(source, tmp_path), LatentCodes)
-        with pytest.raises(PgenError, match="--targets"):
+        with pytest.raises(PgenError, match="`targets`"):
             open_images(source, data_root=tmp_path)
     assert open_targets("images.npy:limit=1", tmp_path).shape == (1, 3, 4)
     with pytest.raises(PgenError, match="no options but key="):

@@ -14,15 +14,13 @@ from hypothesis import strategies as st
 
 from pgen.data import ArrayImages, open_images, read_all, subset, write_images
 from pgen.data.formats import store as module
-from pgen.data.images import geometry
 from pgen.data.io.write import append_images
-from pgen.data.sparse import read_lit
 from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.dataset import open_training_data
 from pgen.engine.dataloading.loaders import BatchLoader
 from pgen.errors import PgenError
 from pgen.plugins import registry
-from tests.data.test_lit import stacks
+from tests.data.test_sparse import stacks
 from tests.helpers.damage import damage
 
 DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
@@ -32,7 +30,7 @@ def same(found, wanted) -> None:
     assert (found.shape, found.unit) == (wanted.shape, wanted.unit)
     assert np.array_equal(read_all(found), read_all(wanted))
     assert found.ids.tolist() == wanted.ids.tolist() and found.events.tolist() == wanted.events.tolist()
-    assert np.array_equal(geometry(found), geometry(wanted), equal_nan=True)
+    assert np.array_equal(found.geometry_or_nan(), wanted.geometry_or_nan(), equal_nan=True)
     assert set(found.labels) == set(wanted.labels)
     for name, values in wanted.labels.items():
         assert np.array_equal(found.labels[name], values), name
@@ -70,7 +68,7 @@ def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, pi
         order = data.draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12))
         assert np.array_equal(found.read(order), pixels[order])
         assert np.array_equal(found.read(order[::-1]), pixels[order[::-1]])  # a second time, from blocks known to be sound
-        assert np.array_equal(read_lit(found, order).dense(images.shape), pixels[order])
+        assert np.array_equal(found.read_sparse(order).to_dense(images.shape), pixels[order])
         same(found, images)
         assert found.fingerprint == images.fingerprint
 
@@ -84,7 +82,7 @@ def test_labels_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_large_images_share_no_large_blocks() -> None:
-    assert [module.block_images(shape) for shape in ((1, 64, 64), (1, 512, 512), (3, 1008, 3456))] == [256, 16, 1]
+    assert [module.images_per_block(shape) for shape in ((1, 64, 64), (1, 512, 512), (3, 1008, 3456))] == [256, 16, 1]
 
 
 def test_lit_pixels_are_a_fraction_of_the_dense_size(tmp_path: Path) -> None:
@@ -128,7 +126,7 @@ def test_checksums_alone_do_not_make_pixels(tmp_path: Path, monkeypatch: pytest.
     for places, charges in (([3, 3], [1, 2]), ([5, 4], [1, 2]), ([1, 99], [1, 2]), ([1, 2], [1, np.nan])):
         images = ArrayImages(np.ones((1, 1, 1, 9), np.float32))
         lit = module.SparseImages(np.array([0, 2]), np.array(places), np.array(charges, np.float32))
-        monkeypatch.setattr("pgen.data.formats.store_write.read_lit", lambda *_, lit=lit: lit)
+        monkeypatch.setattr(ArrayImages, "read_sparse", lambda *_, lit=lit: lit)
         write_images(tmp_path / "x.h5", images, overwrite=True)
         with pytest.raises(PgenError, match="damaged"):
             open_images(str(tmp_path / "x.h5")).read([0])
@@ -178,9 +176,9 @@ def test_batches_by_lit_pixels_are_the_same(tmp_path: Path, monkeypatch: pytest.
         return [next(stream)[1] for _ in range(9)]
 
     data = open_training_data(settings, registry.load("gan").spec)
-    assert data.lit_nbytes is not None and data.lit_nbytes < data.nbytes / 5
+    assert data.sparse_nbytes is not None and data.sparse_nbytes < data.nbytes / 5
     dense = str(write_images(tmp_path / "x.npz", open_images(source)))
     # By lit pixels, loaded, and all of it dense.
-    for room in (2 * data.lit_nbytes, 0):
+    for room in (2 * data.sparse_nbytes, 0):
         for found, wanted in zip(batches(room), batches(2 * data.nbytes, dense), strict=True):
             assert torch.equal(found, wanted)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pgen.data.formats.codes import LatentCodes, load_codes
+from pgen.data import LatentCodes, load_codes
 from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.config import TrainConfig
@@ -49,7 +49,7 @@ def test_codes_are_standardised_as_they_are_drawn() -> None:
     random = torch.Generator().manual_seed(0)
     codes = torch.randn(4000, 3, generator=random) * torch.tensor([1.0, 0.3, 0.0])
     spread = torch.tensor([0.0, 0.8, 1.0]).expand(4000, 3)
-    found = LatentCodes.of(codes, [str(i) for i in range(4000)], {}, spread=spread)
+    found = LatentCodes.from_vectors(codes, [str(i) for i in range(4000)], {}, spread=spread)
     drawn = codes + spread * torch.randn(4000, 3, generator=random)
     assert torch.allclose(drawn.std(0), found.std, rtol=0.05)
 
@@ -86,4 +86,4 @@ def test_a_spread_that_does_not_fit_is_refused() -> None:
     values = torch.randn(4, 3)
     for spread in (torch.ones(4, 2), -torch.ones(4, 3), torch.full((4, 3), torch.nan), [1.0]):
         with pytest.raises(PgenError, match="its spread is not"):
-            LatentCodes.of(values, list("abcd"), {}, spread=spread)  # type: ignore[arg-type]
+            LatentCodes.from_vectors(values, list("abcd"), {}, spread=spread)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
-"""Hostile input, by the hundred: configurations, checkpoints, codes, weights, programs and images, broken at random or made to do harm.
+"""Hostile input: configurations, checkpoints, latent codes, weights, programs and images.
 
-Each goes through the command line in a process of its own. benchmarks/engine_hostile.py tries a thousand, the test suite some of each kind.
+They are damaged at random, or made to do harm. Each is given to the command line in a process of
+its own. The test suite tries some of each kind, benchmarks/engine_hostile.py a thousand.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from typing import Any
 import numpy as np
 import torch
 
-#: What may happen to a command: seconds, and bytes of memory it may ask for.
+#: Limits of a command: seconds, and bytes of memory.
 SECONDS, MEMORY = 60, 12 * 2**30
 CANARY = "canary"
 
 
 class Exploit:
-    """What a pickle may do to whoever loads it."""
+    """A pickle that runs code when it is loaded: it creates the file CANARY."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (Path(CANARY),)
@@ -41,24 +42,30 @@ class Exploit:
 
 @dataclass(frozen=True)
 class Case:
-    """One hostile input: what it is, how to put it into a folder (a copy of the sound one), and the command that meets it."""
+    """One hostile input.
+
+    Attributes:
+        name: What it is.
+        plant: Puts it into a copy of the folder of valid files.
+        command: The command that reads it.
+    """
 
     name: str
     plant: Callable[[Path], None]
     command: tuple[str, ...]
 
 
-Made = Callable[[random.Random], Case]
+MakeCase = Callable[[random.Random], Case]
 
 
 def config_file(rng: random.Random) -> Case:
-    """A --config of options with impossible values, in TOML or JSON."""
+    """A file for --config with invalid values, in TOML or JSON."""
     model = rng.choice(["gan", "ae", "ewm"])
     names = ["n_hidden", "batch_size", "g_lr", "seed", "num_epochs", "scale", "device", "name", "data", "crop", "l_dim", "threshold", "x y",
              "save_root", "ema", "log_to", "accumulate", "held_out", "targets", "keep_checkpoints", "warm_up"]  # fmt: skip
     values: list[Any] = [-1, 0, 10**30, 1e308, float("nan"), "", "../../x", "\0", "ä" * 5000, [], {}, [[1]], True, None, "1", "nan", "a,b"]
-    chosen = {rng.choice(names): rng.choice(values) for _ in range(rng.randrange(1, 5))}
-    text = json.dumps(chosen)
+    options = {rng.choice(names): rng.choice(values) for _ in range(rng.randrange(1, 5))}
+    text = json.dumps(options)
     if rng.random() < 0.2:
         text = rng.choice(["[" * 50_000, "{", "format = 1\n[[x", "\x00\x01", '{"a":' * 20_000, "[1, 2]", '"text"', "x = " + "9" * 5000])
     elif rng.random() < 0.3:
@@ -71,7 +78,7 @@ def config_file(rng: random.Random) -> Case:
 
 
 def run_config(rng: random.Random) -> Case:
-    """The config.json of a run, with a value of another kind somewhere."""
+    """The config.json of a run with a value of a wrong type."""
 
     def plant(root: Path) -> None:
         path = root / "runs/gan/config.json"
@@ -90,7 +97,7 @@ _RESUME = ("train", "gan", "--resume", "runs/gan", "--max-steps", "3", "--sample
 
 
 def checkpoint(rng: random.Random) -> Case:
-    """A checkpoint: damaged, a real exploit, tensors of absurd or of other shapes."""
+    """A checkpoint: damaged, with an exploit, or with tensors of absurd or different shapes."""
 
     def plant(root: Path) -> None:
         path = root / "runs/gan/checkpoints/step-00000002.pt"
@@ -111,7 +118,7 @@ def checkpoint(rng: random.Random) -> Case:
 
 
 def codes(rng: random.Random) -> Case:
-    """A codes.pt: damaged, an exploit, absurd, or with a decoder that lies elsewhere."""
+    """A codes.pt: damaged, with an exploit or absurd shape, or with a decoder elsewhere."""
 
     def plant(root: Path) -> None:
         path = root / "codes.pt"
@@ -130,7 +137,7 @@ def codes(rng: random.Random) -> Case:
 
 
 def weights(rng: random.Random) -> Case:
-    """A weights.safetensors with another header, or damaged."""
+    """A weights.safetensors with a different header, or damaged."""
 
     def plant(root: Path) -> None:
         path = root / "runs/gan/model/weights.safetensors"
@@ -150,7 +157,7 @@ def weights(rng: random.Random) -> Case:
 
 
 def program(rng: random.Random) -> Case:
-    """A generator.pt2 with a pickle, a library, or an expression in it."""
+    """A generator.pt2 that contains a pickle, a library or an expression."""
     kind = rng.choice(["pickle", "library", "expression", "operation", "guard", "damage", "pickled weight", "twice", "endless"])
 
     def change(name: str, content: bytes) -> bytes:
@@ -184,7 +191,7 @@ def program(rng: random.Random) -> Case:
             members = {name: change(name, archive.read(name)) for name in archive.namelist()}
         if kind == "library":
             members[f"{next(iter(members)).split('/')[0]}/data/aotinductor/model/x.so"] = b"\x7fELF"
-        with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings(action="ignore"):  # of a doubled name
+        with zipfile.ZipFile(path, "w") as archive, warnings.catch_warnings(action="ignore"):  # about a duplicate name
             for name, content in members.items():
                 if kind == "twice" and name.endswith("sample_inputs/model.pt"):
                     for _ in range(15):
@@ -195,7 +202,7 @@ def program(rng: random.Random) -> Case:
 
 
 def images(rng: random.Random) -> Case:
-    """A file of images: damaged, a pickle, a bomb, or of absurd shape."""
+    """A file of images: damaged, a pickle, a decompression bomb, or of an absurd shape."""
     kind = rng.choice(["npz", "npy", "pt", "h5", "png", "store"])
     way = rng.choice(["damage", "exploit", "absurd", "bomb"])
     name = {"png": "pngs", "store": "images.h5", "h5": "dense.h5"}.get(kind, f"images.{kind}")
@@ -239,11 +246,11 @@ def images(rng: random.Random) -> Case:
     return Case(f"images {kind} {way}", plant, command)
 
 
-KINDS: list[Made] = [config_file, run_config, checkpoint, codes, weights, program, images, images]
+KINDS: list[MakeCase] = [config_file, run_config, checkpoint, codes, weights, program, images, images]
 
 
-def sound(root: Path, pgen: Callable[..., Any]) -> None:
-    """The folder that every case gets a copy of: a small trained GAN, its program, and codes."""
+def make_valid_files(root: Path, pgen: Callable[..., Any]) -> None:
+    """Make the folder of valid files: a small GAN, its generator.pt2, and latent codes."""
     pgen("train", "gan", "--data", "simulate:n=16,size=16", "--n-hidden", 8, "--z-dim", 4, "--n-layers", 1, "--max-steps", 2,
          "--checkpoint", 1, "--sample-size", 0, "--name", "gan", cwd=root)  # fmt: skip
     pgen("deploy", "runs/gan", "--out", ".", cwd=root)
@@ -253,39 +260,47 @@ def sound(root: Path, pgen: Callable[..., Any]) -> None:
     (root / "precious.h5").write_bytes(b"not to be lost")
 
 
-def attempt(case: Case, sound_folder: Path, place: Path) -> tuple[int, str | None]:
-    """Try a case in a copy of the sound folder; its exit code, and what is wrong with what came of it, or None."""
-    shutil.copytree(sound_folder, place)
+def run_case(case: Case, valid_files: Path, place: Path) -> tuple[int, str | None]:
+    """Run a case in a copy of the folder of valid files.
+
+    Returns:
+        The exit code, and what pgen did wrong, or None.
+    """
+    shutil.copytree(valid_files, place)
     case.plant(place)
     before = _digests(place)
-    code, said = _command(case.command, place)
-    wrong = None
+    code, output = _run_command(case.command, place)
+    fault = None
     if code not in (0, 2):
-        wrong = f"exit code {code}"
-    elif "Traceback" in said:
-        wrong = "a traceback"
-    elif code == 2 and "Error" not in said:
-        wrong = "no sentence"
+        fault = f"exit code {code}"
+    elif "Traceback" in output:
+        fault = "a traceback"
+    elif code == 2 and "Error" not in output:
+        fault = "no error message"
     elif list(place.rglob(CANARY)):
-        wrong = "code was run"
-    elif lost := [name for name, digest in before.items() if _kept(name) and _digests(place).get(name) != digest]:
-        wrong = f"{lost[0]} was changed"
+        fault = "code was run"
+    elif lost := [name for name, digest in before.items() if _must_stay(name) and _digests(place).get(name) != digest]:
+        fault = f"{lost[0]} was changed"
     elif outside := [path for path in place.parent.iterdir() if path != place]:
-        wrong = f"{outside[0]} was written"
+        fault = f"{outside[0]} was written"
     shutil.rmtree(place)
-    return code, None if wrong is None else f"{case.name}: {wrong}: {' '.join(case.command)}\n{said[-3000:]}"
+    return code, None if fault is None else f"{case.name}: {fault}: {' '.join(case.command)}\n{output[-3000:]}"
 
 
-def _kept(name: str) -> bool:
-    """Files that no command of ours may change; a resumed run goes on in its own folder."""
+def _must_stay(name: str) -> bool:
+    """Return whether no command may change a file; a resumed run changes its own folder."""
     return not name.startswith("runs/gan/")
 
 
-def _command(arguments: tuple[str, ...], place: Path) -> tuple[int, str]:
-    """The command line in a forked process: all that it needs is imported already. (Exit code, what it said); 124 where it hangs."""
+def _run_command(arguments: tuple[str, ...], place: Path) -> tuple[int, str]:
+    """Run a command in a forked process, where everything is imported already.
+
+    Returns:
+        The exit code, 124 if it hangs, and the output.
+    """
     child = os.fork()
     if child == 0:
-        _be_pgen(arguments, place)
+        _run_pgen(arguments, place)
     deadline = time.monotonic() + SECONDS
     while (status := os.waitpid(child, os.WNOHANG))[0] == 0:
         if time.monotonic() > deadline:
@@ -293,17 +308,17 @@ def _command(arguments: tuple[str, ...], place: Path) -> tuple[int, str]:
             os.waitpid(child, 0)
             return 124, "it hangs"
         time.sleep(0.005)
-    said = (place.parent.parent / "said.txt").read_text(errors="replace")
-    return os.waitstatus_to_exitcode(status[1]), said
+    output = (place.parent.parent / "output.txt").read_text(errors="replace")
+    return os.waitstatus_to_exitcode(status[1]), output
 
 
-def _be_pgen(arguments: tuple[str, ...], place: Path) -> None:
+def _run_pgen(arguments: tuple[str, ...], place: Path) -> None:
     code: Any = 1
     try:
         os.chdir(place)
-        said = os.open(place.parent.parent / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        output = os.open(place.parent.parent / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
-            os.dup2(said, stream)
+            os.dup2(output, stream)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         sys.argv = ["pgen", *arguments]
         from pgen.cli.app import main
@@ -331,7 +346,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _damage(path: Path, rng: random.Random) -> None:
-    """Cut it, or change some bytes."""
+    """Truncate a file, or change some bytes."""
     content = bytearray(path.read_bytes())
     if rng.random() < 0.4:
         del content[rng.randrange(len(content)) :]
@@ -342,8 +357,8 @@ def _damage(path: Path, rng: random.Random) -> None:
 
 
 def _spoil(values: Any, rng: random.Random) -> None:
-    """Put something of another kind in the place of one value, however deep."""
-    wrong = [None, -1, 10**9, 2**70, "x", "../../evil", [], {}, 1.5, float("nan"), [[0]], True, "\0"]
+    """Replace or delete one value at any depth."""
+    invalid = [None, -1, 10**9, 2**70, "x", "../../evil", [], {}, 1.5, float("nan"), [[0]], True, "\0"]
     while True:
         keys = list(values) if isinstance(values, dict) else list(range(len(values)))
         key = rng.choice(keys)
@@ -353,12 +368,12 @@ def _spoil(values: Any, rng: random.Random) -> None:
         if isinstance(values, dict) and rng.random() < 0.2:
             del values[key]
         else:
-            values[key] = rng.choice(wrong)
+            values[key] = rng.choice(invalid)
         return
 
 
 def _harm(path: Path, kind: str, content: Any, rng: random.Random) -> None:
-    """What is done to any file of torch's, which holds ``content``: damage, something other in it, or packed."""
+    """Damage, change or compress a file of torch with this content."""
     if kind == "damage":
         _damage(path, rng)
     elif kind == "other":
@@ -369,7 +384,7 @@ def _harm(path: Path, kind: str, content: Any, rng: random.Random) -> None:
 
 
 def _pack(path: Path) -> None:
-    """The same zip file, compressed, with a member that unpacks to a gigabyte."""
+    """Compress a zip file, with a member that unpacks to 128 MiB."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -397,7 +412,7 @@ def _make_images(path: Path, kind: str) -> None:
 
 
 def _png(path: Path, rng: random.Random, way: str) -> None:
-    """A PNG that announces a size it does not have, or a sound one that is then damaged."""
+    """Write a PNG that claims a size it does not have, or a valid one that is then damaged."""
     import zlib
 
     def chunk(kind: bytes, content: bytes) -> bytes:

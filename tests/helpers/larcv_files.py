@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import uproot
 
-from pgen.data.formats.larcv.hdf5_write import EVENT, EXTENTS, IMAGE_EXTENTS, IMAGE_META
+from pgen.data.formats.larcv.hdf5 import EVENT, EXTENTS, IMAGE_EXTENTS, IMAGE_META
 
 #: (plane, image) of each image of an event.
 Event = Sequence[tuple[int, np.ndarray]]

@@ -1,4 +1,4 @@
-"""Kill commands that write with SIGKILL, at random moments, and look at what is left.
+"""Kill commands by SIGKILL at random moments, and check what they leave.
 
 The test suite kills ten times, benchmarks/output_kills.py more than a hundred times.
 """
@@ -20,8 +20,8 @@ import numpy as np
 from pgen.data import ArrayImages, open_images, write_images
 from tests.helpers import warm
 
-#: Files of strangers next to the outputs, some with names like those that pgen gives to its own.
-STRANGERS = {
+#: Files of the user next to the outputs, some with names like those of pgen's own hidden files.
+USER_FILES = {
     "notes.txt": "mine",
     ".out.h5.parts/thesis.txt": "three years of work",
     ".out.h5.0123abcd.pgen-draft/new/out.h5": "without a marker",
@@ -29,12 +29,20 @@ STRANGERS = {
     "data/results.txt": "mine",
 }
 #: Seconds that one command may take.
-LONGEST = 120
+TIMEOUT = 120
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command that writes. ``old`` are the arguments by which the outputs are made that it is to replace or to add to."""
+    """A command that writes.
+
+    Attributes:
+        name: Its name.
+        arguments: Its arguments.
+        outputs: The files and folders that it writes.
+        old: Arguments of the command that makes the outputs that are replaced or appended to.
+        appends: Whether it appends.
+    """
 
     name: str
     arguments: tuple[str, ...]
@@ -110,17 +118,17 @@ _TRAIN = {
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill: of which command, on outputs that were there or not, what was going on, and what it left of them."""
+    """One kill: the command, whether outputs existed, when it was killed, and what it left."""
 
     command: str
     existing: bool
     seconds: float
-    during: str  # before, drafting, placing; ended where the command was faster than the kill
-    left: str  # absent, old, new; mixed where it holds for some outputs each
+    during: str  # before, drafting, placing; ended if the command was faster than the kill
+    left: str  # absent, old, new; mixed if outputs differ
 
 
 def make_inputs(root: Path, images: int, models: Sequence[str]) -> None:
-    """What the commands read, in ``root/in``."""
+    """Make the inputs of the commands in ``root/in``."""
     folder = root / "in"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -128,13 +136,13 @@ def make_inputs(root: Path, images: int, models: Sequence[str]) -> None:
         charge = rng.integers(1, 60, (count, 1, 16, 16)) * (rng.random((count, 1, 16, 16)) < 0.2)
         ids = [f"{name}{number}" for number in range(count)]
         write_images(folder / f"{name}.h5", ArrayImages(charge.astype(np.float32), name=name, ids=ids, events=ids))
-    _run(["--version"], root)  # the first one waits for the imports
+    _run(["--version"], root)  # the first command waits for the imports
     for model in models:
         _run(f"train {model} --data a.h5 {_TRAIN[model]} --sample-size 0 --name {model} --save-root runs".split(), folder)
 
 
 class Victim:
-    """A command that is killed again and again, each time in a fresh folder."""
+    """Kills a command repeatedly, each time in a new folder."""
 
     def __init__(self, command: Command, existing: bool, root: Path, rng: random.Random) -> None:
         self.command, self.existing, self.random = command, existing, rng
@@ -154,7 +162,7 @@ class Victim:
         self._names = self._listing()
 
     def kills(self) -> Iterator[Kill]:
-        """Without end."""
+        """Kill the command without end."""
         while True:
             shutil.rmtree(self._folder)
             shutil.copytree(self._saved, self._folder)
@@ -187,32 +195,32 @@ class Victim:
         return seconds, "placing" if self._states() != states else "drafting" if self._drafts() else "before"
 
     def _check(self) -> str:
-        """Each output is absent, old or new, and strangers' files are as they were."""
-        found = set()
+        """Check that each output is absent, old or new, and that the user's files are unchanged."""
+        outcomes = set()
         for name, content in self._contents().items():
             states = {"old": self._old[name], "new": self._new[name]}
             state = next((state for state, whole in states.items() if content == whole), None)
             assert state is not None, f"{self.command.name}: {name} is neither old nor new"
-            found.add("absent" if content is None and not self.existing else state)
-        self._check_strangers()
-        return found.pop() if len(found) == 1 else "mixed"
+            outcomes.add("absent" if content is None and not self.existing else state)
+        self._check_user_files()
+        return outcomes.pop() if len(outcomes) == 1 else "mixed"
 
     def _check_next_run(self, kill: Kill) -> None:
-        """The command, given once more, brings everything to its end and leaves nothing unfinished behind."""
-        complete = kill.left == "new"
-        more = ["--overwrite"] if not self.existing and kill.left == "mixed" else []
-        _run([*self._arguments, *more], self._folder, code=2 if complete and (not self.existing or self.command.appends) else 0)
+        """Check that running the command again completes everything and cleans up."""
+        is_complete = kill.left == "new"
+        overwrite = ["--overwrite"] if not self.existing and kill.left == "mixed" else []
+        _run([*self._arguments, *overwrite], self._folder, code=2 if is_complete and (not self.existing or self.command.appends) else 0)
         assert self._contents() == self._new, f"{self.command.name}: the next run did not bring it to its end"
-        self._check_strangers()
+        self._check_user_files()
         assert self._listing() == self._names, f"{self.command.name}: left {self._listing() ^ self._names}"
 
-    def _check_strangers(self) -> None:
-        for name, text in STRANGERS.items():
-            assert (self._folder / name).read_text() == text, f"{self.command.name}: {name} of a stranger is not what it was"
+    def _check_user_files(self) -> None:
+        for name, text in USER_FILES.items():
+            assert (self._folder / name).read_text() == text, f"{self.command.name}: {name} of the user was changed"
 
     def _fresh(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
-        for name, text in STRANGERS.items():
+        for name, text in USER_FILES.items():
             (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self._folder / name).write_text(text)
 
@@ -223,12 +231,12 @@ class Victim:
         return {path.relative_to(self._folder).as_posix() for path in self._folder.rglob("*")}
 
     def _drafts(self) -> list[Path]:
-        mine = self._folder.joinpath(".out.h5.0123abcd.pgen-draft")
+        of_user = self._folder.joinpath(".out.h5.0123abcd.pgen-draft")
         folders = {self._folder, *((self._folder / name).parent for name in self.command.outputs)}
-        return [path for folder in folders for path in folder.glob(".*.pgen-draft") if path != mine]
+        return [path for folder in folders for path in folder.glob(".*.pgen-draft") if path != of_user]
 
     def _states(self) -> list[tuple[int, int] | None]:
-        """By which a change of the outputs is seen at once."""
+        """Return inodes and times of the outputs, which show any change."""
         states: list[tuple[int, int] | None] = []
         for name in self.command.outputs:
             try:
@@ -240,12 +248,16 @@ class Victim:
 
 
 def _run(arguments: list[str], folder: Path, code: int = 0) -> None:
-    done = warm.run(arguments, folder, timeout=LONGEST)
+    done = warm.run(arguments, folder, timeout=TIMEOUT)
     assert done.returncode == code, f"{' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
 
 
 def _content(path: Path) -> object:
-    """What tells an output from another of the same command; None where there is none. AssertionError for half a one."""
+    """Return what distinguishes an output from others of the same command; None without output.
+
+    Raises:
+        AssertionError: The output is incomplete.
+    """
     if not path.exists():
         return None
     if path.suffix == ".json":

@@ -1,4 +1,4 @@
-"""What authors of plug-ins import from pgen, and what users type, as text: one line a name or option."""
+"""The public names and options of pgen as text, one per line."""
 
 from __future__ import annotations
 
@@ -16,20 +16,18 @@ from pgen.plugins import hookspecs
 from pgen.plugins.registry import load
 
 #: Modules whose ``__all__`` is public, and names that are public in others.
-MODULES = ("pgen", "pgen.data", "pgen.ot", "pgen.testing")
+MODULES = ("pgen", "pgen.data", "pgen.metrics", "pgen.ot", "pgen.testing")
 NAMES = {
     "pgen.data.transforms.charge_scales": ("Scale",),
     "pgen.plugins.requests": ("DeployRequest", "SampleRequest"),
     "pgen.engine.run": ("Run",),
     "pgen.engine.monitoring.loggers": ("Logger",),
     "pgen.engine.training.trainer": ("Trainer",),
-    "pgen.metrics.results": ("MetricResult", "measure"),
-    "pgen.metrics.inputs": ("EvaluationSets",),
 }
 
 
 def surface() -> list[str]:
-    """All of it, sorted where order does not matter to a user."""
+    """List everything, sorted where the order does not matter to a user."""
     return [*api(), *hooks(), *commands(), *settings()]
 
 
@@ -37,10 +35,10 @@ def api() -> Iterator[str]:
     public = {module: tuple(import_module(module).__all__) for module in MODULES} | NAMES
     for module, names in sorted(public.items()):
         for name in sorted(names):
-            yield from described(f"{module}.{name}", getattr(import_module(module), name))
+            yield from describe(f"{module}.{name}", getattr(import_module(module), name))
 
 
-def described(path: str, value: Any) -> Iterator[str]:
+def describe(path: str, value: Any) -> Iterator[str]:
     if inspect.isclass(value):
         yield f"class {path}{signature(value)}"
         for name, member in sorted(vars(value).items()):
@@ -82,11 +80,11 @@ def settings() -> Iterator[str]:
 
 
 def options(path: str, command: Any) -> Iterator[str]:
-    """Typer brings along its own Click, in one version, and takes another in others: only what both have is asked."""
+    """List the options of a command, by what Click and Typer's own copy of Click share."""
     children = getattr(command, "commands", {})
     if children or hasattr(command, "list_commands"):
         for name in command.list_commands(None):
-            if path != "pgen train":  # its children are the models
+            if path != "pgen train":  # its commands are the models
                 yield from options(f"{path} {name}", command.get_command(None, name))
     else:
         yield path

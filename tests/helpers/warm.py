@@ -1,9 +1,10 @@
-"""pgen's commands in processes that begin with the heavy imports done.
+"""Run commands of pgen in processes that have the heavy imports already.
 
-Importing torch and what the metrics need takes seconds, hundreds of times over a run of the tests. Here each command has its own process
-all the same, with its own folder, environment, output and exit code, but forked from one that has only imported. What depends on how a
-process starts (signals, launchers, other versions of a library, what a library reads from the environment as it is imported, that help
-imports no torch) is tested by `python -m pgen`, as users start it.
+Importing torch and what the metrics need takes seconds, and the tests run hundreds of commands.
+Each command still has its own process, with its own folder, environment, output and exit code, but
+that is forked from a process that has only imported. What depends on how a process starts (signals,
+launchers, other versions of a library, environment variables that a library reads on import, help
+without torch) is tested by `python -m pgen`, as users start it.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 
 LIBRARIES = ["torch", "torch._dynamo", "h5py", "scipy.stats", "sklearn.ensemble", "matplotlib.figure", "matplotlib.backends.backend_agg"]
-#: Not pgen.cli, whose console looks at the environment when it is made.
-ROOMS = ["engine.training.setup", "engine.hooks", "engine.evaluation.evaluate", "metrics.runner", "models.nn", "ot", "report.html_report"]
+#: Not pgen.cli, whose console reads the environment when it is created.
+MODULES = ["engine.training.setup", "engine.hooks", "engine.evaluation.evaluate", "metrics.runner", "models.nn", "ot", "report.html_report"]
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload([*LIBRARIES, *(f"pgen.{room}" for room in ROOMS)])
+_processes.set_forkserver_preload([*LIBRARIES, *(f"pgen.{module}" for module in MODULES)])
 
 
 def start(arguments: list[str], cwd: Path, out: Path, err: Path, env: Mapping[str, str] = os.environ) -> BaseProcess:
-    """``pgen ARGUMENTS``, begun in ``cwd`` with the environment ``env``, as a process that writes to the files ``out`` and ``err``."""
+    """Start ``pgen ARGUMENTS`` in the folder ``cwd``; it writes to the files ``out`` and ``err``."""
     process = _processes.Process(target=_command, args=(arguments, cwd, dict(env), out, err))
     process.start()
     return process
 
 
 def run(arguments: list[str], cwd: Path | None = None, env: Mapping[str, str] = os.environ, timeout: float = 300) -> CompletedProcess[str]:
-    """``pgen ARGUMENTS``, begun in ``cwd`` with the environment ``env``."""
+    """Run ``pgen ARGUMENTS`` in the folder ``cwd``."""
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         process = start(arguments, cwd or Path.cwd(), out, err, env)
@@ -48,7 +49,7 @@ def run(arguments: list[str], cwd: Path | None = None, env: Mapping[str, str] = 
 
 
 def _command(arguments: list[str], cwd: Path, env: dict[str, str], out: Path, err: Path) -> None:
-    gc.freeze()  # or collecting garbage among all that has been imported takes a third of a second
+    gc.freeze()  # otherwise the garbage collection of all imports takes a third of a second
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

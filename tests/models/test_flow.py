@@ -192,7 +192,7 @@ def test_equal_codes_of_other_labels_are_other_targets(tmp_path: Path) -> None:
     codes = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
     codes[:30] = codes[0]
     kinds = [str(i % 2) for i in range(90)]
-    LatentCodes.of(codes, list(map(str, range(90))), {}, labels={"kind": np.array(kinds)}).save(tmp_path / "codes.pt")
+    LatentCodes.from_vectors(codes, list(map(str, range(90))), {}, labels={"kind": np.array(kinds)}).save(tmp_path / "codes.pt")
     run = trained("flow", tmp_path / "codes.pt", tmp_path, max_steps=2, n_hidden=8, batch_size=16, condition="kind")
     assert "30 of 90 targets (33.3%) are identical to others, but for rounding; they are merged into 2," in run.folder.log.read_text()
 

@@ -55,7 +55,7 @@ def test_moments_are_held_channel_by_channel(model: str, steps: int, tmp_path: P
     random = torch.Generator().manual_seed(0)
     rim = torch.tensor([0.01, 1.0, 1.0, 0.01])
     values = torch.randn(400, 2, 4, 4, generator=random) * rim + torch.tensor([0.0, 3.0])[:, None, None]
-    LatentCodes.of(values.flatten(1), list(map(str, range(400))), {}, shape=(2, 4, 4)).save(tmp_path / "codes.pt")
+    LatentCodes.from_vectors(values.flatten(1), list(map(str, range(400))), {}, shape=(2, 4, 4)).save(tmp_path / "codes.pt")
     options: dict[str, object] = (
         {"n_hidden": 16, "n_layers": 1, "batch_size": 64, "lr": 5e-3, "ema": 0.9} if model == "flow" else {"n_hidden": 32, "g_lr": 3e-3}
     )

@@ -132,10 +132,10 @@ def test_broken_sources_and_scales_are_named(pgen, refuses, tmp_path: Path) -> N
 
 
 CURVES = [
-    ("falling", "lambda x: -x, lambda y: -y", "its forward gives f(0) = -0, f(0) = -0, f(0.005) = -0.005; wanted 0 at 0, and to rise"),
-    ("raised", "lambda x: x + 1, lambda y: y - 1", "its forward gives f(0) = 1; wanted 0 at 0"),
+    ("falling", "lambda x: -x, lambda y: -y", "its forward gives f(0) = -0, f(0) = -0, f(0.005) = -0.005; expected 0 at 0, and increasing"),
+    ("raised", "lambda x: x + 1, lambda y: y - 1", "its forward gives f(0) = 1; expected 0 at 0"),
     ("oneway", "lambda x: x ** 0.25, lambda y: y**2", "its inverse does not undo its forward"),
-    ("dipping", "lambda x: x * (x - 0.5) ** 2, lambda y: y", "its forward gives f(0) = 0, f(0.165) = 0.0185, f(0.17) = 0.0185; wanted"),
+    ("dipping", "lambda x: x * (x - 0.5) ** 2, lambda y: y", "its forward gives f(0) = 0, f(0.165) = 0.0185, f(0.17) = 0.0185; expected"),
     ("wordless", "lambda x: x.sqr(), lambda y: y", "AttributeError: 'Tensor' object has no attribute 'sqr'"),
 ]
 METRIC = (
@@ -212,7 +212,7 @@ BROKEN = {
     "clash": (
         HOOK.format(name="clash").replace("a:B", "clash_module:Config")
         + "from pgen import ModelConfig\nclass Config(ModelConfig):\n    batch_size: int = 1\n",
-        "--batch-size are the engine's, and must be renamed",
+        "--batch-size are also options of pgen; rename them",
     ),
     "unshowable": (
         HOOK.format(name="unshowable").replace("a:B", "unshowable_module:Config")

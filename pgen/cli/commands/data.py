@@ -20,7 +20,7 @@ from pgen.utils.paths import expand_option
 
 if TYPE_CHECKING:
     from pgen.data.images import ImageSet
-    from pgen.data.processing.resumable import ResumableTask, Share
+    from pgen.data.processing.resumable import Result, ResumableTask
     from pgen.data.transforms.crop import Work
     from pgen.utils.formats import Format
 
@@ -64,13 +64,13 @@ def simulate(
     settings.check(n)
     refuse_count(n, out)
 
-    def work(start: int) -> Iterator[Share]:
+    def work(start: int) -> Iterator[Result]:
         for part in simulate_parts(n, settings, processes=processes or cores(), start=start):
             yield range(start, start + len(part)), [part]
             start += len(part)
 
     with _resume_task(out, {"simulate": n, **asdict(settings)}, n) as task, progress_bar("simulating") as progress:
-        write_images(out, _iterate(task.over(work), progress, n), overwrite=overwrite)
+        write_images(out, _iterate(task.run(work), progress, n), overwrite=overwrite)
     echo(f"{n} images: {out}")
     print_next_steps(("data", "split", out, "--out", "data"))
 
@@ -99,7 +99,7 @@ def crop(
     from pgen.data.io.sources import files_of
     from pgen.data.io.write import refuse_output
     from pgen.data.processing.parallel import map_chunks
-    from pgen.data.processing.resumable import identity
+    from pgen.data.processing.resumable import source_signature
     from pgen.data.transforms.crop import crop as crop_images
     from pgen.utils.formats import parse_size
 
@@ -111,13 +111,13 @@ def crop(
     images = open_images(source, data_root=data_root, max_skipped=max_skipped)
     _print_skipped(images)
     make_crops = partial(crop_images, mode=mode, border=border, threshold=threshold, min_occupancy=min_occupancy)
-    signature = {"crop": shape, **make_crops.keywords, "source": identity(source, data_root, images)}
+    signature = {"crop": shape, **make_crops.keywords, "source": source_signature(source, data_root, images)}
     with _resume_task(out, signature, len(images)) as task, progress_bar("cropping") as progress:
 
-        def share_out(work: Work) -> Iterator[Share]:
-            return task.over(lambda start: map_chunks(source, data_root, images, work, processes, start))
+        def map_parts(work: Work) -> Iterator[Result]:
+            return task.run(lambda start: map_chunks(source, data_root, images, work, processes, start))
 
-        write_images(out, make_crops(images, shape, progress=progress, share_out=share_out), overwrite=overwrite)
+        write_images(out, make_crops(images, shape, progress=progress, map_chunks=map_parts), overwrite=overwrite)
     # The path is resolved because a source such as "mnist" has precedence over a file of that name.
     echo(f"{len(open_images(str(out.resolve())))} images: {out}")
     print_next_steps(("train", "ae", "--data", out))
@@ -179,16 +179,15 @@ def _write(
     append: bool = False,
 ) -> None:
     from pgen.data import write_images
-    from pgen.data.images import lit_part
+    from pgen.data.images import SparseImageSet
     from pgen.data.io.sources import files_of, open_all
     from pgen.data.io.write import append_images, refuse_output
-    from pgen.data.processing.parallel import map_chunks
-    from pgen.data.processing.resumable import identity
-    from pgen.data.sparse import read_lit
+    from pgen.data.processing.parallel import map_chunks, read_sparse
+    from pgen.data.processing.resumable import source_signature
     from pgen.data.views import ConcatImages, shared_events_note
 
     if append and overwrite:
-        raise ConfigError(f"{option('append')} and {option('overwrite')} exclude each other; give one of them.")
+        raise ConfigError(f"{option('append')} and {option('overwrite')} contradict each other; give one of them.")
     if not append:
         inputs = [path for source in sources for path in files_of(source, data_root=data_root)]
         refuse_output(out, format=format, overwrite=overwrite, inputs=inputs)
@@ -201,17 +200,17 @@ def _write(
     for images in sets:
         _print_skipped(images)
 
-    def work(start: int) -> Iterator[Share]:
+    def work(start: int) -> Iterator[Result]:
         before = 0
         for source, images in zip(sources, sets, strict=True):
             first = max(start - before, 0)
-            for part, lit in map_chunks(source, data_root, images, read_lit, processes, first):
-                yield range(before + part.start, before + part.stop), [lit_part(images, part, lit)]
+            for part, pixels in map_chunks(source, data_root, images, read_sparse, processes, first):
+                yield range(before + part.start, before + part.stop), [SparseImageSet.from_images(images, part, pixels)]
             before += len(images)
 
-    signature = {"write": [identity(source, data_root, images) for source, images in zip(sources, sets, strict=True)]}
+    signature = {"write": [source_signature(source, data_root, images) for source, images in zip(sources, sets, strict=True)]}
     with _resume_task(out, signature, total) as task, progress_bar("writing") as progress:
-        iter_subsets = _iterate(task.over(work), progress, total)
+        iter_subsets = _iterate(task.run(work), progress, total)
         if append:
             append_images(out, iter_subsets, waiting=lambda: echo_message(f"Waiting for another process that appends to {out}"))
         else:
@@ -222,7 +221,7 @@ def _write(
 
 def _print_skipped(images: ImageSet) -> None:
     """Print how many unusable events of a source are skipped, and why."""
-    if skipped := getattr(images, "left_out", None):
+    if skipped := images.left_out:
         _print_note(f"{images.name}: {skipped}.")
 
 
@@ -248,7 +247,7 @@ def _resume_task(out: Path, signature: Mapping[str, Any], total: int) -> Iterato
         yield task
 
 
-def _iterate(shares: Iterator[Share], progress: Callable[[int, int], None], total: int) -> Iterator[ImageSet]:
+def _iterate(shares: Iterator[Result], progress: Callable[[int, int], None], total: int) -> Iterator[ImageSet]:
     """Iterate over the images of all shares, reporting progress after each share."""
     for share, subsets in shares:
         yield from subsets
@@ -271,7 +270,7 @@ def split(
     """Split images into training and held-out images. Images of the same event stay together."""
     import numpy as np
 
-    from pgen.data import open_images, subset, write_images
+    from pgen.data import open_images, write_images
     from pgen.data.images import iter_subsets
     from pgen.data.io.sources import files_of
     from pgen.data.transforms.split import split as divide
@@ -284,19 +283,19 @@ def split(
     amount = held_out if held_out < 1 else int(held_out)
     with Outputs(overwrite=overwrite, inputs=files_of(source, data_root=data_root)) as outputs:
         drafts = [outputs.add(out / f"{name}.h5") for name in ("train", "held_out")]
-        sides = divide(images, amount, seed, by)
+        sides = divide(images, amount, by=by, seed=seed)
         _print_skipped(images)
         if by == "event":
             _print_note(shared_events_note(images))
-        if shared := len(np.intersect1d(images.events[sides[0]], images.events[sides[1]])):
+        if shared := len(np.intersect1d(sides[0].events, sides[1].events)):
             advice = "leave it out unless equal event numbers mean different events"
             _print_note(f"Warning: {option('by', by)} puts images of {shared:,} events on both sides; {advice}.")
-        for draft, indices in zip(drafts, sides, strict=True):
+        for draft, side in zip(drafts, sides, strict=True):
             with progress_bar(f"writing {draft.name}") as progress:
-                write_images(draft, iter_subsets(subset(images, indices), progress))
-    for path, indices in zip(outputs.targets, sides, strict=True):
-        events = len(np.unique(images.events[indices]))
-        count = f"{len(indices)} image{'s' * (len(indices) != 1)} of {events} event{'s' * (events != 1)}"
+                write_images(draft, iter_subsets(side, progress))
+    for path, side in zip(outputs.targets, sides, strict=True):
+        events = len(np.unique(side.events))
+        count = f"{len(side)} image{'s' * (len(side) != 1)} of {events} event{'s' * (events != 1)}"
         echo(f"{count}: {path}")
     if max(images.shape[1:]) > LARGE:
         # Both, because held-out images must be like the training images.

@@ -28,8 +28,9 @@ def deploy(
 ) -> None:
     """Export a trained model: an encoder's latent codes, or a generator as one file.
 
-    An encoder gives codes.pt, on which generators are trained. A generator gives generator.pt2. If
-    the model has options for sampling, generator.pt2 keeps the values given here.
+    An encoder gives codes.pt, on which generators are trained.
+    A generator gives generator.pt2, which runs without pgen.
+    Sampling options of the model can be added; generator.pt2 keeps them.
     """
     from pgen.cli.options import parse_extra_options
     from pgen.data import load_codes

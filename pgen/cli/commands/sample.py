@@ -39,8 +39,8 @@ def sample(
 ) -> None:
     """Generate images by a trained model, with charge in the unit of the training images.
 
-    A run that was trained with pgen train --condition type,momentum has these options too: --type
-    proton --momentum 300. A model can also have options of its own for sampling.
+    Conditions of the run can be added, such as --type proton --momentum 300,
+    and sampling options of the model.
     """
     from pgen.cli.options import parse_extra_options
     from pgen.data.io.write import refuse_count

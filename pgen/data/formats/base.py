@@ -1,4 +1,4 @@
-"""What all readers share: a lazily read ImageSet, file handles, and library errors turned into one sentence."""
+"""What all readers share: lazily read image sets, file handles, and errors of libraries."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from weakref import ref
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.events import about_events, named_as_stored
-from pgen.data.images import FloatArray, ImageSetBase, Indices, checked
-from pgen.data.skipped import NOTHING, Skipped
-from pgen.errors import DamagedImage, PgenError
+from pgen.data.events import describe_names, strip_unique_suffix
+from pgen.data.images import FloatArray, ImageSet, Indices, require_finite
+from pgen.data.skipped import NONE_SKIPPED, Skipped
+from pgen.errors import ChoiceNeeded, DamagedImage, DataError, PgenError, listed
 from pgen.utils.resources import free_memory, is_out_of_memory, open_file_limit
 from pgen.utils.untrusted import TooLarge
 
-WINDOW_BYTES = 32 * 2**20  #: no reader holds much more than this of a file at once
+#: No reader holds much more than this of a file at once.
+WINDOW_BYTES = 32 * 2**20
 
 T = TypeVar("T")
 
-#: Why the system does not hand out what may be a good file, and what helps.
+#: By error number: why the system refuses what may be a good file, and what helps.
 SYSTEM_CAUSES = {
     errno.EACCES: "permission denied; ask its owner to let you read it (chmod)",
     errno.EPERM: "permission denied; ask its owner to let you read it (chmod)",
@@ -44,8 +45,18 @@ SYSTEM_CAUSES = {
 
 
 @contextmanager
-def reading(name: str, what: str) -> Iterator[None]:
-    """Turns whatever a library raises on a bad file into one UserError with its cause: their exception types are many and undocumented."""
+def wrap_read_errors(name: str, kind: str) -> Iterator[None]:
+    """Turn whatever a library raises on a bad file into a DataError with its cause.
+
+    Any exception is caught, because the exception types of the libraries are many and undocumented.
+
+    Args:
+        name: What the user typed.
+        kind: What the file is read as.
+
+    Raises:
+        DataError: If the block raises another exception than a PgenError or a lack of memory.
+    """
     try:
         yield
     except PgenError:
@@ -54,138 +65,165 @@ def reading(name: str, what: str) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         if cause := _find_cause(error):
-            raise PgenError(f"{name}: cannot be read: {cause}.") from error
+            raise DataError(f"{name}: cannot be read: {cause}.") from error
         reason = (str(error).strip().splitlines() or [""])[0][:160]
-        raise PgenError(
-            f"{name}: cannot be read as {what} ({type(error).__name__}: {reason}); it may be truncated or damaged. Fetch it again."
+        raise DataError(
+            f"{name}: cannot be read as {kind} ({type(error).__name__}: {reason}); it may be truncated or damaged. Fetch it again."
         ) from error
 
 
 def _find_cause(error: Exception) -> str | None:
-    """What keeps a file that may be sound from being read, and what helps; None for damage."""
+    """Return why a file that may be sound cannot be read, and what helps; None for damage."""
     message = " ".join(str(error).split())
     if isinstance(error, TooLarge):
         return f"it does not fit into memory ({message}); free some, or give a part of it in a smaller file"
     if isinstance(error, ImportError):
         return f"the package {error.name} is missing; install it (pip install {error.name})" if error.name else message
     if "TorchScript" in message:
-        return "it is a TorchScript program, which pgen never runs; save tensors alone"
+        return "it is a TorchScript program, which pgen never runs; save only tensors"
     if "encrypted" in message and isinstance(error, RuntimeError):
         return "it is encrypted; unpack it first"
-    # By the class, since pickle is imported by few.
+    # By name, so that pickle need not be imported.
     if type(error).__name__ == "UnpicklingError" and (match := re.search(r"GLOBAL ([\w.]+)", message)):
-        return f"it holds an object of Python, {match[1]}, which pgen never unpickles; save tensors, numbers and text alone"
+        return f"it holds an object of Python, {match[1]}, which pgen never unpickles; save only tensors, numbers and text"
     if isinstance(error, OSError):
         if "already open for write" in message:
             return "a program has it open for writing, or died while it had; wait for that, or repair the file by h5clear -s"
-        # HDF5 tells the number in words alone, in some versions.
+        # Some versions of HDF5 give the number only in the message.
         match = re.search(r"errno = ([0-9]+)", message)
         return SYSTEM_CAUSES.get(error.errno or (int(match[1]) if match else 0))
     return None
 
 
 def require_file(path: Path, name: str) -> None:
-    """UserError unless ``path`` leads to a regular file: to open a pipe may take for ever, and a device has no end."""
+    """Refuse all but a regular file: opening a pipe may block for ever, a device has no end.
+
+    Raises:
+        DataError: If ``path`` does not lead to a regular file.
+    """
     try:
         mode = path.stat().st_mode
     except OSError as error:
         if isinstance(error, FileNotFoundError) and path.is_symlink():
-            raise PgenError(
+            raise DataError(
                 f"{name}: a link to {path.readlink()}, which is not there; make the link anew, or put the file back."
             ) from error
-        raise PgenError(f"{name}: cannot be read: {SYSTEM_CAUSES.get(error.errno or 0, error.strerror)}.") from error
+        raise DataError(f"{name}: cannot be read: {SYSTEM_CAUSES.get(error.errno or 0, error.strerror)}.") from error
     if not stat.S_ISREG(mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-        raise PgenError(f"{name}: {kinds.get(stat.S_IFMT(mode), 'a device')}, wanted a regular file; copy what it gives into a file.")
+        raise DataError(f"{name}: {kinds.get(stat.S_IFMT(mode), 'a device')}, expected a regular file; copy its data into a file.")
 
 
-def text(value: Any) -> str:
-    """One string, whether its file holds text or bytes."""
-    one = np.asarray(value).item()
-    return one.decode() if isinstance(one, bytes) else str(one)
+def to_text(value: Any) -> str:
+    """Return a single string, stored as text or as bytes."""
+    item = np.asarray(value).item()
+    return item.decode() if isinstance(item, bytes) else str(item)
 
 
-def plain(values: Any) -> npt.NDArray:
-    """Text in place of bytes, and numbers with their bytes in the order of this machine."""
-    found = np.asarray(values)
-    return np.char.decode(found, "utf-8") if found.dtype.kind == "S" else found.astype(found.dtype.newbyteorder("="), copy=False)
+def to_native(values: Any) -> npt.NDArray:
+    """Return values as text in place of bytes, and numbers in this machine's byte order."""
+    array = np.asarray(values)
+    return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def select_one(kind: str, available: list[str], requested: str | None, name: str) -> str:
+    """Select what to read: the requested one, or the only one available.
+
+    Args:
+        kind: Name of the option that selects, such as "producer".
+        available: What there is.
+        requested: The value of the option, or None.
+        name: What the user typed, for messages.
+
+    Raises:
+        DataError: If there is none, or not the requested one.
+        ChoiceNeeded: If there are several, and none is requested.
+    """
+    if not available:
+        raise DataError(f"{name}: found no {kind} in it, expected one; is this the right file?")
+    if requested is not None and requested not in available:
+        raise DataError(f"{name}: has no {kind} {requested!r}; found {listed(available)}. Give one of these as {kind}=.")
+    if requested is None and len(available) > 1:
+        raise ChoiceNeeded(f"{name}: holds more than one {kind} ({listed(available, 8)}); choose one by adding {kind}={available[0]}.")
+    return requested or available[0]
 
 
 class ForkSafeHandle(Generic[T]):
-    """An open file, or what was read of one: opened on first use, where it is not given, and again in every forked process: HDF5 and ROOT
-    handles do not survive a fork.
+    """An open file that is opened on first use, and again in every forked process.
 
-    Of all handles those used last stay open, as far as the limits of this process for open files and for memory allow.
+    HDF5 and ROOT handles do not survive a fork. Of all handles, those used last stay open, as far
+    as this process's limits for open files and memory allow.
 
     Args:
-        open_file: Opens it.
-        file: It, where it is open already.
-        files: How many files it keeps open, if it has no attribute ``files`` that says so.
-        memory: Bytes of memory that it keeps, if it has no attribute ``memory``.
+        open_file: Opens the file, or reads what is kept of it.
+        file: The open file, if there is one.
+        files: Number of files it keeps open, if it has no attribute ``files``.
+        memory: Bytes of memory it keeps, if it has no attribute ``memory``.
     """
 
     def __init__(self, open_file: Callable[[], T], file: T | None = None, *, files: int = 1, memory: int = 0) -> None:
         self.open_file, self.file = open_file, file
         self.pid = -1 if file is None else os.getpid()
-        self._needs = (files, memory)
-        self._held = (0, 0)
+        self._default_usage = (files, memory)
+        self._usage = (0, 0)
         self._reference = ref(self)
         if file is not None:
             self()
 
     def __call__(self) -> T:
+        """Return the open file."""
         if self.file is None or self.pid != os.getpid():
             self.close()
-            _make_room(*self._needs)
+            _make_room(*self._default_usage)
             self.file, self.pid = self.open_file(), os.getpid()
-        self._hold(getattr(self.file, "files", self._needs[0]), getattr(self.file, "memory", self._needs[1]))
+        self._set_usage(getattr(self.file, "files", self._default_usage[0]), getattr(self.file, "memory", self._default_usage[1]))
         return self.file
 
     def close(self) -> None:
-        """Close it until it is used again; what is being read from it is read to its end."""
+        """Close it until it is used again; reads under way finish."""
         self.file = None
-        self._hold(0, 0)
+        self._set_usage(0, 0)
         _OPEN.pop(id(self), None)
 
     def __del__(self) -> None:
         self.close()
 
-    def _hold(self, files: int, memory: int) -> None:
-        """Note what it holds now, and that it was used last."""
-        _HELD["files"] += files - self._held[0]
-        _HELD["memory"] += memory - self._held[1]
-        self._held = (files, memory)
+    def _set_usage(self, files: int, memory: int) -> None:
+        """Note what it uses now, and that it was used last."""
+        _USAGE["files"] += files - self._usage[0]
+        _USAGE["memory"] += memory - self._usage[1]
+        self._usage = (files, memory)
         _OPEN.pop(id(self), None)
         _OPEN[id(self)] = self._reference
 
 
-#: All handles that are open, in the order in which they were used, and how many files and bytes they hold together.
+#: All open handles, the least recently used first, and the files and bytes that they use together.
 _OPEN: dict[int, ref[ForkSafeHandle]] = {}
-_HELD = {"files": 0, "memory": 0}
-#: Files that all handles keep open at most, and of the limit of this process the fraction.
-MOST_FILES, FRACTION_OF_FILES = 256, 0.25
+_USAGE = {"files": 0, "memory": 0}
+#: Files that all handles keep open at most: a number, and a fraction of this process's limit.
+MAX_FILES, MAX_FRACTION_OF_FILES = 256, 0.25
 
 
 def _make_room(files: int, memory: int) -> None:
-    """Close the handles used least recently until there is room for one more, of so many files and bytes."""
-    most = {
-        "files": max(1, min(MOST_FILES, int(FRACTION_OF_FILES * open_file_limit()))) - files,
-        "memory": (free_memory() + _HELD["memory"]) // 2 - memory,
+    """Close the least recently used handles until so many files and bytes are free."""
+    limits = {
+        "files": max(1, min(MAX_FILES, int(MAX_FRACTION_OF_FILES * open_file_limit()))) - files,
+        "memory": (free_memory() + _USAGE["memory"]) // 2 - memory,
     }
-    if all(_HELD[what] <= most[what] for what in most):
+    if all(_USAGE[kind] <= limits[kind] for kind in limits):
         return
     for reference in list(_OPEN.values()):
         handle = reference()
-        if handle and any(_HELD[what] > most[what] and held for what, held in zip(most, handle._held, strict=True)):
+        if handle and any(_USAGE[kind] > limits[kind] and used for kind, used in zip(limits, handle._usage, strict=True)):
             handle.close()
 
 
 def make_window(counts: Sequence[int], read: Callable[[int, int, int], npt.NDArray]) -> Callable[[int, int], npt.NDArray]:
-    """The ``window`` of :class:`LazyImages` for parts one after the other.
+    """Make the ``window`` of :class:`LazyImages` for images that lie in several parts.
 
     Args:
-        counts: How many images each part holds.
-        read: Takes the number of a part, and the first image and the one behind the last to read of it.
+        counts: Number of images in each part.
+        read: Reads images (n, C, H, W) of part k from ``first`` to ``stop``, of (k, first, stop).
     """
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
@@ -197,13 +235,31 @@ def make_window(counts: Sequence[int], read: Callable[[int, int, int], npt.NDArr
     return window
 
 
-class LazyImages(ImageSetBase):
-    """An ImageSet read in windows.
+class LazyImages(ImageSet):
+    """Images of a file, read in windows of consecutive entries.
 
-    ``window(first, stop)`` returns images (stop - first, C, H, W) for the file's consecutive entries; image ``i`` of the set is entry
-    ``entries[i]``. Scattered reads become as few windows as possible, none of them larger than WINDOW_BYTES.
+    Scattered reads become as few windows as possible, none of them larger than WINDOW_BYTES.
 
-    ``events``: of each image, empty where it has no name (see :mod:`pgen.data.events`); None: of none.
+    Args:
+        window: Reads the consecutive entries of the file from ``first`` to ``stop``, (stop - first,
+            C, H, W), of (first, stop).
+        shape: (C, H, W) of every image.
+        name: What the user typed.
+        entries: (N,) entry of each image.
+        ids: (N,) unique id of each image; by default its entry.
+        events: (N,) event of each image, empty if it has no name, see :mod:`pgen.data.events`; None
+            for events without names.
+        labels: Name to values, (N,) or (N, k).
+        unit: Unit of charge.
+        geometry: (N, C, 4), see :class:`pgen.data.images.ImageSet`.
+        left_out: Events of the file that gave no image.
+        about: What ``pgen data info`` shows.
+
+    Attributes:
+        is_unnamed: (N,) whether an image's event has no name in the file.
+
+    Raises:
+        DataError: If there are no images, or ids, events, labels or geometry are of other lengths.
     """
 
     def __init__(
@@ -218,53 +274,62 @@ class LazyImages(ImageSetBase):
         labels: Mapping[str, npt.NDArray] | None = None,
         unit: str = "ADC",
         geometry: npt.NDArray[np.float64] | None = None,
-        left_out: Skipped = NOTHING,
+        left_out: Skipped = NONE_SKIPPED,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         if not len(entries) or 0 in shape:
-            raise PgenError(f"{name}: found {len(entries)} images of shape {shape}, wanted at least one pixel of one image.")
+            raise DataError(f"{name}: found {len(entries)} images of shape {shape}; expected at least one pixel of one image.")
         self.window, self.entries = window, entries
         self.name, self.shape, self.unit, self.geometry = name, shape, unit, geometry
-        with reading(name, "images with ids and labels"):
-            self.ids = plain(entries if ids is None else ids).astype(str)
-            names = named_as_stored(plain(events).astype(str)) if events is not None else np.zeros(self.ids.shape, "U1")
-            self.unnamed = names == ""  # events that are named by the file
-            self.events = np.where(self.unnamed, self.ids, names) if names.shape == self.ids.shape else names
-            self.labels: Mapping[str, npt.NDArray] = {label: plain(values) for label, values in (labels or {}).items()}
-        self.left_out, self.about = left_out, dict(about or {})
-        self.about.setdefault("event_names", about_events(names))
-        for what, values in {"ids": self.ids, "events": self.events, **self.labels}.items():
-            if not values.ndim or len(values) != len(entries) or (values.ndim > 1 and what not in self.labels):
-                raise PgenError(f"{name}: found {what} of shape {values.shape} for {len(entries)} images, wanted one each; leave it out.")
-        wanted = (len(entries), shape[0], 4)
-        if geometry is not None and (geometry.shape != wanted or geometry.dtype.kind != "f"):
-            raise PgenError(f"{name}: found a geometry of {geometry.dtype} {geometry.shape}, wanted float numbers {wanted}; leave it out.")
+        with wrap_read_errors(name, "images with ids and labels"):
+            self.ids = to_native(entries if ids is None else ids).astype(str)
+            names = strip_unique_suffix(to_native(events).astype(str)) if events is not None else np.zeros(self.ids.shape, "U1")
+            self.is_unnamed = names == ""
+            self.events = np.where(self.is_unnamed, self.ids, names) if names.shape == self.ids.shape else names
+            self.labels = {label: to_native(values) for label, values in (labels or {}).items()}
+        self.left_out, self.about = left_out, {**(about or {}), "event_names": describe_names(names)}
+        for key, values in {"ids": self.ids, "events": self.events, **self.labels}.items():
+            if not values.ndim or len(values) != len(entries) or (values.ndim > 1 and key not in self.labels):
+                raise DataError(f"{name}: found {key} of shape {values.shape} for {len(entries)} images; expected one each. Leave it out.")
+        expected = (len(entries), shape[0], 4)
+        if geometry is not None and (geometry.shape != expected or geometry.dtype.kind != "f"):
+            raise DataError(f"{name}: found a geometry of {geometry.dtype} {geometry.shape}; expected floats {expected}. Leave it out.")
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def read(self, indices: Indices) -> FloatArray:
-        wanted, back = np.unique(self.entries[np.asarray(indices, dtype=np.int64)], return_inverse=True)
-        images = np.empty((len(wanted), *self.shape), np.float32)
+        """Read the images at ``indices``, (n, C, H, W)."""
+        entries, inverse = np.unique(self.entries[np.asarray(indices, dtype=np.int64)], return_inverse=True)
+        images = np.empty((len(entries), *self.shape), np.float32)
         longest = max(1, WINDOW_BYTES // (4 * int(np.prod(self.shape))))
         start = 0
-        while start < len(wanted):
-            ahead = wanted[start : start + longest]
-            stop = start + int(np.sum(ahead == wanted[start] + np.arange(len(ahead))))
+        while start < len(entries):
+            ahead = entries[start : start + longest]
+            stop = start + int(np.sum(ahead == entries[start] + np.arange(len(ahead))))
             try:
-                with reading(self.name, "images"):
-                    images[start:stop] = checked(self.window(int(wanted[start]), int(wanted[stop - 1]) + 1), self.name)
+                with wrap_read_errors(self.name, "images"):
+                    images[start:stop] = require_finite(self.window(int(entries[start]), int(entries[stop - 1]) + 1), self.name)
             except DamagedImage as error:
                 raise DamagedImage(f"{error} Or skip such images by check=true.", error.reason) from error
             start = stop
-        return images[back]
+        return images[inverse]
 
 
-def from_array(array: npt.NDArray, *, name: str, **rest: Any) -> LazyImages:
-    """An ImageSet over an array (in memory or mapped) that keeps the array's own type until it is read."""
+def from_array(array: npt.NDArray, *, name: str, **metadata: Any) -> LazyImages:
+    """Make a set of an array (N, H, W) or (N, C, H, W), which keeps its type until it is read.
+
+    Args:
+        array: The images.
+        name: What the user typed.
+        metadata: Arguments of :class:`LazyImages`.
+
+    Raises:
+        DataError: If the array is of another rank or type.
+    """
     if array.dtype.kind not in "biuf":
-        raise PgenError(f"{name}: found an array of type {array.dtype}, wanted real numbers.")
+        raise DataError(f"{name}: found an array of type {array.dtype}; expected real numbers.")
     if array.ndim not in (3, 4):
-        raise PgenError(f"{name}: found an array of shape {array.shape}, wanted images as (N, H, W) or (N, C, H, W).")
+        raise DataError(f"{name}: found an array of shape {array.shape}; expected images as (N, H, W) or (N, C, H, W).")
     stack = array[:, None] if array.ndim == 3 else array
-    return LazyImages(lambda first, stop: stack[first:stop], stack.shape[1:], name=name, entries=np.arange(len(stack)), **rest)
+    return LazyImages(lambda first, stop: stack[first:stop], stack.shape[1:], name=name, entries=np.arange(len(stack)), **metadata)

@@ -1,4 +1,4 @@
-"""Plain HDF5 files: datasets of images, read in windows."""
+"""HDF5 files of no special layout: datasets of images, read in windows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.formats.base import ForkSafeHandle, LazyImages, reading
-from pgen.data.formats.hdf5_file import Hdf5File, Storage, count_axes, find_written, is_written
+from pgen.data.formats.base import ForkSafeHandle, LazyImages, wrap_read_errors
+from pgen.data.formats.format import Format
+from pgen.data.formats.hdf5_file import Hdf5File, Storage, count_axes, describe_datasets, find_written, is_written
 from pgen.data.formats.members import Member, No, open_members, refuse_reading
-from pgen.errors import PgenError
+from pgen.errors import DataError, PgenError
 
 if TYPE_CHECKING:
     import h5py
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 def open_hdf5(
     path: Path, name: str, *, dataset: str | None = None, layout: str | None = None, labels: No | None = None, events: No | None = None
 ) -> LazyImages:
-    """The images of an HDF5 file, and what lies next to them, see :func:`pgen.data.formats.members.open_members`."""
+    """Open the images of an HDF5 file, see :func:`pgen.data.formats.members.open_members`."""
     about = {"format": "HDF5"}
-    with reading(name, "HDF5"):
+    with wrap_read_errors(name, "HDF5"):
         with path.open("rb") as stream:
             if stream.read(6) == b"MATLAB":
                 about["written_by"] = "MATLAB, whose axes are in reverse order here: see layout="
@@ -41,7 +42,7 @@ def open_hdf5(
 
 
 def _list_members(handle: ForkSafeHandle[Hdf5File], name: str, choice: str | None) -> dict[str, Member]:
-    """Every dataset of a file by its path, and the attribute ``unit``."""
+    """List every dataset of a file by its path, and the attribute ``unit``."""
     import h5py
 
     file = handle()
@@ -57,7 +58,7 @@ def _list_members(handle: ForkSafeHandle[Hdf5File], name: str, choice: str | Non
 
 
 def _describe(handle: ForkSafeHandle[Hdf5File], name: str, key: str, dataset: h5py.Dataset | None, storage: Storage | PgenError) -> Member:
-    """A dataset as an array; ``None`` of a link that is not followed."""
+    """Describe a dataset; None is a link that is not followed."""
     import h5py
 
     if dataset is None or isinstance(storage, PgenError):
@@ -77,11 +78,14 @@ def _describe(handle: ForkSafeHandle[Hdf5File], name: str, key: str, dataset: h5
     return Member(shape, dtype, read, problem, written=lambda axis: find_written(handle()[key], axis))
 
 
-def _read(handle: ForkSafeHandle[Hdf5File], what: str, key: str, storage: Storage, index: Any) -> npt.NDArray:
+def _read(handle: ForkSafeHandle[Hdf5File], label: str, key: str, storage: Storage, index: Any) -> npt.NDArray:
     axis = next((axis for axis, part in enumerate(index) if part != slice(None)), 0) if isinstance(index, tuple) else 0
     dataset = handle().dataset(key, axis)
     values = dataset.asstr()[index].astype(str) if dataset.dtype.kind == "O" else dataset[index]
-    # HDF5 gives zeros for a file that is gone meanwhile.
-    if gone := [path for path in storage.files if not path.exists()]:
-        raise PgenError(f"{what} needs the file {gone[0]}, which is not there any more; put it back.")
+    # HDF5 gives zeros for a file that was deleted meanwhile.
+    if missing := [path for path in storage.files if not path.exists()]:
+        raise DataError(f"{label} needs the file {missing[0]}, which is not there any more; put it back.")
     return values
+
+
+FORMAT = Format("hdf5", lambda probe: probe.hdf5 is not None, open_hdf5, contents=describe_datasets)

@@ -1,7 +1,8 @@
-"""HDF5 files that may come from a stranger: what in them may be read.
+"""HDF5 files that may come from a stranger: which of their values may be read.
 
-By itself HDF5 follows links to any file of the machine, waits for ever for a pipe, and gives zeros for what it does not find.
-So every reader opens HDF5 files by :class:`Hdf5File`, which hands out a dataset only when all of its values are there and may be read.
+By itself HDF5 follows links to any file of the machine, waits for ever for a pipe, and gives zeros
+for values that are missing. So every reader opens HDF5 files by :class:`Hdf5File`, which returns a
+dataset only if all of its values are present and may be read.
 """
 
 from __future__ import annotations
@@ -20,65 +21,77 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.formats.base import reading, require_file
-from pgen.errors import PgenError
+from pgen.data.formats.base import require_file, wrap_read_errors
+from pgen.errors import DataError, PgenError
 from pgen.utils.resources import free_memory, open_file_limit
 
 if TYPE_CHECKING:
     import h5py
 
-#: Links, or virtual datasets, that lead to each other at most.
-DEPTH = 32
-#: Chunks that HDF5's cache of them can tell apart, a prime number.
-SLOTS = 10007
-#: Of the free memory what the unpacked chunks of a dataset may take at most.
-FRACTION_OF_MEMORY = 0.25
+#: Most links, or virtual datasets, that lead to each other.
+MAX_DEPTH = 32
+#: Slots of HDF5's chunk cache, a prime number.
+CACHE_SLOTS = 10007
+#: Fraction of the free memory that the unpacked chunks of a dataset may take.
+MAX_FRACTION_OF_MEMORY = 0.25
 
 
 @dataclass(frozen=True)
 class Storage:
-    """Where the values of a dataset lie."""
+    """Where the values of a dataset are stored.
 
-    files: frozenset[Path]  #: the other files that a virtual dataset is made of
-    #: Bytes of the compressed chunks that must be unpacked for one place along each axis; of a virtual dataset the most of its sources.
+    Attributes:
+        files: The other files that a virtual dataset is made of.
+        unpacked: For each axis, bytes of the compressed chunks that must be unpacked for one
+            position along it; of a virtual dataset, the most of its sources.
+    """
+
+    files: frozenset[Path]
     unpacked: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What the user named, and the other files that are open for links in it."""
+    """The file that the user named, and the other files that are open for links in it.
 
-    name: str  #: for messages
-    folder: Path  #: what links may not leave, resolved
+    Attributes:
+        name: What the user typed, for messages.
+        folder: Resolved folder that links may not leave.
+        linked: Open files, by path.
+    """
+
+    name: str
+    folder: Path
     linked: dict[Path, h5py.File] = field(default_factory=dict)
 
-    def refusal(self, reason: str) -> PgenError:
-        return PgenError(f"{self.name}: {reason}")
+    def refusal(self, reason: str) -> DataError:
+        return DataError(f"{self.name}: {reason}")
 
-    def locate(self, file_name: str, base: Path, what: str) -> Path:
-        """The file that HDF5 means by ``file_name`` in a file of the folder ``base``.
+    def locate(self, file_name: str, base: Path, label: str) -> Path:
+        """Return the file that HDF5 means by ``file_name`` in a file of the folder ``base``.
 
         Raises:
-            UserError: It is missing, not a regular file, or outside of the folder that may be read.
+            DataError: If it is missing, not a regular file, or outside of the folder that may be
+                read.
         """
         named = Path(file_name)
-        # HDF5 looks for the last part of an absolute path next to the file too.
+        # HDF5 also looks for the last part of an absolute path next to the file.
         places = [named, base / named.name] if named.is_absolute() else [base / named]
         path = next((place for place in places if os.path.lexists(place)), None)
         if path is None:
-            raise self.refusal(f"{what} needs the file {file_name}, which is not there; put it into {base}.")
+            raise self.refusal(f"{label} needs the file {file_name}, which is not there; put it into {base}.")
         resolved = path.resolve()
         if not resolved.is_relative_to(self.folder):
             raise self.refusal(
-                f"{what} needs the file {file_name}, which lies outside of the folder {self.folder} and is not read; if you trust it, copy "
-                "its data into one file (h5repack, h5copy)."
+                f"{label} needs the file {file_name}, which lies outside of the folder {self.folder} and is not read; if you trust it, "
+                "copy its data into one file (h5repack, h5copy)."
             )
-        require_file(path, f"{self.name}: {what} needs {file_name}")
+        require_file(path, f"{self.name}: {label} needs {file_name}")
         return resolved
 
 
 class Hdf5Group:
-    """A group of an HDF5 file, used as one of h5py. Its datasets are h5py's own, and checked."""
+    """A group of an HDF5 file, with h5py's interface; its datasets are h5py's own, and checked."""
 
     def __init__(self, group: h5py.Group, source: _Source) -> None:
         self._group, self._source = group, source
@@ -95,7 +108,12 @@ class Hdf5Group:
         return self._find(path) is not None
 
     def __getitem__(self, path: str) -> Any:
-        """The group or dataset at ``path``. KeyError where nothing is there, UserError where it may not be read."""
+        """Return the group or dataset at ``path``.
+
+        Raises:
+            KeyError: If nothing is there.
+            DataError: If it may not be read.
+        """
         item = self._find(path)
         if item is None:
             raise KeyError(path)
@@ -104,29 +122,33 @@ class Hdf5Group:
         return item
 
     def get(self, path: str, default: Any = None) -> Any:
-        """As ``self[path]``, or ``default`` where nothing is there."""
+        """Return ``self[path]``, or ``default`` if nothing is there."""
         try:
             return self[path]
         except KeyError:
             return default
 
     def items(self) -> Iterator[tuple[str, Any]]:
-        """Each member by its name."""
+        """Iterate over (name, member)."""
         return ((name, self[name]) for name in self)
 
     def storage(self, path: str) -> Storage:
-        """Where the values of the dataset at ``path`` lie."""
+        """Return where the values of the dataset at ``path`` are stored."""
         return _inspect(self._find(path), self._source)
 
     def datasets(self) -> Iterator[tuple[str, h5py.Dataset | None, Storage | PgenError]]:
-        """Every dataset below by its path, once whatever links lead to it, and where its values lie or why they may not be read. Without a
-        dataset: a link that is not followed, and why."""
+        """Iterate over every dataset below, each once, whatever links lead to it.
+
+        Yields:
+            The path; the dataset, or None for a link that is not followed; and where its values are
+            stored, or why they may not be read.
+        """
         import h5py
 
         seen: set[tuple[int, int]] = set()
-        waiting: list[tuple[str, Hdf5Group]] = [("", self)]
-        while waiting:
-            path, group = waiting.pop()
+        stack: list[tuple[str, Hdf5Group]] = [("", self)]
+        while stack:
+            path, group = stack.pop()
             if (place := _identify(group._group)) in seen:
                 continue
             seen.add(place)
@@ -144,10 +166,10 @@ class Hdf5Group:
                         yield path + name, item, _inspect(item, self._source)
                 except PgenError as refusal:
                     yield path + name, item, refusal
-            waiting += reversed(groups)
+            stack += reversed(groups)
 
     def _find(self, path: str, links: int = 0) -> Any:
-        """The Hdf5Group or dataset at ``path``, unchecked, or None; ``links`` were followed before."""
+        """Return the group or dataset at ``path``, unchecked, or None; count ``links``."""
         item: Any = Hdf5Group(self._group.file["/"], self._source) if path.startswith("/") else self
         for name in path.split("/"):
             if name not in ("", "."):
@@ -155,7 +177,7 @@ class Hdf5Group:
         return item
 
     def _step(self, name: str, links: int) -> Any:
-        """The member called ``name``, whatever kind of link leads to it."""
+        """Return the member called ``name``, whatever kind of link leads to it."""
         import h5py
 
         kind = _get_link_type(self._group, name)
@@ -164,19 +186,19 @@ class Hdf5Group:
         if kind == h5py.h5l.TYPE_HARD:
             item = self._group[name]
             return Hdf5Group(item, self._source) if isinstance(item, h5py.Group) else item if isinstance(item, h5py.Dataset) else None
-        what = f"the link {self._group.name.rstrip('/')}/{name}"
-        if links == DEPTH:
-            raise self._source.refusal(f"{what} leads in a circle, or through more than {DEPTH} others; name the dataset itself.")
+        label = f"the link {self._group.name.rstrip('/')}/{name}"
+        if links == MAX_DEPTH:
+            raise self._source.refusal(f"{label} leads in a circle, or through more than {MAX_DEPTH} others; name the dataset itself.")
         if kind == h5py.h5l.TYPE_SOFT:
             return self._find(_decode(self._group.id.links.get_val(_encode(name))), links + 1)
         if kind != h5py.h5l.TYPE_EXTERNAL:
             raise self._source.refusal(
-                f"{what} is of a kind that only the program that wrote it knows; copy what it leads to into the file."
+                f"{label} is of a kind that only the program that wrote it knows; copy what it leads to into the file."
             )
         file_name, path = map(_decode, self._group.id.links.get_val(_encode(name)))
-        file_path = self._source.locate(file_name, _folder_of(self._group), what)
+        file_path = self._source.locate(file_name, _folder_of(self._group), label)
         if file_path not in self._source.linked:
-            self._source.linked[file_path] = _open(file_path, f"{self._source.name}: {what} leads to {file_name}")
+            self._source.linked[file_path] = _open(file_path, f"{self._source.name}: {label} leads to {file_name}")
         return Hdf5Group(self._source.linked[file_path]["/"], self._source)._find(path, links + 1)
 
 
@@ -186,26 +208,31 @@ class Hdf5File(Hdf5Group):
     Args:
         path: The file.
         name: What the user typed, for messages.
-        what: What kind of HDF5 file it is, for messages.
-        folder: What links and virtual datasets may not leave; by default the folder of the file.
+        kind: What kind of HDF5 file it is, for messages.
+        folder: Folder that links and virtual datasets may not leave; by default that of the file.
+
+    Attributes:
+        files: Number of files that it keeps open.
+        memory: Bytes of memory that it keeps.
 
     Raises:
-        UserError: Where it cannot be opened.
+        DataError: If it cannot be opened.
     """
 
-    def __init__(self, path: Path, name: str, what: str = "HDF5", folder: Path | None = None) -> None:
+    def __init__(self, path: Path, name: str, kind: str = "HDF5", folder: Path | None = None) -> None:
         require_file(path, name)
         path = path.resolve()
-        self._file = _open(path, name, what)
+        self._file = _open(path, name, kind)
         self._latest: tuple[str, h5py.Dataset] | None = None
-        self.files, self.memory = 1, 0  #: how many files it keeps open, and bytes of memory that it keeps
+        self.files, self.memory = 1, 0
         super().__init__(self._file["/"], _Source(name, folder or path.parent))
 
     def dataset(self, path: str, axis: int = 0) -> h5py.Dataset:
-        """The dataset at ``path``, to be read along an axis.
+        """Open the dataset at ``path``, to read it along an axis.
 
-        It stays open until another one is opened, with memory for the compressed chunks that each place along the axis needs, if there
-        is enough: otherwise HDF5 would unpack them again for the next place.
+        It stays open until another one is opened. If there is enough memory, it caches the
+        compressed chunks that each position along the axis needs, which HDF5 would unpack again for
+        the next one.
         """
         import h5py
 
@@ -219,17 +246,17 @@ class Hdf5File(Hdf5Group):
             unpacked = storage.unpacked[axis] if axis < len(storage.unpacked) else 0
             access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
             self.files, self.memory = 1 + len(self._source.linked) + len(storage.files), access.get_chunk_cache()[1]
-            if self.memory < unpacked < FRACTION_OF_MEMORY * free_memory():
+            if self.memory < unpacked < MAX_FRACTION_OF_MEMORY * free_memory():
                 self.memory = unpacked
-                access.set_chunk_cache(SLOTS, unpacked, 0.75)
+                access.set_chunk_cache(CACHE_SLOTS, unpacked, 0.75)
                 file, path_inside = item.file, _encode(item.name)
-                del item  # an open dataset keeps the memory that it has
+                del item  # an open dataset keeps its cache
                 item = h5py.Dataset(h5py.h5d.open(file.id, path_inside, access))
             self._latest = path, item
         return self._latest[1]
 
     def close(self) -> None:
-        """Close it, and what links led to."""
+        """Close it, and the files that links led to."""
         self._latest = None
         for file in (*self._source.linked.values(), self._file):
             file.close()
@@ -241,8 +268,20 @@ class Hdf5File(Hdf5Group):
         self.close()
 
 
+def describe_datasets(path: Path, name: str) -> dict[str, str]:
+    """List the datasets of a file: type and shape of each, or why it is not read."""
+    contents: dict[str, str] = {}
+    with Hdf5File(path, name) as file:
+        for key, dataset, storage in file.datasets():
+            if dataset is None or isinstance(storage, PgenError):
+                contents[key] = f"not read: {str(storage).removeprefix(f'{name}: ')}"
+            else:
+                contents[key] = f"{dataset.dtype} {dataset.shape}"
+    return contents
+
+
 def count_axes(dataset: h5py.Dataset) -> int:
-    """How many axes a dataset has, which may not be readable."""
+    """Return the number of axes of a dataset, which may not be readable."""
     properties = dataset.id.get_create_plist()
     if _is_virtual(dataset) and properties.get_virtual_count():
         return properties.get_virtual_vspace(0).get_simple_extent_ndims()
@@ -250,12 +289,15 @@ def count_axes(dataset: h5py.Dataset) -> int:
 
 
 def is_written(dataset: h5py.Dataset) -> bool:
-    """Whether any value of a dataset was ever written: HDF5 gives zeros for the others."""
+    """Whether any value of a dataset was ever written; HDF5 gives zeros for the others."""
     return _is_virtual(dataset) or not dataset.size or dataset.id.get_storage_size() > 0
 
 
 def find_written(dataset: h5py.Dataset, axis: int) -> npt.NDArray[np.bool_]:
-    """At each place along an axis whether any value was ever written, or is covered by a source of a virtual dataset."""
+    """Return for each position along an axis whether any value was written.
+
+    In a virtual dataset, a value that a source covers counts as written.
+    """
     length = dataset.shape[axis]
     written = np.full(length, is_written(dataset))
     if _is_virtual(dataset):
@@ -278,13 +320,15 @@ def find_written(dataset: h5py.Dataset, axis: int) -> npt.NDArray[np.bool_]:
 
 
 def _inspect(dataset: h5py.Dataset, source: _Source, above: tuple[tuple[int, int], ...] = ()) -> Storage:
-    """Where the values of a dataset lie.
+    """Return where the values of a dataset are stored.
 
     Args:
+        dataset: The dataset.
+        source: The file that the user named.
         above: The virtual datasets that are made of it.
 
     Raises:
-        UserError: HDF5 would give zeros for some of the values, cannot read them, or may not.
+        DataError: If HDF5 would give zeros for some of the values, or cannot or may not read them.
     """
     # The shape of a virtual dataset must wait: HDF5 opens the sources for it.
     properties = dataset.id.get_create_plist()
@@ -297,15 +341,15 @@ def _inspect(dataset: h5py.Dataset, source: _Source, above: tuple[tuple[int, int
     if not _is_virtual(dataset):
         _require_filters(dataset, properties, source)
         return Storage(frozenset(), _measure_unpacked(dataset, properties))
-    what = f"the virtual dataset {dataset.name}"
+    label = f"the virtual dataset {dataset.name}"
     place = _identify(dataset)
-    if place in above or len(above) == DEPTH:
-        raise source.refusal(f"{what} is made of itself, or of more than {DEPTH} others in turn; give another dataset=.")
+    if place in above or len(above) == MAX_DEPTH:
+        raise source.refusal(f"{label} is made of itself, or of more than {MAX_DEPTH} others in turn; give another dataset=.")
     files, unpacked = set[Path](), list[tuple[int, ...]]()
-    for path, parts in _list_parts(dataset, source, what).items():
+    for path, parts in _list_parts(dataset, source, label).items():
         with Hdf5File(path, f"{source.name}: {path.name}", folder=source.folder) as file:
             for part in parts:
-                storage = part.require(file, source, f"{what} needs {part.path} in {path.name}", (*above, place))
+                storage = part.require(file, source, f"{label} needs {part.path} in {path.name}", (*above, place))
                 files |= {path, *storage.files}
                 unpacked.append(storage.unpacked)
     return Storage(frozenset(files), tuple(map(max, zip(*unpacked, strict=False))))
@@ -313,17 +357,23 @@ def _inspect(dataset: h5py.Dataset, source: _Source, above: tuple[tuple[int, int
 
 @dataclass(frozen=True)
 class _Part:
-    """What a virtual dataset takes of one dataset of a file."""
+    """What a virtual dataset takes from one dataset of a file.
+
+    Attributes:
+        path: The dataset.
+        count: Number of values, if it takes all.
+        ends: Where its selection ends along each axis, if it takes some.
+    """
 
     path: str
-    count: int | None  #: how many values, where it takes all
-    ends: tuple[int, ...] | None  #: where its selection ends along each axis, where it takes some
+    count: int | None
+    ends: tuple[int, ...] | None
 
-    def require(self, file: Hdf5File, source: _Source, what: str, above: tuple[tuple[int, int], ...]) -> Storage:
-        """Where the values lie. UserError unless all of them are there."""
+    def require(self, file: Hdf5File, source: _Source, label: str, above: tuple[tuple[int, int], ...]) -> Storage:
+        """Return where the values are stored; refuse if any is missing."""
         dataset = file._find(self.path)
         if dataset is None or isinstance(dataset, Hdf5Group):
-            raise source.refusal(f"{what}, where no such dataset is; write the virtual dataset again.")
+            raise source.refusal(f"{label}, where no such dataset is; write the virtual dataset again.")
         storage = _inspect(dataset, file._source, above)
         shape = dataset.shape
         fits = self.count in (None, dataset.size)
@@ -331,14 +381,14 @@ class _Part:
             fits = len(self.ends) == len(shape) and all(end <= length for end, length in zip(self.ends, shape, strict=True))
         if not fits:
             expected = f"{self.count} values" if self.ends is None else f"values up to {self.ends}"
-            raise source.refusal(f"{what}, which is of shape {shape} and should have {expected}; write the virtual dataset again.")
+            raise source.refusal(f"{label}, which is of shape {shape} and should have {expected}; write the virtual dataset again.")
         if shape and not find_written(dataset, 0).all():
-            raise source.refusal(f"{what}, some of which was never written; finish writing that file.")
+            raise source.refusal(f"{label}, some of which was never written; finish writing that file.")
         return storage
 
 
 class _NamePattern:
-    """A name of a file or dataset that a virtual dataset is made of: ``%b`` stands for the number of a block, ``%%`` for a percent sign."""
+    """Name pattern of the parts of a virtual dataset, with a block number ``%b``; ``%%`` is "%"."""
 
     def __init__(self, text: str) -> None:
         self._tokens = re.findall("%b|%%|[^%]+", text)
@@ -348,7 +398,7 @@ class _NamePattern:
         return "".join({"%b": str(block), "%%": "%"}.get(token, token) for token in self._tokens)
 
     def blocks(self, names: Iterable[str]) -> range:
-        """The numbers of blocks among ``names``, from 0 to the first that is missing, if one is: there HDF5 itself would end."""
+        """Return the block numbers among ``names``, up to the first gap, where HDF5 ends."""
         number = iter(["(0|[1-9][0-9]*)"])
         text = "".join(next(number, r"\1") if token == "%b" else re.escape(token.replace("%%", "%")) for token in self._tokens)
         numbers = {int(match[1]) for name in names if (match := re.fullmatch(text, name))}
@@ -356,19 +406,19 @@ class _NamePattern:
         return range(first_missing + (first_missing < max(numbers, default=1)))
 
     def files(self, base: Path) -> list[str]:
-        """The files that may be meant, named as here."""
+        """List the files that the pattern may mean."""
         pattern = "".join("*" if token == "%b" else escape(token.replace("%%", "%")) for token in self._tokens)
         return glob(pattern, root_dir=base)  # noqa: PTH207
 
 
-def _list_parts(dataset: h5py.Dataset, source: _Source, what: str) -> dict[Path, list[_Part]]:
-    """Of each file that a virtual dataset is made of what it takes."""
+def _list_parts(dataset: h5py.Dataset, source: _Source, label: str) -> dict[Path, list[_Part]]:
+    """List what a virtual dataset takes from each file that it is made of."""
     import h5py
 
     properties, own_path = dataset.id.get_create_plist(), Path(dataset.file.filename)
 
     def locate(file_name: str) -> Path:
-        return own_path if file_name == "." else source.locate(file_name, own_path.parent, what)
+        return own_path if file_name == "." else source.locate(file_name, own_path.parent, label)
 
     parts: dict[Path, list[_Part]] = {}
     for number in range(properties.get_virtual_count()):
@@ -402,7 +452,7 @@ def _is_unlimited(space: Any) -> bool:
 
 
 def _count_values(space: Any) -> int:
-    """How many values a selection has, and of one that grows how many each block."""
+    """Count the values of a selection, or those of each block of one that grows."""
     import h5py
 
     if not _is_unlimited(space):
@@ -418,7 +468,7 @@ def _is_virtual(dataset: h5py.Dataset) -> bool:
 
 
 def _measure_unpacked(dataset: h5py.Dataset, properties: Any) -> tuple[int, ...]:
-    """Bytes of the compressed chunks that must be unpacked for one place along each axis."""
+    """Return for each axis the bytes of compressed chunks that one position along it needs."""
     if dataset.chunks is None or not properties.get_nfilters():
         return (0,) * dataset.ndim
     whole = [-(-n // k) * k for n, k in zip(dataset.shape, dataset.chunks, strict=True)]
@@ -427,7 +477,7 @@ def _measure_unpacked(dataset: h5py.Dataset, properties: Any) -> tuple[int, ...]
 
 
 def _require_filters(dataset: h5py.Dataset, properties: Any, source: _Source) -> None:
-    """UserError where a dataset is compressed in a way that HDF5 cannot undo here."""
+    """Refuse a dataset whose compression HDF5 cannot undo on this machine."""
     for number in range(properties.get_nfilters()):
         code, _, _, label = properties.get_filter(number)
         if not _has_filter(code):
@@ -440,7 +490,7 @@ def _require_filters(dataset: h5py.Dataset, properties: Any, source: _Source) ->
 
 @cache
 def _has_filter(code: int) -> bool:
-    """Whether HDF5 has a filter, by the package hdf5plugin where that is installed."""
+    """Whether HDF5 has a filter, possibly from the package hdf5plugin."""
     import h5py
 
     if not h5py.h5z.filter_avail(code):
@@ -451,19 +501,19 @@ def _has_filter(code: int) -> bool:
     return h5py.h5z.filter_avail(code)
 
 
-def _open(path: Path, name: str, what: str = "HDF5") -> h5py.File:
+def _open(path: Path, name: str, kind: str = "HDF5") -> h5py.File:
     import h5py
 
-    with reading(name, what):
+    with wrap_read_errors(name, kind):
         return h5py.File(path, "r")
 
 
 def _identify(item: h5py.Group | h5py.Dataset) -> tuple[int, int]:
-    """Tells an object from all others, whatever it is called."""
+    """Return what identifies an object, whatever its name."""
     import h5py
 
-    about = h5py.h5o.get_info(item.id)
-    return about.fileno, about.addr
+    info = h5py.h5o.get_info(item.id)
+    return info.fileno, info.addr
 
 
 def _folder_of(item: h5py.Group | h5py.Dataset) -> Path:
@@ -471,7 +521,7 @@ def _folder_of(item: h5py.Group | h5py.Dataset) -> Path:
 
 
 def _get_link_type(group: h5py.Group, name: str) -> int | None:
-    """The kind of a link, which is not followed; None where there is none."""
+    """Return the kind of a link, without following it; None if there is none."""
     links = group.id.links
     return links.get_info(_encode(name)).type if links.exists(_encode(name)) else None
 

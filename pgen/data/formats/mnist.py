@@ -1,7 +1,7 @@
 """MNIST: the four original IDX files, plain or gzip-compressed.
 
-LeCun, Cortes, Burges, "The MNIST database of handwritten digits"; IDX: two zero bytes, a type byte (8 = uint8), the rank, then the sizes as
-big-endian uint32 and the values.
+LeCun, Cortes, Burges, "The MNIST database of handwritten digits". An IDX file is two zero bytes, a
+type byte (8 = uint8), the rank, the sizes as big-endian uint32, and the values.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.formats.base import LazyImages, from_array, reading
-from pgen.errors import PgenError
+from pgen.data.formats.base import LazyImages, from_array, wrap_read_errors
+from pgen.data.formats.format import Format
+from pgen.errors import DataError
 from pgen.utils.caches import is_writable, lasting_folder
 from pgen.utils.paths import expand
 
@@ -39,13 +40,13 @@ def _find(folder: Path, stem: str) -> Path | None:
 
 
 def open_mnist(path: Path, name: str, *, split: Literal["train", "test"] = "train") -> LazyImages:
-    """28 x 28 images, grey levels 0-255, of a folder of IDX files, with the label ``digit``."""
+    """Open a folder of IDX files: images (1, 28, 28), grey levels 0-255; label ``digit``."""
     arrays = []
     for part, rank in (("images-idx3", 3), ("labels-idx1", 1)):
         stem = f"{PREFIX[split]}-{part}-ubyte"
         file = _find(path, stem)
         if file is None:
-            raise PgenError(f"{name}: the folder {path} has no {stem}(.gz); put the four MNIST files there, or give another root=.")
+            raise DataError(f"{name}: the folder {path} has no {stem}(.gz); put the four MNIST files there, or give another root=.")
         arrays.append(read_idx(file, rank))
     pixels, digits = arrays
     return from_array(
@@ -61,7 +62,10 @@ def open_mnist(path: Path, name: str, *, split: Literal["train", "test"] = "trai
 def open_mnist_scheme(
     name: str, data_root: Path | None, *, root: str | None = None, split: Literal["train", "test"] = "train"
 ) -> LazyImages:
-    """MNIST from ``root``, else from the data root (or its mnist/ or MNIST/raw/), else downloaded once into the user's cache."""
+    """Open MNIST from ``root``, or the data root, or download it into the user's cache.
+
+    In the data root, mnist/ and MNIST/raw/ are searched too.
+    """
     if root is not None:
         folder = expand(root)
         return open_mnist(folder if folder.is_absolute() or data_root is None else data_root / folder, name, split=split)
@@ -70,10 +74,10 @@ def open_mnist_scheme(
 
 
 def cache_folder() -> Path:
-    """Where downloaded files are kept: in the user's folder for caches, unless that holds none of them and cannot be written."""
+    """Return the folder for downloads: the user's cache, unless that is empty and read-only."""
     import pooch
 
-    with suppress(RuntimeError):  # of a user without a home
+    with suppress(RuntimeError):  # if the user has no home
         usual = Path(pooch.os_cache("pgen")) / "mnist"
         if usual.is_absolute() and (is_writable(usual) or has_idx(usual)):
             return usual
@@ -81,7 +85,7 @@ def cache_folder() -> Path:
 
 
 def _download(name: str, split: str) -> Path:
-    """The folder of a split's two files in pooch's cache, fetched and checked where missing."""
+    """Fetch and verify missing files of a split into pooch's cache, and return its folder."""
     import pooch
 
     cache = pooch.create(path=cache_folder(), base_url=MIRROR, registry=SHA256)
@@ -89,8 +93,8 @@ def _download(name: str, split: str) -> Path:
         for file in SHA256:
             if file.startswith(PREFIX[split]):
                 cache.fetch(file)
-    except Exception as error:  # requests' and the file system's exceptions alike
-        raise PgenError(
+    except Exception as error:  # of requests or of the file system
+        raise DataError(
             f"{name}: the MNIST files are not in {cache.path} and could not be fetched from {MIRROR} ({type(error).__name__}); "
             "put the four .gz files into a folder and give it as mnist:root=FOLDER."
         ) from error
@@ -98,17 +102,24 @@ def _download(name: str, split: str) -> Path:
 
 
 def read_idx(path: Path, rank: int) -> npt.NDArray[np.uint8]:
-    """An IDX file of bytes, plain or gzip-compressed, of the given rank."""
-    with reading(str(path), "IDX"):
+    """Read an IDX file of bytes, plain or gzip-compressed.
+
+    Raises:
+        DataError: If it is truncated, or of another type or rank.
+    """
+    with wrap_read_errors(str(path), "IDX"):
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
     head = 4 + 4 * rank
     if content[:4] != bytes([0, 0, 8, rank]) or len(content) < head:
-        raise PgenError(
-            f"{path}: begins with {content[:4].hex() or 'nothing'}, wanted an IDX file of bytes of rank {rank}; fetch it again."
+        raise DataError(
+            f"{path}: begins with {content[:4].hex() or 'nothing'}, expected an IDX file of bytes of rank {rank}; fetch it again."
         )
     shape = np.frombuffer(content, ">u4", rank, 4)
     if len(content) - head != int(np.prod(shape, dtype=np.int64)):
-        raise PgenError(f"{path}: holds {len(content) - head} bytes for sizes {tuple(shape.tolist())}; it is truncated. Fetch it again.")
+        raise DataError(f"{path}: holds {len(content) - head} bytes for sizes {tuple(shape.tolist())}; it is truncated. Fetch it again.")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
+
+
+FORMAT = Format("idx", lambda probe: probe.is_folder and has_idx(probe.path), open_mnist)

@@ -1,4 +1,4 @@
-"""Folders of batch_<i>.npy, with the momenta of their particles in batch_mom_<i>.npy, as the protons64 set has them."""
+"""Folders of batch_<i>.npy, with momenta in batch_mom_<i>.npy, as in the protons64 set."""
 
 from __future__ import annotations
 
@@ -9,25 +9,32 @@ import numpy.typing as npt
 
 from pgen.data.formats.arrays import list_members, load_arrays
 from pgen.data.formats.base import LazyImages, make_window
-from pgen.errors import PgenError
+from pgen.data.formats.format import Format
+from pgen.errors import DataError
 from pgen.utils.paths import list_numbered_files
 
-MOMENTUM = ("px", "py", "pz")  #: labels, MeV/c
+#: Labels, in MeV/c.
+MOMENTUM = ("px", "py", "pz")
 
 
 def find_batches(folder: Path) -> list[Path]:
-    """batch_<i>.npy in order of i."""
+    """Return the files batch_<i>.npy in order of i."""
     return list_numbered_files(folder, "batch")
 
 
 def open_batches(folder: Path, name: str) -> LazyImages:
-    """An ImageSet of the batches (n, H, W), mapped and not loaded; ids are "i/k", image k of batch i. Labels px, py, pz (MeV/c) where
-    every batch has its momenta (n, 3). UserError where batches differ in shape, or momenta do not fit."""
+    """Open the batches (n, H, W), mapped and not loaded; "i/k" is the id of image k of batch i.
+
+    Labels are px, py, pz (MeV/c), if every batch has its momenta (n, 3).
+
+    Raises:
+        DataError: If batches differ in shape, or momenta do not fit.
+    """
     paths = find_batches(folder)
     batches = [list_members(path, f"{name}: {path.name}", "npy")["images"] for path in paths]
     for path, batch in zip(paths, batches, strict=True):
         if len(batch.shape) != 3 or batch.shape[1:] != batches[0].shape[1:] or batch.dtype.kind not in "biuf":
-            raise PgenError(f"{name}: {path.name} holds {batch}, wanted images (n, H, W) of one size in all batches.")
+            raise DataError(f"{name}: {path.name} holds {batch}, expected images (n, H, W) of one size in all batches.")
     counts = [batch.shape[0] for batch in batches]
     return LazyImages(
         make_window(counts, lambda k, first, stop: batches[k].read(slice(first, stop))[:, None]),
@@ -35,21 +42,23 @@ def open_batches(folder: Path, name: str) -> LazyImages:
         name=name,
         entries=np.arange(sum(counts)),
         ids=[f"{path.stem.removeprefix('batch_')}/{k}" for path, count in zip(paths, counts, strict=True) for k in range(count)],
-        labels=_momenta(folder, paths, counts, name),
+        labels=_read_momenta(folder, paths, counts, name),
         about={"format": "folder of batches"},
     )
 
 
-def _momenta(folder: Path, paths: list[Path], counts: list[int], name: str) -> dict[str, npt.NDArray]:
-    beside = [folder / path.name.replace("batch_", "batch_mom_") for path in paths]
-    there = [path for path in beside if path.is_file()]
-    if not there:
+def _read_momenta(folder: Path, paths: list[Path], counts: list[int], name: str) -> dict[str, npt.NDArray]:
+    files = [folder / path.name.replace("batch_", "batch_mom_") for path in paths]
+    missing = [path for path in files if not path.is_file()]
+    if len(missing) == len(files):
         return {}
-    if len(there) < len(beside):
-        missing = next(path for path in beside if path not in there)
-        raise PgenError(f"{name}: {missing.name} is not there, wanted the momenta of every batch, or of none.")
-    momenta = [load_arrays(path, f"{name}: {path.name}", "npy")["images"] for path in beside]
-    for path, found, count in zip(beside, momenta, counts, strict=True):
-        if found.shape != (count, len(MOMENTUM)) or found.dtype.kind not in "iuf":
-            raise PgenError(f"{name}: {path.name} holds {found.dtype} {found.shape}, wanted the momenta ({count}, {len(MOMENTUM)}).")
+    if missing:
+        raise DataError(f"{name}: {missing[0].name} is not there, expected the momenta of every batch, or of none.")
+    momenta = [load_arrays(path, f"{name}: {path.name}", "npy")["images"] for path in files]
+    for path, values, count in zip(files, momenta, counts, strict=True):
+        if values.shape != (count, len(MOMENTUM)) or values.dtype.kind not in "iuf":
+            raise DataError(f"{name}: {path.name} holds {values.dtype} {values.shape}, expected the momenta ({count}, {len(MOMENTUM)}).")
     return dict(zip(MOMENTUM, np.concatenate(momenta).astype(np.float64).T, strict=True))
+
+
+FORMAT = Format("batches", lambda probe: probe.is_folder and bool(find_batches(probe.path)), open_batches)

@@ -8,17 +8,20 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.formats.base import ForkSafeHandle, LazyImages, reading
-from pgen.data.formats.hdf5_file import Hdf5File
-from pgen.errors import DamagedImage, PgenError
+from pgen.data.formats.base import ForkSafeHandle, LazyImages, wrap_read_errors
+from pgen.data.formats.format import Format
+from pgen.data.formats.hdf5_file import Hdf5File, describe_datasets
+from pgen.errors import DamagedImage, DataError
 
-WHAT = "PILArNet-M (HDF5)"
-SIDE = 768  #: voxels along each edge of the cube
-COLUMNS = 8  #: of a voxel: x, y, z, energy, and four that are not read
+KIND = "PILArNet-M (HDF5)"
+#: Voxels along each edge of the cube.
+SIDE = 768
+#: Numbers of a voxel: x, y, z, energy, and four that are not read.
+COLUMNS = 8
 
 
 def is_pilarnet(file: Any) -> bool:
-    """Whether an open HDF5 file has ragged rows of voxels, one row an event."""
+    """Whether an open HDF5 file has ragged rows of voxels, one row per event."""
     import h5py
 
     tables = [file.get(key) for key in ("point", "cluster")]
@@ -26,41 +29,52 @@ def is_pilarnet(file: Any) -> bool:
 
 
 def open_pilarnet(path: Path, name: str, *, projection: Literal["xz", "xy", "yz"] = "xz", threshold: float = 0.0) -> LazyImages:
-    """An ImageSet of one image of 768 x 768 an event: the energy (MeV) added up along the axis that ``projection`` does not name, whose
-    first letter is the row. Voxels of ``threshold`` MeV or less are left out. Ids are the places of events in the file."""
-    handle = ForkSafeHandle(lambda: Hdf5File(path, name, WHAT))
-    row, column = ("xyz".index(letter) for letter in projection)
-    with reading(name, WHAT):
-        events = handle()["point"]
-        count, numbers = len(events), _numbers(events, Path(events.file.filename))
-        if numbers * events.id.get_type().get_super().get_size() > Path(events.file.filename).stat().st_size:
-            raise PgenError(f"{name}: its events count {numbers} numbers, more than the file can hold; it is damaged. Fetch it again.")
+    """Open one image (1, 768, 768) per event: the energy in MeV, summed along one axis.
 
-    def picture(flat: npt.NDArray) -> npt.NDArray[np.float32]:
+    Args:
+        path: The file.
+        name: What the user typed.
+        projection: The axes that become rows and columns.
+        threshold: Voxels of this energy (MeV) or less are left out.
+
+    Raises:
+        DataError: If the file is damaged.
+    """
+    handle = ForkSafeHandle(lambda: Hdf5File(path, name, KIND))
+    row, column = ("xyz".index(letter) for letter in projection)
+    with wrap_read_errors(name, KIND):
+        events = handle()["point"]
+        count, numbers = len(events), _count_numbers(events, Path(events.file.filename))
+        if numbers * events.id.get_type().get_super().get_size() > Path(events.file.filename).stat().st_size:
+            raise DataError(f"{name}: its events count {numbers} numbers, more than the file can hold; it is damaged. Fetch it again.")
+
+    def project(flat: npt.NDArray) -> npt.NDArray[np.float32]:
         if len(flat) % COLUMNS:
-            message = f"{name}: an event holds {len(flat)} numbers, wanted {COLUMNS} a voxel; the file is damaged. Fetch it again."
+            message = f"{name}: an event holds {len(flat)} numbers, expected {COLUMNS} per voxel; the file is damaged. Fetch it again."
             raise DamagedImage(message, "voxels with numbers missing")
         voxels = np.asarray(flat, np.float64).reshape(-1, COLUMNS)
-        voxels = voxels[~(voxels[:, 3] <= threshold)]  # what is no number stays, and is told of
-        at = np.floor(voxels[:, [row, column]])
-        if not np.all((at >= 0) & (at < SIDE)):
+        voxels = voxels[~(voxels[:, 3] <= threshold)]  # NaN stays, and is refused later
+        pixel = np.floor(voxels[:, [row, column]])
+        if not np.all((pixel >= 0) & (pixel < SIDE)):
             message = f"{name}: a voxel lies outside of the cube of {SIDE}; the file is damaged. Fetch it again."
             raise DamagedImage(message, "voxels outside of the cube")
-        place = at.astype(np.int64) @ [SIDE, 1]
-        return np.bincount(place, voxels[:, 3], minlength=SIDE**2).astype(np.float32).reshape(SIDE, SIDE)
+        flat_index = pixel.astype(np.int64) @ [SIDE, 1]
+        return np.bincount(flat_index, voxels[:, 3], minlength=SIDE**2).astype(np.float32).reshape(SIDE, SIDE)
 
     def window(first: int, stop: int) -> npt.NDArray[np.float32]:
-        with reading(name, WHAT):
-            return np.stack([picture(flat) for flat in handle().dataset("point")[first:stop]])[:, None]
+        with wrap_read_errors(name, KIND):
+            return np.stack([project(flat) for flat in handle().dataset("point")[first:stop]])[:, None]
 
-    about = {"format": WHAT, "projection": projection, "threshold": threshold, "layout": "events, 1, rows, columns"}
+    about = {"format": KIND, "projection": projection, "threshold": threshold, "layout": "events, 1, rows, columns"}
     about |= {"rows": f"voxels along {projection[0]}", "columns": f"voxels along {projection[1]}"}
     return LazyImages(window, (1, SIDE, SIDE), name=name, entries=np.arange(count), unit="MeV", about=about)
 
 
-def _numbers(events: Any, path: Path) -> int:
-    """How many numbers all ragged rows announce: HDF5 would take memory for them before it looks for them. 0 where rows are filtered,
-    which hides it."""
+def _count_numbers(events: Any, path: Path) -> int:
+    """Count the numbers that all ragged rows announce; 0 if filters hide it.
+
+    HDF5 takes memory for them before it reads them.
+    """
     size = events.id.get_type().get_size()
     if events.chunks is None:
         offset = events.id.get_offset()
@@ -74,5 +88,8 @@ def _numbers(events: Any, path: Path) -> int:
     else:
         infos = (events.id.get_chunk_info(k) for k in range(events.id.get_num_chunks()))
         rows = [events.id.read_direct_chunk(info.chunk_offset)[1] for info in infos]
-    # A row begins with its length; the place of its numbers in the file's heap follows.
+    # A row is its length, and then the position of its numbers in the file's heap.
     return sum(int(np.frombuffer(part, np.uint8).reshape(-1, size)[:, :4].copy().view("<u4").sum(dtype=np.uint64)) for part in rows)
+
+
+FORMAT = Format("pilarnet", lambda probe: probe.hdf5 is not None and is_pilarnet(probe.hdf5), open_pilarnet, contents=describe_datasets)

@@ -1,0 +1,1 @@
+"""Work on whole sets of images: in parallel, resumable, summarised."""

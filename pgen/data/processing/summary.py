@@ -1,4 +1,4 @@
-"""What a set of images holds, in numbers."""
+"""A numerical summary of a set of images."""
 
 from __future__ import annotations
 
@@ -8,95 +8,105 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.images import FingerprintHasher, ImageSet, geometry
-from pgen.data.skipped import NOTHING
-from pgen.data.sparse import above_threshold, lit_chunks
-from pgen.data.views import events_in_several
-from pgen.errors import PgenError
+from pgen.data.images import FingerprintHasher, ImageSet
+from pgen.data.sparse import above_threshold
+from pgen.data.views import count_events_in_several_files
+from pgen.errors import DataError
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
-SAMPLE = 10**6  #: lit pixels kept for percentiles
-#: Times that each value of a label of floats is there, on average, if the label is one of kinds.
-REPEATED = 3
+#: Pixels kept for percentiles.
+MAX_SAMPLE = 10**6
+#: A float label is categorical if each value occurs so many times on average.
+MIN_REPEATS = 3
 
 
 def describe(images: ImageSet, *, threshold: float = 0.0, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
-    """Plain values for ``pgen data info``; one pass over the lit pixels, in chunks, with ``progress(done, total)`` after each.
+    """Summarise a set for ``pgen data info``, in one pass over its nonzero pixels.
 
-    Charge is in the set's unit. A pixel counts if its |charge| is above ``threshold`` (at least 0): occupancy is the fraction of such
-    pixels (occupancy_above_0: of those with any charge), totals and percentiles are of their charge (thinned evenly where there are more
-    than a million). The mean total charge is the net one, in which negative charge cancels positive charge.
+    Charge is in the set's unit. Occupancy is the fraction of pixels with |charge| above
+    ``threshold``; totals and percentiles are of the charge of these pixels, percentiles of at most
+    a million of them. In the mean total charge, negative charge cancels positive charge.
+
+    Args:
+        images: The set.
+        threshold: At least 0.
+        progress: Called with (images done, images in total) after each chunk.
+
+    Returns:
+        Plain values.
+
+    Raises:
+        DataError: If the set is empty.
     """
-    pixels_seen, above_zero, above, blank, total, absolute = 0, 0, 0, 0, 0.0, 0.0
+    pixel_count, above_zero, above, blank, total, absolute = 0, 0, 0, 0, 0.0, 0.0
     sample: list[npt.NDArray] = []
-    kept, stride = 0, 1
+    sample_size, stride = 0, 1
     lowest, highest = np.inf, -np.inf
     size = int(np.prod(images.shape))
     rows, columns = _Extent(), _Extent()
-    digest, done = FingerprintHasher(), 0
-    for part in lit_chunks(images):
-        offsets, flat_index, value = part
-        digest.add(part)
-        lit = above_threshold(value, threshold)
+    hasher, done = FingerprintHasher(), 0
+    for chunk in images.sparse_chunks():
+        offsets, flat_index, value = chunk
+        hasher.update(chunk)
+        is_above = above_threshold(value, threshold)
         image = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-        seen = size * (len(offsets) - 1)
-        pixels_seen += seen
+        chunk_pixels = size * (len(offsets) - 1)
+        pixel_count += chunk_pixels
         above_zero += int(np.count_nonzero(value))
-        above += int(np.count_nonzero(lit))
-        row, column = np.divmod(flat_index[lit] % (images.shape[1] * images.shape[2]), images.shape[2])
+        above += int(np.count_nonzero(is_above))
+        row, column = np.divmod(flat_index[is_above] % (images.shape[1] * images.shape[2]), images.shape[2])
         rows.add(row)
         columns.add(column)
-        blank += len(offsets) - 1 - len(np.unique(image[lit]))
-        total += float(value.sum(dtype=np.float64, where=lit))
-        absolute += float(np.abs(value).sum(dtype=np.float64, where=lit))
-        charges = value if len(value) == seen else np.append(value, 0.0)
+        blank += len(offsets) - 1 - len(np.unique(image[is_above]))
+        total += float(value.sum(dtype=np.float64, where=is_above))
+        absolute += float(np.abs(value).sum(dtype=np.float64, where=is_above))
+        charges = value if len(value) == chunk_pixels else np.append(value, 0.0)
         lowest, highest = min(lowest, float(charges.min())), max(highest, float(charges.max()))
-        sample.append(value[lit][::stride])
-        kept += len(sample[-1])
-        if kept > SAMPLE:
+        sample.append(value[is_above][::stride])
+        sample_size += len(sample[-1])
+        if sample_size > MAX_SAMPLE:
             sample, stride = [np.concatenate(sample)[::2]], stride * 2
-            kept = len(sample[0])
+            sample_size = len(sample[0])
         done += len(offsets) - 1
         if progress:
             progress(done, len(images))
-    if not pixels_seen:
-        raise PgenError(f"{images.name}: holds no images, wanted at least one.")
+    if not pixel_count:
+        raise DataError(f"{images.name}: holds no images; expected at least one.")
     charge = np.concatenate(sample)
-    about, skipped = dict(getattr(images, "about", {})), getattr(images, "left_out", NOTHING)
+    percentiles = zip(PERCENTILES, np.percentile(charge, PERCENTILES), strict=True) if sample_size else ()
+    about = dict(images.about)
     return {
         "name": images.name,
         "format": about.pop("format", "array"),
         **about,
         "count": len(images),
         "events": len(np.unique(images.events)),
-        "events_in_several_files": events_in_several(images),
-        "skipped_events": len(skipped),
-        "skipped_reasons": skipped.by_reason(),
+        "events_in_several_files": count_events_in_several_files(images),
+        "skipped_events": len(images.left_out),
+        "skipped_reasons": images.left_out.count_by_reason(),
         "shape": list(images.shape),
         "dtype": "float32",
         "unit": images.unit,
-        **_pixel(geometry(images)),
+        **_describe_pixels(images.geometry_or_nan()),
         "threshold": threshold,
         "charge_min": lowest,
         "charge_max": highest,
-        "occupancy_above_0": above_zero / pixels_seen,
-        "occupancy": above / pixels_seen,
+        "occupancy_above_0": above_zero / pixel_count,
+        "occupancy": above / pixel_count,
         "blank_images": blank,
         "rows_above_threshold": rows.span,
         "columns_above_threshold": columns.span,
         "mean_total_charge": total / len(images),
         "mean_total_absolute_charge": absolute / len(images),
         "negative_fraction": (absolute - total) / (2 * absolute) if absolute else 0.0,
-        "charge_percentiles": {str(p): float(q) for p, q in zip(PERCENTILES, np.percentile(charge, PERCENTILES), strict=True)}
-        if kept
-        else {},
-        "labels": _summary(images.labels),
-        "fingerprint": digest.of(images),
+        "charge_percentiles": {str(p): float(q) for p, q in percentiles},
+        "labels": _describe_labels(images.labels),
+        "fingerprint": hasher.hexdigest(images),
     }
 
 
 class _Extent:
-    """The first and last of numbers that are added."""
+    """The lowest and highest of the numbers added to it."""
 
     span: list[int] | None = None
 
@@ -106,29 +116,29 @@ class _Extent:
             self.span = ends if self.span is None else [min(self.span[0], ends[0]), max(self.span[1], ends[1])]
 
 
-def _pixel(places: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """The length of a pixel along rows and columns, and where images lie, if that is known of all of them."""
-    if not np.isfinite(places).all():
+def _describe_pixels(geometry: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Return the length of a pixel, and where images lie, if known for all of them."""
+    if not np.isfinite(geometry).all():
         return {}
-    places = places.reshape(-1, 4)
-    lengths = np.unique(places[:, 2:], axis=0)
+    geometry = geometry.reshape(-1, 4)
+    lengths = np.unique(geometry[:, 2:], axis=0)
     return {
         "pixel_rows_columns": lengths[0].tolist() if len(lengths) == 1 else f"{len(lengths)} different",
-        "first_row_at": [float(places[:, 0].min()), float(places[:, 0].max())],
-        "first_column_at": [float(places[:, 1].min()), float(places[:, 1].max())],
+        "first_row_at": [float(geometry[:, 0].min()), float(geometry[:, 0].max())],
+        "first_column_at": [float(geometry[:, 1].min()), float(geometry[:, 1].max())],
     }
 
 
-def _summary(labels: Mapping[str, npt.NDArray]) -> dict[str, Any]:
-    """Counts of a label with few distinct values, else its range. Fractions that hardly repeat are no kinds, however few there are."""
-    found: dict[str, Any] = {}
+def _describe_labels(labels: Mapping[str, npt.NDArray]) -> dict[str, Any]:
+    """Return the counts of a categorical label, else its range."""
+    summary: dict[str, Any] = {}
     for name, values in labels.items():
         kinds, counts = np.unique(values, return_counts=True)
-        continuous = np.asarray(values).dtype.kind == "f" and len(kinds) > len(values) / REPEATED
-        if len(kinds) <= 20 and not continuous:
-            found[name] = {"counts": {str(kind): int(count) for kind, count in zip(kinds, counts, strict=True)}}
+        is_continuous = np.asarray(values).dtype.kind == "f" and len(kinds) > len(values) / MIN_REPEATS
+        if len(kinds) <= 20 and not is_continuous:
+            summary[name] = {"counts": {str(kind): int(count) for kind, count in zip(kinds, counts, strict=True)}}
         elif values.dtype.kind in "iuf":
-            found[name] = {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean())}
+            summary[name] = {"min": float(values.min()), "max": float(values.max()), "mean": float(values.mean())}
         else:
-            found[name] = {"distinct": len(kinds)}
-    return found
+            summary[name] = {"distinct": len(kinds)}
+    return summary

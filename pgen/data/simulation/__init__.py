@@ -1,0 +1,1 @@
+"""A toy simulation of particles in liquid argon."""

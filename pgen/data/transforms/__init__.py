@@ -1,0 +1,1 @@
+"""Transforms of images and latent codes: charge scales, zero suppression, crops, splits."""

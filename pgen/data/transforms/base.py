@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Transform(Protocol):
-    """An invertible map between data (charge, latent codes) and the space in which a model works."""
+    """An invertible map between data (charge, latent codes) and the space of a model."""
 
     def forward(self, x: Tensor, /) -> Tensor:
         """Map data to model space, element by element."""

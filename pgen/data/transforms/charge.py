@@ -12,9 +12,9 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from pgen.data.images import ImageSet
-from pgen.data.sparse import above_threshold, lit_chunks
+from pgen.data.sparse import above_threshold
 from pgen.data.transforms.charge_scales import Scale, get_scale
-from pgen.errors import PgenError, one_line
+from pgen.errors import ConfigError, DataError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ChargeBalance:
-    """What a transform does to the charge of a set of images, in fractions of its total |charge|.
+    """What a transform does to the charge of a set of images, as fractions of its total |charge|.
 
-    signed: of the transform. negative: of the |charge| above the threshold, the fraction that is negative; an unsigned transform loses it.
-    suppressed: at or below the threshold. clipped: beyond ``clip``.
+    Attributes:
+        signed: Whether the transform is.
+        negative: Negative fraction of the |charge| above the threshold. An unsigned transform loses
+            it.
+        suppressed: Fraction at or below the threshold.
+        clipped: Fraction beyond ``clip``.
     """
 
     signed: bool
@@ -36,27 +40,36 @@ class ChargeBalance:
 
 @dataclass(frozen=True)
 class ChargeTransform:
-    """Maps charge to what a model sees: [0, 1], or for ``signed`` charge [-1, 1]. 0 is no charge, 1 is ``clip``. All charges are in the
-    images' own unit.
+    """Map charge q to model space: to [0, 1], or signed charge to [-1, 1].
 
-    linear: q / clip; sqrt: its root; log: ln(1 + q / u) / ln(1 + clip / u); asinh: asinh(q / u) / asinh(clip / u), with u = ``unit_charge``
-    the charge around which the last two turn from linear to logarithmic; others as their plug-ins have it (:class:`pgen.data.transforms.charge_scales.Scale`).
-    Signed charge goes by its magnitude, sign(q) f(|q|), so that the map is odd; unsigned charge below 0 becomes 0.
-    Exactly invertible (to rounding) on threshold < |q| <= clip.
+    With u = ``unit_charge`` and c = ``clip``, the scales are linear: q / c; sqrt: (q / c)^(1/2);
+    log: ln(1 + q / u) / ln(1 + c / u); asinh: asinh(q / u) / asinh(c / u); and those of plug-ins,
+    see :class:`pgen.data.transforms.charge_scales.Scale`. Signed charge is mapped by its magnitude,
+    sign(q) f(abs(q)); unsigned charge below 0 becomes 0. The map is exactly invertible, up to
+    rounding, where threshold < abs(q) <= clip. All charges are in the unit of the images.
+
+    Attributes:
+        clip: The |charge| that becomes 1; more is cut off.
+        threshold: |charge| at or below it becomes 0, both ways (zero suppression).
+        scale: Name of the curve.
+        unit_charge: Charge around which log, asinh and the like turn from linear to logarithmic.
+        signed: Whether negative charge is mapped to negative values.
     """
 
-    clip: float  #: the |charge| that becomes 1; more is cut off
-    threshold: float = 0.0  #: |charge| at or below it becomes 0, both ways (zero suppression)
+    clip: float
+    threshold: float = 0.0
     scale: str = "linear"
-    unit_charge: float = 1.0  #: for log, asinh and the like
+    unit_charge: float = 1.0
     signed: bool = False
 
     def __post_init__(self) -> None:
         get_scale(self.scale)
         if not (math.isfinite(self.clip) and 0 <= self.threshold < self.clip):
-            raise PgenError(f"threshold={self.threshold:g} and clip={self.clip:g} do not fit, wanted 0 <= threshold < clip; change one.")
+            raise ConfigError(
+                f"threshold={self.threshold:g} and clip={self.clip:g} do not fit; expected 0 <= threshold < clip. Change one."
+            )
         if not (math.isfinite(self.unit_charge) and self.unit_charge > 0):
-            raise PgenError(f"unit_charge={self.unit_charge:g} does not fit, wanted a positive charge.")
+            raise ConfigError(f"unit_charge={self.unit_charge:g} does not fit; expected a positive charge.")
 
     @classmethod
     def fit(
@@ -68,15 +81,15 @@ class ChargeTransform:
         scale: str = "linear",
         unit_charge: float | None = None,
     ) -> ChargeTransform:
-        """Fit the transform of a training set: :func:`fit_transform` without the balance."""
+        """Fit the transform to a training set, see :func:`fit_transform`."""
         return fit_transform(images, threshold=threshold, clip=clip, scale=scale, unit_charge=unit_charge)[0]
 
     def balance(self, images: ImageSet) -> ChargeBalance:
-        """Measure what the transform does to the charge of ``images``, read in chunks."""
-        return _Sums.over(images, self.threshold, self.clip).balance(self.signed)
+        """Measure what the transform does to the charge of ``images``, in one pass."""
+        return _ChargeSums.from_images(images, self.threshold, self.clip).balance(self.signed)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Charge, of any shape, to model space."""
+        """Map charge, of any shape, to model space."""
         import torch
 
         curve, unit, top = self._curve
@@ -86,7 +99,7 @@ class ChargeTransform:
         return y * x.sign() if self.signed else y
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Model space, of any shape (what lies outside is clamped), to zero-suppressed charge."""
+        """Map model space, of any shape, to zero-suppressed charge; clamp values out of range."""
         import torch
 
         curve, unit, top = self._curve
@@ -97,66 +110,87 @@ class ChargeTransform:
 
     @cached_property
     def _curve(self) -> tuple[Scale, float, float]:
-        """The curve f, the charge u that it counts in, and f(clip / u)."""
+        """(f, u, f(clip / u))."""
         curve = get_scale(self.scale)
-        unit = self.unit_charge if curve.around else self.clip
+        unit = self.unit_charge if curve.needs_unit_charge else self.clip
         return curve, unit, curve.top(self.clip / unit)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ChargeTransform:
-        """The inverse of :meth:`to_dict`; UserError on other keys or types."""
-        known = {f.name for f in fields(cls)}
-        if {*values, "signed"} != known:  # which transforms of earlier versions lack: they are unsigned
-            raise PgenError(f"A transform has the keys {', '.join(sorted(known))}; found {', '.join(sorted(values)) or 'none'}.")
+        """Rebuild the transform from the values of :meth:`to_dict`.
+
+        Raises:
+            DataError: If keys or types are others.
+        """
+        keys = {f.name for f in fields(cls)}
+        if {*values, "signed"} != keys:  # transforms of earlier versions have no "signed": they are unsigned
+            raise DataError(f"A transform has the keys {', '.join(sorted(keys))}; got {', '.join(sorted(values)) or 'none'}.")
         try:
             return TypeAdapter(cls).validate_python(values)
         except ValidationError as error:
-            raise PgenError(f"A transform cannot be read: {one_line(error)}.") from error
+            raise DataError(f"A transform cannot be read: {one_line(error)}.") from error
 
 
 def fit_transform(
     images: ImageSet, *, threshold: float = 0.0, clip: float | None = None, scale: str = "linear", unit_charge: float | None = None
 ) -> tuple[ChargeTransform, ChargeBalance]:
-    """Fit the transform of a training set, and say what it does to the charge. One pass, in chunks.
+    """Fit the transform to a training set and measure what it does to the charge, in one pass.
 
-    ``clip`` defaults to the greatest |charge|, ``unit_charge`` to the mean |charge| of the pixels above ``threshold``. The transform is
-    signed if a pixel is below -``threshold``. PgenError if no |charge| is above ``threshold``.
+    It is signed if a pixel is below -``threshold``.
+
+    Args:
+        images: The training set.
+        threshold: |charge| at or below it becomes 0.
+        clip: The |charge| that becomes 1; by default the greatest.
+        scale: Name of the curve.
+        unit_charge: By default the mean |charge| of the pixels above ``threshold``.
+
+    Raises:
+        DataError: If no |charge| is above ``threshold``.
     """
-    sums = _Sums.over(images, threshold, math.inf if clip is None else clip)
+    sums = _ChargeSums.from_images(images, threshold, math.inf if clip is None else clip)
     if not sums.count:
-        raise PgenError(f"{images.name}: all images are blank, no pixel is above threshold={threshold:g}; lower it or give other data.")
-    signed, mean = sums.negative > 0, sums.kept / sums.count
-    unit = mean if unit_charge is None else unit_charge
-    return ChargeTransform(sums.greatest if clip is None else clip, threshold, scale, unit, signed), sums.balance(signed)
+        raise DataError(f"{images.name}: all images are blank, no pixel is above threshold={threshold:g}; lower it or give other data.")
+    is_signed = sums.negative > 0
+    unit = sums.above / sums.count if unit_charge is None else unit_charge
+    return ChargeTransform(sums.greatest if clip is None else clip, threshold, scale, unit, is_signed), sums.balance(is_signed)
 
 
 @dataclass
-class _Sums:
-    """Sums of |charge| over pixels: of all of them; of the ``count`` above the threshold, and of those that are negative; and of what lies
-    beyond clip, of positive and of negative ones."""
+class _ChargeSums:
+    """Sums of |charge| over the pixels of a set.
+
+    Attributes:
+        total: Of all pixels.
+        above: Of the ``count`` pixels above the threshold.
+        negative: Of those of them that are negative.
+        beyond: What exceeds clip, of positive and of negative pixels.
+        count: Number of pixels above the threshold.
+        greatest: Greatest |charge|.
+    """
 
     total: float = 0.0
-    kept: float = 0.0
+    above: float = 0.0
     negative: float = 0.0
     beyond: tuple[float, float] = (0.0, 0.0)
     count: int = 0
     greatest: float = 0.0
 
     @classmethod
-    def over(cls, images: ImageSet, threshold: float, clip: float) -> _Sums:
+    def from_images(cls, images: ImageSet, threshold: float, clip: float) -> _ChargeSums:
         sums = cls()
-        for part in lit_chunks(images):
-            sums.total += float(np.abs(part.value).sum(dtype=np.float64))
-            charge = part.value[above_threshold(part.value, threshold)]
+        for pixels in images.sparse_chunks():
+            sums.total += float(np.abs(pixels.value).sum(dtype=np.float64))
+            charge = pixels.value[above_threshold(pixels.value, threshold)]
             magnitude = np.abs(charge)
-            sums.kept += float(magnitude.sum(dtype=np.float64))
+            sums.above += float(magnitude.sum(dtype=np.float64))
             sums.negative += float(magnitude.sum(dtype=np.float64, where=charge < 0))
             excess = np.maximum(magnitude - np.float32(clip), 0)
-            positive, negative = (float(excess.sum(dtype=np.float64, where=side)) for side in (charge > 0, charge < 0))
+            positive, negative = (float(excess.sum(dtype=np.float64, where=sign)) for sign in (charge > 0, charge < 0))
             sums.beyond = (sums.beyond[0] + positive, sums.beyond[1] + negative)
             sums.count += charge.size
             sums.greatest = max(sums.greatest, float(magnitude.max(initial=0.0)))
@@ -165,4 +199,4 @@ class _Sums:
     def balance(self, signed: bool) -> ChargeBalance:
         total = self.total or 1.0
         clipped = sum(self.beyond) if signed else self.beyond[0]
-        return ChargeBalance(signed, self.negative / (self.kept or 1.0), 1 - self.kept / total if self.total else 0.0, clipped / total)
+        return ChargeBalance(signed, self.negative / (self.above or 1.0), 1 - self.above / total if self.total else 0.0, clipped / total)

@@ -60,5 +60,5 @@ class LatentScaler:
 
 
 def _like(moment: Tensor, codes: Tensor) -> Tensor:
-    """``moment`` on the device of ``codes``; the tensor itself where it is there, which keeps an export free of copies."""
+    """Return ``moment`` on the device of ``codes``, without a copy for torch.export."""
     return moment if moment.device == codes.device else moment.to(codes.device)

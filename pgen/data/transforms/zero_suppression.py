@@ -1,73 +1,49 @@
-"""Zero suppression: images without their faint pixels, as a readout would have written them, or without negative charge."""
+"""Zero suppression: images without faint pixels, as a readout writes them, or negative charge."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.images import FloatArray, ImageSet, ImageSetBase, Indices
-from pgen.data.skipped import NOTHING
-from pgen.data.sparse import SparseImages, above_threshold, read_lit
-
-#: What a set's ``about`` calls the threshold at or below which |charge| is 0.
-NOTE = "zero_suppression"
+from pgen.data.images import FloatArray, ImageSet, Indices
+from pgen.data.sparse import SparseImages, above_threshold
 
 
 def suppress(pixels: FloatArray, threshold: float) -> FloatArray:
-    """Set |charge| at or below ``threshold`` to 0 in finite ``pixels``; the array itself where there is nothing to set."""
+    """Set |charge| at or below ``threshold`` to 0; return the same array if there is none."""
     faint = (pixels != 0) & ~above_threshold(pixels, threshold)
     return np.where(faint, np.float32(0), pixels) if faint.any() else pixels
 
 
-def zero_suppression(images: ImageSet) -> float | None:
-    """Return the threshold at or below which |charge| is 0 in all of ``images``, or None if that is not known."""
-    noted = getattr(images, "about", {}).get(NOTE)
-    return float(noted) if noted is not None and 0 <= noted < math.inf else None
+class SuppressedImages(ImageSet):
+    """The images of ``parent`` after zero suppression, read on demand.
 
-
-def note_suppression(images: ImageSetBase, threshold: float | None) -> None:
-    """Note the threshold at or below which |charge| is 0 in ``images``: stores and npz files keep it."""
-    images.about = {key: value for key, value in images.about.items() if key != NOTE}
-    if threshold is not None:
-        images.about[NOTE] = threshold
-
-
-def least_suppression(sets: Iterable[ImageSet]) -> float | None:
-    """Return the threshold at or below which |charge| is 0 in all ``sets``, or None if that is not known of one."""
-    noted = [zero_suppression(images) for images in sets]
-    return None if None in noted else min(noted)  # type: ignore[type-var]
-
-
-class Suppressed(ImageSetBase):
-    """The images of ``parent``, in which |charge| at or below ``threshold`` is 0, and with ``drop_negative`` negative charge too; still
-    read on demand."""
+    Args:
+        parent: The images.
+        threshold: |charge| at or below it becomes 0.
+        drop_negative: Whether negative charge becomes 0 too.
+    """
 
     def __init__(self, parent: ImageSet, threshold: float, *, drop_negative: bool = False) -> None:
         self.parent, self.threshold, self.drop_negative = parent, threshold, drop_negative
-        self.name, self.shape, self.unit = parent.name, parent.shape, parent.unit
-        self.ids, self.events = parent.ids, parent.events
-        self.labels: Mapping[str, npt.NDArray] = parent.labels
-        self.geometry = getattr(parent, "geometry", None)
-        self.left_out, self.about = getattr(parent, "left_out", NOTHING), getattr(parent, "about", {})
+        self._copy_metadata(parent)
         if threshold:
-            note_suppression(self, max(threshold, zero_suppression(parent) or 0.0))
+            self.zero_suppression = max(threshold, parent.zero_suppression or 0.0)
 
     def __len__(self) -> int:
         return len(self.parent)
 
     def read(self, indices: Indices) -> FloatArray:
+        """Read the images at ``indices``, (n, C, H, W)."""
         pixels = self.parent.read(indices)
-        return np.where(self._keeps(pixels), pixels, np.float32(0))
+        return np.where(self._is_kept(pixels), pixels, np.float32(0))
 
-    def lit(self, indices: Indices) -> SparseImages:
-        """Their lit pixels."""
-        lit = read_lit(self.parent, indices)
-        kept = self._keeps(lit.value)
-        before = np.concatenate([[0], np.cumsum(kept)])
-        return SparseImages(before[lit.offsets], lit.flat_index[kept], lit.value[kept])
+    def read_sparse(self, indices: Indices) -> SparseImages:
+        """Read the nonzero pixels of the images at ``indices``."""
+        pixels = self.parent.read_sparse(indices)
+        is_kept = self._is_kept(pixels.value)
+        counts = np.concatenate([[0], np.cumsum(is_kept)])
+        return SparseImages(counts[pixels.offsets], pixels.flat_index[is_kept], pixels.value[is_kept])
 
-    def _keeps(self, charge: FloatArray) -> npt.NDArray[np.bool_]:
+    def _is_kept(self, charge: FloatArray) -> npt.NDArray[np.bool_]:
         return charge > self.threshold if self.drop_negative else above_threshold(charge, self.threshold)

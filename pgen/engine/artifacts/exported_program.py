@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
-from pgen.data.transforms.zero_suppression import NOTE
+from pgen.data.images import ZERO_SUPPRESSION
 from pgen.engine.artifacts.program_audit import check_program
 from pgen.errors import PgenError, one_line
 from pgen.plugins.specs import Condition
@@ -73,8 +73,8 @@ def load_program(path: Path, device: torch.device) -> tuple[Callable[..., Tensor
         program = torch.export.load(path, extra_files=extra)
         facts = json.loads(extra["pgen.json"])
         conditions_in(facts)
-        if facts.get(NOTE) is not None:  # an earlier version's has none
-            facts[NOTE] = float(facts[NOTE])
+        if facts.get(ZERO_SUPPRESSION) is not None:  # an earlier version's has none
+            facts[ZERO_SUPPRESSION] = float(facts[ZERO_SUPPRESSION])
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']!r}, wanted {FORMAT!r}")
     except Exception as error:

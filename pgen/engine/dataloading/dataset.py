@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pgen.data.chunks import BYTES
-from pgen.data.formats.codes import LatentCodes
-from pgen.data.images import ArrayImages, ImageSet, SparseImageSet, in_memory, subset
+from pgen.data.images import CHUNK_BYTES, ArrayImages, ImageSet, SparseImageSet, subset
 from pgen.data.io.sources import open_images, open_targets
-from pgen.data.sparse import SparseImages, lit_chunks, lit_counts
+from pgen.data.latents import LatentCodes
+from pgen.data.sparse import SparseImages
 from pgen.data.transforms.charge import ChargeBalance, ChargeTransform, fit_transform
 from pgen.data.transforms.latent_scaler import LatentScaler
+from pgen.data.views import cache_in_memory
 from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.conditions import encode, find_conditions
 from pgen.engine.distributed.group import BatchShard
@@ -94,7 +94,7 @@ class TrainingDataset:
         """Read all samples, or consecutive ``rows``, onto a device in parts, so that the host never holds them all."""
         rows = rows or range(len(self))
         samples = torch.empty(len(rows), *self.shape, device=device)
-        step = max(1, BYTES // (4 * prod(self.shape)))
+        step = max(1, CHUNK_BYTES // (4 * prod(self.shape)))
         for start in range(0, len(rows), step):
             samples[start : start + step] = self.read(rows[start : start + step])
         return samples
@@ -102,7 +102,7 @@ class TrainingDataset:
     @property
     def sparse_nbytes(self) -> int | None:
         """Bytes of the nonzero pixels, where they are known to take at most a quarter of the dense memory; else None."""
-        counts = lit_counts(self.samples) if self.info.codes is None else None  # type: ignore[arg-type]
+        counts = self.samples.nonzero_counts if self.info.codes is None else None  # type: ignore[union-attr]
         nbytes = None if counts is None else 8 * int(counts.sum())
         return nbytes if nbytes is not None and 4 * nbytes <= self.nbytes else None
 
@@ -111,9 +111,9 @@ class TrainingDataset:
         images: ImageSet = self.samples  # type: ignore[assignment]
         parts = [
             part._replace(flat_index=part.flat_index.astype(np.int32), value=self.space.forward(torch.from_numpy(part.value)).numpy())
-            for part in lit_chunks(images if rows is None else subset(images, rows))
+            for part in (images if rows is None else subset(images, rows)).sparse_chunks()
         ]
-        return SparseImages.join(parts)
+        return SparseImages.concatenate(parts)
 
     def targets(self, shard: BatchShard, device: torch.device | str = "cpu", *, sparse: bool) -> Tensor:
         """Read a shard of the samples as targets of transport.
@@ -242,7 +242,7 @@ def count_shared(held_out: ImageSet | LatentCodes | None, training: ImageSet | L
 
 
 def _digests(images: ImageSet) -> Iterator[bytes]:
-    for part in lit_chunks(images):
+    for part in images.sparse_chunks():
         indices, charges = np.ascontiguousarray(part.flat_index, "<i8"), np.ascontiguousarray(part.value, "<f4")
         for start, stop in itertools.pairwise(part.offsets):
             if stop > start:
@@ -276,7 +276,7 @@ def keep_in_memory(samples: Samples, settings: TrainConfig, processes: int) -> S
     """
     if isinstance(samples, LatentCodes) or settings.num_workers:
         return samples
-    return in_memory(samples, room_for_data(torch.device("cpu"), processes))  # type: ignore[return-value]
+    return cache_in_memory(samples, room_for_data(torch.device("cpu"), processes))  # type: ignore[return-value]
 
 
 def _image_dataset(images: ImageSet, settings: TrainConfig, processes: int) -> TrainingDataset:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pgen.data.io.sources import open_images
-from pgen.data.processing.parallel import end_with
+from pgen.data.processing.parallel import exit_with_parent
 from pgen.engine.config import TrainConfig
 from pgen.engine.dataloading.augment import augmented
 from pgen.engine.dataloading.dataset import TrainingDataset
@@ -222,7 +222,7 @@ def _open_samples(info: DataInfo, settings: TrainConfig) -> Dataset:
 
 
 def _start_worker(parent: int, number: int) -> None:
-    end_with(parent)
+    exit_with_parent(parent)
 
 
 def _identity(batch: Any) -> Any:

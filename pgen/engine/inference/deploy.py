@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgen.data.formats.codes import LatentCodes
-from pgen.data.images import ArrayImages, FloatArray, ImageSet, subset
+from pgen.data.images import ZERO_SUPPRESSION, ArrayImages, FloatArray, ImageSet, subset
 from pgen.data.io.sources import files_of
 from pgen.data.io.write import write_images
-from pgen.data.transforms.zero_suppression import NOTE, note_suppression
+from pgen.data.latents import LatentCodes
 from pgen.engine.artifacts.exported_program import save_program
 from pgen.engine.artifacts.run_directory import run_inputs
 from pgen.engine.artifacts.weights import digest
@@ -26,7 +25,8 @@ from pgen.errors import ConfigError, PluginError, option
 from pgen.metrics.features.image_statistics import ratio
 from pgen.metrics.fidelity.reconstruction import ReconstructionResult, reconstruction_error
 from pgen.plugins.requests import DeployRequest
-from pgen.report.figures.image_grid import save_rows
+from pgen.report.figures.base import save_figure
+from pgen.report.figures.image_grid import plot_rows
 from pgen.utils.files import Outputs
 
 #: Images in reconstructions.png.
@@ -108,7 +108,7 @@ def _latent_codes(run: Run, model: nn.Module, images: ImageSet, codes: list[Tens
     labels = {name: values for name, values in images.labels.items() if np.ndim(values) == 1}
     spread = torch.cat(spreads) if spreads else None
     shape = getattr(model, "code_shape", ())
-    return LatentCodes.of(torch.cat(codes), list(map(str, images.ids)), source, encoder, labels, spread, shape)
+    return LatentCodes.from_vectors(torch.cat(codes), list(map(str, images.ids)), source, encoder, labels, spread, shape)
 
 
 def _deploy_encoder(run: Run, model: nn.Module, step: int, images: ImageSet, batch_size: int, drafts: list[Path]) -> None:
@@ -125,7 +125,7 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, images: ImageSet, bat
             result = reconstruction_error(batch.real, batch.images)
             labels = {**view.labels, "mse": result.per_image}
             part = ArrayImages(batch.images, name="reconstructions", ids=view.ids, events=view.events, labels=labels, unit=images.unit)
-            note_suppression(part, threshold)
+            part.zero_suppression = threshold
             yield part
             codes.append(batch.codes)
             spreads.extend(() if batch.spread is None else (batch.spread,))
@@ -137,7 +137,7 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, images: ImageSet, bat
     write_images(images_path, reconstructions())
     run.save_weights(model.state_dict(), step, weights_path)
     _latent_codes(run, model, images, codes, spreads, weights_path).save(codes_path)
-    save_rows(figure_path, first_images, unit=images.unit)
+    save_figure(plot_rows(first_images, unit=images.unit), figure_path)
     _log_errors(run, images, results, [len(batch) for batch in codes])
 
 
@@ -157,7 +157,7 @@ def _deploy_generator(run: Run, model: nn.Module, request: DeployRequest, path: 
     noise = model.noise(2, generator=torch.Generator().manual_seed(0))  # type: ignore[operator]
     facts = {
         "unit": decoder.unit,
-        NOTE: decoder.threshold,
+        ZERO_SUPPRESSION: decoder.threshold,
         "run": run.folder.path.name,
         "conditions": [asdict(condition) for condition in run.info.conditions],
     }

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgen.data.formats.codes import LatentCodes
 from pgen.data.images import FloatArray, ImageSet
 from pgen.data.io.sources import open_images
+from pgen.data.latents import LatentCodes
 from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.dataloading.dataset import require_same_kind
 from pgen.engine.run import Run

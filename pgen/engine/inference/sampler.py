@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pgen.data.images import ArrayImages
-from pgen.data.transforms.zero_suppression import NOTE, note_suppression
+from pgen.data.images import ZERO_SUPPRESSION, ArrayImages
 from pgen.engine.artifacts.decoder import ImageDecoder
 from pgen.engine.artifacts.exported_program import conditions_in, load_program
 from pgen.engine.dataloading.conditions import Labels, load_labels
@@ -65,7 +64,7 @@ class Sampler:
             size = min(batch_size, n - start)
             images, labels = self.draw(size, generator(seed, "sample", number, self.device))
             batch = ArrayImages(images.cpu().numpy(), name="samples", ids=np.arange(start, start + size), labels=labels, unit=self.unit)
-            note_suppression(batch, self.threshold)
+            batch.zero_suppression = self.threshold
             yield batch
             progress(start + size, n)
 
@@ -105,7 +104,7 @@ def load_program_sampler(path: Path, device: torch.device, conditions: Mapping[s
         return program(torch.randn(n, *facts["noise"], generator=noise, device=device), *(() if condition is None else (condition,)))
 
     condition_sampler = ConditionSampler.from_values(known, conditions) if known else None
-    return Sampler(generate, condition_sampler, device, facts["unit"], facts.get(NOTE))
+    return Sampler(generate, condition_sampler, device, facts["unit"], facts.get(ZERO_SUPPRESSION))
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Auto-encoder: compact latent codes of images, and the way back."""
 
-from pgen import ModelSpec, hookimpl
+from pgen.plugins.hookspecs import hookimpl
+from pgen.plugins.specs import ModelSpec
 
 
 @hookimpl

@@ -1,6 +1,7 @@
 """Explicit Wasserstein minimisation: a generator without a discriminator."""
 
-from pgen import ModelSpec, hookimpl
+from pgen.plugins.hookspecs import hookimpl
+from pgen.plugins.specs import ModelSpec
 
 
 @hookimpl

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from pgen import ModelConfig
 from pgen.models import Optimizer
+from pgen.plugins.specs import ModelConfig
 
 
 class EwmConfig(ModelConfig):

@@ -1,6 +1,7 @@
 """Flow matching from noise to latent codes or images, with couplings of pgen.ot."""
 
-from pgen import ModelSpec, hookimpl
+from pgen.plugins.hookspecs import hookimpl
+from pgen.plugins.specs import ModelSpec
 
 
 @hookimpl

@@ -1,6 +1,7 @@
 """The MLP GAN: the baseline."""
 
-from pgen import ModelSpec, hookimpl
+from pgen.plugins.hookspecs import hookimpl
+from pgen.plugins.specs import ModelSpec
 
 
 @hookimpl

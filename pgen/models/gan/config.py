@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
-from pgen import ModelConfig
 from pgen.models import Optimizer
+from pgen.plugins.specs import ModelConfig
 
 
 class GanConfig(ModelConfig):

@@ -1,8 +1,8 @@
-"""What the rows and columns of an image are, as far as a file tells, and what their sizes hint at where it does not."""
+"""What rows and columns of an image are, by what a file says or their sizes suggest."""
 
 from __future__ import annotations
 
-#: Wires of a plane: of how many, in which detectors. A size alone proves nothing: it is a hint.
+#: By number of wires of a plane: the detectors. A size proves nothing, it is a hint.
 WIRES = {
     240: "ArgoNeuT or LArIAT",
     800: "ProtoDUNE-SP or DUNE",
@@ -18,12 +18,12 @@ WIRES = {
     3456: "MicroBooNE",
     5600: "ICARUS",
 }
-#: Images are often padded to a multiple of this, by at most this fraction of their size.
+#: Images are often padded to a multiple of PADDED, by at most the fraction PADDING of their size.
 PADDED, PADDING = 64, 0.04
 
 
 def wires_hint(size: int) -> str:
-    """The detector whose wires ``size`` pixels may be, one a pixel and perhaps padded; empty if none comes to mind."""
+    """Name the detector with ``size`` wires in a plane, possibly padded; empty if there is none."""
     if size in WIRES:
         return f"{size} is the number of wires of a plane of {WIRES[size]}"
     near = [wires for wires in WIRES if (1 - PADDING) * size <= wires < size and size % PADDED == 0]
@@ -31,7 +31,12 @@ def wires_hint(size: int) -> str:
 
 
 def larcv3_axes(size: tuple[int, int], *, transposed: bool) -> dict[str, str]:
-    """Rows and columns of a LArCV3 file, whose writers differ in the order of axes. size: (rows, columns) as they are read."""
+    """Describe rows and columns of a LArCV3 file, whose writers differ in the order of axes.
+
+    Args:
+        size: (rows, columns) as they are read.
+        transposed: Whether the axes are swapped.
+    """
     row_hint, column_hint = map(wires_hint, size)
     rows, columns = "assumed to be ticks", "assumed to be wires"
     if column_hint and not row_hint:
@@ -45,7 +50,13 @@ def larcv3_axes(size: tuple[int, int], *, transposed: bool) -> dict[str, str]:
 
 
 def larcv_root_axes(version: int, unit: int | None, tick_order: str | None) -> dict[str, str]:
-    """Rows and columns of a LArCV1 or LArCV2 file, whose images lie column by column. unit: what the file says, 1 for cm."""
+    """Describe rows and columns of a LArCV1 or LArCV2 file, whose images are stored by columns.
+
+    Args:
+        version: 1 or 2.
+        unit: Unit in the file; 1 is cm.
+        tick_order: The option, for LArCV1.
+    """
     layout = "events, planes, rows, columns"
     if version == 2 and unit == 1:
         return {"layout": layout, "rows": "positions in cm (the unit in the file)", "columns": "positions in cm (the unit in the file)"}

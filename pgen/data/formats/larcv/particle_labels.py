@@ -1,6 +1,7 @@
-"""Labels of images from the particles of their events, as LArCV files and MicroBooNE's tables list them.
+"""Labels of images from the particles of their events, as files of LArCV and MicroBooNE list them.
 
-A label is never made up. An event whose list of particles is empty has ``particles`` 0 and no other label; one that has no list has none.
+A label is never made up. An event whose list of particles is empty has ``particles`` 0 and no other
+label; an event without a list has none.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.formats.larcv.planes import only
-from pgen.errors import PgenError, listed
+from pgen.data.formats.base import select_one
+from pgen.errors import DataError, listed
 
-#: Labels, and the type of each: of an event's first particle, in the file's own units. Members grow with versions; what is not there is
-#: left out.
+#: Labels of an event's first particle and their types, in the file's own units. Earlier versions
+#: lack some, which are left out.
 MEMBERS = {"pdg": np.int64, "px": np.float64, "py": np.float64, "pz": np.float64, "energy_init": np.float64, "energy_deposit": np.float64}
-#: What particles are called, by their PDG numbers.
+#: Names of particles, by PDG number.
 NAMES = {
     11: "electron",
     -11: "positron",
@@ -33,80 +34,87 @@ NAMES = {
     2112: "neutron",
     2212: "proton",
 }
-#: How a source says that it wants no labels.
+#: Value of the option ``labels=`` for no labels.
 NONE = "none"
 WITHOUT = f"read the images without, by labels={NONE}"
 
 
-def producer_of(producers: Sequence[str], labels: str | None, name: str) -> str | None:
-    """Whose particles are the labels: the only producer's, if none is named. UserError for one that is not there."""
+def select_producer(producers: Sequence[str], labels: str | None, name: str) -> str | None:
+    """Select whose particles become labels: the requested or the only producer; None for none."""
     if labels == NONE or (labels is None and len(producers) != 1):
         return None
-    return only("labels", list(producers), labels, name)
+    return select_one("labels", list(producers), labels, name)
 
 
-def not_chosen(producers: Sequence[str], labels: str | None) -> str:
-    """Why a file with particles has no labels, for people; empty where it has none, or none were wanted."""
+def explain_no_labels(producers: Sequence[str], labels: str | None) -> str:
+    """Explain why particles give no labels; empty if there are none, or none were requested."""
     if labels == NONE or not producers:
         return ""
     return f"none: particles of {listed(producers)}; choose by labels={producers[0]}"
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Labels of all events of a file, (E,) each, before images are chosen.
+class EventLabels:
+    """Labels of all events of a file, (E,) each, before images are selected.
 
     Attributes:
-        columns: Name -> values. What an event lacks is 0 here, and never leaves :meth:`of`.
-        lacking: Name of a label -> (E,) why an event has no value of it; empty where it has one.
-        asked: Whether the user asked for them: events without are then skipped, else labels are left out.
+        columns: Name to values. A missing value is 0 here, and never leaves :meth:`select`.
+        lacking: Name to (E,) why an event has no value; empty if it has one.
+        is_requested: Whether the user asked for labels. If so, events without are skipped; if not,
+            labels that some events lack are left out.
         source: Where they come from, as the option ``labels=`` names it.
         note: How events were paired, for people.
     """
 
     columns: Mapping[str, npt.NDArray] = field(default_factory=dict)
     lacking: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
-    asked: bool = False
+    is_requested: bool = False
     source: str = ""
     note: str = ""
 
     def skips(self, events: int, name: str) -> npt.NDArray[np.str_]:
-        """(E,) why events are skipped for lack of labels; empty for those that are not. UserError where none has any."""
+        """Return (E,) why events are skipped for lack of labels; empty for those that are not.
+
+        Raises:
+            DataError: If all events would be skipped.
+        """
         reasons = np.full(events, "", dtype="U80")
-        if self.asked:
-            for why in self.lacking.values():
-                reasons = np.where(reasons == "", why, reasons)
+        if self.is_requested:
+            for lacking in self.lacking.values():
+                reasons = np.where(reasons == "", lacking, reasons)
         if events and np.all(reasons != ""):
-            raise PgenError(f"{name}: no event has labels of {self.source!r} ({reasons[0]}); {WITHOUT}.")
+            raise DataError(f"{name}: no event has labels of {self.source!r} ({reasons[0]}); {WITHOUT}.")
         return reasons
 
-    def of(self, entries: npt.NDArray[np.int64]) -> tuple[dict[str, npt.NDArray], str]:
-        """The labels of these events, each only if all of them have it, and for people where they come from and what was left out."""
-        kept = {name: values[entries] for name, values in self.columns.items() if not np.any(self.lacking[name][entries] != "")}
+    def select(self, entries: npt.NDArray[np.int64]) -> tuple[dict[str, npt.NDArray], str]:
+        """Return the labels that all these events have, and a note on what is left out."""
+        labels = {name: values[entries] for name, values in self.columns.items() if not np.any(self.lacking[name][entries] != "")}
         notes = [self.note] if self.note else []
-        if dropped := [name for name in self.columns if name not in kept]:
-            why = self.lacking[dropped[-1]][entries]
-            reasons, counts = np.unique(why[why != ""], return_counts=True)
+        if dropped := [name for name in self.columns if name not in labels]:
+            lacking = self.lacking[dropped[-1]][entries]
+            reasons, counts = np.unique(lacking[lacking != ""], return_counts=True)
             causes = listed(f"{reason}: {count:,} of {len(entries):,} events" for reason, count in zip(reasons, counts, strict=True))
             notes.append(f"left out {listed(dropped)} ({causes}); labels={self.source} skips these events")
-        return kept, "; ".join(notes)
+        return labels, "; ".join(notes)
 
 
-def first_particles(
-    rows: npt.NDArray[np.int64], member: Callable[[str], Any | None], *, asked: bool = False, source: str = "", note: str = ""
-) -> Labels:
-    """What MEMBERS says of each event's first particle, ``momentum`` where its parts are there, and ``particles``, how many there are.
+def label_by_first_particle(
+    rows: npt.NDArray[np.int64], member: Callable[[str], Any | None], *, is_requested: bool = False, source: str = "", note: str = ""
+) -> EventLabels:
+    """Label events by MEMBERS and momentum of their first particle, and number of particles.
+
+    A member with a value that is not finite, as of uninitialised memory, is left out.
 
     Args:
-        rows: (E,) each event's place among the lists of particles, -1 where it has none.
-        member: A name to that member of each list's particles, or None.
-        asked, source, note: See :class:`Labels`.
-
-    A member with a value that is not finite, as of memory that nobody set, is left out.
+        rows: (E,) position of each event among the lists of particles, -1 if it has none.
+        member: Returns a member of each list's particles by its name, or None.
+        is_requested: See :class:`EventLabels`.
+        source: See :class:`EventLabels`.
+        note: See :class:`EventLabels`.
     """
     members = {label: values for label in MEMBERS if (values := member(label)) is not None}
     if not members:
-        return Labels(note=note)
+        return EventLabels(note=note)
     any_member = next(iter(members.values()))
     counts = np.array([len(any_member[k]) if k >= 0 else 0 for k in rows], np.int64)
     unlisted = np.where(rows < 0, "no list of particles", "")
@@ -118,45 +126,50 @@ def first_particles(
             columns[label] = first
     if {"px", "py", "pz"} <= columns.keys():
         columns["momentum"] = np.sqrt(columns["px"] ** 2 + columns["py"] ** 2 + columns["pz"] ** 2)
-    return Labels(columns, {label: unlisted if label == "particles" else empty for label in columns}, asked, source, note)
+    return EventLabels(columns, {label: unlisted if label == "particles" else empty for label in columns}, is_requested, source, note)
 
 
 def pair_entries(images: npt.NDArray[np.str_], lists: npt.NDArray[np.str_], name: str) -> tuple[npt.NDArray[np.int64], str]:
     """Pair the events of two tables of one file as LArCV does: entry i of either is event i.
 
     Args:
-        images, lists: (E,) and (L,) the events of the entries, as :func:`pgen.data.events.event_names` gives them.
+        images: (E,) events of the images, as :func:`pgen.data.events.event_names` returns them.
+        lists: (L,) events of the lists of particles.
+        name: What the user typed.
 
     Returns:
-        (E,) the list of each event, -1 where it has none, and for people how they were paired where that is not by equal entries.
+        (E,) the list of each event, -1 if it has none; and how they were paired, for people, if not
+        by equal entries.
 
     Raises:
-        UserError: Numbers contradict the order of entries, or do not say which belong together.
+        DataError: If event numbers contradict the order of entries, or do not say which belong
+            together.
     """
     if len(images) != len(lists):
         return _pair_numbers(images, lists, name)
     differ = (images != lists) & (images != "") & (lists != "")
     if not differ.any():
         return np.arange(len(images)), "" if np.array_equal(images, lists) else "paired by entry: not all events are numbered"
-    # A number that the other table has too, in another entry, contradicts the order; one that it does not have says nothing.
+    # A number that the other table has in another entry contradicts the order; one that it lacks
+    # says nothing.
     if not (set(images[differ].tolist()) & set(lists.tolist())) | (set(lists[differ].tolist()) & set(images.tolist())):
         k = int(differ.argmax())
         return np.arange(len(images)), f"paired by entry, though event numbers differ ({lists[k]} for image {images[k]})"
     if len(set(lists.tolist())) == len(lists) and set(images.tolist()) == set(lists.tolist()) and "" not in set(lists.tolist()):
         return _pair_numbers(images, lists, name)[0], "paired by event number: entries come in another order"
-    raise PgenError(
+    raise DataError(
         f"{name}: its particles and images list the same events in other entries (event {lists[differ][0]} where the image is of "
         f"{images[differ][0]}), so that labels cannot be paired; {WITHOUT}."
     )
 
 
 def _pair_numbers(images: npt.NDArray[np.str_], lists: npt.NDArray[np.str_], name: str) -> tuple[npt.NDArray[np.int64], str]:
-    """The same by event numbers alone, which must be unique."""
+    """Pair events only by their numbers, which must be unique."""
     counted = f"{len(images):,} events of images and {len(lists):,} of particles"
     row = {event: k for k, event in enumerate(lists.tolist()) if event}
     if len(row) < len(lists) or "" in set(images.tolist()):
-        raise PgenError(f"{name}: holds {counted}, whose numbers do not say which belong together; {WITHOUT}.")
+        raise DataError(f"{name}: holds {counted}, whose numbers do not say which belong together; {WITHOUT}.")
     rows = np.array([row.get(event, -1) for event in images.tolist()], np.int64)
     if np.all(rows < 0):
-        raise PgenError(f"{name}: holds {counted}, none of which are the same; {WITHOUT}.")
+        raise DataError(f"{name}: holds {counted}, none of which are the same; {WITHOUT}.")
     return rows, f"paired by event number: {counted}"

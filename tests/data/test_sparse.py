@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen.data import ArrayImages, read_all, subset
-from pgen.data.images import SparseImageSet, in_memory
-from pgen.data.sparse import SparseImages, lit_chunks, read_lit
-from pgen.data.transforms.zero_suppression import Suppressed
+from pgen.data.images import SparseImageSet
+from pgen.data.sparse import SparseImages
+from pgen.data.transforms.zero_suppression import SuppressedImages
+from pgen.data.views import cache_in_memory
 from pgen.engine.dataloading.device_cache import SparseImageCache
 
 
@@ -29,12 +30,12 @@ def stacks(draw: st.DrawFn) -> np.ndarray:
 def test_lit_pixels_and_back(pixels: np.ndarray, data: st.DataObject) -> None:
     images = ArrayImages(pixels)
     order = data.draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12))
-    lit = read_lit(images, order)
-    assert np.array_equal(lit.dense(images.shape), pixels[order])
+    lit = images.read_sparse(order)
+    assert np.array_equal(lit.to_dense(images.shape), pixels[order])
     assert len(lit.value) == np.count_nonzero(pixels[order])
-    parts = list(lit_chunks(images, bytes_each=4 * 3 * pixels[0].size))
-    assert np.array_equal(np.concatenate([part.dense(images.shape) for part in parts]), pixels)
-    resident = SparseImageCache(SparseImages.of(pixels), images.shape, torch.device("cpu"))
+    parts = list(images.sparse_chunks(4 * 3 * pixels[0].size))
+    assert np.array_equal(np.concatenate([part.to_dense(images.shape) for part in parts]), pixels)
+    resident = SparseImageCache(SparseImages.from_dense(pixels), images.shape, torch.device("cpu"))
     assert np.array_equal(resident[torch.tensor(order)].numpy(), pixels[order])
 
 
@@ -43,11 +44,11 @@ def test_lit_pixels_and_back(pixels: np.ndarray, data: st.DataObject) -> None:
 def test_suppressed_lit_pixels_are_those_of_the_suppressed_image(
     pixels: np.ndarray, threshold: float, drop_negative: bool, data: st.DataObject
 ) -> None:
-    images = Suppressed(ArrayImages(pixels), threshold, drop_negative=drop_negative)
+    images = SuppressedImages(ArrayImages(pixels), threshold, drop_negative=drop_negative)
     order = data.draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12))
     wanted = np.where((pixels if drop_negative else np.abs(pixels)) > threshold, pixels, 0)
     assert np.array_equal(images.read(order), wanted[order])
-    assert np.array_equal(read_lit(images, order).dense(images.shape), wanted[order])
+    assert np.array_equal(images.read_sparse(order).to_dense(images.shape), wanted[order])
     assert images.fingerprint == ArrayImages(wanted).fingerprint
 
 
@@ -57,14 +58,14 @@ def test_images_kept_in_memory_are_the_same(pixels: np.ndarray, data: st.DataObj
     ids = [f"e/{k}" for k in range(len(pixels))]
     given = ArrayImages(pixels, ids=ids, events=["e"] * len(pixels), labels={"p": np.arange(len(pixels))}, unit="fC", name="x")
     view = subset(given, data.draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12, unique=True)))
-    kept = in_memory(view, 12 * pixels.size)
+    kept = cache_in_memory(view, 12 * pixels.size)
     assert isinstance(kept, SparseImageSet) and kept.fingerprint == view.fingerprint and (kept.name, kept.unit) == ("x", "fC")
     for column in ("ids", "events"):
         assert getattr(kept, column).tolist() == getattr(view, column).tolist()
     assert np.array_equal(read_all(kept), read_all(view)) and kept.labels["p"].tolist() == view.labels["p"].tolist()
-    assert in_memory(kept, 0) is kept and in_memory(given, 0) is given
+    assert cache_in_memory(kept, 0) is kept and cache_in_memory(given, 0) is given
     if read_all(view).any():
-        assert in_memory(view, 7) is view
+        assert cache_in_memory(view, 7) is view
 
 
 def test_fingerprint_is_of_the_images_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +74,7 @@ def test_fingerprint_is_of_the_images_alone(monkeypatch: pytest.MonkeyPatch) -> 
     assert ArrayImages(pixels, name="other", unit="e").fingerprint == whole
     assert subset(ArrayImages(np.concatenate([pixels, pixels])), range(10, 20)).fingerprint == whole
     with monkeypatch.context() as patch:
-        patch.setattr("pgen.data.images.lit_chunks", lambda images: lit_chunks(images, 200))
+        patch.setattr("pgen.data.images.CHUNK_BYTES", 200)
         assert ArrayImages(pixels).fingerprint == whole
     moved = np.roll(pixels, 1, axis=3)
     for other in (moved, pixels[::-1], pixels.reshape(10, 1, 6, 4), pixels + 1, pixels[:9]):

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgen.data import ArrayImages, ImageSet, open_images, open_targets, read_all, write_images
-from pgen.data.sparse import lit_counts, read_lit
 from pgen.data.views import ConcatImages
 from pgen.errors import PgenError
 
@@ -44,14 +43,14 @@ def test_scattered_reads(tmp_path_factory: pytest.TempPathFactory, indices: list
         [ArrayImages(read_all(each), ids=each.ids + f"/{k}") for k, each in enumerate(three(tmp_path_factory.mktemp("x")))], "x"
     )
     assert np.array_equal(images.read(indices), read_all(images)[indices])
-    assert np.array_equal(read_lit(images, indices).dense(images.shape), read_all(images)[indices])
-    assert lit_counts(images) is None
+    assert np.array_equal(images.read_sparse(indices).to_dense(images.shape), read_all(images)[indices])
+    assert images.nonzero_counts is None
 
 
 def test_numbers_of_lit_pixels_are_known_where_all_files_know_them(tmp_path: Path) -> None:
     three(tmp_path)
     images = open_images(f"{tmp_path}/*.h5")
-    counts = lit_counts(images)
+    counts = images.nonzero_counts
     assert counts is not None and counts.tolist() == np.count_nonzero(read_all(images), (1, 2, 3)).tolist()
 
 
@@ -62,7 +61,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(PgenError, match="unknown option plane="):
         open_images(f"{tmp_path}/x*.h5:plane=0")
     write_images(tmp_path / "x2.npz", one)
-    with pytest.raises(PgenError, match="differ in their ending alone, as x2"):
+    with pytest.raises(PgenError, match="differ only in their ending, as x2"):
         open_images(f"{tmp_path}/x*")
     write_images(tmp_path / "x3.h5", ArrayImages(np.zeros((1, 1, 4, 6), np.float32)))
     with pytest.raises(PgenError, match=r"shape \(1, 4, 6\) differs from \(1, 4, 5\)"):

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from pgen.data import ArrayImages, open_images, subset, write_images
-from pgen.data.processing import resumable as resume
-from pgen.data.processing.resumable import Share, resumable
+from pgen.data.processing import resumable as resumable_module
+from pgen.data.processing.resumable import Result, resumable
 
 IMAGES = ArrayImages(np.random.default_rng(0).integers(0, 3, (50, 1, 4, 4)).astype(np.float32), labels={"k": np.arange(50)})
 
@@ -24,7 +24,7 @@ def convert(out: Path, task: dict, stop: int | None = None) -> list[int]:
     """Convert IMAGES ten at a time, interrupted at ``stop``; where the work began."""
     began = []
 
-    def work(start: int) -> Iterator[Share]:
+    def work(start: int) -> Iterator[Result]:
         began.append(start)
         for first in range(start, len(IMAGES), 10):
             if first == stop:
@@ -33,7 +33,7 @@ def convert(out: Path, task: dict, stop: int | None = None) -> list[int]:
             yield range(first, first + 10), [subset(IMAGES, range(first, first + 10))] if first != 20 else []
 
     with resumable(out, task, len(IMAGES)) as kept:
-        write_images(out, (images for _, made in kept.over(work) for images in made))
+        write_images(out, (images for _, made in kept.run(work) for images in made))
     return began
 
 
@@ -41,7 +41,7 @@ def test_what_was_kept_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
     out, folder = tmp_path / "x.h5", tmp_path / ".x.h5.pgen-parts"
     convert(tmp_path / "whole.h5", {})
     assert [path.name for path in tmp_path.iterdir()] == ["whole.h5"]  # a short task keeps nothing
-    monkeypatch.setattr(resume, "SECONDS", 0.0)
+    monkeypatch.setattr(resumable_module, "SAVE_SECONDS", 0.0)
 
     def interrupted(task: dict, stop: int) -> None:
         with pytest.raises(KeyboardInterrupt):
@@ -68,7 +68,11 @@ def test_what_was_kept_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_killed_command_goes_on(pgen, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from pgen.data import resume; resume.SECONDS = 0.5; from pgen.cli.app import main; main()"]
+    command = [
+        sys.executable,
+        "-c",
+        "from pgen.data.processing import resumable; resumable.SAVE_SECONDS = 0.5; from pgen.cli.app import main; main()",
+    ]
     simulate = ["data", "simulate", "-n", "12800", "--size", "16", "--processes", "1", "--out", "x.h5"]
     process = subprocess.Popen([*command, *simulate], cwd=tmp_path, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
@@ -77,7 +81,7 @@ def test_a_killed_command_goes_on(pgen, tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     told = pgen(*simulate, cwd=tmp_path)
-    assert "Going on after" in told.stderr and [path.name for path in tmp_path.iterdir()] == ["x.h5"]
+    assert "Resuming after" in told.stderr and [path.name for path in tmp_path.iterdir()] == ["x.h5"]
     pgen(*simulate[:-1], "y.h5", cwd=tmp_path)
     found, wanted = (open_images(str(tmp_path / name)) for name in ("x.h5", "y.h5"))
     assert found.fingerprint == wanted.fingerprint and found.ids.tolist() == wanted.ids.tolist()

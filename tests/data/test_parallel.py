@@ -115,7 +115,10 @@ def test_workers_end_with_the_process_that_began_them(command: tuple[str, ...], 
 
 
 def test_a_worker_whose_parent_is_gone_already_ends() -> None:
-    code = "import time; from pgen.data.processing.parallel import end_with; end_with(1 if __import__('os').getppid() != 1 else 2); time.sleep(60)"
+    code = (
+        "import os, time; from pgen.data.processing.parallel import exit_with_parent; "
+        "exit_with_parent(1 if os.getppid() != 1 else 2); time.sleep(60)"
+    )
     assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 1
 
 
