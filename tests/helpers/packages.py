@@ -1,4 +1,4 @@
-"""Packages of plug-ins as pip would leave them, for tests."""
+"""Plug-in packages as pip would install them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ def on_path(folder: Path) -> dict[str, str]:
 
 
 def pip_install(source: Path, site: Path) -> Path:
-    """The folder ``site`` of packages, with the one in ``source`` put there by pip."""
+    """Install the package in ``source`` into the folder ``site`` with pip; return that folder."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", site, source]
     subprocess.run(pip, check=True, timeout=120)
     return site
 
 
 def blocks(text: str) -> dict[str, str]:
-    """The code blocks of a docstring by the file that is named before each; of a nameless one, by ``""``."""
-    lines, found, name = textwrap.dedent(f"    {text}").splitlines(), {}, ""
+    """Return the code blocks of a docstring by the file named before each, ``""`` if none is."""
+    lines, code_by_file, name = textwrap.dedent(f"    {text}").splitlines(), {}, ""
     for number, line in enumerate(lines):
         if line.endswith("::"):
             name = match[1] if (match := re.search(r"``(\S+)``::$", line)) else ""
             code = itertools.takewhile(lambda line: not line or line.startswith(" "), lines[number + 1 :])
-            found[name] = textwrap.dedent("\n".join(code))
-    return found
+            code_by_file[name] = textwrap.dedent("\n".join(code))
+    return code_by_file
 
 
 def fake_package(folder: Path, name: str, code: str, group: str = "pgen.models", attribute: str = "") -> None:
-    """What pip would leave behind of a one-module plug-in called ``name``."""
+    """Write a one-module plug-in called ``name`` as pip would install it."""
     (folder / f"{name}_module.py").write_text(code)
     info = folder / f"{name}-2.0.dist-info"
     info.mkdir()
@@ -42,8 +42,8 @@ def fake_package(folder: Path, name: str, code: str, group: str = "pgen.models",
     (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}_module{':' * bool(attribute)}{attribute}\n")
 
 
-def written(folder: Path, files: dict[str, str]) -> Path:
-    """The folder, with these files in it."""
+def write_files(folder: Path, files: dict[str, str]) -> Path:
+    """Write files, given by name, into a folder; return the folder."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)

@@ -14,7 +14,7 @@ Problem = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def brute_force(x: torch.Tensor, y: torch.Tensor, psi: torch.Tensor, cost: str) -> torch.Tensor:
-    """All values (B, N) in double precision."""
+    """Compute all values (B, N) in double precision."""
     difference = (x[:, None].double() - y[None].double()).numpy()
     if cost == "l1":
         values = np.abs(difference).sum(-1)
@@ -25,7 +25,7 @@ def brute_force(x: torch.Tensor, y: torch.Tensor, psi: torch.Tensor, cost: str) 
 
 
 def assert_exact(found: tuple[torch.Tensor, torch.Tensor], values: torch.Tensor) -> None:
-    """That (index, value) are those of the smallest of ``values`` (B, N)."""
+    """Assert that (index, value) are those of the smallest of ``values`` (B, N)."""
     index, value = (part.cpu() for part in found)
     chosen = values.gather(1, index[:, None])[:, 0]
     # Of values equal to the last bit of double precision either may be meant.
@@ -34,7 +34,7 @@ def assert_exact(found: tuple[torch.Tensor, torch.Tensor], values: torch.Tensor)
 
 
 def dense_and_sparse(y: torch.Tensor) -> tuple[Targets, Targets]:
-    """The same targets as they are, and by their lit pixels whatever their occupancy."""
+    """Return the targets as they are, and in sparse form whatever their occupancy."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls CSR tensors beta
         return Targets(y), Targets(y.to_sparse_csr())
@@ -42,8 +42,11 @@ def dense_and_sparse(y: torch.Tensor) -> tuple[Targets, Targets]:
 
 @st.composite
 def problems(draw: st.DrawFn, samples: int = 70, count: int = 300, size: int = 40) -> Problem:
-    """x, targets and psi of odd sizes; smooth or of few integers (so that values tie), empty in places, of one sign or both, contiguous or
-    not."""
+    """Draw x, targets and psi of odd sizes.
+
+    They are smooth or of few integers (so that values tie), may have zeros, one sign or both, and
+    may not be contiguous.
+    """
     b, n, d = draw(st.integers(1, samples)), draw(st.integers(1, count)), draw(st.integers(1, size))
     random = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     x, y, psi = (torch.rand(*shape, generator=random) for shape in ((b, d), (n, d), (n,)))

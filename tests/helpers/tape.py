@@ -1,4 +1,4 @@
-"""What a CUDA graph does, on the CPU: work is recorded with the memory and the numbers it is given, and repeated on these."""
+"""A CUDA graph on the CPU: operations are recorded with their memory and numbers, and replayed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
-#: Operations whose result, or its size, the host would have to wait for; no graph can hold them.
-WAITING = {aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default, aten.bincount.default}
+#: Operations that synchronise the host with the device, which no graph can hold.
+SYNCHRONISING = {aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default, aten.bincount.default}
 
 
 class Tape(TorchDispatchMode):
-    """Records operations while it is entered. What they have changed in place, and torch's random numbers, are as before when it is left:
-    recording is not doing."""
+    """Records operations while it is entered.
+
+    What they changed in place, and torch's random state, is restored at the end: recording does not
+    execute.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,20 +29,20 @@ class Tape(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if function in WAITING or (function is aten.index.Tensor and any(i is not None and i.dtype == torch.bool for i in args[1])):
+        if function in SYNCHRONISING or (function is aten.index.Tensor and any(i is not None and i.dtype == torch.bool for i in args[1])):
             raise RuntimeError(f"{function} waits for the device")
-        for argument, given in zip(function._schema.arguments, args, strict=False):
-            if argument.alias_info and argument.alias_info.is_write and given not in self._before:
-                self._before[given] = given.clone()
-        found = function(*args, **kwargs)
+        for argument, value in zip(function._schema.arguments, args, strict=False):
+            if argument.alias_info and argument.alias_info.is_write and value not in self._before:
+                self._before[value] = value.clone()
+        result = function(*args, **kwargs)
 
         def again() -> None:
-            for new, old in zip(tree_leaves(function(*args, **kwargs)), tree_leaves(found), strict=True):
+            for new, old in zip(tree_leaves(function(*args, **kwargs)), tree_leaves(result), strict=True):
                 if new.data_ptr() != old.data_ptr():
                     old.copy_(new)
 
         self.work.append(again)
-        return found
+        return result
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
@@ -52,8 +55,8 @@ class Tape(TorchDispatchMode):
             again()
 
 
-class Noted:
-    """A Triton kernel, whose launches a tape does not see by itself."""
+class RecordedKernel:
+    """A Triton kernel whose launches a tape records; by itself it would not see them."""
 
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel

@@ -1,4 +1,4 @@
-"""A small run of a built-in model, trained in this process, without pictures."""
+"""Train a small run of a built-in model in this process, without previews."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pgen.plugins import registry
 
 
 def trained(model: str, source: Path | str, root: Path, **options: object) -> Run:
-    """The run, opened anew, of ``model`` with ``options``, in ``root``; on images, or on targets where it wants such."""
+    """Train ``model`` with ``options`` in ``root`` on images, or targets if it needs them; reopen the run."""
     plugin = registry.load(model)
-    given = {
+    values = {
         "data" if plugin.spec.inputs == "images" else "targets": str(source),
         "save_root": str(root),
         "sample_size": 0,
         **options,
     }
-    settings, config = validate_options([(TrainConfig, dict(plugin.spec.settings)), (plugin.config_class(), {})], given)
+    settings, config = validate_options([(TrainConfig, dict(plugin.spec.settings)), (plugin.config_class(), {})], values)
     session = create_run(model, settings, config)  # type: ignore[arg-type]
     with patch("pgen.engine.training.previews.draw"):  # which would take longer than all else
         hooks.train_session(session)

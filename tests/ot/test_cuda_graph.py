@@ -19,7 +19,7 @@ from pgen.ot.assignment.reference import assign_reference
 from pgen.ot.solvers import cuda_graph
 from pgen.plugins.specs import Condition, DataInfo
 from tests.helpers.problems import dense_and_sparse
-from tests.helpers.tape import Noted, record
+from tests.helpers.tape import RecordedKernel, record
 
 pytestmark = pytest.mark.gpu
 GPU = torch.cuda.is_available()
@@ -85,7 +85,7 @@ def test_kernels_of_a_gpu_are_the_same_replayed(monkeypatch: pytest.MonkeyPatch)
     if not GPU:
         monkeypatch.setattr(importlib.import_module("pgen.ot.assignment.assign"), "nearest", cuda.assign_cuda)
         for name in ("dense_bounds", "sparse_bounds", "exact"):
-            monkeypatch.setattr(cuda.kernels, name, Noted(getattr(cuda.kernels, name)))
+            monkeypatch.setattr(cuda.kernels, name, RecordedKernel(getattr(cuda.kernels, name)))
     batches, y = problem()
     assert_the_same_replayed(batches[:5, :2], y, "sqeuclidean")
 

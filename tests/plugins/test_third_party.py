@@ -14,7 +14,7 @@ from pgen.data import open_images, read_all
 from pgen.data.io.plugin_sources import get_source
 from pgen.data.transforms.charge_scales import Scale
 from pgen.plugins import hookspecs
-from tests.helpers.packages import blocks, fake_package, on_path, pip_install, written
+from tests.helpers.packages import blocks, fake_package, on_path, pip_install, write_files
 
 EXAMPLE = Path(__file__).parents[2] / "examples/pgen-dcgan"
 IMAGES = "simulate:n=24,size=16,seed=1"
@@ -58,7 +58,7 @@ def test_examples_of_the_hooks_run(pgen, tmp_path: Path) -> None:
     for hook in (hookspecs.train, hookspecs.deploy, hookspecs.sample):
         whole["pgen_mean/__init__.py"] += "\n" + blocks(hook.__doc__)[""]
     for name, contents in (("plain", files), ("hooks", whole)):
-        env = on_path(pip_install(written(tmp_path / name, contents), tmp_path / f"{name}-site"))
+        env = on_path(pip_install(write_files(tmp_path / name, contents), tmp_path / f"{name}-site"))
         pgen("train", "mean", "--data", IMAGES, "--lr", 0.2, "--max-steps", 5, "--name", name, env=env, cwd=tmp_path)
         pgen("sample", f"runs/{name}", "-n", 3, "--out", f"{name}.h5", env=env, cwd=tmp_path)
         assert read_all(open_images(str(tmp_path / f"{name}.h5"))).shape == (3, 1, 16, 16)
@@ -73,7 +73,7 @@ SETS = ("--generated", f"{SOURCE}0-20", "--train", f"{SOURCE}20-40", "--held-out
 def test_example_of_a_metric_runs(pgen, tmp_path: Path) -> None:
     files = blocks(hookspecs.pgen_metrics.__doc__)
     assert set(files) == {"pyproject.toml", "pgen_contrast/__init__.py", "pgen_contrast/metric.py"}
-    env = on_path(pip_install(written(tmp_path / "plugin", files), tmp_path / "site"))
+    env = on_path(pip_install(write_files(tmp_path / "plugin", files), tmp_path / "site"))
     assert "contrast" in pgen("evaluate", "--help", env=env).stdout
     pgen("evaluate", "contrast", *SETS, "--out", "report", env=env, cwd=tmp_path)
     (found,) = json.loads((tmp_path / "report/results.json").read_text())["generated"].values()
@@ -84,7 +84,7 @@ def test_examples_of_a_source_and_a_scale_run(pgen, refuses, tmp_path: Path) -> 
     for name, text in (("rings", get_source.__doc__), ("cubic", Scale.__doc__)):
         files = {file or "pyproject.toml": code for file, code in blocks(text).items()}
         assert set(files) == {"pyproject.toml", f"pgen_{name}.py"}
-        pip_install(written(tmp_path / name, files), tmp_path / "site")
+        pip_install(write_files(tmp_path / name, files), tmp_path / "site")
     env = on_path(tmp_path / "site")
     tiny = ("--n-hidden", 8, "--max-steps", 2, "--sample-size", 0)
     pgen("train", "gan", "--data", "rings:n=40,size=16", "--scale", "cbrt", *tiny, "--name", "x", env=env, cwd=tmp_path)
