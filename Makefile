@@ -1,9 +1,9 @@
-# make demo: fresh machine to finished report. make test: fresh machine to green. make docs: the documentation, in site/.
+# make demo: from a fresh checkout to a finished report. make test: from a fresh checkout to green tests. make docs: the site, in site/.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs install clean
+.PHONY: install demo test test-slow docs clean
 
 install: $(VENV)/.installed
 
@@ -21,8 +21,12 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 2 -m "not slow"
 	$(MAKE) docs
+
+test-slow: install
+	$(BIN)/pytest -n 2 -m slow
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

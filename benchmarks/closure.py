@@ -18,7 +18,8 @@ import numpy as np
 import record
 from kept import Kept
 from pgen.data import open_images
-from pgen.report.figures.image_grid import save_rows
+from pgen.report.figures.base import save_figure
+from pgen.report.figures.image_grid import plot_rows
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -79,7 +80,7 @@ def draw(kept: Kept, images: dict[str, str]) -> None:
         found = open_images(str(kept.folder / path))
         pdg = found.labels["pdg"]
         rows[name] = np.concatenate([found.read(np.flatnonzero(pdg == value)[:3]) for value in np.unique(pdg)])
-    save_rows(DOCS / "closure_images.png", rows, vmax=100)
+    save_figure(plot_rows(rows, vmax=100), DOCS / "closure_images.png")
 
 
 if __name__ == "__main__":

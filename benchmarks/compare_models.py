@@ -28,8 +28,9 @@ from kept import Kept
 from pgen.data import open_images, read_all
 from pgen.metrics.fidelity.marginals import physics
 from pgen.metrics.inputs import EvaluationSets
-from pgen.report.figures.distributions import save_distributions
-from pgen.report.figures.image_grid import save_rows
+from pgen.report.figures.base import save_figure
+from pgen.report.figures.distributions import plot_distributions
+from pgen.report.figures.image_grid import plot_rows
 
 DOCS = Path(__file__).parents[1] / "docs"
 N = 1200
@@ -139,9 +140,9 @@ def compare(folder: Path, given: argparse.Namespace) -> None:
         for model in shown
         if (pixels[model] > faint).any()
     }
-    save_distributions(DOCS / f"compare_{given.name}.png", found)
+    save_figure(plot_distributions(found), DOCS / f"compare_{given.name}.png")
     rows = {model: pixels[model][:12] for model in ("held_out", *shown)}
-    save_rows(DOCS / f"compare_{given.name}_images.png", rows, vmax=100)
+    save_figure(plot_rows(rows, vmax=100), DOCS / f"compare_{given.name}_images.png")
     about = {
         "what": f"models on {given.name} images",
         "seconds": kept.seconds,

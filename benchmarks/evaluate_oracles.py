@@ -13,8 +13,8 @@ import numpy as np
 from jetnet import evaluation
 
 import record
-from pgen.metrics.features.observables import features_of, quantities
-from pgen.metrics.fidelity.frechet import extrapolated, frechet, mmd
+from pgen.metrics.features.observables import quantities, quantities_to_features
+from pgen.metrics.fidelity.frechet import extrapolate_frechet, frechet, mmd
 
 N = 50_000
 #: Sizes of samples for KPD: jetnet's median over batches.
@@ -37,7 +37,7 @@ def simulated() -> tuple[np.ndarray, np.ndarray]:
     from pgen.data import read_all
     from pgen.data.simulation.generate import simulate
 
-    sets = [features_of(quantities(read_all(simulate(20_000, size=32, seed=seed)), 10)) for seed in (1, 2)]
+    sets = [quantities_to_features(quantities(read_all(simulate(20_000, size=32, seed=seed)), 10)) for seed in (1, 2)]
     sets[1][:, [0, 2, 3, 11]] *= 1.03
     mean, spread = np.nanmean(sets[0], 0), np.nanstd(sets[0], 0)
     a, b = (np.nan_to_num((each - mean) / spread) for each in sets)
@@ -59,7 +59,7 @@ def main() -> None:
         sizes = {"min_samples": int(0.4 * least), "max_samples": least}
         fpd = evaluation.fpd(a, b, **sizes, normalise=False)
         kpd = evaluation.kpd(a, b, num_batches=KPD_BATCHES, batch_size=KPD_BATCH, normalise=False)
-        draws = [extrapolated(a, b, np.random.default_rng(seed)) for seed in range(5)]
+        draws = [extrapolate_frechet(a, b, np.random.default_rng(seed)) for seed in range(5)]
         rows[name] = {
             "FPD": {
                 "pgen": float(np.mean(draws)),

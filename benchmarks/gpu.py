@@ -84,15 +84,15 @@ def main() -> None:
 def register_pgen(site: Path | None) -> None:
     """Let pgen's entry points be found, as after `pip install -e .`, where it is not installed."""
     try:
-        version("pgen")
+        version("pgen-lartpc")
     except PackageNotFoundError:
         if site is None:
             raise SystemExit("pgen is not installed; run benchmarks/gpu.sh, which needs no installation.") from None
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        number = re.search(r'__version__ = "(.+)"', (ROOT / "pgen/__init__.py").read_text())
-        folder = site / "pgen-0.dist-info"
+        number = re.search(r'__version__ = "(.+)"', (ROOT / "pgen/_version.py").read_text())
+        folder = site / "pgen_lartpc-0.dist-info"
         folder.mkdir()
-        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: pgen\nVersion: {number[1] if number else 0}\n")
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: pgen-lartpc\nVersion: {number[1] if number else 0}\n")
         groups = {"console_scripts": project["scripts"], **project["entry-points"]}
         lines = [line for group, points in groups.items() for line in (f"[{group}]", *(f"{name} = {at}" for name, at in points.items()))]
         (folder / "entry_points.txt").write_text("\n".join(lines) + "\n")
@@ -215,6 +215,7 @@ class Chain:
 
     def train(self, model: str, steps: int = 300, config: dict[str, Any] | None = None, **settings: Any) -> Path:
         """The run folder of a model that was trained for a moment."""
+        from pgen.engine import hooks
         from pgen.engine.config import TrainConfig
         from pgen.engine.training.setup import create_run
         from pgen.plugins import registry
@@ -397,12 +398,12 @@ def options(chain: Chain) -> None:
 
 def evaluate(chain: Chain) -> None:
     """The metrics that compute on the device."""
-    from pgen.engine.evaluation.evaluate import EvaluateRequest, run_evaluation
+    from pgen.engine.evaluation.evaluate import evaluate as run_metrics
 
-    sets = {"generated": (str(chain.folder / "held_out.h5"),), "train": chain.data, "held_out": str(chain.folder / "held_out.h5")}
+    held_out = str(chain.folder / "held_out.h5")
     for metric in ("memorisation", "c2st"):
         with chain.step(metric):
-            run_evaluation(EvaluateRequest((metric,), threshold=10.0, **sets), chain.device, lambda what, done, total: None)
+            run_metrics(held_out, train=chain.data, held_out=held_out, metrics=metric, threshold=10.0, device=chain.device)
 
 
 #: In order: later ones take what earlier ones deployed.

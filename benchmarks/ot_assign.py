@@ -41,7 +41,7 @@ Method = Callable[[], object]
 def methods(x: torch.Tensor, y: torch.Tensor, psi: torch.Tensor, cost: str) -> dict[str, Method]:
     """Each gives the indices (B,)."""
     targets = Targets(y)
-    targets.norms(cost), targets.lit if targets.sparse else targets.dense
+    targets.norms(cost), targets.csr if targets.sparse else targets.dense
     # Nearest neighbours know no potential: max psi - psi is one more coordinate of the targets, 0 of the samples.
     height = psi.max() - psi
     index = faiss.IndexFlat(y.shape[1] + 1, faiss.METRIC_L1 if cost == "l1" else faiss.METRIC_L2)

@@ -31,7 +31,7 @@ import torch
 
 import record
 from pgen.ot import COSTS, DualAscent, Targets, assign
-from pgen.ot.solvers.cuda_graph import WARM_UP, Replayed
+from pgen.ot.solvers.cuda_graph import WARM_UP, GraphedFunction
 
 ROUNDS = 20
 CASES = {  # B, N, D, share of lit pixels
@@ -172,14 +172,14 @@ def steps() -> dict[str, float]:
         return time.perf_counter()
 
     found = {}
-    for name, made in {"launched": lambda move: move, **({"replayed": Replayed} if DEVICE.type == "cuda" else {})}.items():
+    for name, made in {"launched": lambda move: move, **({"replayed": GraphedFunction} if DEVICE.type == "cuda" else {})}.items():
         ascent = DualAscent(4000, "sqeuclidean").to(DEVICE)
         ascent.begin(samples(), targets)
-        move = made(lambda ascent=ascent: ascent.move(samples(), targets))
+        move = made(lambda ascent=ascent: ascent.device_step(samples(), targets))
         for step in range(-WARM_UP - 1, STEPS):
             if step == 0:
                 began = now()
-            ascent.plan(targets)
+            ascent.host_step(targets)
             move()
         found[name] = 1e3 * (now() - began) / STEPS
     return found

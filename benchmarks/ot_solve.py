@@ -79,7 +79,7 @@ class Problem:
         noise = lambda n: torch.randn(n, self.noise_size, generator=random)  # noqa: E731
         for _ in range(3):
             self.net.eval()
-            solver.fit(lambda n: self.sample(n, random), chi2=0.2, most=30)
+            solver.fit(lambda n: self.sample(n, random), chi2=0.2, max_samples_per_target=30)
             pairs = list(itertools.islice(solver.pairs(noise, self.net, batch_size=256), 150))
             self.net.train()
             for z, target in pairs:

@@ -32,7 +32,8 @@ def write(name: str, result: dict[str, Any], *packages: str, folder: Path = RESU
         },
         "versions": {
             "python": platform.python_version(),
-            **{package: version(package) for package in ("pgen", "torch", "numpy", *packages)},
+            "pgen": version("pgen-lartpc"),
+            **{package: version(package) for package in ("torch", "numpy", *packages)},
         },
     }
     path = folder / f"{name}.json"

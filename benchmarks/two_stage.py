@@ -19,7 +19,8 @@ from kept import Kept
 from pgen.data import open_images, read_all
 from pgen.metrics.features.image_statistics import compare_statistics
 from pgen.metrics.fidelity.reconstruction import reconstruction_error
-from pgen.report.figures.image_grid import save_grid, save_rows
+from pgen.report.figures.base import save_figure
+from pgen.report.figures.image_grid import plot_images, plot_rows
 
 HERE = Path(__file__).parent
 
@@ -76,9 +77,10 @@ def main() -> None:
     record.write(given.name, result)
     picture = HERE.parent / "docs" / f"{given.name}.png"
     if given.show_real:
-        save_rows(picture, {"real": data["held_out"][:10], "reconstructed": reconstructed[:10], "generated": generated[:10]})
+        rows = {"real": data["held_out"][:10], "reconstructed": reconstructed[:10], "generated": generated[:10]}
+        save_figure(plot_rows(rows), picture)
     else:
-        save_grid(picture, generated[:48], columns=8)
+        save_figure(plot_images(generated[:48], columns=8), picture)
     print(json.dumps({key: result[key] for key in ("held_out_mse_over_predict_zero", "statistics", "generated_over_train")}, indent=1))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from pgen.utils import caches
 import pgen.ot.assignment.numba_kernels, pgen.metrics.memorisation.inverted_index
 names = {{name: os.environ.get(name) for name in {NAMES}}}
-print(json.dumps([names, str(caches.lasting_folder()), pgen.ot.assignment.numba_kernels.dense._cache.cache_path]))
+print(json.dumps([names, str(caches.lasting_folder()), pgen.ot.assignment.numba_kernels.scan_dense._cache.cache_path]))
 """
 
 
@@ -48,7 +48,7 @@ def test_without_home(tmp_path: Path) -> None:
 
 def test_doctor_says_so(pgen, tmp_path: Path) -> None:
     text = pgen("doctor", env=environment(HOME="/proc/nobody", TMPDIR=str(tmp_path)), cwd=tmp_path).stdout
-    assert "/proc/nobody/.cache cannot be written, so what is compiled or fetched is kept in " in text
+    assert "/proc/nobody/.cache is not writable, so caches are in " in text
 
 
 def test_a_folder_of_others_is_not_used(tmp_path: Path) -> None:

@@ -46,17 +46,17 @@ def test_html_of_elements_and_attributes() -> None:
 PRINTED = r"""
 from rich.table import Table
 from rich.text import Text
-from pgen.cli.console import console, progress_bar, task_bar
+from pgen.cli.console import console, progress_bar
 
 name = "[/b][pe] length[cm] :smile: \x1b]0;T\x07 \x9b2J \u202e"
 table = Table(name, title=name)
 table.add_row(name)
 table.add_row(Text(name))
 console.print(name, table, Text(name), style="red")
-with task_bar() as tick:
-    tick(name, 1, 2)
-with progress_bar(name) as tick:
-    tick(1, 2)
+with progress_bar() as bar:
+    bar.start_task(name, 1, 2)
+with progress_bar(name) as bar:
+    bar(1, 2)
 """
 
 

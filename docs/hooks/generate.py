@@ -1,56 +1,53 @@
-"""What the site has that is not written by hand: pages from the code and from figures, equations, pictures that benchmarks drew.
+"""Write the generated tables into the pages of docs/, between `<!-- generated: NAME -->` and `<!-- end -->`.
 
-A page says where a part goes by a line ``<!-- generated: PART -->``.
+    python docs/hooks/generate.py            # rewrites the pages that are out of date
+    python docs/hooks/generate.py --check    # names them instead, with exit code 1
+
+The tables come from the command line's own objects and from the files in benchmarks/results.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from mkdocs.exceptions import PluginError
-from mkdocs.structure.files import File
-
 sys.path.insert(0, str(Path(__file__).parent))
-import site_api
-import site_benchmarks
-import site_commands
-import site_comparison
-import site_equations
+import benchmark_tables
+import command_tables
+import comparison_tables
 
-ROOT = Path(__file__).parents[2]
-#: Where benchmarks draw; pages name these pictures as they lie in the repository.
-DRAWN = "benchmarks/results"
+DOCS = Path(__file__).parents[1]
+PARTS: dict[str, Callable[[], str]] = {**command_tables.PARTS, **benchmark_tables.PARTS, **comparison_tables.PARTS}
 
-PARTS = {**site_commands.PARTS, **site_api.PARTS, **site_benchmarks.PARTS, **site_comparison.PARTS}
-_PART = re.compile(r"^<!-- generated: (.+?) -->$", re.MULTILINE)
-#: What a browser would fetch by itself from elsewhere.
-_FETCHED = re.compile(r"<(?:script|img|iframe|source)[^>]*\ssrc=[\"']?(?:https?:)?//|<link[^>]*\shref=[\"']?(?:https?:)?//[^>]*>")
+_PART = re.compile(r"^<!-- generated: (.+?) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 
 
-def on_files(files, config):
-    for path in sorted((ROOT / DRAWN).glob("*.png")):
-        files.append(File(f"{DRAWN}/{path.name}", str(ROOT), config.site_dir, config.use_directory_urls))
-    return files
+def render_page(text: str) -> str:
+    """Return the page with every generated part made anew."""
+    return _PART.sub(lambda match: f"<!-- generated: {match[1]} -->\n\n{_make_part(match[1])}\n\n<!-- end -->", text)
 
 
-def on_page_markdown(markdown, page, config, files):
-    markdown = markdown.replace(f"](../{DRAWN}/", f"]({DRAWN}/")
-    return _PART.sub(lambda found: _part(found[1], page.file.src_uri), markdown)
+def _make_part(name: str) -> str:
+    return re.sub(r"\n{3,}", "\n\n", PARTS[name]().strip())
 
 
-def on_page_content(html, page, config, files):
-    return site_equations.as_mathml(html)
+def find_outdated_pages() -> dict[Path, str]:
+    """Return the pages whose generated parts are out of date, with what they should be."""
+    pages = {path: render_page(path.read_text(encoding="utf-8")) for path in sorted(DOCS.rglob("*.md"))}
+    return {path: text for path, text in pages.items() if text != path.read_text(encoding="utf-8")}
 
 
-def on_post_page(output, page, config):
-    if found := _FETCHED.search(output):
-        raise PluginError(f"{page.file.src_uri} would fetch something from elsewhere: {found[0]}")
-    return output
+def main() -> None:
+    check = "--check" in sys.argv[1:]
+    pages = find_outdated_pages()
+    for path, text in pages.items():
+        print(f"{'out of date' if check else 'written'}: {path.relative_to(DOCS.parent)}")
+        if not check:
+            path.write_text(text, encoding="utf-8")
+    raise SystemExit(1 if check and pages else 0)
 
 
-def _part(name: str, where: str) -> str:
-    if name not in PARTS:
-        raise PluginError(f"{where}: there is no generated part {name!r}; there are {', '.join(PARTS)}")
-    return PARTS[name]()
+if __name__ == "__main__":
+    main()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from pgen._version import __version__
 from pgen.cli import streams
@@ -29,7 +30,17 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 #: Settings of commands that accept options which only the run knows.
 OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
 
+
+class CommandsInOrder(TyperGroup):
+    """Lists the commands in the order in which users need them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """List the commands."""
+        return ["data", "train", "deploy", "sample", "evaluate", "models", "plugin", "doctor"]
+
+
 app = typer.Typer(
+    cls=CommandsInOrder,
     help="Train, deploy, sample and evaluate generative models of liquid-argon detector images.",
     invoke_without_command=True,
     pretty_exceptions_enable=False,

@@ -11,10 +11,10 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pgen.errors import ConfigError, PluginError, option, option_name, validation_messages
+from pgen.errors import ConfigError, PluginError, option, option_name
 from pgen.utils import resources
 from pgen.utils.formats import Format
 from pgen.utils.paths import expand, expand_option
@@ -140,30 +140,3 @@ def read_config(path: Path | None) -> dict[str, Any]:
             raise ConfigError(f"{option('config', path)}: expected the config.json of a run, but settings and config are not both tables.")
         values = {k: v for part in parts for k, v in part.items() if k not in ("name", "overwrite")}
     return {key.replace("-", "_"): value for key, value in values.items()}
-
-
-def validate(parts: list[tuple[type[BaseModel], dict[str, Any]]], options: dict[str, Any]) -> list[BaseModel]:
-    """Build pydantic models from options.
-
-    Args:
-        parts: Each model class, and defaults that differ from its own.
-        options: The options of all models together.
-
-    Returns:
-        The models.
-
-    Raises:
-        ConfigError: Options are unknown or invalid. The message lists all of them.
-    """
-    names = {name for config, _ in parts for name in config.model_fields}
-    problems = [f"{option(name)}: no such option" for name in options if name not in names]
-    models = []
-    for config, defaults in parts:
-        own = {name: value for name, value in options.items() if name in config.model_fields}
-        try:
-            models.append(config.model_validate({**defaults, **own}))
-        except ValidationError as error:
-            problems += validation_messages(error)
-    if problems:
-        raise ConfigError("; ".join(problems) + ".")
-    return models

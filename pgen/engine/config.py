@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pgen.data.transforms.charge_scales import scale_names
-from pgen.errors import option
+from pgen.errors import ConfigError, option, validation_messages
 from pgen.utils.formats import parse_size
 from pgen.utils.paths import expand_text
 
@@ -151,3 +151,30 @@ class TrainConfig(BaseModel):
     def source(self) -> str | None:
         """The training images, under either name."""
         return self.data or self.dataset
+
+
+def validate_options(parts: list[tuple[type[BaseModel], dict[str, Any]]], options: dict[str, Any]) -> list[BaseModel]:
+    """Build pydantic models from options.
+
+    Args:
+        parts: Each model class, and defaults that differ from its own.
+        options: The options of all models together.
+
+    Returns:
+        The models.
+
+    Raises:
+        ConfigError: Options are unknown or invalid. The message lists all of them.
+    """
+    names = {name for config, _ in parts for name in config.model_fields}
+    problems = [f"{option(name)}: no such option" for name in options if name not in names]
+    models = []
+    for config, defaults in parts:
+        own = {name: value for name, value in options.items() if name in config.model_fields}
+        try:
+            models.append(config.model_validate({**defaults, **own}))
+        except ValidationError as error:
+            problems += validation_messages(error)
+    if problems:
+        raise ConfigError("; ".join(problems) + ".")
+    return models

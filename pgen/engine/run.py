@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class Run:
     began_in: str | None = None
 
     @classmethod
-    def open(cls, path: str | Path, *, device: torch.device | None = None, progress: Progress | None = None) -> Run:
+    def open(cls, path: str | Path, *, device: torch.device | None = None, progress: Progress | None = None) -> Self:
         """Open a run with the options it was trained with.
 
         Args:
@@ -193,8 +193,8 @@ class Run:
             conditions = self.info.conditions
             labels = encode(conditions, load_labels(self.folder.labels, conditions)).to(self.device) if conditions else None
             noise = generator(self.settings.seed, "prepare sampling", device=self.device)
-            say = logger.info if log else lambda text: None
-            model.prepare_sampling(generator=noise, conditions=labels, say=say)  # type: ignore[operator]
+            write = logger.info if log else lambda text: None
+            model.prepare_sampling(generator=noise, conditions=labels, log=write)  # type: ignore[operator]
         return model
 
     def _restore_extra_state(self, model: nn.Module, step: int) -> None:
@@ -256,7 +256,7 @@ class Run:
             {name: value for name, value in values.items() if name not in conditions},
         )
 
-    def with_sampling_options(self, values: Mapping[str, Any]) -> Run:
+    def with_sampling_options(self, values: Mapping[str, Any]) -> Self:
         """Return this run with other values of the model's sampling options.
 
         Raises:

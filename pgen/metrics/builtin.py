@@ -1,4 +1,4 @@
-"""The metrics that come with pgen. Their functions are imported when they are called, so listing them needs no torch."""
+"""The metrics that come with pgen, whose functions are imported when called: no torch here."""
 
 from __future__ import annotations
 

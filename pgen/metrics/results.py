@@ -1,4 +1,4 @@
-"""What a metric returns: numbers, each beside its floor and with an interval."""
+"""Results of a metric: numbers with a bootstrap interval and a floor, the score of real images."""
 
 from __future__ import annotations
 
@@ -11,18 +11,26 @@ import numpy.typing as npt
 
 from pgen.metrics.validation import Result
 
-#: Rounds of the bootstrap, unless a metric can afford fewer only.
+#: Rounds of the bootstrap, unless a metric can only afford fewer.
 ROUNDS = 100
-CANNOT_BE_TOLD = "cannot be told"  #: the verdict where neither likeness nor difference is shown
-WIDTH = 1.96  #: standard deviations of the bootstrap on either side of a value that make its interval of 95 %
+#: Verdict if neither likeness nor difference is shown.
+CANNOT_BE_TOLD = "cannot be told"
+#: Half width of a 95 % interval in standard deviations.
+WIDTH = 1.96
 
-#: From rows of a value for each image, of two sets, to how far the sets are apart.
+#: Distance of two sets, each given as one row of values per image.
 Distance = Callable[[npt.NDArray, npt.NDArray], float]
 Ints = npt.NDArray[np.int64]
 
 
 class PerSet(NamedTuple):
-    """One row (or number) for each image of each set."""
+    """One array per set, with one row (or number) per image.
+
+    Attributes:
+        generated: (N, ...).
+        train: (N, ...).
+        held_out: (N, ...).
+    """
 
     generated: npt.NDArray
     train: npt.NDArray
@@ -30,20 +38,23 @@ class PerSet(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Measure(Result):
-    """One number.
+class Measurement(Result):
+    """One number of a metric.
 
     Attributes:
-        value: generated against held-out images.
-        floor: train against held-out images, as many of them: what a perfect model has.
-        interval: 95 % of the value. It is that of value - floor, by a bootstrap over the images of all three sets, put around the
-            value: where it covers the floor, generated images cannot be told from real ones by this number.
-        n: images of each set.
-        better: whether a low or a high value is good.
-        headline: whether it is one to look at first; others are details.
-        two_sided: whether a value better than the floor is odd, as it is of a distance.
-        unclear: why a value near the floor would not show that images are as real ones, such as too few images to learn from; empty
-            where it would. A value clearly worse than the floor is worse all the same.
+        name: What is measured.
+        value: Generated against held-out images.
+        floor: Training against as many held-out images: the score of a perfect model.
+        interval: 95 % interval of value - floor, from a bootstrap over the images of all three
+            sets, centred on the value. If it covers the floor, this number does not distinguish
+            generated from real images.
+        n: Images of each set.
+        better: Whether low or high values are good.
+        headline: Whether to show it first; others are details.
+        two_sided: Whether a value better than the floor is suspicious, as for a distance.
+        unclear: Why a value near the floor would not show that images are as real ones, such as too
+            few images to learn from; empty if it would. A value clearly worse than the floor is
+            worse all the same.
     """
 
     name: str
@@ -58,7 +69,7 @@ class Measure(Result):
 
     @property
     def verdict(self) -> str:
-        """``as real``, ``worse`` or ``beyond`` (better than real images are, which no honest model is), or ``cannot be told``."""
+        """``as real``, ``worse``, ``beyond`` (better than real images) or ``cannot be told``."""
         if not self._is_finite:
             return CANNOT_BE_TOLD
         low, high = self.interval
@@ -70,7 +81,7 @@ class Measure(Result):
 
     @property
     def reason(self) -> str:
-        """Why the verdict is that it cannot be told; empty for any other."""
+        """Why the verdict is ``cannot be told``; empty for any other."""
         if self.verdict != CANNOT_BE_TOLD:
             return ""
         return self.unclear or "the value, its floor or its interval is not a finite number"
@@ -80,13 +91,21 @@ class Measure(Result):
         return bool(np.isfinite([self.value, self.floor, *self.interval]).all())
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the fields and the verdict as JSON can hold them."""
         values = {name: value for name, value in super().to_dict().items() if name != "unclear"}
         return {**values, "verdict": self.verdict, "reason": self.reason}
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How a quantity is distributed: ``counts`` of each set, (B,), between ``edges`` (B + 1,)."""
+    """Distribution of a quantity.
+
+    Attributes:
+        name: The quantity.
+        unit: Its unit; empty if it has none.
+        edges: (B + 1,) bin edges.
+        counts: (B,) of each set.
+    """
 
     name: str
     unit: str
@@ -96,21 +115,24 @@ class Histogram:
 
 @dataclass(frozen=True)
 class MetricResult:
-    """What a metric finds.
+    """Result of one metric.
 
     Attributes:
-        metric: its name.
-        measures: its numbers.
-        settings: what they depend on, as plain values.
-        details: more of it, as plain values.
-        warnings: sentences to show before anything else. notes: sentences to show beside the numbers.
-        histograms: for the report.
-        per_image: (N,) a column each of the table of generated images.
-        pairs: (generated, train) indices of images that should be looked at side by side, and a caption for each.
+        metric: Its name.
+        measures: Its numbers.
+        settings: What they depend on, as plain values.
+        details: More results, as plain values.
+        warnings: Sentences to show before anything else.
+        notes: Sentences to show next to the numbers.
+        histograms: Figures of the report.
+        per_image: name -> (N,) columns of the table of generated images.
+        pairs: (generated, train) indices of images to compare by eye, and a caption for each.
+        copy_rate: Fraction of the generated images that are copies of training images; None for a
+            metric that does not measure it.
     """
 
     metric: str
-    measures: tuple[Measure, ...]
+    measures: tuple[Measurement, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -118,18 +140,19 @@ class MetricResult:
     histograms: tuple[Histogram, ...] = ()
     per_image: Mapping[str, npt.NDArray] = field(default_factory=dict)
     pairs: tuple[tuple[int, int, str], ...] = ()
+    copy_rate: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As results.json keeps it."""
-        plain = {key: dict(getattr(self, key)) for key in ("settings", "details")}
-        told = {key: list(getattr(self, key)) for key in ("warnings", "notes")}
-        return {"measures": [measure.to_dict() for measure in self.measures], **plain, **told}
+        """Return what results.json stores."""
+        values = {key: dict(getattr(self, key)) for key in ("settings", "details")}
+        messages = {key: list(getattr(self, key)) for key in ("warnings", "notes")}
+        return {"measures": [measurement.to_dict() for measurement in self.measures], **values, **messages}
 
 
-def draw(rows: PerSet, rng: np.random.Generator, limit: int | None = None) -> PerSet:
-    """As many rows of each set, ``limit`` at most, drawn without replacement."""
+def draw_equal(rows: PerSet, rng: np.random.Generator, limit: int | None = None) -> PerSet:
+    """Draw the same number of rows from each set without replacement, at most ``limit``."""
     n = min(*map(len, rows), limit or len(rows.generated))
-    return PerSet(*(each[np.sort(rng.choice(len(each), n, replace=False))] for each in rows))
+    return PerSet(*(values[np.sort(rng.choice(len(values), n, replace=False))] for values in rows))
 
 
 def measure(
@@ -146,43 +169,73 @@ def measure(
     headline: bool = True,
     halves: bool = False,
     unclear: str = "",
-) -> Measure:
-    """``distance`` of generated and held-out rows beside that of train and held-out ones, of as many images each.
+) -> Measurement:
+    """Measure a distance of generated from held-out images, with its floor and interval.
+
+    The same number of images is drawn from each set. The floor is the distance of training from
+    held-out images.
 
     Args:
-        distance: two arrays of rows (n, ...) to a number; it is called 2 + 2 ``rounds`` times.
-        limit: how many images of each set at most.
-        lowest, highest: what ``distance`` cannot be beyond, such as 1 of a fraction.
-        halves: resample halves without replacement, which waver about as much as the whole does, where it matters that an image drawn
-            twice is its own neighbour.
-        unclear: see :class:`Measure`.
+        name: Name of the measurement.
+        distance: Function of two arrays of rows (n, ...) to a number; called 2 + 2 ``rounds``
+            times.
+        rows: One row per image of each set, see :meth:`EvaluationSets.rows`.
+        rng: Random numbers, see :meth:`EvaluationSets.rng`.
+        rounds: Rounds of the bootstrap.
+        limit: Maximum number of images of each set.
+        better: Whether low or high values are good.
+        lowest: Lower limit of what ``distance`` can return.
+        highest: Upper limit, such as 1 for a fraction.
+        headline: Whether to show it first; others are details.
+        halves: Resample halves without replacement, which vary about as much as the whole, for
+            distances in which an image drawn twice would be its own neighbour.
+        unclear: See :class:`Measurement`.
     """
-    generated, train, held_out = draw(rows, rng, limit)
+    generated, train, held_out = draw_equal(rows, rng, limit)
     n = len(generated)
     value, floor = distance(generated, held_out), distance(train, held_out)
 
-    def above(g: Ints, t: Ints, h: Ints) -> float:
+    def excess(g: Ints, t: Ints, h: Ints) -> float:
         return distance(generated[g], held_out[h]) - distance(train[t], held_out[h])
 
-    interval = interval_of(value, bootstrap(above, n, rng, rounds, halves), lowest, highest)
-    return Measure(name, float(value), float(floor), interval, n, better, headline, unclear=unclear)
+    interval = interval_around(value, bootstrap(excess, n, rng, rounds, halves), lowest, highest)
+    return Measurement(name, float(value), float(floor), interval, n, better, headline, unclear=unclear)
 
 
 def bootstrap(
-    above: Callable[[Ints, Ints, Ints], Any], n: int, rng: np.random.Generator, rounds: int = ROUNDS, halves: bool = False
+    excess: Callable[[Ints, Ints, Ints], Any], n: int, rng: np.random.Generator, rounds: int = ROUNDS, halves: bool = False
 ) -> npt.NDArray[np.float64]:
-    """(rounds, ...) value - floor of resampled sets: ``above`` of the indices of generated, train and held-out images, n of each, drawn
-    with replacement, or of half of them drawn without."""
+    """Compute value - floor of resampled sets.
+
+    Args:
+        excess: value - floor of the images at three arrays of indices: generated, train, held-out.
+        n: Images of each set.
+        rng: Random numbers.
+        rounds: How often to resample.
+        halves: Draw half of the images without replacement, in place of n with replacement.
+
+    Returns:
+        (rounds, ...) what ``excess`` returned.
+    """
 
     def indices() -> Iterable[Ints]:
         return [rng.permutation(n)[: n // 2] for _ in range(3)] if halves else rng.integers(n, size=(3, n))
 
-    return np.array([above(*indices()) for _ in range(rounds)])
+    return np.array([excess(*indices()) for _ in range(rounds)])
 
 
-def interval_of(value: float, above: npt.NDArray[np.float64], lowest: float = 0.0, highest: float = np.inf) -> tuple[float, float]:
-    """The interval of a Measure. above: value - floor of resampled sets, whose spread counts alone: such sets are further apart than the
-    sets are, by about as much on either side. lowest, highest: what no value can be beyond."""
-    known = above[np.isfinite(above)]  # a resampled set may hold none of the images that a distance is of
-    width = WIDTH * float(np.std(known)) if len(known) > len(above) / 2 else np.nan
+def interval_around(value: float, excess: npt.NDArray[np.float64], lowest: float = 0.0, highest: float = np.inf) -> tuple[float, float]:
+    """Compute the interval of a :class:`Measurement`.
+
+    Only the spread of ``excess`` counts: resampled sets are further apart than the sets themselves,
+    by about as much in the value as in the floor.
+
+    Args:
+        value: The centre.
+        excess: (rounds,) value - floor of resampled sets, see :func:`bootstrap`.
+        lowest: Lower limit of any value.
+        highest: Upper limit of any value.
+    """
+    finite = excess[np.isfinite(excess)]  # a resampled set may hold none of the images that a distance is defined for
+    width = WIDTH * float(np.std(finite)) if len(finite) > len(excess) / 2 else np.nan
     return max(lowest, float(value) - width), min(highest, float(value) + width)

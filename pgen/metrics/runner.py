@@ -1,4 +1,4 @@
-"""Several metrics on the same sets, and what comes of it."""
+"""Run several metrics on the same sets."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.sparse import above_threshold, negative_fraction
-from pgen.errors import PgenError
+from pgen.errors import ConfigError, PgenError
 from pgen.metrics.inputs import EvaluationSets
-from pgen.metrics.memorisation.hamming import shared_images
-from pgen.metrics.results import MetricResult
-from pgen.metrics.validation import plain
+from pgen.metrics.memorisation.hamming import count_shared_images
+from pgen.metrics.results import MetricResult, PerSet
+from pgen.metrics.validation import to_plain
 from pgen.plugins import registry
-from pgen.plugins.entry_points import NOT_A_FAULT, cause, plugin_error
-from pgen.plugins.registry import Entry
+from pgen.plugins.entry_points import NOT_A_FAULT, Entry, cause, plugin_error
 from pgen.plugins.specs import MetricSpec
 from pgen.utils.resources import is_out_of_memory
 
-#: Smallest charges of lit pixels that differ by more than this factor between sets call for a threshold.
+#: Ratio of the smallest charges above threshold of two sets beyond which they need another
+#: threshold.
 FAINT = 2.0
-#: Of the |charge| of a set a negative fraction up to this is too small for all sets to have one.
+#: A negative fraction of |charge| up to this is too small to expect it in every set.
 NEGLIGIBLE = 0.001
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found of one generated set.
+    """Results of all metrics for one generated set.
 
     Attributes:
-        name: what it is called among others. about: where it comes from, as plain values.
-        findings: by metric. skipped: by metric, why it could not be asked. seconds: by metric, how long it took.
+        name: Name of the set.
+        about: Where it comes from, as plain values.
+        results: Metric name -> result.
+        skipped: Metric name -> why it could not be computed.
+        seconds: Metric name -> how long it took.
     """
 
     name: str
@@ -44,114 +47,132 @@ class Evaluation:
     skipped: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def copy_rate(self) -> float | None:
+        """Fraction of copies of training images; None if no metric measured it."""
+        return next((result.copy_rate for result in self.results.values() if result.copy_rate is not None), None)
+
     def to_dict(self) -> dict[str, Any]:
-        """As results.json keeps it."""
-        return {
-            **self.about,
-            "metrics": {name: {**plain(finding.to_dict()), "seconds": self.seconds[name]} for name, finding in self.results.items()},
-            "skipped": dict(self.skipped),
-        }
+        """Return what results.json stores."""
+        metrics = {name: {**to_plain(result.to_dict()), "seconds": self.seconds[name]} for name, result in self.results.items()}
+        return {**self.about, "metrics": metrics, "skipped": dict(self.skipped)}
 
     def unclear(self) -> dict[str, list[str]]:
-        """Why verdicts cannot be told -> the headline measures of which this holds."""
+        """Return reason -> headline measurements whose verdict cannot be told for this reason."""
         reasons: dict[str, list[str]] = {}
-        for finding in self.results.values():
-            for measure in finding.measures:
-                if measure.headline and measure.reason:
-                    reasons.setdefault(measure.reason, []).append(measure.name)
+        for result in self.results.values():
+            for measurement in result.measures:
+                if measurement.headline and measurement.reason:
+                    reasons.setdefault(measurement.reason, []).append(measurement.name)
         return reasons
 
+    def skipped_by_reason(self) -> dict[str, list[str]]:
+        """Return reason -> metrics that could not be computed for this reason."""
+        return {reason: [name for name, why in self.skipped.items() if why == reason] for reason in self.skipped.values()}
+
     def per_image(self) -> dict[str, npt.NDArray]:
-        """Columns of a table with a row for each generated image."""
-        return {name: values for finding in self.results.values() for name, values in finding.per_image.items()}
+        """Return the columns of a table with one row per generated image."""
+        return {name: values for result in self.results.values() for name, values in result.per_image.items()}
 
 
-def select_metrics(wanted: Sequence[str]) -> dict[str, tuple[Entry, MetricSpec]]:
-    """The metrics of these names, in that order; all of them without any. UserError for one that is not there."""
-    found, problems = registry.metrics()
-    for name in wanted:
-        if name not in found:
-            told = f" {' '.join(problems)}" if problems else ""
-            raise PgenError(f"There is no metric called {name!r}, wanted one of {', '.join(found)}.{told}")
-    return {name: found[name] for name in wanted or found}
+def select_metrics(names: Sequence[str] = ()) -> dict[str, tuple[Entry, MetricSpec]]:
+    """Look up metrics by name, in that order; all installed ones if no name is given.
+
+    Raises:
+        ConfigError: A metric is not installed.
+    """
+    installed, problems = registry.metrics()
+    for name in names:
+        if name not in installed:
+            hints = f" {' '.join(problems)}" if problems else ""
+            raise ConfigError(f"There is no metric called {name!r}; expected one of {', '.join(installed)}.{hints}")
+    return {name: installed[name] for name in names or installed}
 
 
 def evaluate(
-    name: str,
-    about: Mapping[str, Any],
     sets: EvaluationSets,
-    metrics: Mapping[str, tuple[Entry, MetricSpec]],
+    metrics: Sequence[str] = (),
     *,
-    strict: bool,
-    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    name: str = "generated",
+    about: Mapping[str, Any] | None = None,
+    strict: bool | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
-    """Ask each of ``metrics``; ``progress(what, done, total)`` is called before it begins. What one refuses is told in
-    ``skipped``, or ends it all if ``strict``."""
+    """Score the generated images of ``sets`` with several metrics.
+
+    Args:
+        sets: Generated, training and held-out images.
+        metrics: Names of metrics; all installed ones if empty.
+        name: Name of the generated set.
+        about: Where it comes from, as plain values.
+        strict: Whether a metric that cannot be computed is an error; otherwise it is listed in
+            ``skipped``. By default only where metrics are named.
+        progress: Called as ``progress(task, done, total)`` before each metric.
+
+    Raises:
+        ConfigError: A metric is not installed.
+        PgenError: A metric cannot be computed, if ``strict``.
+    """
+    selected = select_metrics(metrics)
+    strict = bool(metrics) if strict is None else strict
     results: dict[str, MetricResult] = {}
     skipped: dict[str, str] = {}
     seconds: dict[str, float] = {}
-    for done, (metric, (entry, spec)) in enumerate(metrics.items()):
-        progress(f"{name}: {metric}", done, len(metrics))
-        began = time.monotonic()
+    for done, (metric, (entry, spec)) in enumerate(selected.items()):
+        if progress:
+            progress(f"{name}: {metric}", done, len(selected))
+        start = time.monotonic()
         try:
             results[metric] = _run_metric(entry, spec, sets)
         except PgenError as error:
             if strict:
                 raise
             skipped[metric] = str(error)
-        seconds[metric] = round(time.monotonic() - began, 2)
-    return Evaluation(name, about, results, skipped, seconds)
+        seconds[metric] = round(time.monotonic() - start, 2)
+    return Evaluation(name, about or {}, results, skipped, seconds)
 
 
 def _run_metric(entry: Entry, spec: MetricSpec, sets: EvaluationSets) -> MetricResult:
     module, _, attribute = spec.function.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)(sets)
+        result = getattr(importlib.import_module(module), attribute)(sets)
     except NOT_A_FAULT:
         raise
     except BaseException as error:
         if entry.is_builtin or is_out_of_memory(error):
             raise  # a defect of pgen shows its traceback
         raise plugin_error(entry, f"metric {spec.name!r} failed: {cause(error)}") from error
-    if not isinstance(found, MetricResult):
-        raise plugin_error(entry, f"metric {spec.name!r} returned {type(found).__name__}, wanted a pgen.metrics.results.Finding")
-    return found
+    if not isinstance(result, MetricResult):
+        raise plugin_error(entry, f"metric {spec.name!r} returned {type(result).__name__}, expected a pgen.metrics.MetricResult")
+    return result
 
 
 def comparison_warnings(sets: EvaluationSets) -> list[str]:
-    """What makes any comparison of these sets doubtful."""
-    found = []
-    if overlap := shared_images(sets.train, sets.held_out):
-        found.append(
+    """Return what makes any comparison of these sets doubtful, one sentence each."""
+    warnings = []
+    if overlap := count_shared_images(sets.train, sets.held_out):
+        warnings.append(
             f"HELD-OUT OVERLAPS TRAIN: {overlap} held-out images are training images too, so floors are too low and copying may go "
             "unseen; split the data again."
         )
-    negative = {name: negative_fraction(getattr(sets, name), sets.threshold) for name in ("generated", "train", "held_out")}
+    negative = {name: negative_fraction(getattr(sets, name), sets.threshold) for name in PerSet._fields}
     if max(negative.values()) > NEGLIGIBLE and not all(negative.values()):
         fractions = ", ".join(f"{fraction:.2%} in {name.replace('_', '-')}" for name, fraction in negative.items())
-        found.append(
+        warnings.append(
             f"Some of the sets hold negative charge, others none; the negative fraction of |charge| is {fractions}. Give sets of one kind, "
             "or add :negative=drop to their sources."
         )
-    if differ := _different_faintest(sets):
-        found.append(
-            f"The faintest pixels above {sets.threshold:g} differ: {differ[0]}. Occupancy and shapes depend on them; for sets that are cut "
-            f"alike pass --threshold {np.nextafter(differ[1], 0):.3g} or more."
+    faintest = {name: _faintest_charge(getattr(sets, name), sets.threshold) for name in ("train", "held_out", "generated")}
+    if max(faintest.values()) > FAINT * min(faintest.values()):
+        charges = ", ".join(f"{value:.3g} {sets.unit} in {name.replace('_', '-')}" for name, value in faintest.items())
+        warnings.append(
+            f"The faintest pixels above {sets.threshold:g} differ: {charges}. Occupancy and shapes depend on them; to suppress all sets "
+            f"alike, set the threshold to {np.nextafter(max(faintest.values()), 0):.3g} or more."
         )
     if (smallest := min(len(sets.generated), len(sets.train), len(sets.held_out))) < 1000:
-        found.append(f"Only {smallest} images of the smallest set: intervals are wide, and small differences go unseen.")
-    return found
+        warnings.append(f"Only {smallest} images of the smallest set: intervals are wide, and small differences go unseen.")
+    return warnings
 
 
-def _different_faintest(sets: EvaluationSets) -> tuple[str, float] | None:
-    """The faintest pixels above the threshold in words, and the highest of them; None where they are alike in all sets."""
-    faintest = {name: _faintest(getattr(sets, name), sets.threshold) for name in ("train", "held_out", "generated")}
-    if max(faintest.values()) <= FAINT * min(faintest.values()):
-        return None
-    told = ", ".join(f"{value:.3g} {sets.unit} in {name.replace('_', '-')}" for name, value in faintest.items())
-    return told, max(faintest.values())
-
-
-def _faintest(images: npt.NDArray, threshold: float) -> float:
-    lit = np.abs(images[above_threshold(images, threshold)])
-    return float(np.quantile(lit, 0.001))
+def _faintest_charge(images: npt.NDArray, threshold: float) -> float:
+    return float(np.quantile(np.abs(images[above_threshold(images, threshold)]), 0.001))

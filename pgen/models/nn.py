@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from pgen.plugins.specs import DataInfo
 
 _OPTIMIZERS = {
-    # Fused: all parameters in one operation, which small models gain from most, on the CPU too. There is no fused RMSprop.
+    # Fused: all parameters in one operation, from which small models gain most, on the CPU too.
+    # There is no fused RMSprop.
     "adam": lambda params, lr, beta: torch.optim.Adam(params, lr=lr, betas=(beta, 0.999), fused=True),
     "adamw": lambda params, lr, beta: torch.optim.AdamW(params, lr=lr, betas=(beta, 0.999), fused=True),
     "rmsprop": lambda params, lr, beta: torch.optim.RMSprop(params, lr=lr, momentum=beta),
@@ -22,12 +23,19 @@ _OPTIMIZERS = {
 
 
 def make_optimizer(name: str, params: Iterable[nn.Parameter], lr: float, beta: float) -> torch.optim.Optimizer:
-    """adam, adamw, rmsprop or sgd; ``beta`` is Adam's first decay rate and the momentum of the others."""
+    """Create an optimiser.
+
+    Args:
+        name: adam, adamw, rmsprop or sgd.
+        params: The parameters to optimise.
+        lr: Learning rate.
+        beta: Adam's beta1, or the momentum of the others.
+    """
     return _OPTIMIZERS[name](list(params), lr, beta)
 
 
-class _LoneSample:
-    """Batch normalisation that meets a single value a channel, which has no spread, with its running statistics."""
+class _SingleSampleNorm:
+    """Batch normalisation that uses running statistics for a single value per channel."""
 
     def forward(self, x: Tensor) -> Tensor:
         norm: Any = self
@@ -36,35 +44,44 @@ class _LoneSample:
         return super().forward(x)  # type: ignore[misc]
 
 
-class BatchNorm(_LoneSample, nn.BatchNorm1d):
-    """Of vectors (n, D)."""
+class BatchNorm(_SingleSampleNorm, nn.BatchNorm1d):
+    """Batch normalisation of vectors (n, D), n of 1 included."""
 
 
-class BatchNorm2d(_LoneSample, nn.BatchNorm2d):
-    """Of images (n, C, H, W)."""
+class BatchNorm2d(_SingleSampleNorm, nn.BatchNorm2d):
+    """Batch normalisation of images (n, C, H, W), a single pixel included."""
 
 
 def standardising_norm(shape: tuple[int, ...]) -> nn.Module:
-    """Normalises codes (n, D) as they are standardised: each number of vectors (D,), each channel of maps (channels, rows, columns)."""
+    """Create a normalisation of latent codes (n, D) to mean 0 and variance 1.
+
+    Args: shape: (D,) to normalise each component, (channels, rows, columns) for each channel of a
+        map.
+    """
     if len(shape) == 3:
         return nn.Sequential(nn.Unflatten(1, shape), BatchNorm2d(shape[0], affine=False), nn.Flatten())
     return BatchNorm(shape[0], affine=False)
 
 
 def output_activation(data: DataInfo) -> nn.Module:
-    """The last layer of a network of images: to [-1, 1] for signed charge, otherwise to [0, 1]."""
+    """Create the last layer of an image network: to [-1, 1] if signed, otherwise to [0, 1]."""
     return nn.Tanh() if data.signed else nn.Sigmoid()
 
 
-def append_columns(values: Tensor, condition: Tensor | None) -> Tensor:
-    """values (n, D) with the columns of condition (n, K) beside them, if there is any."""
-    return values if condition is None else torch.cat([values, condition.to(values.dtype)], dim=1)
+def append_columns(values: Tensor, columns: Tensor | None) -> Tensor:
+    """Append columns (n, K), if any, to values (n, D)."""
+    return values if columns is None else torch.cat([values, columns.to(values.dtype)], dim=1)
 
 
 def mlp(sizes: list[int], *, p: float = 0.0, slope: float = 0.2, normalise: bool = False, last_bias: bool = True) -> nn.Sequential:
-    """Linear layers through ``sizes``; between them, normalisation if asked for, LeakyReLU and dropout ``p``; nothing after the last.
+    """Create an MLP: linear layers with LeakyReLU between them.
 
-    A layer that is normalised has no bias, which would have no effect; ``last_bias`` is for the caller who normalises what comes out.
+    Args:
+        sizes: Widths, from the input to the output.
+        p: Dropout after each hidden layer.
+        slope: Negative slope of LeakyReLU.
+        normalise: Use batch normalisation after hidden linear layers, which then have no bias.
+        last_bias: Whether the last layer has a bias; it has no effect if a normalisation follows.
     """
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(sizes[:-1]):

@@ -1,7 +1,8 @@
-"""Semi-discrete optimal transport between a sampler and a finite set of targets. Needs torch and Numba, and of pgen
-only :mod:`pgen.utils.caches`.
+"""Semi-discrete optimal transport between a sampler and a finite set of targets.
 
-Which target is nearest under a potential, the potential under which all are hit equally often, and how nearly they are::
+Needs torch and Numba, and of pgen only :mod:`pgen.utils.caches`. It finds the nearest target of
+each sample under a potential, solves for the potential under which all targets are hit equally
+often, and certifies how nearly they are::
 
     import torch
     from pgen.ot import SemiDiscreteOT
@@ -11,8 +12,9 @@ Which target is nearest under a potential, the potential under which all are hit
     solver = SemiDiscreteOT(targets, "sqeuclidean")
     noise = lambda n: 2 * torch.randn(n, 40, generator=random)
     solver.fit(noise, chi2=0.2)
-    found = solver.certify(noise, bound=True)
-    print(f"chi2 {found.chi2:.3f} ± {found.chi2_interval:.3f}, cost between {found.dual:.2f} and {found.primal:.2f}")
+    certificate = solver.certify(noise, bound=True)
+    print(f"chi2 {certificate.chi2:.3f} ± {certificate.chi2_interval:.3f}")
+    print(f"cost between {certificate.dual:.2f} and {certificate.primal:.2f}")
     for z, y in solver.pairs(noise, batch_size=64):  # z is transported to y
         break
 """

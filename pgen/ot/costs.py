@@ -1,4 +1,4 @@
-"""The ground costs c(x, y): l1, l2 (Euclidean), sqeuclidean."""
+"""The ground costs c(x, y): l1, l2 (Euclidean) and sqeuclidean."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ COSTS = ("l1", "l2", "sqeuclidean")
 
 
 def check_cost(cost: str) -> None:
-    """ValueError for one that is not among COSTS."""
+    """Raise a ValueError for a cost that is not in COSTS."""
     if cost not in COSTS:
-        raise ValueError(f"cost {cost!r}: wanted one of {', '.join(COSTS)}")
+        raise ValueError(f"expected cost to be one of {', '.join(COSTS)}, got {cost!r}")
 
 
 def cost_matrix(x: Tensor, y: Tensor, cost: str) -> Tensor:
-    """c(x_i, y_j), (B, N), for x (B, D) and y (N, D)."""
+    """Compute all costs c(x_i, y_j) (B, N) of x (B, D) and y (N, D)."""
     check_cost(cost)
     # Autocast would round the product, and with it change which target is nearest.
     with torch.autocast(x.device.type, enabled=False):
@@ -27,7 +27,7 @@ def cost_matrix(x: Tensor, y: Tensor, cost: str) -> Tensor:
 
 
 def pair_cost(x: Tensor, y: Tensor, cost: str) -> Tensor:
-    """c(x_i, y_i), (B,), differentiable in x (B, D)."""
+    """Compute the costs c(x_i, y_i) (B,) of pairs x (B, D) and y (B, D), differentiable in x."""
     check_cost(cost)
     difference = (x - y).flatten(1)
     if cost == "l1":

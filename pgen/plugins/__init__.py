@@ -1,1 +1,1 @@
-"""What a model plug-in is, and how pgen finds it. Imported by every other room, imports none of them."""
+"""What a plug-in is and how pgen finds it; imports no other package of pgen but errors, utils."""

@@ -1,4 +1,8 @@
-"""The hooks of plug-ins. A model needs ``pgen_model`` alone; the engine has its own train, deploy and sample. Metrics: ``pgen_metrics``."""
+"""The hooks of plug-ins.
+
+A model only needs ``pgen_model``, since the engine has its own train, deploy and sample. Metrics
+are described by ``pgen_metrics``.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,7 @@ from pgen.plugins.specs import MetricSpec, ModelSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pgen.engine.run import Run
-    from pgen.engine.training.session import TrainingSession
+    from pgen.plugins.protocols import RunInfo, SessionInfo
     from pgen.plugins.requests import DeployRequest, SampleRequest
 
 PROJECT = "pgen"
@@ -23,14 +26,16 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec(firstresult=True)
 def pgen_model() -> ModelSpec:  # type: ignore[empty-body]
-    """Describe the model. The module is named in the package's entry points and must not import torch.
+    """Describe the model.
+
+    The package's entry points name the module of this hook, which must not import torch.
 
     A complete plug-in is three files. ``pyproject.toml``::
 
         [project]
         name = "pgen-mean"
         version = "0.1"
-        dependencies = ["pgen"]
+        dependencies = ["pgen-lartpc"]
 
         [project.entry-points."pgen.models"]
         mean = "pgen_mean"
@@ -45,7 +50,12 @@ def pgen_model() -> ModelSpec:  # type: ignore[empty-body]
 
         @hookimpl
         def pgen_model():
-            return ModelSpec("mean", "Learns the mean image", config="pgen_mean:MeanConfig", model="pgen_mean.model:Mean")
+            return ModelSpec(
+                name="mean",
+                summary="Learns the mean image",
+                config="pgen_mean:MeanConfig",
+                model="pgen_mean.model:Mean",
+            )
 
     ``pgen_mean/model.py``::
 
@@ -70,22 +80,27 @@ def pgen_model() -> ModelSpec:  # type: ignore[empty-body]
 
     After ``pip install .`` there is a command ``pgen train mean``.
 
-    On several GPUs a batch is a part of the whole one. A loss is a mean over its samples; noise comes from ``trainer.sample_noise(draw)``, with
-    ``draw(n, *, generator)``, so that it is the same however many share the batch (:class:`pgen.engine.training.trainer.Trainer`). A model that is
-    given all targets (``inputs="targets"``) has besides an attribute ``epoch``, its outer iterations done, which ``--num-epochs`` counts,
-    and may name in ``per_target`` the state that has a row a target: targets and these rows are then shared out.
+    On several GPUs each rank gets a part of the batch. A loss is a mean over its samples; noise
+    comes from ``trainer.sample_noise(draw)``, with ``draw(n, *, generator)``, so that it does not
+    depend on the number of GPUs (:class:`pgen.plugins.protocols.Trainer`). A model that gets all
+    targets (``inputs="targets"``) also has an attribute ``epoch``, its outer iterations so far,
+    which ``--num-epochs`` counts. It may list in ``per_target`` the state that has a row per
+    target: targets and these rows are then shared by the ranks.
 
-    A model that measures something of its samples before it can be used, as their mean and spread, does so in
-    ``prepare_sampling(*, generator, conditions, say)``. It is called in evaluation mode, without gradients, before each checkpoint is
-    written and whenever the model is loaded, with the options of sampling that are then in its config. What it finds belongs into
-    buffers, with what it was found for, so that it is not measured twice. ``conditions`` (N, K) are those of all training samples, None
-    without any; ``say`` takes a line for the user.
+    A model that must measure its samples before use, such as their mean and spread, does so in
+    ``prepare_sampling(*, generator, conditions, log)``. It is called in evaluation mode, without
+    gradients, before each checkpoint is written and whenever the model is loaded, with the current
+    sampling options in its config. The results belong in buffers, together with the options that
+    they were measured for, so that they are not measured twice. ``conditions`` (N, K) are those of
+    all training samples, None without any; ``log`` takes a line for the user.
     """
 
 
 @hookspec(firstresult=True)
-def train(run: Run, session: TrainingSession) -> Path:  # type: ignore[empty-body]
-    """Train the model of ``run`` and return the run folder. The engine's own training loop runs unless a plug-in has one.
+def train(run: RunInfo, session: SessionInfo) -> Path:  # type: ignore[empty-body]
+    """Train the model of a run and return the run folder, in place of the engine's training loop.
+
+    An implementation may leave out ``session``, which logs text and metrics.
 
     Example, a model that is fitted in closed form::
 
@@ -101,11 +116,12 @@ def train(run: Run, session: TrainingSession) -> Path:  # type: ignore[empty-bod
 
 
 @hookspec(firstresult=True)
-def deploy(run: Run, request: DeployRequest) -> list[Path]:  # type: ignore[empty-body]
-    """Write what the trained model of ``run`` is for, into ``request.out``, and return the files written.
+def deploy(run: RunInfo, request: DeployRequest) -> list[Path]:  # type: ignore[empty-body]
+    """Write what the trained model is used for into ``request.out`` and return the files.
 
-    The engine writes ``codes.pt`` and reconstructions for a model with ``encode`` and ``decode``, ``generator.pt2`` for
-    one with ``noise`` and ``forward``, and all of it for one with all four. Example::
+    The engine writes ``codes.pt`` and reconstructions for a model with ``encode`` and ``decode``,
+    ``generator.pt2`` for one with ``noise`` and ``forward``, and all of it for one with all four.
+    Example::
 
         from pgen import hookimpl
 
@@ -120,32 +136,35 @@ def deploy(run: Run, request: DeployRequest) -> list[Path]:  # type: ignore[empt
 
 
 @hookspec(firstresult=True)
-def sample(run: Run, request: SampleRequest) -> Path:  # type: ignore[empty-body]
-    """Write ``request.n`` images in charge units to ``request.out`` and return that path.
+def sample(run: RunInfo, request: SampleRequest) -> Path:  # type: ignore[empty-body]
+    """Write ``request.n`` images, in units of charge, to ``request.out`` and return that path.
 
-    The engine draws batches from the model's ``sample`` and undoes the transform. Example::
+    The engine draws batches from the model's ``sample`` and inverts the transform. Example::
 
         from pgen import hookimpl
         from pgen.data import ArrayImages, write_images
 
         @hookimpl
         def sample(run, request):
-            model, to_images = run.load_model(request.checkpoint), run.image_decoder(request.decoder)
-            images = to_images(model.mean.expand(request.n, *model.mean.shape)).detach().cpu().numpy()
-            return write_images(request.out, ArrayImages(images, unit=to_images.unit), overwrite=request.overwrite)
+            model, to_images = run.load_model(request.checkpoint), run.image_decoder()
+            samples = to_images(model.mean.expand(request.n, *model.mean.shape))
+            images = ArrayImages(samples.detach().cpu().numpy(), unit=to_images.unit)
+            return write_images(request.out, images, overwrite=request.overwrite)
     """
 
 
 @hookspec
 def pgen_metrics() -> list[MetricSpec]:  # type: ignore[empty-body]
-    """Describe metrics. The module is named in the package's entry points and must not import torch.
+    """Describe metrics.
+
+    The package's entry points name the module of this hook, which must not import torch.
 
     ``pyproject.toml``::
 
         [project]
         name = "pgen-contrast"
         version = "0.1"
-        dependencies = ["pgen"]
+        dependencies = ["pgen-lartpc"]
 
         [project.entry-points."pgen.metrics"]
         contrast = "pgen_contrast"
@@ -156,18 +175,26 @@ def pgen_metrics() -> list[MetricSpec]:  # type: ignore[empty-body]
 
         @hookimpl
         def pgen_metrics():
-            return [MetricSpec("contrast", "Is the brightest pixel as bright?", function="pgen_contrast.metric:contrast")]
+            return [
+                MetricSpec(
+                    name="contrast",
+                    summary="Is the brightest pixel as bright?",
+                    function="pgen_contrast.metric:contrast",
+                )
+            ]
 
     ``pgen_contrast/metric.py``::
 
-        from pgen.metrics.results import MetricResult, measure
+        from pgen.metrics import MetricResult, measure
 
         def contrast(sets):
             def distance(a, b):
                 return abs(a.mean() - b.mean())
 
             brightest = sets.rows(lambda images: images.max(axis=(1, 2, 3)))
-            return MetricResult("contrast", (measure("brightest pixel", distance, brightest, sets.rng("contrast")),))
+            score = measure("brightest pixel", distance, brightest, sets.rng("contrast"))
+            return MetricResult("contrast", (score,))
 
-    After ``pip install .`` there is a command ``pgen evaluate contrast``, and ``pgen evaluate all`` has it too.
+    After ``pip install .`` there is a command ``pgen evaluate contrast``, and ``pgen evaluate all``
+    includes it.
     """

@@ -1,4 +1,4 @@
-"""Finding plug-ins by entry point, loading only the one that was named, and telling what is wrong with a broken one."""
+"""Find plug-ins by entry point, load the one that is named, and report what is wrong with it."""
 
 from __future__ import annotations
 
@@ -12,30 +12,38 @@ from typing import Any
 import pluggy
 from pydantic import ValidationError
 
-from pgen.errors import PgenError, validation_messages
+from pgen.errors import PgenError, PluginError, RunError, validation_messages
 from pgen.plugins import hookspecs
 from pgen.plugins.entry_points import (
     METRICS,
     MODELS,
     Entry,
-    contained,
     entries,
-    imported,
+    find_entry,
+    forbid_torch_import,
+    guard_import,
+    load_entry,
     misnamed_groups,
-    only,
     plugin_error,
-    without_torch,
 )
 from pgen.plugins.entry_points import names as names_of
 from pgen.plugins.specs import API_VERSION, MetricSpec, ModelConfig, ModelSpec
 
-#: Seconds that importing a plug-in's options may take before it is told: they come on top of every command that asks for them.
+#: Seconds that the import of a plug-in's options may take without a warning, since commands wait.
 SLOW = 0.5
 
 
 @dataclass(frozen=True)
 class Status:
-    """One line of ``pgen models``: ``summary`` is empty and ``problem`` says why where the plug-in is broken, or what is wrong with it."""
+    """One line of ``pgen models``.
+
+    Attributes:
+        name: The model's name.
+        distribution: The package that provides it.
+        version: The package's version.
+        summary: The model's summary, empty if the plug-in is broken.
+        problem: What is wrong with the plug-in.
+    """
 
     name: str
     distribution: str
@@ -46,80 +54,105 @@ class Status:
 
 @dataclass(frozen=True)
 class Plugin:
-    """A loaded plug-in: its spec, and a pluggy manager that holds its hooks and no other plug-in's."""
+    """A loaded plug-in.
+
+    Attributes:
+        entry: Its entry point.
+        spec: What its ``pgen_model`` hook returned.
+        manager: A pluggy manager with the hooks of this plug-in only.
+    """
 
     entry: Entry
     spec: ModelSpec
     manager: pluggy.PluginManager
 
     def config_class(self) -> type[ModelConfig]:
-        """The class of the model's options; importing it must not import torch."""
-        with without_torch(self.entry, self.spec.config):
-            found = self._import(self.spec.config)
-        if not (isinstance(found, type) and issubclass(found, ModelConfig)):
-            raise self._broken(f"config {self.spec.config!r} is {found!r}, wanted a subclass of pgen.ModelConfig")
-        return found
+        """Import the class of the model's options, which must not import torch.
+
+        Raises:
+            PluginError: It does not load, or is no ModelConfig.
+        """
+        with forbid_torch_import(self.entry, self.spec.config):
+            value = self._import(self.spec.config)
+        if not (isinstance(value, type) and issubclass(value, ModelConfig)):
+            raise self._broken(f"config {self.spec.config!r} is {value!r}, expected a subclass of pgen.ModelConfig")
+        return value
 
     def options(self, values: Any, source: object) -> ModelConfig:
-        """Options as the file ``source`` keeps them. UserError where this version of the plug-in does not take them."""
+        """Validate options that a file keeps.
+
+        Args:
+            values: The options.
+            source: The file, for the message.
+
+        Raises:
+            RunError: The installed version of the plug-in does not accept them.
+        """
         try:
             return self.config_class().model_validate(values)
         except ValidationError as error:
             reason = "; ".join(validation_messages(error))
-            raise PgenError(
+            raise RunError(
                 f"{source} does not fit the installed {self.entry.origin}: {reason}. Install the version it came from."
             ) from error
 
-    def model_class(self) -> type:
-        """The torch module's class."""
-        found = self._import(self.spec.model)
-        wanted = ("optimizers", "training_step")
-        missing = [name for name in wanted if not callable(getattr(found, name, None))]
-        if missing:
+    def model_class(self) -> Any:
+        """Import the class of the torch module.
+
+        Raises:
+            PluginError: It does not load, or lacks a method that every model has.
+        """
+        value = self._import(self.spec.model)
+        if missing := [name for name in ("optimizers", "training_step") if not callable(getattr(value, name, None))]:
             raise self._broken(f"model {self.spec.model!r} lacks {', '.join(missing)}")
-        return found
+        return value
 
     def check(self) -> None:
-        """UserError where options or model are not where the spec says. Imports no torch: the model's module is only looked for."""
+        """Check that options and model are where the spec says, without importing the model.
+
+        Raises:
+            PluginError: One of them is not.
+        """
         self.config_class()
         module = self.spec.model.partition(":")[0]
-        with contained(self.entry, f"{module!r} does not import"):
-            found = importlib.util.find_spec(module)
-        if found is None:
+        with guard_import(self.entry, f"{module!r} does not import"):
+            is_there = importlib.util.find_spec(module) is not None
+        if not is_there:
             raise self._broken(f"there is no module {module!r}, which model {self.spec.model!r} names")
 
     def _import(self, target: str) -> Any:
         module, _, attribute = target.partition(":")
-        with contained(self.entry, f"{target!r} does not import"):
+        with guard_import(self.entry, f"{target!r} does not import"):
             return getattr(importlib.import_module(module), attribute)
 
-    def _broken(self, cause: str) -> PgenError:
+    def _broken(self, cause: str) -> PluginError:
         return plugin_error(self.entry, cause)
 
 
 def names() -> list[str]:
-    """The names that ``pgen train`` knows, each once."""
+    """List the names of all installed models, each once."""
     return names_of(MODELS)
 
 
 def load(name: str) -> Plugin:
     """Import the plug-in called ``name``, and no other.
 
-    UserError: no such model (with the nearest names), one name from two distributions, or a plug-in that does not load.
+    Raises:
+        PluginError: There is no such model, two packages offer it, or it does not load.
     """
-    entry = only(MODELS, name)
+    entry = find_entry(MODELS, name)
     if entry is None:
         if stray := misnamed_groups(name):
-            raise PgenError(f"There is no model called {name!r}: {stray}.")
-        known = names()
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"Installed: {', '.join(known) or 'none'}."
-        raise PgenError(f"There is no model called {name!r}. {hint} `pgen models` lists all.")
+            raise PluginError(f"There is no model called {name!r}: {stray}.")
+        installed = names()
+        near = difflib.get_close_matches(name, installed, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Installed: {', '.join(installed) or 'none'}."
+        raise PluginError(f"There is no model called {name!r}. {hint} `pgen models` lists all.")
     return _load(entry)
 
 
 def listing() -> list[Status]:
-    """Every model with its summary, or the cause why it does not load."""
+    """List every installed model with its summary, or the reason why it does not load."""
     lines = []
     for entry in entries(MODELS):
         try:
@@ -134,50 +167,50 @@ def listing() -> list[Status]:
 
 
 def metrics() -> tuple[dict[str, tuple[Entry, MetricSpec]], list[str]]:
-    """Every installed metric by its name, and what is wrong with plug-ins that do not load."""
-    found: dict[str, tuple[Entry, MetricSpec]] = {}
-    validation_messages: list[str] = []
+    """List every installed metric by name, and what is wrong with plug-ins that do not load."""
+    specs_by_name: dict[str, tuple[Entry, MetricSpec]] = {}
+    problems: list[str] = []
     for entry in entries(METRICS):
         try:
             began = time.perf_counter()
-            manager, answers = _ask(entry, "pgen_metrics")
+            manager, answers = _call_hook(entry, "pgen_metrics")
             if not manager.hook.pgen_metrics.get_hookimpls():
                 raise plugin_error(
-                    entry, f"its entry point {entry.point.value!r} has no hook pgen_metrics; wanted the module that holds it"
+                    entry, f"its entry point {entry.point.value!r} has no hook pgen_metrics; it must name the module that has it"
                 )
             if slow := _slow(entry, time.perf_counter() - began):
-                validation_messages.append(slow)
+                problems.append(slow)
             specs = [spec for answer in answers for spec in answer]
             if wrong := [spec for spec in specs if not isinstance(spec, MetricSpec)]:
-                raise plugin_error(entry, f"its pgen_metrics hook returned {wrong[0]!r}, wanted pgen.MetricSpec")
+                raise plugin_error(entry, f"its pgen_metrics hook returned {wrong[0]!r}, expected pgen.MetricSpec")
             for spec in specs:
                 _check_version(entry, spec)
-            if double := [spec.name for spec in specs if spec.name in found]:
-                other = found[double[0]][0]
+            if double := [spec.name for spec in specs if spec.name in specs_by_name]:
+                other = specs_by_name[double[0]][0]
                 raise plugin_error(entry, f"the metric {double[0]!r} is offered by {other.origin} already")
-            found.update({spec.name: (entry, spec) for spec in specs})
+            specs_by_name.update({spec.name: (entry, spec) for spec in specs})
         except PgenError as error:
-            validation_messages.append(str(error))
-    return found, validation_messages
+            problems.append(str(error))
+    return specs_by_name, problems
 
 
 def _load(entry: Entry) -> Plugin:
-    manager, spec = _ask(entry, "pgen_model")
+    manager, spec = _call_hook(entry, "pgen_model")
     if not isinstance(spec, ModelSpec):
-        raise plugin_error(entry, f"its pgen_model hook returned {spec!r}, wanted a pgen.ModelSpec")
+        raise plugin_error(entry, f"its pgen_model hook returned {spec!r}, expected a pgen.ModelSpec")
     if spec.name != entry.name:
         raise plugin_error(entry, f"its entry point is called {entry.name!r} but its spec says {spec.name!r}")
     _check_version(entry, spec)
     return Plugin(entry, spec, manager)
 
 
-def _ask(entry: Entry, hook: str) -> tuple[pluggy.PluginManager, Any]:
-    """A manager that holds this plug-in alone, and what it answers. UserError where it does not load."""
-    with without_torch(entry, entry.point.value):
-        module = imported(entry)
+def _call_hook(entry: Entry, hook: str) -> tuple[pluggy.PluginManager, Any]:
+    """Return a manager of this plug-in only, and what its hook returns."""
+    with forbid_torch_import(entry, entry.point.value):
+        module = load_entry(entry)
         manager = pluggy.PluginManager(hookspecs.PROJECT)
         manager.add_hookspecs(hookspecs)
-        with contained(entry, f"its hook {hook} fails"):
+        with guard_import(entry, f"its hook {hook} fails"):
             manager.register(module, name=entry.name)
             manager.check_pending()
             return manager, getattr(manager.hook, hook)()
@@ -193,4 +226,4 @@ def _check_version(entry: Entry, spec: ModelSpec | MetricSpec) -> None:
 def _slow(entry: Entry, seconds: float) -> str:
     if entry.distribution == "pgen" or seconds < SLOW:
         return ""
-    return f"Plug-in {entry.name!r} of {entry.origin} is slow: to import it takes {seconds:.1f} s; libraries belong where they are used."
+    return f"Plug-in {entry.name!r} of {entry.origin} takes {seconds:.1f} s to import; import libraries where they are used."

@@ -1,4 +1,4 @@
-"""Arguments of the deploy and sample hooks."""
+"""Arguments of the hooks ``deploy`` and ``sample``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pgen.utils.formats import Format
 
 @dataclass(frozen=True, kw_only=True)
 class DeployRequest:
-    """What `pgen deploy` is to write.
+    """What ``pgen deploy`` should write.
 
     Attributes:
-        out: Folder to write into.
-        checkpoint: "best", "last" or a step.
-        data: Source to encode; None for the training data.
-        data_root: Folder that relative paths in ``data`` start from.
-        decoder: Auto-encoder run that decodes the codes of a generator.
-        batch_size: Images processed at once.
-        overwrite: Whether to replace what is there.
+        out: The folder to write into.
+        checkpoint: ``best``, ``last`` or a step.
+        data: The source to encode; None for the training data.
+        data_root: The folder of relative sources.
+        decoder: An auto-encoder run, for a generator of latent codes that has no decoder yet.
+        batch_size: Images per batch.
+        overwrite: Whether files may be replaced.
     """
 
     out: Path
@@ -35,19 +35,20 @@ class DeployRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRequest:
-    """What `pgen sample` is to write.
+    """What ``pgen sample`` should write.
 
     Attributes:
-        n: Number of images.
-        out: File or folder to write.
-        seed: Seed of the random numbers.
-        grid: Figure of the first images to write too.
-        checkpoint: "best", "last" or a step.
-        decoder: Auto-encoder run that decodes the codes of a generator.
-        batch_size: Images generated at once.
-        overwrite: Whether to replace what is there.
-        format: Format of ``out``; None for that of its name.
-        conditions: Condition name to value, as ``{"type": "proton"}``; others are drawn from the training labels.
+        n: The number of images.
+        out: The file to write.
+        seed: The seed of the noise.
+        grid: A figure of the first images; None for none.
+        checkpoint: ``best``, ``last`` or a step.
+        decoder: An auto-encoder run, for a generator of latent codes that has no decoder yet.
+        batch_size: Images per batch.
+        overwrite: Whether files may be replaced.
+        format: The file format; None for the one that the name of ``out`` implies.
+        conditions: Values by condition, such as ``{"type": "proton"}``; others are drawn from the
+            training labels.
     """
 
     n: int

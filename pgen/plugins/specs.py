@@ -1,4 +1,4 @@
-"""The values that pass between a plug-in and the engine: ModelSpec, ModelConfig, DataInfo, Condition; MetricSpec. No torch here."""
+"""What plug-ins and the engine pass to each other: specs, options and facts. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, TypeAdapter
 
-#: Version of what plug-ins import from pgen, and of what pgen asks of them. It rises when an old plug-in would no longer work.
+#: Version of the plug-in API. It rises when older plug-ins would no longer work.
 API_VERSION = 1
 
 
 class ModelConfig(BaseModel):
-    """Base of a model's options. Every field becomes an option of ``pgen train NAME``; its description is the help text.
+    """Base of a model's options.
 
-    Fields may be bool, int, float, str, a Literal of strings, or one of these ``| None``; bounds come from ``pydantic.Field``.
-    sampling: names of the fields that concern sampling alone, which ``pgen sample`` and ``pgen deploy`` may be given too.
+    Every field becomes an option of ``pgen train NAME``; its description is the help text.
+
+    Fields may be bool, int, float, str, a Literal of strings, or one of these ``| None``; bounds
+    come from ``pydantic.Field``.
+
+    Attributes:
+        sampling: Names of the fields that only concern sampling, which ``pgen sample`` and
+            ``pgen deploy`` accept too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -24,16 +30,22 @@ class ModelConfig(BaseModel):
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a plug-in says of its model, in import strings, so that listing and help import nothing heavy.
+    """Describes a model, with import strings, so that lists and help import nothing heavy.
 
-    name: the entry point's name. summary: one line for ``pgen models``. config: ``"package.module:ConfigClass"``.
-    model: ``"package.module:ModuleClass"``. inputs: ``"images"`` for batches of images, ``"targets"`` for all targets at
-    once (images or latent codes). sparse: of all targets at once, whether images that are mostly dark may come as a CSR tensor
-    (N, C * H * W) of their lit pixels. best: the metric whose smallest value on held-out data marks the best checkpoint; the newest is
-    best where this is None, or without held-out data.
-    settings: defaults of the engine's options that suit this model better than the engine's own. api: the version of pgen's plug-in API
-    that the plug-in was written for. conditional: whether it takes in labels, as ``--condition`` asks: to make samples
-    for them, or codes that tell them.
+    Attributes:
+        name: The entry point's name.
+        summary: One line for ``pgen models``.
+        config: ``"package.module:ConfigClass"``.
+        model: ``"package.module:ModuleClass"``.
+        inputs: ``"images"`` for batches of images, ``"targets"`` for all targets at once (images or
+            latent codes).
+        sparse: For all targets at once: whether images with few nonzero pixels may come as a CSR
+            tensor (N, C * H * W).
+        best: The held-out metric whose smallest value marks the best checkpoint. The latest is best
+            if this is None, or without held-out data.
+        settings: Defaults of the engine's options that suit this model better.
+        api: The version of the plug-in API that the plug-in was written for.
+        conditional: Whether the model can be conditioned on labels (``--condition``).
     """
 
     name: str
@@ -50,11 +62,15 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """What a plug-in says of a metric.
+    """Describes a metric.
 
-    name: ``pgen evaluate NAME``. summary: one line. function: ``"package.module:function"``, which takes a
-    :class:`pgen.metrics.inputs.EvaluationSets` and returns a :class:`pgen.metrics.results.MetricResult`. api: the version of pgen's plug-in API that it was
-    written for.
+    Attributes:
+        name: As in ``pgen evaluate NAME``.
+        summary: One line.
+        function: ``"package.module:function"``, which takes a
+            :class:`pgen.metrics.inputs.EvaluationSets` and returns a
+            :class:`pgen.metrics.results.MetricResult`.
+        api: The version of the plug-in API that it was written for.
     """
 
     name: str
@@ -65,10 +81,15 @@ class MetricSpec:
 
 @dataclass(frozen=True)
 class Condition:
-    """A label that samples are made for.
+    """A label that a model is conditioned on.
 
-    name: as ``--condition`` has it. label: the images' label that it is read from. classes: its values, one a column of zeros and a one;
-    none of a number, which is one column, less ``mean`` and over ``std``.
+    Attributes:
+        name: As in ``--condition``.
+        label: The images' label that it is read from.
+        classes: Values of a categorical label, one-hot encoded. Empty for a numeric label, which is
+            standardised by ``mean`` and ``std``.
+        mean: Mean of a numeric label.
+        std: Standard deviation of a numeric label.
     """
 
     name: str
@@ -79,23 +100,32 @@ class Condition:
 
     @property
     def size(self) -> int:
-        """Columns of it."""
+        """The number of columns of its encoding."""
         return len(self.classes) or 1
 
     @property
     def example(self) -> str:
-        """A value of it, as it may be asked for."""
+        """A value, as a user may write it."""
         return str(self.classes[0]) if self.classes else f"{self.mean:.4g}"
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """Facts read from the training data, all that a model may know of them.
+    """Facts about the training data: all that a model may know of them.
 
-    kind: ``"images"`` or ``"codes"``. shape: (channels, rows, columns), or (dimension,) of a latent code. count: how many.
-    transform: the fitted charge transform (``ChargeTransform.to_dict``), None for codes; its range is [-1, 1] if :attr:`signed`, otherwise
-    [0, 1]. codes: for latent codes their ``mean`` and ``std`` (the model sees them standardised) and ``encoder``, the auto-encoder they
-    came from. labels: names of the labels. conditions: those of ``--condition``.
+    Attributes:
+        kind: ``"images"`` or ``"codes"``.
+        shape: (channels, rows, columns) of an image, or (dimension,) of a latent code.
+        count: The number of images or codes.
+        unit: The unit of charge.
+        name: The name of the source.
+        fingerprint: A hash of the data.
+        transform: The fitted charge transform (``ChargeTransform.to_dict``), None for codes. Its
+            range is [-1, 1] if :attr:`signed`, otherwise [0, 1].
+        codes: For latent codes their ``mean`` and ``std`` (the model sees them standardised) and
+            ``encoder``, the auto-encoder that they came from.
+        labels: Names of the labels.
+        conditions: The labels that the model is conditioned on (``--condition``).
     """
 
     kind: Literal["images", "codes"]
@@ -111,18 +141,24 @@ class DataInfo:
 
     @property
     def signed(self) -> bool:
-        """Whether the images hold charge of both signs: batches, and what ``sample`` and ``decode`` return, lie in [-1, 1]."""
+        """Whether images hold charge of both signs.
+
+        Batches, and what ``sample`` and ``decode`` return, are then in [-1, 1].
+        """
         return bool((self.transform or {}).get("signed", False))
 
     @property
     def map_shape(self) -> tuple[int, ...]:
-        """Of codes that are maps (channels, rows, columns), how the numbers of one lie, each channel standardised; else ()."""
+        """The shape (channels, rows, columns) of latent codes that are maps, else ().
+
+        Each channel of a map is standardised.
+        """
         shape = tuple((self.codes or {}).get("shape", ()))
         return shape if len(shape) == 3 else ()
 
     @property
     def size(self) -> int:
-        """Number of values in one sample."""
+        """The number of values in one sample."""
         size = 1
         for extent in self.shape:
             size *= extent
@@ -130,16 +166,21 @@ class DataInfo:
 
     @property
     def condition_size(self) -> int:
-        """Number of values that stand for the conditions of one sample."""
+        """The number of values that encode the conditions of one sample."""
         return sum(condition.size for condition in self.conditions)
 
     def to_dict(self) -> dict[str, Any]:
+        """Convert to plain values, as config.json keeps them."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Any) -> DataInfo:
-        """ValueError for values that are not of these types, or not whole."""
+        """Restore from plain values.
+
+        Raises:
+            ValueError: Values of other types, or missing ones.
+        """
         info = TypeAdapter(cls).validate_python(values)
         if (info.kind == "images" and info.transform is None) or (info.kind == "codes" and info.codes is None):
-            raise ValueError(f"its data are {info.kind}, without what turns charge or codes into what the model sees")
+            raise ValueError(f"the data are {info.kind}, but their transform or standardisation is missing")
         return info

@@ -1,1 +1,1 @@
-"""Reports: results and images made into pictures. matplotlib is imported where a picture is drawn, not before."""
+"""Reports and figures. matplotlib and jinja2 are imported on first use."""

@@ -1,4 +1,4 @@
-"""The folder of an evaluation: where it lies, and which files in it are pgen's own."""
+"""The folder of an evaluation: its default name, and which files in it belong to pgen."""
 
 from __future__ import annotations
 
@@ -11,40 +11,48 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pgen.errors import PgenError
+from pgen.errors import ConfigError, option
 from pgen.utils.drafts import sweep_around
 from pgen.utils.files import Outputs, atomic_write, require_folder
 
-#: Of each kind of evaluation the file that tells of it, the format named there, and the names that its files may have.
+#: Main file of each kind of evaluation -> the format named in it, and a pattern for the names of
+#: all its files.
 KINDS = {
     "results.json": ("pgen-results-1", r"results\.json|report\.html|images(-\d+)?\.csv"),
     "hamming.json": ("pgen-hamming-1", r"hamming\.(json|png)|pairs\.png"),
     "reconstruction.json": ("pgen-reconstruction-1", r"reconstruction\.(json|png)"),
     "cost.json": ("pgen-cost-1", r"cost\.json"),
 }
-#: Where evaluations lie by default, each in a folder of its own.
+#: Default folder of evaluations, each in a folder of its own.
 EVALUATIONS = Path("evaluation")
-#: Characters that the name of a folder is cut to.
-LONGEST = 100
+#: Most characters of a folder's default name.
+MAX_NAME = 100
 
 
-def write_json(path: Path, values: Mapping[str, Any], files: Sequence[str]) -> None:
-    """Write the file that tells of an evaluation, with its format and the names of the other ``files`` that belong to it.
+def write_json(path: Path, values: Mapping[str, Any], files: Sequence[str], kind: str | None = None) -> None:
+    """Write the main file of an evaluation.
 
-    Numbers that are not finite become null, since JSON has none.
+    Args:
+        path: The file.
+        values: Its content; numbers that are not finite become null, since JSON has none.
+        files: Names of the other files of the evaluation.
+        kind: A key of KINDS; by default the name of the file.
     """
-    content = {"format": KINDS[path.name][0], **_finite(values), "files": [*files, path.name]}
+    content = {"format": KINDS[kind or path.name][0], **_finite(values), "files": [*files, path.name]}
     with atomic_write(path) as draft:
         draft.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def default_folder(sources: Iterable[str], *, overwrite: bool) -> Path:
-    """evaluation/NAME, after the runs or files that are evaluated; without ``overwrite`` the first free one of NAME, NAME-2, ..."""
+    """Return evaluation/NAME, after the runs or files that are evaluated.
+
+    Without ``overwrite`` it is the first free one of NAME, NAME-2, ...
+    """
     names = []
     for source in map(Path, sources):
-        place = Path(str(source).partition(":")[0])
-        names.append(source.resolve().name if source.is_dir() else place.stem)
-    name = re.sub(r"[^\w.+=,@-]+", "_", "+".join(names)[:LONGEST]).strip(". ") or "images"
+        file = Path(str(source).partition(":")[0])
+        names.append(source.resolve().name if source.is_dir() else file.stem)
+    name = re.sub(r"[^\w.+=,@-]+", "_", "+".join(names)[:MAX_NAME]).strip(". ") or "images"
     folder, number = EVALUATIONS / name, 2
     while not overwrite and folder.exists() and not _is_empty(folder):
         folder, number = EVALUATIONS / f"{name}-{number}", number + 1
@@ -53,10 +61,16 @@ def default_folder(sources: Iterable[str], *, overwrite: bool) -> Path:
 
 @dataclass(frozen=True)
 class EvaluationFolder:
-    """Where one evaluation is written. An earlier one of the same kind is replaced, other files in the folder stay.
+    """Folder into which one evaluation is written.
 
-    kind: the file that tells of the evaluation, a key of KINDS. overwrite: whether an earlier evaluation may be replaced. again: gives
-    another folder, should another process have taken this one; None where the user has chosen it.
+    An earlier one of the same kind is replaced; other files stay.
+
+    Attributes:
+        path: The folder.
+        kind: Main file of the evaluation, a key of KINDS.
+        overwrite: Whether an earlier evaluation may be replaced.
+        again: Function that returns another folder if another process takes this one in the
+            meantime; None if the user chose the folder.
     """
 
     path: Path
@@ -66,7 +80,11 @@ class EvaluationFolder:
 
     @classmethod
     def choose(cls, out: Path | None, sources: Sequence[str], kind: str, *, overwrite: bool) -> EvaluationFolder:
-        """The folder ``out``, or the default one for these sources. UserError where it holds what may not be replaced."""
+        """Choose the folder ``out``, or the default one for these sources.
+
+        Raises:
+            ConfigError: It holds files that may not be replaced.
+        """
         again = None if overwrite or out is not None else partial(default_folder, sources, overwrite=False)
         folder = cls(require_folder(out or default_folder(sources, overwrite=overwrite)), kind, overwrite, again)
         sweep_around(folder.path)
@@ -74,21 +92,33 @@ class EvaluationFolder:
         return folder
 
     def refuse_other_files(self) -> None:
-        """UserError where files would be lost that are not of an earlier evaluation, or where that may not be replaced."""
+        """Check that only files of an earlier evaluation are replaced, and only with ``overwrite``.
+
+        Raises:
+            ConfigError: Other files would be lost, or the earlier evaluation may not be replaced.
+        """
         if not self.path.exists() or _is_empty(self.path):
             return
+        out = option("out", self.path)
         evaluations = {kind: files for kind in KINDS if (files := self._files(kind)) is not None}
         if not evaluations:
             first = min(path.name for path in self.path.iterdir())
-            raise PgenError(f"--out {self.path}: holds {first}, which is of no evaluation by this pgen; name another folder.")
+            raise ConfigError(f"{out}: holds {first}, which is of no evaluation by this pgen; name another folder.")
         if not self.overwrite:
-            raise PgenError(f"--out {self.path}: holds an earlier evaluation that would be lost; name another folder or pass --overwrite.")
+            raise ConfigError(f"{out}: holds an earlier evaluation that would be lost; name another folder or pass {option('overwrite')}.")
         for path in sorted(self.path.iterdir()):
             if re.fullmatch(KINDS[self.kind][1], path.name) and path.name not in evaluations.get(self.kind, ()):
-                raise PgenError(f"--out {self.path}: holds {path.name}, which pgen did not write; move it away, or name another folder.")
+                raise ConfigError(f"{out}: holds {path.name}, which pgen did not write; move it away, or name another folder.")
 
     def fill(self, write: Callable[[Path], object]) -> list[Path]:
-        """Have ``write`` make the files of an evaluation in a folder, and put them in their place together; where they lie then."""
+        """Write the files of an evaluation, and put them in place together.
+
+        Args:
+            write: Function that writes them into the folder that it is given.
+
+        Returns:
+            Where they are now.
+        """
         place = self.path
         with Outputs(overwrite=True) as outputs:
             if new := not place.exists():
@@ -114,7 +144,7 @@ class EvaluationFolder:
         return json.loads((draft / self.kind).read_text(encoding="utf-8"))["files"]
 
     def _files(self, kind: str) -> list[str] | None:
-        """The files of an earlier evaluation of a kind; None where there is none."""
+        """Return the names of an earlier evaluation's files; None if there is none of the kind."""
         form, pattern = KINDS[kind]
         try:
             content = json.loads((self.path / kind).read_text(encoding="utf-8"))
@@ -122,7 +152,7 @@ class EvaluationFolder:
                 return None
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
-        # One by an earlier version of pgen does not list them.
+        # Earlier versions of pgen did not list them.
         names = content.get("files", [path.name for path in self.path.iterdir()])
         return [name for name in names if isinstance(name, str) and re.fullmatch(pattern, name)] if isinstance(names, list) else None
 

@@ -1,4 +1,4 @@
-"""What an evaluation found, for programs: results.json, and a table of the generated images. docs/formats.md has the layout."""
+"""Files of an evaluation for programs: results.json and CSV, see docs/formats.md."""
 
 from __future__ import annotations
 
@@ -15,18 +15,33 @@ from pgen.report.report_directory import write_json
 from pgen.utils.files import atomic_write
 
 
-def write_results(out: Path, about: Mapping[str, Any], warnings: Sequence[str], evaluations: Sequence[Evaluation]) -> list[Path]:
-    """Write the table of each set, and results.json, into the folder ``out``, which has the report already. The files written."""
-    written = []
-    for number, each in enumerate(evaluations, 1):
-        if columns := each.per_image():
-            written.append(out / ("images.csv" if len(evaluations) == 1 else f"images-{number}.csv"))
-            with atomic_write(written[-1]) as temporary:
-                _write_csv(temporary, columns)
-    generated = {each.name: each.to_dict() for each in evaluations}
-    results = {**about, "warnings": list(warnings), "generated": generated}
-    write_json(out / "results.json", results, ["report.html", *(path.name for path in written)])
-    return [out / "results.json", *written]
+def write_results(folder: Path, about: Mapping[str, Any], warnings: Sequence[str], evaluations: Sequence[Evaluation]) -> list[Path]:
+    """Write results.json and a table per set into a folder with report.html."""
+    tables = []
+    for number, evaluation in enumerate(evaluations, 1):
+        if columns := evaluation.per_image():
+            tables.append(folder / ("images.csv" if len(evaluations) == 1 else f"images-{number}.csv"))
+            with atomic_write(tables[-1]) as draft:
+                _write_csv(draft, columns)
+    path = folder / "results.json"
+    write_json_results(path, about, warnings, evaluations, files=["report.html", *(table.name for table in tables)])
+    return [path, *tables]
+
+
+def write_json_results(
+    path: Path, about: Mapping[str, Any], warnings: Sequence[str], evaluations: Sequence[Evaluation], files: Sequence[str]
+) -> None:
+    """Write results.json.
+
+    Args:
+        path: The file.
+        about: Facts of the comparison.
+        warnings: What makes it doubtful.
+        evaluations: One per generated set.
+        files: Names of the other files of the evaluation.
+    """
+    generated = {evaluation.name: evaluation.to_dict() for evaluation in evaluations}
+    write_json(path, {**about, "warnings": list(warnings), "generated": generated}, files, kind="results.json")
 
 
 def _write_csv(path: Path, columns: Mapping[str, npt.NDArray]) -> None:

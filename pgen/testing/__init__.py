@@ -1,4 +1,4 @@
-"""For the authors of plug-ins: does a model keep to what pgen asks of it?
+"""Checks of a model for authors of plug-ins.
 
 In a test of the plug-in's package, which must be installed::
 
@@ -7,9 +7,9 @@ In a test of the plug-in's package, which must be installed::
     def test_model_conforms():
         check_model("my-model")
 
-The same from the command line: ``pgen plugin check my-model``.
+On the command line: ``pgen plugin check my-model``.
 """
 
-from pgen.testing.conformance import Check, check_model, conformance
+from pgen.testing.conformance import Check, check_model, run_checks
 
-__all__ = ["Check", "check_model", "conformance"]
+__all__ = ["Check", "check_model", "run_checks"]

@@ -1,4 +1,4 @@
-"""Running the checks of a model, and telling what came of them."""
+"""Run the checks of a model and report the results."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pgen.errors import PgenError, Stopped, one_line
+from pgen.errors import PgenError, PluginError, Stopped, one_line
 from pgen.plugins import registry
 from pgen.plugins.entry_points import cause
 from pgen.plugins.registry import Plugin
 from pgen.plugins.specs import ModelSpec
-from pgen.testing.checks import CHECKS, NEEDED, Skipped, Subject
+from pgen.testing.checks import CHECKS, REQUIRED, Skipped, Subject
 
-#: Images to check a model on, where no others are given.
+#: The default images to check a model on.
 DATA = "simulate:n=32,size=32,seed=1"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was asked of a model. problem: why it does not hold, empty where it does. skipped: why it was not asked."""
+    """The result of a check.
+
+    Attributes:
+        name: What was checked.
+        problem: What is wrong, empty if nothing is.
+        skipped: Why the check does not apply, empty if it does.
+    """
 
     name: str
     problem: str = ""
@@ -31,46 +37,66 @@ class Check:
 
 
 def check_model(model: str | ModelSpec, *, data: str = DATA, options: Mapping[str, Any] | None = None) -> list[Check]:
-    """Ask all of an installed model, by its name or its spec, and return what was asked.
+    """Run all checks of an installed model.
 
-    AssertionError, which names each check that does not hold, and why. data: the images, or targets, to train on for a few steps; a source
-    as on the command line. options: the model's own, where its defaults do not suit these images.
+    Args:
+        model: Its name or spec.
+        data: The images, or targets, to train on for a few steps: a source as on the command line.
+        options: The model's options, if its defaults do not suit these images.
+
+    Returns:
+        The results.
+
+    Raises:
+        AssertionError: A check failed; the message names each of them and what is wrong.
     """
-    found = list(conformance(model, data=data, options=options))
-    if wrong := [f"{check.name}: {check.problem}" for check in found if check.problem]:
-        raise AssertionError("\n".join(wrong))
-    return found
+    checks = list(run_checks(model, data=data, options=options))
+    if failed := [f"{check.name}: {check.problem}" for check in checks if check.problem]:
+        raise AssertionError("\n".join(failed))
+    return checks
 
 
-def conformance(
-    model: str | ModelSpec, *, data: str = DATA, options: Mapping[str, Any] | None = None, beginning: Callable[[str], None] | None = None
+def run_checks(
+    model: str | ModelSpec, *, data: str = DATA, options: Mapping[str, Any] | None = None, on_start: Callable[[str], None] | None = None
 ) -> Iterator[Check]:
-    """The checks of :func:`check_model` one by one; ``beginning`` hears the name of each before it is asked. UserError where there is no
-    such model, or it does not load."""
+    """Run the checks of :func:`check_model` one by one.
+
+    Args:
+        model: The name or spec of an installed model.
+        data: See :func:`check_model`.
+        options: See :func:`check_model`.
+        on_start: Called with the name of each check before it runs.
+
+    Yields:
+        The results.
+
+    Raises:
+        PluginError: There is no such model, or it does not load.
+    """
     name = model if isinstance(model, str) else model.name
     plugin = registry.load(name)
     if isinstance(model, ModelSpec) and model != plugin.spec:
-        raise PgenError(f"The installed {plugin.entry.origin} has another spec of {name!r}; install it anew with pip install -e .")
+        raise PluginError(f"The installed {plugin.entry.origin} has another spec of {name!r}; install it again with pip install -e .")
     with tempfile.TemporaryDirectory(prefix="pgen-check-") as folder:
         subject = Subject(plugin, Path(folder), data, dict(options or {}))
-        for told, ask in CHECKS.items():
-            if beginning is not None:
-                beginning(told)
+        for title, check in CHECKS.items():
+            if on_start is not None:
+                on_start(title)
             try:
-                ask(subject)
-            except Skipped as why:
-                yield Check(told, skipped=str(why))
+                check(subject)
+            except Skipped as reason:
+                yield Check(title, skipped=str(reason))
             except (KeyboardInterrupt, Stopped):
                 raise
             except BaseException as error:
-                yield Check(told, problem=_told(error, plugin))
-                if ask in NEEDED:
+                yield Check(title, problem=_describe(error, plugin))
+                if check in REQUIRED:
                     return
             else:
-                yield Check(told)
+                yield Check(title)
 
 
-def _told(error: BaseException, plugin: Plugin) -> str:
+def _describe(error: BaseException, plugin: Plugin) -> str:
     if isinstance(error, AssertionError | PgenError):
         return str(error)
     return one_line(error) if isinstance(error, ValidationError) else cause(error, plugin.entry.package)

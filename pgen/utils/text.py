@@ -8,7 +8,8 @@ TeX, HTML. Data keep such text unchanged. It is made safe where it is shown:
   interpret markup;
 * log.txt: :func:`printable`, so that an entry is one line;
 * figures: ``pgen.report.figures.base.save_figure`` disables TeX and applies :func:`printable`;
-* HTML: ``pgen.report.html_elements`` applies :func:`html_text` to elements and attributes.
+* HTML: ``pgen.report.html_report`` applies :func:`printable` to all text, which jinja2 escapes;
+  ``pgen.report.tables`` applies :func:`html_text`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from pgen.cli.commands.data_info import number, readable
+from pgen.cli.commands.data_info import format_number, readable
 from pgen.data import ArrayImages, describe, open_images, open_targets, write_images
 from pgen.data.formats.larcv.axes import wires_hint
 from pgen.errors import PgenError
@@ -34,11 +34,11 @@ def test_it_is_readable(pgen, tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
     flat = " ".join(text.split())
     expected = ["10 images of 5 events", "run/subrun/event", "1 channel, 60 rows, 50 columns", "0 to 1,230 ADC", "label pdg 11 (5), 13 (5)"]
-    expected += ["label energy 100 (5), 250 (5)", "label tag 0 for all", f"label momentum {number(labels['momentum'].min())} to"]
+    expected += ["label energy 100 (5), 250 (5)", "label tag 0 for all", f"label momentum {format_number(labels['momentum'].min())} to"]
     for said in expected:
         assert said in flat, said
     facts = describe(open_images(f"{tmp_path}/x.h5"), threshold=5)
-    assert f"{number(100 * facts['occupancy'])} % of pixels above 5 ADC" in flat
+    assert f"{format_number(100 * facts['occupancy'])} % of pixels above 5 ADC" in flat
     assert "{" not in text and str(facts["occupancy"]) not in text and facts["fingerprint"] in text
     parsed = json.loads(pgen("data", "info", "x.h5", "--threshold", 5, "--json", cwd=tmp_path).stdout)
     assert parsed["images"] == {**facts, "name": "x.h5"} and list(parsed["files"]) == ["x.h5"]
@@ -48,7 +48,7 @@ def test_it_is_readable(pgen, tmp_path: Path) -> None:
     ("value", "text"), [(0.010671159, "0.0107"), (126047.46, "126,000"), (421771, "421,771"), (0.0, "0"), (-172.0, "-172"), (3e12, "3e+12")]
 )
 def test_numbers(value: float, text: str) -> None:
-    assert number(value) == text
+    assert format_number(value) == text
 
 
 def test_facts_of_others_are_shown_too() -> None:
@@ -69,7 +69,7 @@ def test_rows_and_columns(tmp_path: Path, pgen) -> None:
     assert about((1664, 70), ":transpose=true")["columns"].startswith("assumed to be wires: 1664")
     assert wires_hint(2048) == "2048 could hold the 1984 wires of a plane of SBND" and not wires_hint(512) and not wires_hint(1008)
     text = " ".join(pgen("data", "info", "x.h5", cwd=tmp_path).stdout.split())
-    assert "rows assumed to be ticks, but 1664 is" in text and "charge lies in rows 0 to 1663, columns 0 to 69" in text
+    assert "rows assumed to be ticks, but 1664 is" in text and "charge is in rows 0 to 1663, columns 0 to 69" in text
 
 
 def many_datasets(path: Path) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from pgen.data import ArrayImages, open_images, read_all, subset, write_images
-from pgen.engine.evaluation.evaluate import EvaluateRequest, run_evaluation
+from pgen.engine.evaluation.evaluate import evaluate
 from pgen.errors import PgenError
 
 SHARED = ("--train", "train.h5", "--held-out", "held_out.h5", "--threshold", 10)
@@ -85,10 +84,10 @@ def test_copies_that_cannot_be_judged_do_not_pass(pgen, sets: Path) -> None:
     write_images(sets / "dark.h5", ArrayImages(pixels * 0))
     two = ("--generated", "generated.h5", "--generated", "copies.h5", "--fail-if-copy-rate", 0.02, "--out", "none")
     told = pgen("evaluate", "memorisation", "--train", "ten.h5", *SHARED[2:], *two, code=2, cwd=sets)
-    assert "train: found 10 images, wanted at least 20" in told.stderr and not (sets / "none").exists()
+    assert "train: expected at least 20 images, got 10" in told.stderr and not (sets / "none").exists()
     blank = ("--generated", "generated.h5", "--generated", "dark.h5", "--fail-if-copy-rate", 0.5, "--out", "dark")
     told = pgen("evaluate", "memorisation", *SHARED, *blank, code=1, cwd=sets)
-    assert "dark: not judged" in " ".join(told.stderr.split())
+    assert "dark: not tested" in " ".join(told.stderr.split())
 
 
 def test_an_earlier_evaluation_is_replaced_and_nothing_else(pgen, refuses, sets: Path) -> None:
@@ -152,30 +151,30 @@ def test_bad_input_is_refused(refuses, pgen, sets: Path, monkeypatch: pytest.Mon
     write_images(sets / "blank.h5", ArrayImages(pixels * 0))
 
     def refused(saying: str, *metrics: str, **change: object) -> None:
-        given = {"generated": ("generated.h5",), "train": "train.h5", "held_out": "held_out.h5", "threshold": 10.0, "data_root": str(sets)}
+        arguments = {"generated": "generated.h5", "train": "train.h5", "held_out": "held_out.h5", "threshold": 10.0, "data_root": str(sets)}
         with pytest.raises(PgenError, match=re.escape(saying)):
-            run_evaluation(EvaluateRequest(metrics or ("fpd",), **given | change), torch.device("cpu"), lambda *_: None)  # type: ignore[arg-type]
+            evaluate(metrics=metrics or ("fpd",), **arguments | change)  # type: ignore[arg-type]
 
     for name, saying in (
-        ("small.h5", "--generated small.h5: found images of (1, 16, 32), wanted (1, 32, 32)"),
+        ("small.h5", "`generated=small.h5`: found images of (1, 16, 32), wanted (1, 32, 32)"),
         ("units.h5", "charge in 'e', wanted 'ADC'"),
-        ("few.h5", "generated: found 10 images, wanted at least 20"),
+        ("few.h5", "generated: expected at least 20 images, got 10"),
         ("blank.h5", "generated: all 60 images are blank, no pixel is above 10 ADC"),
         ("none.h5", "none.h5: no such file"),
     ):
-        refused(saying, generated=(name,))
-    refused("--held-out: found images of (1, 16, 32)", held_out="small.h5")
-    refused("--checkpoint 8, --decoder runs/ae: of no effect where no run is evaluated", checkpoint="8", decoder="runs/ae")
+        refused(saying, generated=name)
+    refused("`held_out`: found images of (1, 16, 32)", held_out="small.h5")
+    refused("`checkpoint=8`, `decoder=runs/ae`: of no effect where no run is evaluated", checkpoint="8", decoder="runs/ae")
     # Before the first is judged.
-    monkeypatch.setattr("pgen.engine.evaluation.evaluate.evaluate", None)
-    refused("none.h5: no such file", generated=("generated.h5", "none.h5"))
-    refused("--generated small.h5: found images of", generated=("generated.h5", "small.h5"))
+    monkeypatch.setattr("pgen.engine.evaluation.evaluate.run_metrics", None)
+    refused("none.h5: no such file", generated=["generated.h5", "none.h5"])
+    refused("`generated=small.h5`: found images of", generated=["generated.h5", "small.h5"])
     monkeypatch.undo()
-    refused("closure needs a label", "closure", generated=("copies.h5",))
-    refused("There is no metric called 'fdp', wanted one of physics, fpd", "fdp")
+    refused("closure needs a label", "closure", generated="copies.h5")
+    refused("There is no metric called 'fdp'; expected one of physics, fpd", "fdp")
     for features in ("none:x", "json:none", "json"):
-        refused(f"--features {features}: ", features=features)
-    refuses("evaluate", "fpd", "--generated", "few.h5", *SHARED, "--out", "bad", saying="found 10 images", cwd=sets)
+        refused(f"`features={features}`: ", features=features)
+    refuses("evaluate", "fpd", "--generated", "few.h5", *SHARED, "--out", "bad", saying="expected at least 20 images, got 10", cwd=sets)
     refuses("evaluate", "fpd", "--generated", "few.h5", *SHARED, "--out", "train.h5", saying="--out train.h5: is a file", cwd=sets)
     limit = ("--fail-if-copy-rate", 0.1)
     refuses("evaluate", "fpd", "--generated", "few.h5", *SHARED, *limit, saying="does not look for copies", cwd=sets)

@@ -43,7 +43,7 @@ def test_pgen_alone_tells_what_to_do_with_the_newest_run(pgen_wide, pipeline: Pa
     (tmp_path / "runs/broken").mkdir()
     (tmp_path / "runs/broken/config.json").write_text("{")
     text = pgen_wide(cwd=tmp_path).stdout
-    assert "Newest run: runs/ewm, a model 'ewm'" in text and "pgen sample runs/ewm" in text
+    assert "Newest run: runs/ewm, model ewm" in text and "pgen sample runs/ewm" in text
     shutil.rmtree(tmp_path / "runs/ewm")
     assert "pgen train ewm --targets runs/ae/deploy/codes.pt" in pgen_wide(cwd=tmp_path).stdout
     os.utime(tmp_path / "runs/ae/model/weights.safetensors")  # as if it had been trained since
@@ -123,21 +123,21 @@ def test_doctor_names_what_is_broken(pgen, tmp_path: Path) -> None:
     fake_package(tmp_path, "badscale", "SCALE = 1\n", "pgen.scales")
     fake_package(tmp_path, "nomodel", "import missing_thing\n")
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    missing = pgen("doctor", code=1, cwd=tmp_path, env=env).stdout.partition("Missing")[2]
+    missing = pgen("doctor", code=1, cwd=tmp_path, env=env).stdout.partition("Problems")[2]
     assert "'badscale'" in missing and "'nomodel'" in missing and "missing_thing" in missing
 
 
 def test_an_optional_package_that_is_missing_is_no_fault(pgen, tmp_path: Path) -> None:
     (tmp_path / "tensorboard.py").write_text("raise ModuleNotFoundError('no', name='tensorboard')\n")
     text = pgen("doctor", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}).stdout
-    assert "pip install 'pgen[tensorboard]'" in text.partition("Missing")[2]
+    assert "pip install 'pgen[tensorboard]'" in text.partition("Problems")[2]
 
 
 @pytest.mark.parametrize(
     ("command", "parts"),
     [
         (("deploy",), ("RUN/deploy", "the training data")),
-        (("data", "split"), ("the last ones are held out",)),
+        (("data", "split"), ("hold out the last events",)),
         (("train",), ("Auto-encoder", "Generative adversarial")),
     ],
 )

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from pgen.cli.commands import presets
-from pgen.cli.options import validate
-from pgen.engine.config import TrainConfig
+from pgen.engine.config import TrainConfig, validate_options
 from pgen.plugins import registry
 from tests.conftest import IMAGES
 
@@ -25,7 +24,7 @@ def test_every_preset_is_valid_for_every_model_it_names(name: str) -> None:
     for model, options in found.items():
         plugin = registry.load(model)
         assert all("-" not in key for key in options)  # as in a run's config.json, and in one spelling
-        validate([(TrainConfig, dict(plugin.spec.settings)), (plugin.config_class(), {})], options)
+        validate_options([(TrainConfig, dict(plugin.spec.settings)), (plugin.config_class(), {})], options)
 
 
 @pytest.mark.parametrize("name", presets.preset_names())
@@ -58,7 +57,7 @@ def test_either_name_of_the_data_stands_in_for_that_of_the_preset(pgen, tmp_path
 def test_refusals(refuses, tmp_path: Path) -> None:
     refuses("train", "gan", "--preset", "tracks", saying="no such preset; presets of gan: mnist, tracks64", cwd=tmp_path)
     refuses("train", "gan", "--preset", "../presets/mnist", saying="there is no such preset", cwd=tmp_path)
-    refuses("train", "gan", "--preset", "larcv256-conv", saying="it has options for ae, ewm alone", cwd=tmp_path)
+    refuses("train", "gan", "--preset", "larcv256-conv", saying="it only has options for ae, ewm", cwd=tmp_path)
     # Together with everything else that is wrong.
     for part in ("--g-lr -1", "--num-epochs 0"):
         refuses("train", "gan", "--preset", "mnist", "--g-lr", -1, "--num-epochs", 0, saying=part, cwd=tmp_path)

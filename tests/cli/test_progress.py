@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from pgen.cli import console
-from pgen.cli.next_steps import BEGIN
+from pgen.cli.next_steps import FIRST_STEPS
 from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.artifacts.weights import read_header
 from pgen.engine.runtime.progress import TrainingStatus
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_line_fits_the_terminal_and_losses_are_cut_first(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(console, "errors", Console(file=stream, force_terminal=True, width=width, color_system=None, legacy_windows=False))
-    with console.training_progress() as progress:
+    with console.show_progress("") as progress:
         progress.training(TrainingStatus(987654, 123, 400, 0.37, 12345.0, LOSSES, 12 * 2**30))
     line = re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue()).rstrip())[-1]
     assert len(line.rstrip()) <= width
@@ -77,6 +77,6 @@ def test_of_a_run_that_was_not_judged_the_smallest_error_counts(pgen, tmp_path: 
 
 def test_first_steps_are_those_of_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    begin = [line.strip() for line in BEGIN.splitlines()]
+    begin = [line.strip() for line in FIRST_STEPS.splitlines()]
     first = readme.index(begin[0])
     assert readme[first : first + len(begin)] == begin

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from pgen.data import ArrayImages, open_images, read_all, write_images
 from pgen.data.io.write import append_images
 from pgen.data.transforms.zero_suppression import suppress
-from pgen.engine.evaluation.evaluate import EvaluateRequest, run_evaluation
+from pgen.engine.evaluation.evaluate import evaluate
 from pgen.engine.evaluation.threshold import choose_threshold
-from pgen.report.html_report import Report
+from pgen.report.evaluation_report import EvaluationReport
 
 REAL = ("--train", "train.h5", "--held-out", "held_out.h5")
 
@@ -35,9 +34,9 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def evaluated(sets: Path, *generated: str, metrics: tuple[str, ...] = ("physics",), threshold: float | None = None) -> Report:
-    request = EvaluateRequest(metrics, generated, "train.h5", "held_out.h5", threshold, data_root=str(sets))
-    return run_evaluation(request, torch.device("cpu"), lambda *_: None)
+def evaluated(sets: Path, *generated: str, metrics: tuple[str, ...] = ("physics",), threshold: float | None = None) -> EvaluationReport:
+    real = {"train": "train.h5", "held_out": "held_out.h5"}
+    return evaluate(generated, **real, metrics=metrics, threshold=threshold, data_root=str(sets))
 
 
 @pytest.mark.parametrize("name", ["samples.h5", "samples.npz"])
@@ -67,7 +66,7 @@ def test_a_perfect_model_is_not_given_away_by_its_zero_suppression(sets: Path) -
         verdicts = {m.name: m.verdict for finding in found.results.values() for m in finding.measures}
         for name in ("sliced W1", "energy distance", "total charge W1", "lit pixels W1", "trees AUC", "CNN AUC"):
             assert verdicts[name] != "worse", name
-    assert not any("faintest" in warning or "--threshold" in warning for warning in report.warnings)
+    assert not any("faintest" in warning or "threshold of" in warning for warning in report.warnings)
     # In pictures too.
     assert report.real[report.real > 0].min() > 10
 
@@ -102,17 +101,17 @@ def test_it_is_said_wherever_the_evaluation_is(pgen, sets: Path) -> None:
 
 def test_an_option_wins_and_contradictions_are_said(pgen, sets: Path) -> None:
     low = evaluated(sets, "samples.h5", threshold=4)
-    assert low.about["threshold"] == 4 and "--threshold 4 lies below the zero suppression of samples, 10 ADC" in low.warnings[0]
+    assert low.about["threshold"] == 4 and "The threshold of 4 ADC lies below the zero suppression of samples, 10 ADC" in low.warnings[0]
     assert any("The faintest pixels above 4 differ" in warning for warning in low.warnings)
     high = evaluated(sets, "samples.h5", threshold=25)
     assert high.about["threshold"] == 25 and not any("lies below" in warning for warning in high.warnings)
     none = evaluated(sets, "unknown.h5")
     assert none.about["threshold"] == 0 and "is known" in none.about["threshold_note"]
-    assert any("faintest pixels above 0 differ" in warning and "pass --threshold" in warning for warning in none.warnings)
+    assert any("faintest pixels above 0 differ" in warning and "set the threshold" in warning for warning in none.warnings)
     two = choose_threshold(None, {"train images": None, "a": 2.0, "b": 7.0}, "ADC")
     assert two.value == 7 and "of b;" in two.note and not two.warnings
     told = choose_threshold(2, {"train images": None, "a": 2.0, "b": 7.0}, "ADC").warnings
-    assert len(told) == 1 and "zero suppression of b, 7 ADC" in told[0] and "pass --threshold 7" in told[0]
+    assert len(told) == 1 and "zero suppression of b, 7 ADC" in told[0] and "set it to 7." in told[0]
     assert not choose_threshold(2, {"train images": 7.0, "b": 7.0}, "ADC").warnings  # all of them are cut alike
 
 
@@ -123,7 +122,7 @@ def test_the_hamming_test_takes_it_too(pgen, sets: Path) -> None:
     rows = {row["name"]: row for row in results["statistics"]["10"]}
     assert rows["train"]["charge_mean"] == pytest.approx(rows["generated"]["charge_mean"], rel=0.5)  # without the halo, half of the charge
     told = pgen("evaluate", "hamming", "--generated", "samples.h5", *REAL, "--threshold", 5, "--out", "hamming-5", cwd=sets)
-    assert "--threshold 5 lies below the zero suppression of generated images" in " ".join(told.stdout.split())
+    assert "threshold of 5 ADC lies below the zero suppression of generated images" in " ".join(told.stdout.split())
 
 
 def test_runs_and_what_comes_of_them(pgen, pipeline: Path) -> None:

@@ -113,7 +113,7 @@ def test_deploying_spares_what_it_reads(refuses, pgen, pipeline: Path, tmp_path:
         from pgen.engine.run import Run
         from pgen.plugins.requests import DeployRequest
 
-        patch.setattr(module, "save_rows", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("at the last moment")))
+        patch.setattr(module, "plot_rows", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("at the last moment")))
         run = Run.open(tmp_path / "runs/ae")
         module.deploy(run, DeployRequest(out=tmp_path / "runs/ae/deploy", data="simulate:n=40,size=32", overwrite=True))
     assert {path: path.read_bytes() for path in (tmp_path / "runs/ae/deploy").iterdir()} == before

@@ -9,7 +9,7 @@ import pytest
 
 from pgen.data.io.contents import list_contents
 from pgen.errors import PgenError
-from pgen.report.ascii_preview import LETTERS, picture
+from pgen.report.ascii_preview import CHARACTERS, render_ascii
 
 CONTAINERS = Path(__file__).parents[1] / "containers"
 
@@ -53,9 +53,9 @@ def test_preview(pgen, refuses, tmp_path: Path) -> None:
 def test_letters() -> None:
     image = np.zeros((2, 4, 6), np.float32)
     image[0, 1, 2], image[1, 3, 5], image[1, 3, 0] = 1e6, 1, 1e-3
-    first, second = picture(image).split("\n------\n")
-    assert [line.rstrip() for line in first.split("\n")] == ["  " + LETTERS[-1], ""]
-    assert second == "\n" + LETTERS[1] + "    " + LETTERS[1]
-    assert set(picture(np.zeros((1, 500, 900), np.float32))) == {"\n"}
-    wide = picture(np.ones((1, 500, 900), np.float32)).split("\n")
+    first, second = render_ascii(image).split("\n------\n")
+    assert [line.rstrip() for line in first.split("\n")] == ["  " + CHARACTERS[-1], ""]
+    assert second == "\n" + CHARACTERS[1] + "    " + CHARACTERS[1]
+    assert set(render_ascii(np.zeros((1, 500, 900), np.float32))) == {"\n"}
+    wide = render_ascii(np.ones((1, 500, 900), np.float32)).split("\n")
     assert max(map(len, wide)) <= 72 and len(wide) <= 32

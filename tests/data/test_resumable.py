@@ -80,8 +80,8 @@ def test_a_killed_command_goes_on(pgen, tmp_path: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    message = pgen(*simulate, cwd=tmp_path)
-    assert "Resuming after" in message.stderr and [path.name for path in tmp_path.iterdir()] == ["x.h5"]
+    resumed = pgen(*simulate, cwd=tmp_path)
+    assert "Resuming after" in resumed.stderr and [path.name for path in tmp_path.iterdir()] == ["x.h5"]
     pgen(*simulate[:-1], "y.h5", cwd=tmp_path)
     actual, expected = (open_images(str(tmp_path / name)) for name in ("x.h5", "y.h5"))
     assert actual.fingerprint == expected.fingerprint and actual.ids.tolist() == expected.ids.tolist()

@@ -1,4 +1,4 @@
-"""What the documentation tells a reader to type works: each command is run where that is quick, or its options are parsed."""
+"""The code blocks of the documentation work: each command is run if that is quick; otherwise its options are parsed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from doc_blocks import ROOT, SHELL, Block, blocks, installed, pages
 
 from tests.helpers import warm
+from tests.helpers.check_commands import find_problem
+from tests.helpers.doc_blocks import ROOT, SHELL, Block, environment_with_packages, find_pages, read_blocks
 
-EVERY = [block for page in pages() for block in blocks(page)]
+BLOCKS = [block for page in find_pages() for block in read_blocks(page)]
 
 
 def run(block: Block, folder: Path, words: list[str]) -> None:
-    """One command in the page's folder, where packages that were made before are installed."""
-    environment = installed(folder, site=folder / ".site")
+    """Run one command in the folder of a page, where packages made by earlier commands are importable."""
+    environment = environment_with_packages(folder, site=folder / ".site")
     if words[0] == "pgen":
         done = warm.run(words[1:], folder, environment)
     else:
@@ -26,11 +27,11 @@ def run(block: Block, folder: Path, words: list[str]) -> None:
     assert done.returncode == 0, f"{block.where}: {' '.join(words[:9])}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", find_pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
-    for block in blocks(page):
+    for block in read_blocks(page):
         if block.marker == "file":
-            path = tmp_path / block.told
+            path = tmp_path / block.note
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.code)
         elif block.marker:
@@ -44,23 +45,23 @@ def test_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
 
 
 def test_commands_that_are_not_run_can_be_parsed(tmp_path: Path) -> None:
-    checked = [(block.where, words) for block in EVERY if block.marker == "checked" for words in block.of_pgen()]
+    checked = [(block.where, words) for block in BLOCKS if block.marker == "checked" for words in block.pgen_commands()]
     assert checked
     done = subprocess.run(
-        [sys.executable, Path(__file__).parents[1] / "helpers" / "check_commands.py"],
+        [sys.executable, ROOT / "tests/helpers/check_commands.py"],
         input=json.dumps([words for _, words in checked]),
-        env=installed(ROOT / "examples", site=tmp_path / ".site"),
+        env=environment_with_packages(ROOT / "examples", site=tmp_path / ".site"),
         cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
-    found = zip(checked, json.loads(done.stdout), strict=True)
-    wrong = [f"{where}: pgen {' '.join(words)}: {problem}" for (where, words), problem in found if problem]
+    problems = zip(checked, json.loads(done.stdout), strict=True)
+    wrong = [f"{where}: pgen {' '.join(words)}: {problem}" for (where, words), problem in problems if problem]
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("block", EVERY, ids=lambda block: block.where)
-def test_block_is_what_it_says(block: Block) -> None:
-    assert block.language in (*SHELL, "python", "toml", "json", "text"), f"{block.where}: what is {block.language}?"
-    assert block.marker != "checked" or block.of_pgen(), f"{block.where}: there is nothing in it to check"
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.where)
+def test_block_has_valid_syntax(block: Block) -> None:
+    assert block.language in (*SHELL, "python", "toml", "json", "text"), f"{block.where}: unknown language {block.language}"
+    assert block.marker != "checked" or block.pgen_commands(), f"{block.where}: there is no pgen command in it to check"
     if block.language == "toml":
         tomllib.loads(block.code)
     elif block.language == "json":
@@ -73,10 +74,7 @@ def test_block_is_what_it_says(block: Block) -> None:
 
 
 def test_wrong_commands_are_found() -> None:
-    """The parser must not let through what a reader would stumble over."""
-    from check_commands import problem
-
-    assert problem(["train", "gan", "--data", "images.h5", "--n_hidden", "3"]) is None
+    assert find_problem(["train", "gan", "--data", "images.h5", "--n_hidden", "3"]) is None
     wrong = ("train gan --no-such-option 1", "train gan --n-layers zero", "train gan --lr-decay 2", "sample runs/x", "evaluat all", "data")
     for line in wrong:
-        assert problem(line.split()), line
+        assert find_problem(line.split()), line

@@ -103,11 +103,11 @@ def pgen_metrics():
 VALUES = [float("nan"), float("inf"), "refused", 7.0, float("nan"), 5.0, 6.0]
 def odd(sets):
     from pgen import UserError
-    from pgen.metrics.results import MetricResult, Measure
+    from pgen.metrics import Measurement, MetricResult
     value = VALUES.pop(0)
     if value == "refused":
         raise UserError("odd: no such images")
-    return MetricResult("odd", (Measure("odd", value, 0.0, (0.0, 0.0), 1),))
+    return MetricResult("odd", (Measurement("odd", value, 0.0, (0.0, 0.0), 1),))
 """
 
 

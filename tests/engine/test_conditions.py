@@ -195,8 +195,8 @@ def test_options_of_sampling_may_be_chosen_after_training(runs: Path, pgen, tmp_
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
     (("sample", "runs/flow", "--out", "x.h5", "--seeed", 3), "--seeed: no such option; those that runs/flow adds: --type, --momentum, "),
-    (("sample", "runs/flow", "--out", "x.h5", "--type"), "--type: no such option, or one without its value"),
-    (("sample", "runs/flow", "--out", "x.h5", "more"), "more: not expected here"),
+    (("sample", "runs/flow", "--out", "x.h5", "--type"), "--type: no such option, or its value is missing"),
+    (("sample", "runs/flow", "--out", "x.h5", "more"), "more: unexpected argument"),
     (("sample", "runs/flow", "--out", "x.h5", "--n-steps", 0), "--n-steps 0: Input should be greater"),
     (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--type", "muon"), "--momentum: not set"),
     (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--guidance", 2), "--guidance: no such option of"),

@@ -1,6 +1,7 @@
-"""Reads command lines of pgen, a JSON list of lists of words, and writes what is wrong with each as JSON, null where nothing is.
+"""Parse pgen command lines without running them.
 
-None is run. ``pgen train`` validates its options as with ``--dry-run``, unless some are in a file or a run that is not there.
+Reads a JSON list of lists of words from standard input, and writes what is wrong with each as JSON: null if nothing is. ``pgen train``
+validates its options as with ``--dry-run``, unless some of them are in a file or a run that does not exist.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pgen.cli.app import app
 from pgen.errors import PgenError
 
 
-def problem(words: list[str]) -> str | None:
+def find_problem(words: list[str]) -> str | None:
     command = get_command(app)
     try:
         context, path = command.make_context("pgen", list(words)), []
@@ -36,10 +37,10 @@ def problem(words: list[str]) -> str | None:
         return None  # --help or --version
     except PgenError as error:
         return str(error)
-    except Exception as error:  # of the parser, whose classes Typer keeps to itself
+    except Exception as error:  # from the parser, whose classes Typer does not export
         return getattr(error, "message", "") or repr(error)
     return None
 
 
 if __name__ == "__main__":
-    json.dump([problem(words) for words in json.load(sys.stdin)], sys.stdout)
+    json.dump([find_problem(words) for words in json.load(sys.stdin)], sys.stdout)

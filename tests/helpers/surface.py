@@ -16,15 +16,13 @@ from pgen.plugins import hookspecs
 from pgen.plugins.registry import load
 
 #: Modules whose ``__all__`` is public, and names that are public in others.
-MODULES = ("pgen", "pgen.data", "pgen.ot", "pgen.testing")
+MODULES = ("pgen", "pgen.data", "pgen.metrics", "pgen.ot", "pgen.testing")
 NAMES = {
     "pgen.data.transforms.charge_scales": ("Scale",),
     "pgen.plugins.requests": ("DeployRequest", "SampleRequest"),
     "pgen.engine.run": ("Run",),
     "pgen.engine.monitoring.loggers": ("Logger",),
     "pgen.engine.training.trainer": ("Trainer",),
-    "pgen.metrics.results": ("MetricResult", "measure"),
-    "pgen.metrics.inputs": ("EvaluationSets",),
 }
 
 

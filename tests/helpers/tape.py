@@ -72,7 +72,7 @@ class Noted:
 
 
 def record(function: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-    """As :func:`pgen.ot.solvers.cuda_graph.record`."""
+    """As :func:`pgen.ot.solvers.cuda_graph.capture`."""
     with Tape() as tape:
         outputs = function()
     return outputs, tape.replay

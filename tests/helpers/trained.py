@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from unittest.mock import patch
 
-from pgen.cli.options import validate
 from pgen.engine import hooks
-from pgen.engine.config import TrainConfig
+from pgen.engine.config import TrainConfig, validate_options
 from pgen.engine.run import Run
 from pgen.engine.training.setup import create_run
 from pgen.plugins import registry
@@ -22,7 +21,7 @@ def trained(model: str, source: Path | str, root: Path, **options: object) -> Ru
         "sample_size": 0,
         **options,
     }
-    settings, config = validate([(TrainConfig, dict(plugin.spec.settings)), (plugin.config_class(), {})], given)
+    settings, config = validate_options([(TrainConfig, dict(plugin.spec.settings)), (plugin.config_class(), {})], given)
     session = create_run(model, settings, config)  # type: ignore[arg-type]
     with patch("pgen.engine.training.previews.draw"):  # which would take longer than all else
         hooks.train_session(session)

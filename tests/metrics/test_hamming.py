@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from toy_tracks import noisy, tracks
 
 from pgen.errors import PgenError
 from pgen.metrics.memorisation.hamming import hamming
+from tests.helpers.toy_tracks import noisy, tracks
 
 TRAIN, HELD_OUT, REAL = tracks(2000, 0), tracks(1000, 1), tracks(1000, 2)
 
@@ -144,12 +144,12 @@ def test_a_blank_real_set_gets_no_answer(name):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"generated": REAL[:3]}, "generated: found 3 images"),
-        ({"generated": REAL[:, 0]}, r"generated: found an array of shape \(1000, 32, 32\)"),
+        ({"generated": REAL[:3]}, "generated: expected at least 20 images, got 3"),
+        ({"generated": REAL[:, 0]}, r"generated: expected images as \(N, C, H, W\), got an array of shape \(1000, 32, 32\)"),
         ({"held_out": HELD_OUT[..., :16]}, r"held_out: images of shape \(1, 32, 16\)"),
         ({"generated": np.full_like(REAL, np.nan)}, "generated: .* NaN"),
-        ({"thresholds": []}, "thresholds: found"),
-        ({"thresholds": [np.nan]}, "thresholds: found"),
+        ({"thresholds": []}, "thresholds: expected one or more finite"),
+        ({"thresholds": [np.nan]}, "thresholds: expected one or more finite"),
     ],
 )
 def test_bad_input_is_one_sentence(change, words):

@@ -32,7 +32,7 @@ def test_the_table_compares_with_the_first_set():
     assert json.dumps(other.to_dict(), allow_nan=False) and np.isnan(other.charge_ratio) and np.isnan(blank.charge_ratio)
     with pytest.raises(PgenError, match="b: images of shape"):
         compare_statistics({"a": real, "b": real[..., :1]})
-    with pytest.raises(PgenError, match="found none"):
+    with pytest.raises(PgenError, match="got none"):
         compare_statistics({})
 
 
@@ -45,5 +45,5 @@ def test_reconstruction_error():
     assert half.per_image == pytest.approx(np.square(real / 2).mean((1, 2, 3)))
     assert half.charge_ratio == pytest.approx(0.5)
     assert "per_image" not in half.to_dict()
-    with pytest.raises(PgenError, match="found 4 images for 5"):
+    with pytest.raises(PgenError, match="expected one image for each of 5 real ones, got 4"):
         reconstruction_error(real, real[:4])

@@ -15,8 +15,8 @@ from pgen.errors import PgenError
 from pgen.metrics.fidelity import classifier as c2st
 from pgen.metrics.fidelity import closure
 from pgen.metrics.inputs import EvaluationSets
-from pgen.metrics.results import Measure, PerSet, measure
-from pgen.metrics.runner import Evaluation, chosen, comparison_warnings, evaluate
+from pgen.metrics.results import Measurement, PerSet, measure
+from pgen.metrics.runner import Evaluation, comparison_warnings, evaluate
 
 N, THRESHOLD = 400, 1.0
 SOURCE = simulate(3 * N, size=32, seed=7)
@@ -35,10 +35,10 @@ def sets(seed: int = 0, spoil: Callable[[np.ndarray], np.ndarray] = lambda image
 
 
 def asked(given: EvaluationSets, metrics: Iterable[str]) -> Evaluation:
-    return evaluate("x", {}, given, chosen(list(metrics)), strict=True)
+    return evaluate(given, list(metrics))
 
 
-def measures(found: Evaluation) -> dict[str, Measure]:
+def measures(found: Evaluation) -> dict[str, Measurement]:
     return {each.name: each for finding in found.results.values() for each in finding.measures}
 
 
@@ -65,16 +65,16 @@ def test_classifiers_cannot_tell_real_images(monkeypatch: pytest.MonkeyPatch) ->
 def test_real_images_are_told_apart_once_for_all_generated_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(c2st, "CNN_LIMIT", 60)
     monkeypatch.setattr(c2st, "EPOCHS", 1)
-    learn, learnt = c2st._judge_by_network, []
-    monkeypatch.setattr(c2st, "_judge_by_network", lambda *given: learnt.append(1) or learn(*given))
+    learn, learnt = c2st._classify_by_cnn, []
+    monkeypatch.setattr(c2st, "_classify_by_cnn", lambda *given: learnt.append(1) or learn(*given))
     first, second = (sets(0, spoil, n=60) for spoil in (blurred, shifted))
     alone = [asked(each, ["c2st"]) for each in (first, second)]
     assert len(learnt) == 4 * c2st.FOLDS
-    together = [asked(replace(each, known=first.known), ["c2st"]) for each in (first, second)]
+    together = [asked(replace(each, cache=first.cache), ["c2st"]) for each in (first, second)]
     assert len(learnt) == 6 * c2st.FOLDS  # of the generated sets alone
     assert [each.results for each in together] == [each.results for each in alone]
     # Another seed is another floor.
-    asked(replace(second, known=first.known, seed=1), ["c2st"])
+    asked(replace(second, cache=first.cache, seed=1), ["c2st"])
     assert len(learnt) == 8 * c2st.FOLDS
 
 
@@ -175,7 +175,7 @@ def test_closure_of_labels_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(PgenError, match="closure needs a label"):
         asked(labelled(lambda momentum: np.arange(len(momentum)).astype(str)), ["closure"])
     alone = np.array(["alone", *5000 * ["a", "b"]])
-    assert set(closure._learnt(np.zeros((10_001, 1)), alone, True, 0)(np.zeros((3, 1)))) <= {"a", "b"}
+    assert set(closure._train_trees(np.zeros((10_001, 1)), alone, True, 0)(np.zeros((3, 1)))) <= {"a", "b"}
 
 
 def test_images_of_one_charge() -> None:
@@ -229,13 +229,13 @@ def test_interval_is_of_the_difference() -> None:
 def test_bad_sets_are_refused() -> None:
     given = sets()
     for change, told in (
-        ({"generated": given.generated[:10]}, "generated: found 10 images, wanted at least 20"),
+        ({"generated": given.generated[:10]}, "generated: expected at least 20 images, got 10"),
         ({"generated": given.generated * 0}, "generated: all 400 images are blank"),
         ({"held_out": given.held_out[:, :, :20]}, "cannot be compared"),
         ({"train": given.train + np.nan}, "NaN"),
         ({"labels": {}}, "closure needs a label"),
-        ({"extractor": lambda images: np.zeros(3)}, "wanted finite ones"),
-        ({"extractor": lambda images: np.zeros((len(images), 0))}, "wanted finite ones"),
+        ({"extractor": lambda images: np.zeros(3)}, "expected finite values"),
+        ({"extractor": lambda images: np.zeros((len(images), 0))}, "expected finite values"),
         ({"extractor": lambda images: [["a"]] * len(images)}, "the function failed on .* could not convert"),
         ({"extractor": lambda images: images.no}, "the function failed on .*AttributeError"),
     ):
@@ -249,7 +249,7 @@ def test_doubtful_comparisons_are_warned_of() -> None:
     given.held_out[:7] = given.train[:7]
     assert any("HELD-OUT OVERLAPS TRAIN: 7" in warning for warning in comparison_warnings(given))
     faint = sets(0, lambda images: np.where(images > 0, images, np.float32(1.5)))
-    assert any("faintest pixels" in warning and "--threshold" in warning for warning in comparison_warnings(faint))
+    assert any("faintest pixels" in warning and "set the threshold" in warning for warning in comparison_warnings(faint))
     halo = sets(0, lambda images: np.where(images > 0, images, np.float32(0.2)))  # below the threshold
     assert not any("faintest" in warning for warning in comparison_warnings(halo))
     assert not any("faintest" in warning or "OVERLAPS" in warning for warning in comparison_warnings(sets()))

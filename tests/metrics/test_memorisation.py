@@ -6,12 +6,12 @@ from scipy import stats
 
 from pgen.metrics.memorisation.statistics import (
     authenticity,
+    compare_within,
     mann_whitney_z,
     matched_copies,
     memorisation,
     occupancy_bins,
     reuse,
-    stratified,
 )
 
 
@@ -34,7 +34,7 @@ def test_z_is_that_of_scipy_with_ties(a, b):
 def test_one_stratum_is_no_stratification():
     rng = np.random.default_rng(0)
     a, b = rng.normal(-0.2, 1, 100), rng.normal(0, 1, 80)
-    result = stratified(a, b, alike(100, 80))
+    result = compare_within(a, b, alike(100, 80))
     assert result.z == pytest.approx(mann_whitney_z(a, b)) == pytest.approx(result.worst) == pytest.approx(result.c_t)
     assert result.coverage == 1
 
@@ -44,30 +44,30 @@ def test_strata_find_what_the_whole_hides():
     cell = np.repeat([0, 1], 200)
     held_out = rng.normal(10, 1, 400)
     generated = rng.normal(np.where(cell == 0, 8.0, 12.0), 1)
-    result = stratified(generated, held_out, (cell, cell))
+    result = compare_within(generated, held_out, (cell, cell))
     assert abs(mann_whitney_z(generated, held_out)) < 3
     assert result.worst < -10
 
 
 def test_small_strata_are_left_out():
-    result = stratified(np.arange(30.0), np.arange(30.0), (np.repeat([0, 1], [25, 5]), np.repeat([0, 1], [15, 15])))
+    result = compare_within(np.arange(30.0), np.arange(30.0), (np.repeat([0, 1], [25, 5]), np.repeat([0, 1], [15, 15])))
     assert len(result.strata) == 1
     assert result.coverage == pytest.approx(25 / 30)
-    assert np.isnan(stratified(np.arange(5.0), np.arange(5.0), alike(5, 5)).z)
+    assert np.isnan(compare_within(np.arange(5.0), np.arange(5.0), alike(5, 5)).z)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=20, max_size=500))
 def test_the_null_never_passes_one_per_cent_of_itself(null):
     null = np.array(null, float)
-    result = memorisation(null, null, lit=alike(len(null), len(null)), cells=alike(len(null), len(null)))
+    result = memorisation(null, null, n_pixels=alike(len(null), len(null)), strata=alike(len(null), len(null)))
     assert result.copy_rate == result.null_rate <= 0.01
     assert not result.copying
 
 
 def test_the_interval_is_clopper_pearson():
     generated, null = np.r_[np.zeros(7), np.full(93, 50.0)], np.arange(1, 101.0)
-    result = memorisation(generated, null, lit=alike(100, 100), cells=alike(100, 100))
+    result = memorisation(generated, null, n_pixels=alike(100, 100), strata=alike(100, 100))
     assert result.copy_rate == 0.07
     assert result.copy_interval == pytest.approx((stats.beta.ppf(0.025, 7, 94), stats.beta.ppf(0.975, 8, 93)))
 

@@ -58,7 +58,7 @@ def test_sparse_and_dense_products_agree(monkeypatch):
 
 
 def test_a_pixel_at_the_threshold_is_dark():
-    assert binarise(np.full((1, 1, 2, 2), 5, np.float32), 5).lit.tolist() == [0]
+    assert binarise(np.full((1, 1, 2, 2), 5, np.float32), 5).n_pixels.tolist() == [0]
 
 
 @pytest.mark.gpu

@@ -19,7 +19,7 @@ from sklearn.metrics import pairwise, roc_auc_score
 
 from pgen.data import read_all
 from pgen.data.simulation.generate import simulate
-from pgen.metrics.features.observables import QUANTITIES, features_of, quantities
+from pgen.metrics.features.observables import QUANTITIES, quantities, quantities_to_features
 from pgen.metrics.fidelity import classifier as c2st
 from pgen.metrics.fidelity import frechet, prdc, wasserstein
 from pgen.metrics.fidelity import marginals as physics
@@ -64,7 +64,7 @@ def test_extrapolated_frechet_distance_has_no_bias() -> None:
     for _ in range(20):
         a, b = rng.normal(size=(2, 500, 8))
         b[:, 0] += 0.5
-        values.append((frechet.frechet(a, b), frechet.extrapolated(a, b, rng)))
+        values.append((frechet.frechet(a, b), frechet.extrapolate_frechet(a, b, rng)))
     at_n, endless = np.mean(values, 0)
     assert at_n > 0.29 and endless == pytest.approx(0.25, abs=0.03)
 
@@ -81,15 +81,15 @@ def test_mmd(features: tuple[np.ndarray, np.ndarray]) -> None:
 def test_exact_wasserstein_and_energy() -> None:
     rng = np.random.default_rng(2)
     a, b = rng.normal(size=(2, 60, 30)).astype(np.float32)
-    distances = wasserstein.pairwise(np.concatenate([a, b]), CPU)
+    distances = wasserstein.pairwise_distances(np.concatenate([a, b]), CPU)
     first, second = np.arange(60), np.arange(60, 120)
     cost = ot.dist(a, b, metric="euclidean").astype(float)
-    assert wasserstein.exact(distances, first, second) == pytest.approx(ot.emd2([], [], cost), rel=1e-5)
+    assert wasserstein.exact_w1(distances, first, second) == pytest.approx(ot.emd2([], [], cost), rel=1e-5)
     within = [ot.dist(each, each, metric="euclidean")[~np.eye(60, dtype=bool)].mean() for each in (a, b)]
-    assert wasserstein.energy(distances, first, second) == pytest.approx(2 * cost.mean() - sum(within), abs=2e-4)
+    assert wasserstein.energy_distance(distances, first, second) == pytest.approx(2 * cost.mean() - sum(within), abs=2e-4)
     directions = np.eye(30, dtype=np.float32)[:, :3]
     wanted = np.mean([stats.wasserstein_distance(a[:, k], b[:, k]) for k in range(3)])
-    assert wasserstein.sliced(a @ directions, b @ directions) == pytest.approx(wanted, rel=1e-5)
+    assert wasserstein.sliced_w1(a @ directions, b @ directions) == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("k", [1, 5])
@@ -98,7 +98,7 @@ def test_precision_recall_density_coverage(features: tuple[np.ndarray, np.ndarra
     real, generated = features
     with contextlib.redirect_stdout(io.StringIO()):
         wanted = prdc_package.compute_prdc(real, generated, k)
-    found = prdc.of(real, generated, CPU, k)._asdict()
+    found = prdc.compute_prdc(real, generated, CPU, k)._asdict()
     assert {name: values.mean() for name, values in found.items()} == pytest.approx(wanted)
 
 
@@ -148,7 +148,7 @@ def test_shape_does_not_depend_on_place(down: int, right: int, seed: int) -> Non
     rng = np.random.default_rng(seed)
     image[..., :10, :10] = rng.integers(0, 4, (10, 10)) * (rng.random((10, 10)) < 0.4)
     moved = np.roll(image, (down, right), (2, 3))
-    before, after = features_of(quantities(image)), features_of(quantities(moved))
+    before, after = quantities_to_features(quantities(image)), quantities_to_features(quantities(moved))
     places = [channel * 14 + list(QUANTITIES).index(name) for channel in range(2) for name in ("centroid row", "centroid column")]
     assert before.shape == (1, 2 * 14)
     shape = np.setdiff1d(np.arange(28), places)

@@ -8,14 +8,14 @@ import pytest
 from pgen.metrics.features.observables import (
     QUANTITIES,
     SIGNED_QUANTITIES,
-    features_of,
-    least_feature_scales,
-    least_scales,
+    feature_scale_floors,
     quantities,
+    quantities_to_features,
+    scale_floors,
     scales,
 )
 from pgen.metrics.inputs import EvaluationSets
-from pgen.metrics.runner import chosen, evaluate
+from pgen.metrics.runner import evaluate
 from tests.helpers.toy_tracks import tracks
 
 
@@ -31,7 +31,7 @@ def test_a_brightest_pixel_that_is_nearly_always_one_value() -> None:
     generated, train, held_out = (saturated(seed) for seed in range(3))
     assert held_out.max((1, 2, 3)).std() < 0.3
     dimmer = EvaluationSets(np.minimum(generated, 190), train, held_out)
-    found = evaluate("x", {}, dimmer, chosen(["physics", "fpd", "kpd"]), strict=True).results
+    found = evaluate(dimmer, ["physics", "fpd", "kpd"]).results
     by_name = {measure.name: measure for finding in found.values() for measure in finding.measures}
     # 10 of 200 is 5 %: one scale, where it would be 50 deviations.
     assert by_name["brightest pixel W1"].value == pytest.approx(1, abs=0.02)
@@ -43,26 +43,26 @@ def test_a_brightest_pixel_that_is_nearly_always_one_value() -> None:
 def test_scales_are_deviations_wherever_quantities_vary() -> None:
     images = tracks(300, 5, 24)
     values = quantities(images, 1.0)
-    scale = scales(values, least_scales(QUANTITIES))[0]
+    scale = scales(values, scale_floors(QUANTITIES))[0]
     deviation = np.nanstd(values[:, 0], 0)
     varied = [k for k, name in enumerate(QUANTITIES) if name != "clusters"]
     assert scale[varied] == pytest.approx(deviation[varied])
     assert scale[list(QUANTITIES).index("clusters")] == max(1, deviation[list(QUANTITIES).index("clusters")])
     planes = np.repeat(images[:3], 2, axis=1)
-    assert least_feature_scales(QUANTITIES, 2).shape == (features_of(quantities(planes)).shape[1],)
-    assert least_feature_scales(SIGNED_QUANTITIES, 2).shape == (features_of(quantities(planes, signed=True)).shape[1],)
+    assert feature_scale_floors(QUANTITIES, 2).shape == (quantities_to_features(quantities(planes)).shape[1],)
+    assert feature_scale_floors(SIGNED_QUANTITIES, 2).shape == (quantities_to_features(quantities(planes, signed=True)).shape[1],)
 
 
 def test_scales_of_signed_charge() -> None:
     """A fraction has no least scale by its unit, as clusters have: 0.2 more or less would not be seen."""
     images = np.rint(tracks(200, 6, 24))
     images -= np.rint(0.3 * np.roll(images, 1, axis=2))
-    scale = dict(zip(SIGNED_QUANTITIES, scales(quantities(images, signed=True), least_scales(SIGNED_QUANTITIES))[0], strict=True))
+    scale = dict(zip(SIGNED_QUANTITIES, scales(quantities(images, signed=True), scale_floors(SIGNED_QUANTITIES))[0], strict=True))
     assert scale["negative fraction"] < 0.1 and scale["clusters"] >= 1
     generated, train, held_out = images[:60], images[60:120], images[120:]
     doubled = np.where(generated < 0, 2 * generated, generated)
     for candidate, verdict in ((generated, "as real"), (doubled, "worse")):
-        (finding,) = evaluate("x", {}, EvaluationSets(candidate, train, held_out), chosen(["physics"]), strict=True).results.values()
+        (finding,) = evaluate(EvaluationSets(candidate, train, held_out), ["physics"]).results.values()
         (measure,) = (one for one in finding.measures if one.name == "negative fraction W1")
         assert measure.verdict == verdict and (measure.value > 1) == (verdict == "worse")
 

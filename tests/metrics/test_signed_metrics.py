@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from pgen.metrics.features.image_statistics import compare_statistics, image_statistics
-from pgen.metrics.features.observables import QUANTITIES, SIGNED_QUANTITIES, features_of, quantities
+from pgen.metrics.features.observables import QUANTITIES, SIGNED_QUANTITIES, quantities, quantities_to_features
 from pgen.metrics.fidelity import classifier as c2st
 from pgen.metrics.fidelity.reconstruction import reconstruction_error
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.memorisation.hamming import hamming
 from pgen.metrics.memorisation.nearest_neighbours import binarise
-from pgen.metrics.results import Measure
-from pgen.metrics.runner import chosen, comparison_warnings, evaluate
+from pgen.metrics.results import Measurement
+from pgen.metrics.runner import comparison_warnings, evaluate
 from tests.helpers.toy_tracks import tracks
 
 N = 150
@@ -32,8 +32,8 @@ def sets(spoil: Callable[[np.ndarray], np.ndarray] = lambda images: images, **op
     return EvaluationSets(spoil(bipolar(1)), bipolar(2), bipolar(3), **options)
 
 
-def measures(sets: EvaluationSets, *metrics: str) -> dict[str, Measure]:
-    evaluation = evaluate("x", {}, sets, chosen(metrics), strict=True)
+def measures(sets: EvaluationSets, *metrics: str) -> dict[str, Measurement]:
+    evaluation = evaluate(sets, metrics)
     return {measure.name: measure for finding in evaluation.results.values() for measure in finding.measures}
 
 
@@ -52,7 +52,7 @@ def test_quantities_of_a_bipolar_track() -> None:
     # All but the net charge and the negative fraction go by magnitude.
     np.testing.assert_array_equal(quantities(image, 2, signed=True)[..., :-2], quantities(np.abs(image), 2))
     np.testing.assert_array_equal(quantities(-image, 2, signed=True)[0, 0, -2:], [-100, 0.75])
-    assert features_of(quantities(image, signed=True)).shape == (1, len(QUANTITIES) + 1 + 2)
+    assert quantities_to_features(quantities(image, signed=True)).shape == (1, len(QUANTITIES) + 1 + 2)
 
 
 def test_statistics_tell_net_from_absolute_charge() -> None:

@@ -13,19 +13,19 @@ import torch
 from pgen.metrics.fidelity import prdc
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.memorisation.hamming import hamming
-from pgen.metrics.results import Measure
-from pgen.metrics.runner import chosen, evaluate
+from pgen.metrics.results import Measurement
+from pgen.metrics.runner import evaluate
 from tests.helpers.toy_tracks import tracks
 
 CPU = torch.device("cpu")
 
 
 def means(real: np.ndarray, generated: np.ndarray, k: int = 5) -> dict[str, float]:
-    return {name: float(values.mean()) for name, values in prdc.of(real, generated, CPU, k)._asdict().items()}
+    return {name: float(values.mean()) for name, values in prdc.compute_prdc(real, generated, CPU, k)._asdict().items()}
 
 
-def measures(generated: np.ndarray, train: np.ndarray, held_out: np.ndarray, metric: str) -> dict[str, Measure]:
-    found = evaluate("x", {}, EvaluationSets(generated, train, held_out, threshold=2.0), chosen([metric]), strict=True)
+def measures(generated: np.ndarray, train: np.ndarray, held_out: np.ndarray, metric: str) -> dict[str, Measurement]:
+    found = evaluate(EvaluationSets(generated, train, held_out, threshold=2.0), [metric])
     return {measure.name: measure for finding in found.results.values() for measure in finding.measures}
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from pgen.metrics.fidelity import classifier as c2st
 from pgen.metrics.inputs import EvaluationSets
-from pgen.metrics.results import CANNOT_BE_TOLD, Measure, PerSet
-from pgen.metrics.runner import Evaluation, chosen, evaluate
+from pgen.metrics.results import CANNOT_BE_TOLD, Measurement, PerSet
+from pgen.metrics.runner import Evaluation, evaluate
 from pgen.report.html_report import MARKS, WORDS
 from tests.helpers.toy_tracks import tracks
 
@@ -20,10 +20,10 @@ FRACTIONS = ("AUC", "accuracy", "precision", "recall", "coverage", "copy rate", 
 
 
 def evaluated(sets: EvaluationSets, *metrics: str) -> Evaluation:
-    return evaluate("x", {}, sets, chosen(metrics), strict=True)
+    return evaluate(sets, metrics)
 
 
-def measures(sets: EvaluationSets, *metrics: str) -> dict[str, Measure]:
+def measures(sets: EvaluationSets, *metrics: str) -> dict[str, Measurement]:
     found = evaluated(sets, *metrics).results.values()
     return {measure.name: measure for finding in found for measure in finding.measures}
 
@@ -51,7 +51,7 @@ def test_a_measure_says_what_it_can() -> None:
         (0.32, (0.25, 0.39), few, CANNOT_BE_TOLD),
         (np.nan, (np.nan, np.nan), "", CANNOT_BE_TOLD),
     ):
-        measure = Measure("x", value, 0.5, interval, 30, unclear=unclear)
+        measure = Measurement("x", value, 0.5, interval, 30, unclear=unclear)
         told = measure.to_dict()
         assert measure.verdict == told["verdict"] == verdict
         assert bool(told["reason"]) == (verdict == CANNOT_BE_TOLD) and "unclear" not in told

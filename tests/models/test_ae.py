@@ -42,7 +42,7 @@ def test_spectrum_keeps_total_charge_and_occupancy_above_any_threshold() -> None
     spectrum = ChargeSpectrum()
     for seed in range(5):
         real, decoded, lit = bunched(seed)
-        spectrum.follow(real, lit, decoded, lit)
+        spectrum.update(real, lit, decoded, lit)
     real, decoded, lit = bunched(9)
     matched = spectrum(decoded, lit)
     assert float(matched.sum()) == pytest.approx(float(real.sum()), rel=0.05)
@@ -56,7 +56,7 @@ def test_spectrum_keeps_total_charge_and_occupancy_above_any_threshold() -> None
 def test_brightness_of_an_image_stays_the_decoders_answer() -> None:
     spectrum = ChargeSpectrum()
     real, decoded, lit = bunched(0)
-    spectrum.follow(real, lit, decoded, lit)
+    spectrum.update(real, lit, decoded, lit)
     ratio = spectrum(decoded, lit).sum((1, 2, 3)) / decoded.sum((1, 2, 3))
     torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio))
 
@@ -64,10 +64,10 @@ def test_brightness_of_an_image_stays_the_decoders_answer() -> None:
 def test_spectrum_ignores_blank_batches_and_survives_blank_images() -> None:
     spectrum = ChargeSpectrum()
     blank, nothing = torch.zeros(2, 1, 3, 3), torch.zeros(2, 1, 3, 3, dtype=torch.bool)
-    spectrum.follow(blank, nothing, blank + 1, ~nothing)
+    spectrum.update(blank, nothing, blank + 1, ~nothing)
     assert torch.equal(spectrum(blank + 3, ~nothing), blank + 3)
     real, decoded, lit = bunched(0)
-    spectrum.follow(real, lit, decoded, lit)
+    spectrum.update(real, lit, decoded, lit)
     assert torch.equal(spectrum(blank, nothing), blank)
 
 

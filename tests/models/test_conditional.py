@@ -11,7 +11,7 @@ import torch
 from pgen.data import ArrayImages, open_images, write_images
 from pgen.engine.dataloading.conditions import encode
 from pgen.engine.inference.sampler import make_sampler
-from pgen.models.conditional_transport import label_scale, labelled
+from pgen.models.transport import append_labels, label_scale
 from pgen.ot import SemiDiscreteOT, Targets, assign, pair_cost
 from tests.helpers.trained import trained
 
@@ -22,7 +22,7 @@ def test_labels_beside_lit_pixels_are_labels_beside_images() -> None:
     values[3] = 0
     labels = torch.randn(30, 3, generator=random)
     labels[5] = 0
-    found = labelled(values.to_sparse_csr(), labels)
+    found = append_labels(values.to_sparse_csr(), labels)
     assert found.layout == torch.sparse_csr
     assert torch.equal(found.to_dense(), torch.cat([values, labels], 1))
     for cost in ("l1", "l2", "sqeuclidean"):
@@ -46,10 +46,10 @@ def test_transport_of_classes_is_one_of_its_own_for_each() -> None:
     values, kind = torch.randn(100, 4, generator=random), torch.arange(100) % 2
     labels = torch.nn.functional.one_hot(kind).float()
     scale = label_scale(Targets(values), labels, 10.0, "sqeuclidean", random)
-    solver = SemiDiscreteOT(Targets(labelled(values, scale * labels)), "sqeuclidean")
+    solver = SemiDiscreteOT(Targets(append_labels(values, scale * labels)), "sqeuclidean")
 
     def sampler(n: int) -> torch.Tensor:
-        return labelled(torch.randn(n, 4, generator=random), scale * labels[torch.randint(100, (n,), generator=random)])
+        return append_labels(torch.randn(n, 4, generator=random), scale * labels[torch.randint(100, (n,), generator=random)])
 
     assert solver.fit(sampler, chi2=0.1).chi2 < 0.15
     x = sampler(5000)

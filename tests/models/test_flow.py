@@ -23,15 +23,14 @@ from pgen.errors import PgenError
 from pgen.models.flow.config import FlowConfig
 from pgen.models.flow.coupling import Coupling
 from pgen.models.flow.networks import make_velocity
-from pgen.models.flow.ode import integrate
-from pgen.models.flow.sde import integrate_with_noise
-from pgen.models.flow.time_schedule import Times
+from pgen.models.flow.ode import integrate, integrate_with_noise
+from pgen.models.flow.time_schedule import TimeSchedule
 from pgen.ot import Targets, assign, pair_cost
 from pgen.plugins.specs import DataInfo
 from tests.helpers.trained import trained
 
 IMAGES = "simulate:n=30,size=16,seed=1,threshold=10"
-EVEN = Times()
+EVEN = TimeSchedule()
 
 
 def alone(batch_size: int, say: Callable[[str], None] = lambda text: None) -> SimpleNamespace:
@@ -63,7 +62,7 @@ def test_semidiscrete_coupling_hits_all_targets_evenly_and_costs_less_than_any_o
         coupling = Coupling(kind, 100, 0.05)
         said: list[str] = []
         coupling.begin(targets, lambda n, generator: torch.randn(n, 5, generator=generator), alone(256, said.append))
-        assert (kind == "semidiscrete") == any("chi2" in text and "wanted 0.05" in text for text in said)
+        assert (kind == "semidiscrete") == any("chi2" in text and "goal 0.05" in text for text in said)
         index = coupling.targets_of(x, targets, alone(len(x)))
         hits = torch.bincount(index, minlength=100) / 200
         assert float((hits - 1).square().mean()) < 0.1
@@ -76,15 +75,15 @@ def test_error_of_a_step_is_of_its_order(solver: str, order: int) -> None:
     """dx/dt = t x, whose answer is x exp(1/2)."""
     x = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
     errors = [
-        float((integrate(lambda x, t: t[:, None] * x, x, EVEN.of_steps(n), solver) - x * math.exp(0.5)).abs().max()) for n in (16, 32)
+        float((integrate(lambda x, t: t[:, None] * x, x, EVEN.step_bounds(n), solver) - x * math.exp(0.5)).abs().max()) for n in (16, 32)
     ]
     assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.15)
 
 
-@pytest.mark.parametrize("times", [EVEN, Times(2.5)], ids=str)
+@pytest.mark.parametrize("times", [EVEN, TimeSchedule(2.5)], ids=str)
 @pytest.mark.parametrize("spread", [0.3, 1.0, 3.0])
 @pytest.mark.parametrize(("steps", "error"), [(48, 0.02), (256, 0.004), (500, 0.004)])
-def test_fresh_noise_keeps_to_the_distribution_of_the_flow(steps: int, error: float, spread: float, times: Times) -> None:
+def test_fresh_noise_keeps_to_the_distribution_of_the_flow(steps: int, error: float, spread: float, times: TimeSchedule) -> None:
     """From normal noise to a normal distribution of another mean and spread, whose velocity is known."""
 
     def velocity(x: Tensor, t: Tensor) -> Tensor:
@@ -95,7 +94,7 @@ def test_fresh_noise_keeps_to_the_distribution_of_the_flow(steps: int, error: fl
     # Noise whose moments are exact up to the second, so that what is off is the solver's.
     noise = torch.randn(3000, steps, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     noise = torch.linalg.qr(noise - noise.mean(0)).Q[..., None] * 2999**0.5
-    samples = integrate_with_noise(velocity, noise, times.of_steps(steps))
+    samples = integrate_with_noise(velocity, noise, times.step_bounds(steps))
     assert float(samples.mean()) == pytest.approx(2, abs=0.01 * spread)
     assert float(samples.std()) == pytest.approx(spread, rel=error)
     assert abs(float(samples[:, 0] @ noise[:, 0, 0])) / (samples.norm() * noise[:, 0].norm()) < 0.1  # forgotten
@@ -109,8 +108,8 @@ def test_fresh_noise_mends_what_a_wrong_velocity_does() -> None:
         return (2 * t - 1) / ((1 - t).square() + t.square()) * x + 4 * (t < 0.5)
 
     noise = torch.randn(2000, 64, 1, generator=torch.Generator().manual_seed(0))
-    off = float(integrate(velocity, noise[:, 0], EVEN.of_steps(64), "heun").mean())
-    assert abs(float(integrate_with_noise(velocity, noise, EVEN.of_steps(64)).mean())) < 0.5 * abs(off)
+    off = float(integrate(velocity, noise[:, 0], EVEN.step_bounds(64), "heun").mean())
+    assert abs(float(integrate_with_noise(velocity, noise, EVEN.step_bounds(64)).mean())) < 0.5 * abs(off)
 
 
 def info(kind: str, *shape: int) -> DataInfo:
@@ -140,9 +139,9 @@ def test_velocity_has_the_shape_of_its_point_and_depends_on_the_time(data: DataI
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(PgenError, match="do not divide by 8"):
+    with pytest.raises(PgenError, match="not divisible by 8"):
         make_velocity(FlowConfig(), info("images", 1, 20, 16))
-    with pytest.raises(PgenError, match="5×4, do not divide by 2"):
+    with pytest.raises(PgenError, match="5×4 pixels are not divisible by 2"):
         make_velocity(FlowConfig(), maps(3, 5, 4))
     with pytest.raises(PgenError, match="have no pixels"):
         make_velocity(FlowConfig(patch=4), info("codes", 7))
@@ -263,12 +262,12 @@ def test_it_is_deployed_as_one_program(more: dict[str, str], tmp_path: Path, pge
 
 
 def test_fresh_noise_asks_for_independent_noise(tmp_path: Path, refuses) -> None:
-    with pytest.raises(PgenError, match="--solver sde"):
+    with pytest.raises(PgenError, match="`solver=sde` requires"):
         trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32, solver="sde")
     run = trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32)
     refuses("sample", run.folder.path, "-n", 2, "--solver", "sde", "--out", tmp_path / "x.h5", saying="--coupling independent")
 
 
 def test_an_order_of_targets_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PgenError, match="--no-shuffle"):
+    with pytest.raises(PgenError, match="`no_shuffle`"):
         trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32, shuffle=False)

@@ -85,7 +85,7 @@ def test_a_solve_with_duplicates_is_exact_transport(numbers: list[int], cost: st
     y, x = torch.randn(7, 4, generator=random)[numbers], torch.randn(150, 4, generator=random)
     exact = ot.emd2([], [], cost_matrix(x, y, cost).double().numpy())
     solver = SemiDiscreteOT(y, cost)
-    solver.fit(lambda n: x[torch.randint(len(x), (n,), generator=random)], chi2=0.005, most=1000)
+    solver.fit(lambda n: x[torch.randint(len(x), (n,), generator=random)], chi2=0.005, max_samples_per_target=1000)
     found = certify([x], solver.targets, solver.psi, cost, bound=True)
     assert found.dual <= exact + 1e-4 <= found.primal + 2e-4
     assert found.dual == pytest.approx(exact, rel=0.02)
@@ -97,7 +97,7 @@ def share_of(y: torch.Tensor, is_copy: torch.Tensor, cost: str = "sqeuclidean", 
     random = torch.Generator().manual_seed(1)
     noise = lambda n: torch.randn(n, y.shape[1], generator=random).to(y.dtype)  # noqa: E731
     solver = SemiDiscreteOT(y, cost, **options)
-    solver.fit(noise, chi2=0.05, most=200)
+    solver.fit(noise, chi2=0.05, max_samples_per_target=200)
     assert solver.psi.isfinite().all()
     return float(is_copy[assign(noise(20_000), solver.targets, solver.psi, cost)[0]].float().mean())
 

@@ -35,7 +35,7 @@ def main(folder, cost, lit, shortlist, copies):
 
     weights = torch.arange(1.0, 152)[mine.first : mine.first + len(mine)]
     solver = SemiDiscreteOT(mine, cost, weights=weights, batch_size=64, shortlist=int(shortlist))
-    solver.fit(noise, chi2=0.01, most=60)
+    solver.fit(noise, chi2=0.01, max_samples_per_target=60)
     random.manual_seed(1)
     found = solver.certify(noise, 2000)
     certificate = [found.chi2, found.chi2_interval, found.tv, found.never_hit, found.evenness]

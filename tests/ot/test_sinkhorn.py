@@ -72,7 +72,7 @@ def test_masses_are_met_and_a_target_without_one_is_not_hit(length: int) -> None
     y = torch.randn(90, 5, generator=torch.Generator().manual_seed(1))
     mass = torch.arange(90.0)
     solver = SemiDiscreteOT(y, "l1", weights=mass, shortlist=length)
-    assert solver.fit(noise(1.0, 5), chi2=0.02, most=500).chi2 <= 0.02
+    assert solver.fit(noise(1.0, 5), chi2=0.02, max_samples_per_target=500).chi2 <= 0.02
     found = solver.certify(noise(1.0, 5), 40_000)
     assert found.tv < 0.08 and found.hits[0] < 40
 
@@ -80,20 +80,20 @@ def test_masses_are_met_and_a_target_without_one_is_not_hit(length: int) -> None
 def test_equal_targets_and_few() -> None:
     for y in (torch.ones(100, 3), torch.zeros(1, 3), torch.randn(2, 3)):
         solver = SemiDiscreteOT(y, "l2")
-        solver.fit(noise(1.0, 3), chi2=0.1, most=20)
+        solver.fit(noise(1.0, 3), chi2=0.1, max_samples_per_target=20)
         assert solver.psi.isfinite().all()
 
 
 def test_ascent_goes_on_from_the_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where they have no more room, or help no more; and what they found is not lost."""
     y = torch.randn(200, 2, generator=torch.Generator().manual_seed(1))
-    for limit, value in (("sinkhorn.ROOM", 64 * 1000), ("solver.STALLED", 0.0)):
+    for limit, value in (("sinkhorn.ROOM", 64 * 1000), ("semidiscrete.STALLED", 0.0)):
         seen: list[tuple[bool, int, float]] = []
         with monkeypatch.context() as patch:
-            patch.setattr(f"pgen.ot.{limit}", value)
+            patch.setattr(f"pgen.ot.solvers.{limit}", value)
             solver = SemiDiscreteOT(y, "sqeuclidean", batch_size=100)
-            watch = lambda found, _: seen.append((solver._lists is not None, solver.ascent.steps, found.chi2))  # noqa: E731, B023
-            solver.fit(noise(1.5, 2), chi2=1e-9, most=30, watch=watch)
+            callback = lambda found, _: seen.append((solver._lists is not None, solver.ascent.steps, found.chi2))  # noqa: E731, B023
+            solver.fit(noise(1.5, 2), chi2=1e-9, max_samples_per_target=30, callback=callback)
         lists = [on for on, _, _ in seen]
         assert lists == sorted(lists, reverse=True) and lists[0] and not lists[-1]
         assert solver._lists is None and solver.ascent.steps > 4 * 8

@@ -44,7 +44,7 @@ def test_dual_and_primal_enclose_the_exact_cost(cost: str, weighted: bool) -> No
     x = normal(size=6)(200)
     exact = ot.emd2([], (b / b.sum()).double().numpy(), cost_matrix(x, y, cost).double().numpy())
     solver = SemiDiscreteOT(y, cost, weights=b)
-    solver.fit(Choice(x), chi2=0.01, most=2000)
+    solver.fit(Choice(x), chi2=0.01, max_samples_per_target=2000)
     # All of the source's points, once each: no sampling noise.
     found = certify([x], y, solver.psi, cost, b, bound=True)
     assert found.dual <= exact + 1e-4 <= found.primal + 2e-4
@@ -59,7 +59,7 @@ def test_dual_and_primal_enclose_the_exact_cost(cost: str, weighted: bool) -> No
 def test_every_way_of_ascent_solves(options: dict) -> None:
     solver = SemiDiscreteOT(targets(), "l1", shortlist=0, **options)
     sampler = normal(1.5)
-    found = solver.fit(sampler, chi2=0.15, most=200)
+    found = solver.fit(sampler, chi2=0.15, max_samples_per_target=200)
     assert found.chi2 <= 0.15
     assert solver.certify(sampler, 20_000).chi2 < 0.25
     assert abs(float(solver.psi.mean())) < 1e-4
@@ -69,7 +69,7 @@ def test_samples_that_are_nearly_alike_are_transported() -> None:
     """A generator without training: its samples' spread is a thousandth of the targets'. The unit of the steps is what has to be moved."""
     y = targets(300, 20)
     solver = SemiDiscreteOT(y, "l1")
-    assert solver.fit(normal(1e-3, 20), chi2=0.2, most=60).chi2 <= 0.2
+    assert solver.fit(normal(1e-3, 20), chi2=0.2, max_samples_per_target=60).chi2 <= 0.2
 
 
 def test_unit_is_the_interaction_of_a_two_way_table() -> None:
@@ -82,7 +82,7 @@ def test_unit_is_the_interaction_of_a_two_way_table() -> None:
         assert unit == pytest.approx(float(centred.std(correction=0)), rel=1e-4)
 
 
-def test_watch_stall_and_limit() -> None:
+def test_callback_stall_and_limit() -> None:
     seen, sizes = [], []
 
     def sampler(n: int) -> torch.Tensor:
@@ -90,7 +90,7 @@ def test_watch_stall_and_limit() -> None:
         return normal(seed=len(sizes))(n)
 
     last = SemiDiscreteOT(targets(), batch_size=16, shortlist=0, rate=1e-9).fit(
-        sampler, chi2=1e-6, most=30, watch=lambda c, n: seen.append((c.chi2, n))
+        sampler, chi2=1e-6, max_samples_per_target=30, callback=lambda c, n: seen.append((c.chi2, n))
     )
     assert seen[-1][0] == last.chi2
     assert [n for _, n in seen] == sorted(n for _, n in seen)
@@ -117,7 +117,7 @@ def test_state_resumes_bit_for_bit_and_only_beside_its_targets(tmp_path) -> None
 
 def test_a_new_solve_starts_from_the_last() -> None:
     solver, sampler = SemiDiscreteOT(targets(), "l1"), normal(1.5)
-    solver.fit(sampler, chi2=0.02, most=300)
+    solver.fit(sampler, chi2=0.02, max_samples_per_target=300)
     before = solver.psi.clone()
     solver.ascent.begin(sampler(256), solver.targets)
     assert torch.allclose(solver.psi, before, atol=1e-5)
@@ -188,7 +188,7 @@ def test_soft_assignment_by_brute_force_and_its_limit() -> None:
     ids=str,
 )  # fmt: skip
 def test_options_out_of_their_range_are_refused(options: dict) -> None:
-    with pytest.raises(ValueError, match="wanted"):
+    with pytest.raises(ValueError, match="expected"):
         SemiDiscreteOT(targets(), **options)
 
 
@@ -198,12 +198,12 @@ def test_what_cannot_be_solved_is_refused() -> None:
         solver.step(normal()(8))
     with pytest.raises(ValueError, match="two or more"):
         solver.begin(normal()(1))
-    for goal in ({"chi2": 0.0}, {"most": 0.0}):
+    for goal in ({"chi2": 0.0}, {"max_samples_per_target": 0.0}):
         with pytest.raises(ValueError, match="above 0"):
             solver.fit(normal(), **goal)
     for sampler in (lambda n: normal()(10), normal(size=5), lambda n: normal()(n).double()):
         for ask in (solver.fit, solver.certify):
-            with pytest.raises(ValueError, match="the sampler gave"):
+            with pytest.raises(ValueError, match="the sampler to return"):
                 ask(sampler)
     with pytest.raises(ValueError, match="three"):
         certify([normal()(2)], targets(), torch.zeros(100), "l1")
@@ -238,7 +238,7 @@ def test_state_has_what_shortlists_found() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        solver.fit(sampler, watch=stop)
+        solver.fit(sampler, callback=stop)
     other = SemiDiscreteOT(targets())
     other.load_state_dict(solver.state_dict())
     assert other.psi.abs().max() > 0 and torch.equal(other.psi, solver.psi)

@@ -30,11 +30,11 @@ def test_blocks_are_of_the_size_asked_for_and_hold_all_targets(monkeypatch: pyte
     monkeypatch.setattr(stream, "BLOCK", 1000)
     y = torch.rand(300, 10) * (torch.rand(300, 1) < 0.5)
     for targets in dense_and_sparse(y):
-        parts = [part for _, part in stream._blocks(targets, torch.device("cpu"))]
+        parts = [part for _, part in stream._iter_blocks(targets, torch.device("cpu"))]
         assert torch.equal(torch.cat([part.dense for part in parts]), y)
         for part in parts:
             assert part.sparse == targets.sparse
-            assert (8 * len(part.lit[1]) if part.sparse else 4 * part.dense.numel()) <= 1000 + 8 * 10
+            assert (8 * len(part.csr[1]) if part.sparse else 4 * part.dense.numel()) <= 1000 + 8 * 10
         for cost in COSTS:
             torch.testing.assert_close(torch.cat([part.norms(cost) for part in parts]), targets.norms(cost))
 

@@ -28,7 +28,7 @@ on_a_gpu = pytest.mark.skipif(not GPU, reason="no GPU")
 
 
 def assign_on_device(x: torch.Tensor, targets: Targets, psi: torch.Tensor, cost: str) -> tuple[torch.Tensor, torch.Tensor]:
-    return cuda.assign_cuda(x.to(DEVICE), targets.part(0, len(targets), DEVICE), psi.to(DEVICE), cost)
+    return cuda.assign_cuda(x.to(DEVICE), targets.block(0, len(targets), DEVICE), psi.to(DEVICE), cost)
 
 
 def cut_to_tf32(values: np.ndarray) -> np.ndarray:
@@ -130,7 +130,7 @@ def test_kernels_compile_for_a_gpu() -> None:
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from pgen.ot import cuda, triton_kernels as kernels
+from pgen.ot.assignment import cuda, triton_kernels as kernels
 
 TYPES = {"samples": "i32", "count": "i32", "size": "i32", "tiles": "i32", "relative": "fp32", "starts": "*i64", "pixels": "*i32",
          "values": "*fp64", "indices": "*i64"}

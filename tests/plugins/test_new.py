@@ -59,11 +59,11 @@ def test_it_conforms_with_the_oldest_typer(package: Path, pgen, tmp_path: Path) 
         pytest.skip(f"typer {oldest} cannot be fetched: {got.stderr.strip().splitlines()[-1]}")
     env = {**os.environ, "PYTHONPATH": f"{tmp_path / 'typer'}{os.pathsep}{package / 'site'}"}
     said = pgen("plugin", "check", "my-model", env=env, fresh=True).stdout
-    assert "my-model keeps to what pgen asks of a model." in said and "✓ deploy" in said
+    assert "my-model passes all checks." in said and "✓ deploy" in said
 
 
 def test_names_that_cannot_be(refuses, tmp_path: Path) -> None:
-    for name, why in (("My_model", "wanted small letters"), ("gan", "is installed already"), ("../x", "wanted small letters")):
+    for name, why in (("My_model", "use lower-case letters"), ("gan", "is installed already"), ("../x", "use lower-case letters")):
         refuses("plugin", "new", name, saying=why, cwd=tmp_path)
     (tmp_path / "pgen-taken").mkdir()
     refuses("plugin", "new", "taken", saying="exists already", cwd=tmp_path)

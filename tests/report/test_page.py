@@ -12,8 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pgen.engine.evaluation.evaluate import EvaluateRequest, run_evaluation
-from pgen.report import html_elements as page
+from pgen.engine.evaluation.evaluate import evaluate
+from pgen.metrics.results import Measurement, MetricResult
+from pgen.metrics.runner import Evaluation
+from pgen.report.figures.base import new_figure
+from pgen.report.html_report import render_html
+from pgen.report.report_figures import ReportFigure
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -45,13 +49,12 @@ window.addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import torch
-
     source = "simulate:n=120,size=32,seed=3"
     sources = [f"{source},entries={start}-{start + 40}" for start in (0, 40, 80)]
-    request = EvaluateRequest(("physics", "fpd", "memorisation"), tuple(sources[:2]), sources[1], sources[2], threshold=10)
+    metrics = ("physics", "fpd", "memorisation")
+    report = evaluate(sources[:2], train=sources[1], held_out=sources[2], metrics=metrics, threshold=10)
     out = tmp_path_factory.mktemp("report")
-    run_evaluation(request, torch.device("cpu"), lambda what, done, total: None).write(out)
+    report.write(out)
     return out / "report.html"
 
 
@@ -62,24 +65,29 @@ def test_it_needs_nothing_from_elsewhere(report: Path) -> None:
 
 
 def test_a_blank_checkpoint_does_not_end_the_report(tmp_path: Path) -> None:
-    import torch
-
     source = "simulate:n=60,size=16,seed=3,entries="
-    request = EvaluateRequest(("fpd",), (f"{source}0-20",), f"{source}20-40", f"{source}40-60")
-    one = run_evaluation(request, torch.device("cpu"), lambda what, done, total: None)
-    (found,) = one.evaluations
-    blank = replace(found, findings={}, skipped={"fpd": "all images are blank"})
-    for evaluations, trend in (((found, blank), False), ((blank, blank), False), ((found, found, blank), True)):
-        each = {"steps": [4, 8, 12][: len(evaluations)], "galleries": [None] * len(evaluations)}
-        replace(one, evaluations=evaluations, **each).write(tmp_path)
+    report = evaluate(f"{source}0-20", train=f"{source}20-40", held_out=f"{source}40-60", metrics="fpd")
+    (scored,) = report.evaluations
+    blank = replace(scored, results={}, skipped={"fpd": "all images are blank"})
+    for evaluations, trend in (((scored, blank), False), ((blank, blank), False), ((scored, scored, blank), True)):
+        checkpoints = {"steps": [4, 8, 12][: len(evaluations)], "galleries": [None] * len(evaluations)}
+        replace(report, evaluations=evaluations, **checkpoints).write(tmp_path)
         assert ("Over checkpoints" in (tmp_path / "report.html").read_text()) == trend
 
 
 def test_text_is_not_taken_for_html() -> None:
-    made = page.page("<a>", [("x", "<b>", page.table(["<i>"], [["<u>", ("<s>", '"', "k")]]) + page.paragraph("<p>&"))])
-    for text in ("<a>", "<b>", "<i>", "<u>", "<s>", "<p>&"):
-        assert text not in made and escape(text) in made
-    assert 'data-value="&quot;"' in made
+    texts = [f"<{letter}>&" for letter in "abcdefghijk"]
+    a, b, c, d, e, f, g, h, i, j, k = texts
+    about = {"source": b, "images": 20, "shape": (1, 4, 4), "unit": c, "fingerprint": '"x"', "zero_suppression": None}
+    measurement = Measurement(d, 1.0, 1.0, (0.0, 2.0), 20, unclear=k)
+    evaluation = Evaluation(a, about, {e: MetricResult(e, (measurement,), warnings=(f,), notes=(g,))}, skipped={h: i})
+    facts = {"sets": {"train": about}, "threshold_note": j}
+    figure = ReportFigure(new_figure(1, 1), 'a "quoted" text', a)
+    page = render_html(facts, ["\x1b[2J"], [evaluation, evaluation], {"gallery": [figure]})
+    for text in texts:
+        assert text not in page.partition("<pre>")[0] and escape(text) in page
+    assert 'data-value="&#34;x&#34;"' in page and 'alt="a &#34;quoted&#34; text"' in page
+    assert "\x1b" not in page and r"\x1b[2J" in page and "</script>" in page
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")

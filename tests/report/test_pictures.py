@@ -9,10 +9,11 @@ from PIL import Image
 
 from pgen.errors import PgenError
 from pgen.metrics.memorisation.hamming import hamming
-from pgen.report.ascii_preview import picture
-from pgen.report.figures.curves import _running_mean, _spans_decades, save_histogram, save_losses, save_reconstruction_curve
-from pgen.report.figures.hamming import save_hamming
-from pgen.report.figures.image_grid import save_grid, save_pairs, save_rows
+from pgen.report.ascii_preview import render_ascii
+from pgen.report.figures.base import figure_to_png, new_figure, save_figure
+from pgen.report.figures.curves import _running_mean, _spans_decades, plot_histogram, plot_losses, plot_reconstruction_error
+from pgen.report.figures.hamming import plot_hamming
+from pgen.report.figures.image_grid import plot_images, plot_pairs, plot_rows
 from pgen.report.figures.image_sheet import Sheet
 from pgen.report.figures.pooling import pool_image
 
@@ -29,30 +30,30 @@ def steps(n, **scale):
 
 
 PICTURES = {
-    "grid": lambda path: save_grid(path, IMAGES),
-    "one": lambda path: save_grid(path, IMAGES[:1], titles=["a title that is longer than the image is wide"]),
-    "planes": lambda path: save_grid(path, PLANES, columns=2, titles=[f"event {i}\nsecond line" for i in range(7)]),
-    "blank": lambda path: save_grid(path, IMAGES * 0),
-    "signed": lambda path: save_grid(path, SIGNED),
-    "signed rows": lambda path: save_rows(path, {"real": SIGNED, "generated": IMAGES}),
-    "signed pairs": lambda path: save_pairs(path, SIGNED, IMAGES, [f"#{i}" for i in range(7)]),
-    "many": lambda path: save_grid(path, np.repeat(IMAGES, 20, 0)),
-    "rows": lambda path: save_rows(path, {"real": IMAGES, "reconstructed": IMAGES[:4], "a set with a rather long name": PLANES[:5, :1]}),
-    "pairs": lambda path: save_pairs(path, PLANES, PLANES[::-1], [f"#{i} Jaccard 0.12" for i in range(7)]),
-    "one pair": lambda path: save_pairs(path, IMAGES[:1], IMAGES[:1], ["x"]),
-    "losses": lambda path: save_losses(path, {"a": steps(200, d=1, g=5), f"a long name {'x' * 40}": steps(30, d=1, ae_mse=100)}),
-    "many runs": lambda path: save_losses(path, {f"run-{i}-with-a-name": steps(20, loss=1 + i) for i in range(9)}),
-    "reconstruction": lambda path: save_reconstruction_curve(path, [0, 10], [9.0, 1.0], [9.0, 1.1], chosen=10, predict_zero_mse=3.0),
-    "histogram": lambda path: save_histogram(path, np.arange(50) % 7, "Hits per target", "hits"),
-    "large counts": lambda path: save_histogram(path, 10_000 + np.arange(500), "Hits per target", "hits"),
-    "no counts": lambda path: save_histogram(path, np.zeros(5), "Hits per target", "hits"),
+    "grid": lambda: plot_images(IMAGES),
+    "one": lambda: plot_images(IMAGES[:1], labels=["a title that is longer than the image is wide"]),
+    "planes": lambda: plot_images(PLANES, columns=2, labels=[f"event {i}\nsecond line" for i in range(7)]),
+    "blank": lambda: plot_images(IMAGES * 0),
+    "signed": lambda: plot_images(SIGNED),
+    "signed rows": lambda: plot_rows({"real": SIGNED, "generated": IMAGES}),
+    "signed pairs": lambda: plot_pairs(SIGNED, IMAGES, [f"#{i}" for i in range(7)]),
+    "many": lambda: plot_images(np.repeat(IMAGES, 20, 0)),
+    "rows": lambda: plot_rows({"real": IMAGES, "reconstructed": IMAGES[:4], "a set with a rather long name": PLANES[:5, :1]}),
+    "pairs": lambda: plot_pairs(PLANES, PLANES[::-1], [f"#{i} Jaccard 0.12" for i in range(7)]),
+    "one pair": lambda: plot_pairs(IMAGES[:1], IMAGES[:1], ["x"]),
+    "losses": lambda: plot_losses({"a": steps(200, d=1, g=5), f"a long name {'x' * 40}": steps(30, d=1, ae_mse=100)}),
+    "many runs": lambda: plot_losses({f"run-{i}-with-a-name": steps(20, loss=1 + i) for i in range(9)}),
+    "reconstruction": lambda: plot_reconstruction_error([0, 10], [9.0, 1.0], [9.0, 1.1], chosen=10, predict_zero_mse=3.0),
+    "histogram": lambda: plot_histogram(np.arange(50) % 7, "Hits per target", "hits"),
+    "large counts": lambda: plot_histogram(10_000 + np.arange(500), "Hits per target", "hits"),
+    "no counts": lambda: plot_histogram(np.zeros(5), "Hits per target", "hits"),
 }
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_nothing_touches_the_edge(tmp_path, name):
     path = tmp_path / "new folder" / "picture.png"
-    PICTURES[name](path)
+    save_figure(PICTURES[name](), path)
     pixels = np.asarray(Image.open(path).convert("RGB"))
     ring = np.concatenate(
         [pixels[:2].reshape(-1, 3), pixels[-2:].reshape(-1, 3), pixels[:, :2].reshape(-1, 3), pixels[:, -2:].reshape(-1, 3)]
@@ -64,19 +65,19 @@ def test_nothing_touches_the_edge(tmp_path, name):
 
 def test_signed_charge_has_a_colour_for_each_sign_and_one_range(monkeypatch):
     sheets = []
-    monkeypatch.setattr(Sheet, "save", lambda sheet, path, unit: sheets.append(sheet))
+    monkeypatch.setattr(Sheet, "finish", lambda sheet, unit: sheets.append(sheet))
     one = np.zeros((1, 1, 8, 8), np.float32)
     one[0, 0, 0], one[0, 0, 1], one[0, 0, 2] = 40, -40, -10
     for draw in (
-        lambda images: save_grid("x.png", images),
-        lambda images: save_rows("x.png", {"real": np.abs(one), "generated": images}),
-        lambda images: save_pairs("x.png", np.abs(one), images, ["x"]),
+        lambda images: plot_images(images),
+        lambda images: plot_rows({"real": np.abs(one), "generated": images}),
+        lambda images: plot_pairs(np.abs(one), images, ["x"]),
     ):
         draw(one)
         draw(np.abs(one))
         signed, unsigned = sheets[-2:]
         assert (signed.norm.vmin, signed.norm.vmax) == (-40, 40) and (unsigned.norm.vmin, unsigned.norm.vmax) == (0, 40)
-        positive, negative, faint, none = (signed.sample_noise.to_rgba(np.array([[q]]))[0, 0, :3] for q in (40.0, -40.0, -10.0, 0.0))
+        positive, negative, faint, none = (signed.last_image.to_rgba(np.array([[q]]))[0, 0, :3] for q in (40.0, -40.0, -10.0, 0.0))
         assert positive[0] > positive[2] + 0.1 and negative[2] > negative[0] + 0.1 and faint[2] > faint[0] + 0.1
         assert none.max() < 0.01 and abs(positive.mean() - negative.mean()) < 0.05  # as bright as each other
     np.testing.assert_allclose(signed.norm([-40, -10, 0, 10, 40]), [0, 0.25, 0.5, 0.75, 1])
@@ -85,43 +86,42 @@ def test_signed_charge_has_a_colour_for_each_sign_and_one_range(monkeypatch):
 def test_letters_go_by_magnitude():
     image = np.zeros((1, 4, 12), np.float32)
     image[0, :, 4], image[0, :, 8] = 50, -50
-    assert picture(image) == picture(np.abs(image)) and picture(image).splitlines()[0] == "    @   @"
+    assert render_ascii(image) == render_ascii(np.abs(image)) and render_ascii(image).splitlines()[0] == "    @   @"
 
 
 def test_hamming(tmp_path):
     rng = np.random.default_rng(0)
     sets = ((rng.random((60, 1, 8, 8)) * (rng.random((60, 1, 8, 8)) < 0.2)).astype(np.float32) for _ in range(3))
-    save_hamming(tmp_path / "hamming.png", hamming(*sets, thresholds=[0, 0.5]))
+    save_figure(plot_hamming(hamming(*sets, thresholds=[0, 0.5])), tmp_path / "hamming.png")
     assert Image.open(tmp_path / "hamming.png").size[0] == 1500
 
 
 @pytest.mark.parametrize(
     ("draw", "words"),
     [
-        (lambda path: save_grid(path, IMAGES, titles=["one"]), "titles: found 1 for 7"),
-        (lambda path: save_grid(path, IMAGES[:0]), "images: found 0"),
-        (lambda path: save_rows(path, {}), "rows: found none"),
-        (lambda path: save_rows(path, {"a": IMAGES, "b": PLANES}), "b: images of shape"),
-        (lambda path: save_pairs(path, IMAGES, IMAGES[:2], ["x"] * 7), "pairs: found"),
-        (lambda path: save_losses(path, {"a": [{"step": 1}]}), "losses of a: found no record"),
-        (lambda path: save_losses(path, {}), "losses of no run"),
-        (lambda path: save_histogram(path, [], "Hits", "hits"), "Hits: found no counts"),
+        (lambda: plot_images(IMAGES, labels=["one"]), "labels: expected one for each of 7 images, got 1"),
+        (lambda: plot_images(IMAGES[:0]), "images: expected at least 1 images, got 0"),
+        (lambda: plot_rows({}), "rows: .* got none"),
+        (lambda: plot_rows({"a": IMAGES, "b": PLANES}), "b: images of shape"),
+        (lambda: plot_pairs(IMAGES, IMAGES[:2], ["x"] * 7), "pairs: expected as many"),
+        (lambda: plot_losses({"a": [{"step": 1}]}), "losses of a: no record has"),
+        (lambda: plot_losses({}), "losses of no run"),
+        (lambda: plot_histogram([], "Hits", "hits"), "Hits: expected one count"),
     ],
 )
-def test_nothing_to_draw_is_one_sentence(tmp_path, draw, words):
+def test_nothing_to_draw_is_one_sentence(draw, words):
     with pytest.raises(PgenError, match=words):
-        draw(tmp_path / "picture.png")
-    assert not list(tmp_path.iterdir())
+        draw()
 
 
 def test_text_from_files_is_drawn_as_it_is(tmp_path):
     texts = ["$x$", "a$b", r"$\frac{$", "two $ in a $ path", "_hidden", "x\x1b[2J", "\udce9", "粒子", "w" * 4000]
     hostile = "".join(texts[:7])
-    save_losses(tmp_path / "losses.png", {text: steps(3, **{hostile: 1}) for text in texts})
-    save_histogram(tmp_path / "counts.png", np.arange(9), hostile, hostile)
-    save_reconstruction_curve(tmp_path / "curve.png", [0, 10], [9.0, 1.0], [9.0, 1.1], unit=hostile)
-    save_grid(tmp_path / "grid.png", np.repeat(IMAGES[:3], 3, 0), titles=texts, unit=hostile)
-    save_rows(tmp_path / "rows.png", dict.fromkeys(texts, IMAGES[:2]), unit=hostile)
+    save_figure(plot_losses({text: steps(3, **{hostile: 1}) for text in texts}), tmp_path / "losses.png")
+    save_figure(plot_histogram(np.arange(9), hostile, hostile), tmp_path / "counts.png")
+    save_figure(plot_reconstruction_error([0, 10], [9.0, 1.0], [9.0, 1.1], unit=hostile), tmp_path / "curve.png")
+    save_figure(plot_images(np.repeat(IMAGES[:3], 3, 0), labels=texts, unit=hostile), tmp_path / "grid.png")
+    save_figure(plot_rows(dict.fromkeys(texts, IMAGES[:2]), unit=hostile), tmp_path / "rows.png")
     assert all(max(Image.open(path).size) < 6000 for path in tmp_path.glob("*.png"))
 
 
@@ -130,7 +130,7 @@ def test_names_are_in_the_legend_and_numbers_in_tex(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, path, **_: drawn.append(figure) or path.write_bytes(b""))
     records = [{"step": i, "loss": 10.0**i} for i in range(4)]
-    save_losses(tmp_path / "losses.png", {"_a$b$": records})
+    save_figure(plot_losses({"_a$b$": records}), tmp_path / "losses.png")
     (figure,) = drawn
     (legend,) = figure.legends
     (label,) = legend.get_texts()
@@ -150,13 +150,13 @@ def test_a_thin_track_in_a_large_image_is_seen(tmp_path, sign):
     assert (pooled[0] != 0).any(0)[9:148].all() and not (pooled[0] != 0).any(0)[[0, 4, 152]].any()
     np.testing.assert_array_equal(pool_image(IMAGES[0], 24, 16), IMAGES[0])
     assert pool_image(plane[0], 700, 40).shape == (1, 700, 40)
-    save_grid(tmp_path / "plane.png", abs(plane), vmax=40)
+    save_figure(plot_images(abs(plane), vmax=40), tmp_path / "plane.png")
     pixels = np.asarray(Image.open(tmp_path / "plane.png").convert("L"), float)[20:-20, 25:195]
     assert (pixels.max(0) > 100).mean() > 0.85
 
 
 def test_a_diverged_loss_is_drawn_up_to_there(tmp_path):
-    save_losses(tmp_path / "losses.png", {"a": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": float("nan")}], "b": []})
+    save_figure(plot_losses({"a": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": float("nan")}], "b": []}), tmp_path / "losses.png")
 
 
 def test_smoothing_keeps_a_line_straight_to_its_ends():
@@ -170,5 +170,15 @@ def test_a_log_scale_is_for_positive_values_over_decades():
 
 
 def test_importing_reports_does_not_import_matplotlib():
-    code = "import sys, pgen.report.figures.image_grid, pgen.report.figures.curves, pgen.report.figures.hamming; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys; from pgen.report.figures import curves, hamming, image_grid; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_sets_and_planes_without_channels_are_plotted_too():
+    from pgen.data import ArrayImages
+
+    as_set, as_planes = plot_images(ArrayImages(IMAGES, unit="e"), range(7)), plot_images(IMAGES[:, 0], range(7), unit="e")
+    assert figure_to_png(as_set) == figure_to_png(as_planes) == as_set._repr_png_()
+    assert as_set.axes[1].get_ylabel() == "charge per pixel [e]"
+    with pytest.raises(PgenError, match=r"x\.gif: a figure cannot be written as \.gif; use a name such as x\.png"):
+        save_figure(new_figure(1, 1), "x.gif")

@@ -1,4 +1,4 @@
-"""Generator and discriminator of a DCGAN (arXiv:1511.06434), trained with the non-saturating loss."""
+"""DCGAN (arXiv:1511.06434), trained with the non-saturating loss."""
 
 from itertools import pairwise
 
@@ -10,14 +10,14 @@ from pgen import PgenError
 
 
 class Dcgan(nn.Module):
-    """Generator: noise (n, z_dim) to images (n, channels, rows, columns). Discriminator: images to a logit, high for real."""
+    """Generator: noise (n, z_dim) to images (n, C, H, W). Discriminator: images to logits (n,)."""
 
     def __init__(self, config, data):
         super().__init__()
         channels, rows, columns = data.shape
         step = 2**config.n_layers
         if rows % step or columns % step:
-            raise PgenError(f"--n-layers {config.n_layers}: images of {rows}×{columns} do not halve that often; pass a smaller --n-layers.")
+            raise PgenError(f"`n_layers={config.n_layers}`: images of {rows}×{columns} cannot be halved that often; use fewer layers.")
         self.config = config
         widths = [config.depth << i for i in range(config.n_layers)]
         smallest = (widths[-1], rows // step, columns // step)
@@ -52,7 +52,7 @@ class Dcgan(nn.Module):
 
 
 def make_generator(z_dim, smallest, widths, last):
-    """Noise to images: a linear layer to ``smallest``, one transposed convolution for each doubling, then ``last``."""
+    """Build the generator: a linear layer, a transposed convolution per doubling, then ``last``."""
     layers = [nn.Linear(z_dim, smallest[0] * smallest[1] * smallest[2]), nn.Unflatten(1, smallest), nn.BatchNorm2d(smallest[0]), nn.ReLU()]
     for before, after in pairwise(widths[:-1]):
         layers += [nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
@@ -60,18 +60,18 @@ def make_generator(z_dim, smallest, widths, last):
 
 
 def make_discriminator(widths, smallest):
-    """Images to one logit each: one strided convolution for each halving, then a linear layer."""
+    """Build the discriminator: a strided convolution per halving, then a linear layer."""
     layers = []
     for depth, (before, after) in enumerate(pairwise(widths)):
         layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=depth == 0))
-        if depth:  # the image itself is not normalised, as the paper advises
+        if depth:  # no normalisation at the image itself, as the paper advises
             layers.append(nn.BatchNorm2d(after))
         layers.append(nn.LeakyReLU(0.2))
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(smallest[0] * smallest[1] * smallest[2], 1), nn.Flatten(0))
 
 
 def initialise(module):
-    """Weights of standard deviation 0.02, as in the paper."""
+    """Draw weights with standard deviation 0.02, as in the paper."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0, 0.02)
         if module.bias is not None:

@@ -187,7 +187,7 @@ def _write(
     from pgen.data.views import ConcatImages, shared_events_note
 
     if append and overwrite:
-        raise ConfigError(f"{option('append')} and {option('overwrite')} exclude each other; give one of them.")
+        raise ConfigError(f"{option('append')} and {option('overwrite')} contradict each other; give one of them.")
     if not append:
         inputs = [path for source in sources for path in files_of(source, data_root=data_root)]
         refuse_output(out, format=format, overwrite=overwrite, inputs=inputs)

@@ -41,13 +41,13 @@ def info(
     from pgen.data.io.contents import list_contents
     from pgen.data.io.sources import files_of
     from pgen.errors import ChoiceNeeded
-    from pgen.report.figures.base import check_picture
+    from pgen.report.figures.base import check_figure_path
     from pgen.utils.files import refuse_existing
 
     in_terminal = preview == Path("-")
     if preview is not None and not in_terminal:
         inputs = files_of(source, data_root=data_root)
-        preview = refuse_existing(check_picture(expand(preview)), overwrite=overwrite, inputs=inputs)
+        preview = refuse_existing(check_figure_path(expand(preview)), overwrite=overwrite, inputs=inputs)
     paths = files_of(source, data_root=data_root)
     files = {str(path): list_contents(path, source) for path in (paths if as_json else paths[:MOST_FILES])}
     if not as_json:
@@ -215,13 +215,15 @@ def _preview(images: ImageSet, path: Path | None) -> None:
     indices = np.unique(np.linspace(0, len(images) - 1, 16).astype(int))
     pixels = images.read(indices)
     if path is None:
-        from pgen.report.ascii_preview import picture
+        from pgen.report.ascii_preview import render_ascii
 
         brightest = int(np.abs(pixels).sum((1, 2, 3)).argmax())
         echo(f"Image {images.ids[indices[brightest]]}")
-        echo(picture(pixels[brightest]))
+        echo(render_ascii(pixels[brightest]))
         return
-    from pgen.report.figures.image_grid import save_grid
+    from pgen.report.figures.base import save_figure
+    from pgen.report.figures.image_grid import plot_images
 
-    save_grid(path, pixels, titles=[printable(name) for name in images.ids[indices].tolist()], unit=images.unit)
+    labels = [printable(name) for name in images.ids[indices].tolist()]
+    save_figure(plot_images(pixels, labels, unit=images.unit), path)
     echo(f"Figure: {path}")

@@ -92,13 +92,13 @@ def _check_packages(report: Report) -> None:
     own = next(filter(_is_own, installed), None)
     if own is None:
         report.add("pgen is not installed, so its models are not found; run pip install -e . in its source folder", is_fatal=True)
-    for stranger in installed:
-        if not _is_own(stranger):
-            report.add(
-                f"pgen {stranger.version} of the package index is another project with the same import name; "
-                f"pip uninstall pgen, then pip install --force-reinstall --no-deps {DISTRIBUTION}",
-                is_fatal=True,
-            )
+    # A set, because a folder that is twice on the path gives a distribution twice.
+    for foreign in {distribution.version for distribution in installed if not _is_own(distribution)}:
+        report.add(
+            f"pgen {foreign} of the package index is another project with the same import name; "
+            f"pip uninstall pgen, then pip install --force-reinstall --no-deps {DISTRIBUTION}",
+            is_fatal=True,
+        )
     required = {}
     for requirement in map(Requirement, (own.requires if own else None) or []):
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):

@@ -1,59 +1,66 @@
-"""`pgen evaluate`: how good generated images and reconstructions are."""
+"""`pgen evaluate`: score generated images, reconstructions and generators."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_command
 
-from pgen.cli.console import command_line, console, echo_message, print_next_steps, progress_bar
+from pgen.cli.console import command_line, console, echo, echo_message, print_next_steps, progress_bar
+from pgen.cli.error_messages import with_flags
 from pgen.cli.options import DataRoot, Decoder, Overwrite, Threads
 from pgen.utils.paths import expand_option
-from pgen.utils.text import printable
+from pgen.utils.text import printable, shorten
 
+if TYPE_CHECKING:
+    from pgen.metrics.runner import Evaluation
+    from pgen.report.tables import Table
 
-class MetricGroup(TyperGroup):
-    """Its own commands, and one for `all` and for each installed metric, which is built when it is named."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return [ALL, *_metrics(), *super().list_commands(ctx)]
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if own := super().get_command(ctx, cmd_name):
-            return own
-        from pgen.cli.commands.evaluate_metrics import metric_command
-
-        summaries = {ALL: "Every metric, and a report that opens in a browser.", **_metrics()}
-        return metric_command(cmd_name, summaries[cmd_name]) if cmd_name in summaries else None
-
-
-def _metrics() -> dict[str, str]:
-    """Installed metrics with their summaries."""
-    from pgen.plugins import registry
-
-    found, problems = registry.metrics()
-    for problem in problems:
-        echo_message(f"Warning: {problem}", style="yellow")
-    return {name: printable(spec.summary) for name, (_, spec) in found.items()}
-
-
-#: Name of the command that asks every metric.
+#: Name of the command that computes every metric.
 ALL = "all"
-
-app = typer.Typer(cls=MetricGroup, help="Measure how good generated images and trained models are.", no_args_is_help=True)
-
-#: Mean net charge and mean |charge|, as statistics of sets call them.
-KINDS_OF_CHARGE = ("charge_mean", "absolute_charge_mean")
+#: Colours of verdicts in a table.
+_STYLES = {"as real": "green", "worse": "red", "beyond": "yellow", "cannot be told": "dim"}
 
 Out = Annotated[
     Path | None,
-    typer.Option(help="Folder for results and pictures.", show_default="evaluation/NAME, after what is evaluated", callback=expand_option),
+    typer.Option(help="Folder for results and figures.", show_default="evaluation/NAME, after what is evaluated", callback=expand_option),
 ]
-
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders of pgen train.", callback=expand_option)]
+Device = Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
+Train = Annotated[str, typer.Option(help="Images that the model was trained on.")]
+HeldOut = Annotated[str, typer.Option(help="Real images that it never saw.")]
+
+
+class MetricGroup(TyperGroup):
+    """Commands of `pgen evaluate`: its own, `all` and, built when named, one per metric."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """List `all`, the metrics and the other commands."""
+        return [ALL, *_metric_summaries(), *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, or None if there is none of this name."""
+        if own := super().get_command(ctx, cmd_name):
+            return own
+        summaries = {ALL: "Every metric, and a report that opens in a browser.", **_metric_summaries()}
+        return metric_command(cmd_name, summaries[cmd_name]) if cmd_name in summaries else None
+
+
+def _metric_summaries() -> dict[str, str]:
+    from pgen.plugins import registry
+
+    metrics, problems = registry.metrics()
+    for problem in problems:
+        echo_message(f"Warning: {problem}", style="yellow")
+    return {name: printable(spec.summary) for name, (_, spec) in metrics.items()}
+
+
+app = typer.Typer(cls=MetricGroup, help="Measure how good generated images and trained models are.", no_args_is_help=True)
 
 
 @app.callback()
@@ -61,11 +68,87 @@ def _group() -> None:
     """Measure how good generated images and trained models are."""
 
 
+def metric_command(name: str, summary: str) -> Any:
+    """Build the command of one metric, or of `all`."""
+
+    def command(
+        generated: Annotated[
+            list[str],
+            typer.Option(help="Generated images, or a run folder; given several times, they are compared.", callback=expand_option),
+        ],
+        train: Train,
+        held_out: HeldOut,
+        threshold: Annotated[
+            float | None,
+            typer.Option(
+                min=0, help="|charge| at or below this is 0 in all sets.", show_default="the zero suppression that the run was trained with"
+            ),
+        ] = None,
+        out: Out = None,
+        n: Annotated[int, typer.Option("-n", "--n", min=20, help="Images to generate, where a run is given.")] = 10_000,
+        checkpoints: Annotated[
+            str, typer.Option("--checkpoint", "--checkpoints", help="Which saved state of a run: best, last, the number of a step, or all.")
+        ] = "best",
+        decoder: Decoder = None,
+        features: Annotated[
+            str | None, typer.Option(help="A function of your own that describes images, in place of pgen's: package.module:function.")
+        ] = None,
+        fail_if_copy_rate: Annotated[
+            float | None, typer.Option(min=0, max=1, help="End with exit code 1 if a larger fraction are copies of training images.")
+        ] = None,
+        data_root: DataRoot = None,
+        device: Device = "auto",
+        threads: Threads = None,
+        seed: Seed = 0,
+        overwrite: Overwrite = False,
+    ) -> None:
+        from pgen.engine.evaluation.evaluate import evaluate
+        from pgen.errors import ConfigError, option
+        from pgen.report.report_directory import EvaluationFolder
+
+        if fail_if_copy_rate is not None and name not in (ALL, "memorisation"):
+            raise ConfigError(
+                f"{option('fail_if_copy_rate', f'{fail_if_copy_rate:g}')}: {name} does not look for copies; use memorisation, or all."
+            )
+        folder = EvaluationFolder.choose(out, generated, "results.json", overwrite=overwrite)
+        with progress_bar() as bar:
+            report = evaluate(
+                generated,
+                train=train,
+                held_out=held_out,
+                metrics=None if name == ALL else name,
+                threshold=threshold,
+                n=n,
+                seed=seed,
+                device=device,
+                features=features,
+                checkpoint=checkpoints,
+                decoder=decoder,
+                data_root=data_root,
+                progress=bar.start_task,
+            )
+        echo(report.about["threshold_note"])
+        for warning in report.warnings:
+            _warn(warning)
+        for evaluation in report.evaluations:
+            _show(evaluation, report.table(evaluation.name))
+        written = _report_written(folder.fill(report.write))
+        page = next(path for path in written if path.suffix == ".html")
+        runs = [("deploy", source) for source in generated if Path(source).is_dir()]
+        print_next_steps(f"open {page} in a browser", *runs[:1])
+        if fail_if_copy_rate is not None:
+            _refuse_copies(report.evaluations, fail_if_copy_rate)
+
+    stub = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    stub.command(name=name, help=summary)(command)
+    return get_command(stub)
+
+
 @app.command()
 def hamming(
     generated: Annotated[str, typer.Option(help="Generated images, as of pgen sample.")],
-    train: Annotated[str, typer.Option(help="Images that the model was trained on.")],
-    held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
+    train: Train,
+    held_out: HeldOut,
     threshold: Annotated[
         list[float] | None,
         typer.Option(
@@ -76,84 +159,37 @@ def hamming(
     ] = None,
     out: Out = None,
     data_root: DataRoot = None,
-    device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
+    device: Device = "auto",
     threads: Threads = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")] = 0,
+    seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Are generated images copies: closer to training images than unseen real ones are?"""
-    from rich.table import Table
-
-    from pgen.data import open_images, read_all
-    from pgen.data.transforms.zero_suppression import suppress
-    from pgen.engine.evaluation.threshold import choose_threshold
-    from pgen.engine.runtime.device import choose_device
-    from pgen.metrics.features.image_statistics import compare_statistics
-    from pgen.metrics.memorisation.hamming import hamming as compare
-    from pgen.report.figures.hamming import save_hamming
-    from pgen.report.figures.image_grid import save_pairs
-    from pgen.report.report_directory import EvaluationFolder, write_json
+    from pgen.engine.evaluation.hamming_report import evaluate_hamming
+    from pgen.report.report_directory import EvaluationFolder
 
     folder = EvaluationFolder.choose(out, [generated], "hamming.json", overwrite=overwrite)
-    place = choose_device(device)
-    sources = {"held-out": held_out, "train": train, "generated": generated}
-    sets = {name: open_images(source, data_root=data_root) for name, source in sources.items()}
-    suppression = {f"{name} images": one.zero_suppression for name, one in sets.items()}
-    chosen = [choose_threshold(value, suppression, sets["train"].unit) for value in (threshold or (None,))]
-    thresholds = [choice.value for choice in chosen]
-    images = {name: read_all(one) for name, one in sets.items()}
     with progress_bar("comparing") as tick:
-        result = compare(
-            images["generated"], images["train"], images["held-out"], thresholds=thresholds, seed=seed, device=place, progress=tick
+        report = evaluate_hamming(
+            generated,
+            train=train,
+            held_out=held_out,
+            thresholds=threshold,
+            seed=seed,
+            device=device,
+            data_root=data_root,
+            progress=tick,
         )
-    statistics = {
-        f"{value:g}": compare_statistics({name: suppress(pixels, value) for name, pixels in images.items()}, value) for value in thresholds
-    }
-    for choice in chosen:
-        console.print(printable(choice.note), soft_wrap=True)
-    for at in result.thresholds:
-        table = Table("", "generated", "held-out (null)", title=f"threshold {at.threshold:g}")
-        for name, distance in at.distances.items():
-            memory, near = distance.memorisation, distance.nearest
-            table.add_row(
-                f"{name}: median distance to train", *(f"{near[key].median:.3g}" for key in ("generated_to_train", "held_out_to_train"))
-            )
-            low, high = memory.copy_interval
-            table.add_row(f"{name}: copy rate", f"{memory.copy_rate:.2%} [{low:.2%}, {high:.2%}]", f"{memory.null_rate:.2%}", style=None)
-            table.add_row(f"{name}: Z against held-out", f"{memory.z:.2f}", "0")
-        table.add_row("blank images", f"{at.blank_rate['generated']:.2%}", f"{at.blank_rate['held_out']:.2%}")
-        mean = {one.name: one for one in statistics[f"{at.threshold:g}"]}
-        signed = any(one.charge_mean != one.absolute_charge_mean for one in mean.values())
-        net, absolute = ([f"{getattr(mean[name], key):.4g}" for name in ("generated", "held-out")] for key in KINDS_OF_CHARGE)
-        table.add_row("mean net charge" if signed else "mean charge", *net)
-        if signed:
-            table.add_row("mean |charge|", *absolute)
-        table.add_row("occupancy", f"{mean['generated'].occupancy_mean:.4f}", f"{mean['held-out'].occupancy_mean:.4f}")
-        console.print(table)
-        console.print(at.verdict)
-    warnings = [*(warning for choice in chosen for warning in choice.warnings), *result.warnings]
-    for warning in warnings:
-        console.print(printable(f"Warning: {warning}"), style="yellow", soft_wrap=True)
-    report = {
-        "sources": sources,
-        **result.to_dict(),
-        "threshold_notes": [choice.note for choice in chosen],
-        "warnings": warnings,
-        "statistics": {key: [one.to_dict() for one in row] for key, row in statistics.items()},
-    }
-    pairs = result.thresholds[0].pairs
-
-    def write(draft: Path) -> None:
-        save_hamming(draft / "hamming.png", result)
-        if pairs:
-            left, right = images["generated"][[pair.generated for pair in pairs]], images["train"][[pair.train for pair in pairs]]
-            captions = [f"Jaccard {p.jaccard:.2f}, Hamming {p.hamming}" for p in pairs]
-            save_pairs(draft / "pairs.png", left, right, captions, unit=sets["train"].unit)
-        write_json(draft / "hamming.json", report, ["hamming.png", *(["pairs.png"] if pairs else [])])
-
-    _written(folder.fill(write))
+    for choice in report.thresholds:
+        echo(choice.note)
+    for table, result in zip(report.tables(), report.result.thresholds, strict=True):
+        _print_table(table)
+        echo(result.verdict)
+    for warning in report.warnings:
+        _warn(warning)
+    _report_written(folder.fill(report.write))
     root = () if data_root is None else ("--data-root", data_root)
-    real = ("--train", train, "--held-out", held_out, "--threshold", f"{thresholds[0]:g}", *root)
+    real = ("--train", train, "--held-out", held_out, "--threshold", f"{report.thresholds[0].value:g}", *root)
     print_next_steps(("evaluate", ALL, "--generated", generated, *real))
 
 
@@ -161,22 +197,22 @@ def hamming(
 def losses(
     runs: Runs,
     out: Annotated[
-        Path | None, typer.Option(help="Picture to write.", show_default="evaluation/NAME/losses.png", callback=expand_option)
+        Path | None, typer.Option(help="Figure to write.", show_default="evaluation/NAME/losses.png", callback=expand_option)
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Plot the training curves of one or more runs."""
     from pgen.cli.next_steps import suggest_next_steps
     from pgen.engine.artifacts.run_directory import RunDirectory
-    from pgen.report.figures.base import check_picture
-    from pgen.report.figures.curves import save_losses
+    from pgen.report.figures.base import check_figure_path, save_figure
+    from pgen.report.figures.curves import plot_losses
     from pgen.report.report_directory import default_folder
     from pgen.utils.files import refuse_existing
 
-    path = check_picture(out or default_folder(map(str, runs), overwrite=overwrite) / "losses.png")
+    path = check_figure_path(out or default_folder(map(str, runs), overwrite=overwrite) / "losses.png")
     refuse_existing(path, overwrite=overwrite)
-    save_losses(path, {str(run): RunDirectory.open(run).read_metrics() for run in runs})
-    _written([path])
+    save_figure(plot_losses({str(run): RunDirectory.open(run).read_metrics() for run in runs}), path)
+    _report_written([path])
     config = RunDirectory.open(runs[0]).read_config()
     longer = ("train", config["model"], "--resume", runs[0], "--num-epochs", 2 * config["settings"]["num_epochs"])
     print_next_steps(next(iter(suggest_next_steps(runs[0]))), f"{command_line(*longer)} where the curves still fall")
@@ -188,86 +224,91 @@ def cost(
     checkpoint: Annotated[str, typer.Option(help="Which saved state: best, last, or the number of a step.")] = "best",
     decoder: Decoder = None,
     out: Out = None,
-    device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
+    device: Device = "auto",
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """What generators cost: parameters, seconds a training step, images a second, memory."""
-    from rich.table import Table
-
+    """What generators cost: parameters, seconds per training step, images per second, memory."""
     from pgen.cli.next_steps import suggest_evaluation
-    from pgen.engine.inference.benchmark import benchmark_generator
-    from pgen.engine.run import Run
-    from pgen.engine.runtime.device import choose_device
-    from pgen.report.report_directory import EvaluationFolder, write_json
+    from pgen.engine.evaluation.cost_report import evaluate_cost
+    from pgen.report.report_directory import EvaluationFolder
 
     folder = EvaluationFolder.choose(out, list(map(str, runs)), "cost.json", overwrite=overwrite)
-    place, found = choose_device(device), {}
-    for run in runs:
-        opened = Run.open(run, device=place)
-        found[str(run)] = benchmark_generator(opened, opened.load_model(checkpoint), opened.image_decoder(decoder))
-    table = Table("", *found)
-    costs = list(found.values())
-    table.add_row("parameters", *(f"{each.parameters:,}" for each in costs))
-    table.add_row("of its decoder", *(f"{each.decoder_parameters:,}" for each in costs))
-    steps = ("" if each.seconds_per_step is None else f"{each.seconds_per_step:.3g}" for each in costs)
-    table.add_row("seconds a training step", *steps)
-    for size in costs[0].samples_per_second:
-        table.add_row(f"images a second, {size} at a time", *(f"{each.samples_per_second[size]:,.0f}" for each in costs))
-    table.add_row("peak memory", *(f"{each.peak_memory / 2**30:.2f} GiB" for each in costs))
-    console.print(table)
-    values = {name: each.to_dict() for name, each in found.items()}
-    _written(folder.fill(lambda draft: write_json(draft / "cost.json", values, [])))
+    report = evaluate_cost(runs, checkpoint=checkpoint, decoder=decoder, device=device)
+    _print_table(*report.tables())
+    _report_written(folder.fill(report.write))
     print_next_steps(suggest_evaluation(runs[0], runs[0]))
 
 
 @app.command()
 def reconstruction(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of an auto-encoder.", callback=expand_option)],
-    held_out: Annotated[str, typer.Option(help="Real images that it never saw.")],
+    held_out: HeldOut,
     data: Annotated[str | None, typer.Option(help="Training images.", show_default="those of the run")] = None,
     out: Out = None,
     data_root: DataRoot = None,
-    device: Annotated[str, typer.Option(help="Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.")] = "auto",
+    device: Device = "auto",
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """How well an auto-encoder reconstructs training and held-out images, at each checkpoint, and which checkpoint to use."""
-    from rich.table import Table
-
-    from pgen.engine.artifacts.weights import read_header
-    from pgen.engine.inference.reconstruct import choose_checkpoint, reconstruct_checkpoints
-    from pgen.engine.run import Run
-    from pgen.engine.runtime.device import choose_device
-    from pgen.metrics.features.image_statistics import ratio
-    from pgen.report.figures.curves import save_reconstruction_curve
-    from pgen.report.report_directory import EvaluationFolder, write_json
+    """Reconstruction error of an auto-encoder at each checkpoint, and which checkpoint to use."""
+    from pgen.engine.evaluation.reconstruction_report import evaluate_reconstruction
+    from pgen.report.report_directory import EvaluationFolder
 
     folder = EvaluationFolder.choose(out, [str(run)], "reconstruction.json", overwrite=overwrite)
-    opened = Run.open(run, device=choose_device(device))
     with progress_bar("reconstructing") as tick:
-        results = reconstruct_checkpoints(opened, data, held_out, data_root, tick)
-    table = Table("step", "train MSE", "held-out MSE", "of predicting zero", "charge", "occupancy")
-    for step, (on_train, unseen) in results.items():
-        cells = (on_train.mse, unseen.mse, ratio(unseen.mse, unseen.predict_zero_mse), unseen.charge_ratio, unseen.occupancy_ratio)
-        table.add_row(str(step), *(f"{value:.4g}" for value in cells))
-    console.print(table)
-    steps, train_mse = list(results), [train.mse for train, _ in results.values()]
-    held_out_mse = [unseen.mse for _, unseen in results.values()]
-    choice = choose_checkpoint(opened, dict(zip(steps, held_out_mse, strict=True)))
-    console.print(f"Checkpoint to use: step {choice.step}, the best by {choice.by}", highlight=False)
-    rows = {str(step): {"train": a.to_dict(), "held_out": b.to_dict()} for step, (a, b) in results.items()}
-    zero = next(iter(results.values()))[1].predict_zero_mse
-
-    def write(draft: Path) -> None:
-        picture = draft / "reconstruction.png"
-        save_reconstruction_curve(picture, steps, train_mse, held_out_mse, chosen=choice.step, predict_zero_mse=zero, unit=opened.info.unit)
-        write_json(draft / "reconstruction.json", {"checkpoints": rows, "choice": choice.to_dict()}, [picture.name])
-
-    _written(folder.fill(write))
-    is_default = opened.folder.weights.is_file() and read_header(opened.folder.weights).step == choice.step
-    print_next_steps(("deploy", run) if is_default else ("deploy", run, "--checkpoint", choice.step))
+        report = evaluate_reconstruction(run, held_out=held_out, data=data, data_root=data_root, device=device, progress=tick)
+    _print_table(*report.tables())
+    echo(f"Checkpoint to use: step {report.choice.step}, the best by {report.choice.by}")
+    _report_written(folder.fill(report.write))
+    print_next_steps(("deploy", run) if report.is_default else ("deploy", run, "--checkpoint", report.choice.step))
 
 
-def _written(paths: Sequence[Path]) -> None:
-    console.print("Written: " + ", ".join(map(str, paths)), markup=False, highlight=False, soft_wrap=True)
+def _show(evaluation: Evaluation, table: Table) -> None:
+    if evaluation.results:
+        _print_table(table)
+    for reason, measures in evaluation.unclear().items():
+        echo(f"Cannot be told: {', '.join(map(shorten, measures))}: {reason}.")
+    for result in evaluation.results.values():
+        for note in result.notes:
+            echo(note)
+        for warning in result.warnings:
+            _warn(warning)
+    for reason, metrics in evaluation.skipped_by_reason().items():
+        echo(with_flags(f"{evaluation.name}: {', '.join(metrics)} not computed. {reason}"), style="dim")
+
+
+def _refuse_copies(evaluations: Sequence[Evaluation], limit: float) -> None:
+    """End with exit code 1 if a set has more copies than ``limit``, or could not be tested."""
+    for evaluation in evaluations:
+        if evaluation.copy_rate is None:
+            reason = evaluation.skipped.get("memorisation", "")
+            _fail(f"{evaluation.name}: not tested, so copies may be among the images. {reason}")
+        elif evaluation.copy_rate > limit:
+            _fail(f"{evaluation.name}: {evaluation.copy_rate:.2%} of the images are copies, more than {limit:.2%}.")
+
+
+def _fail(message: str) -> None:
+    echo_message(message, style="red")
+    raise typer.Exit(1)
+
+
+def _print_table(table: Table) -> None:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    grid = RichTable(*table.head, title=table.title or None)
+    for section in table.sections:
+        for row in section:
+            grid.add_row(*(Text(cell, style=_STYLES[cell]) if cell in _STYLES else cell for cell in row))
+        grid.add_section()
+    console.print(grid)
+
+
+def _report_written(paths: Sequence[Path]) -> Sequence[Path]:
+    echo("Written: " + ", ".join(map(str, paths)))
+    return paths
+
+
+def _warn(text: str) -> None:
+    echo(f"Warning: {text}", style="yellow")

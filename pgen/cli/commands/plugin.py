@@ -47,7 +47,7 @@ def check(
     The exit code is 1 if a check fails.
     """
     from pgen.cli.options import read_config
-    from pgen.testing.conformance import DATA, conformance
+    from pgen.testing.conformance import DATA, run_checks
 
     def show_title(title: str) -> None:
         if errors.is_terminal:
@@ -55,7 +55,7 @@ def check(
             errors.control(Control((ControlType.CARRIAGE_RETURN,)))
 
     failures = 0
-    for result in conformance(name, data=data or DATA, options=read_config(config), beginning=show_title):
+    for result in run_checks(name, data=data or DATA, options=read_config(config), on_start=show_title):
         if result.problem:
             failures += 1
             echo(f"✗ {result.name}: {with_flags(result.problem)}", style="red")

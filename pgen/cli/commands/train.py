@@ -222,18 +222,17 @@ def _suggest_next_steps(plugin: registry.Plugin, session: TrainingSession) -> No
 
 def _resolve_options(plugin: registry.Plugin, options: dict[str, Any], resume: str | None) -> tuple[Path | None, TrainConfig, ModelConfig]:
     """Return the run to resume, if any, the options of training and those of the model."""
-    from pgen.cli.options import validate
-    from pgen.engine.config import TrainConfig
+    from pgen.engine.config import TrainConfig, validate_options
 
     parts: list[Any] = [(TrainConfig, dict(plugin.spec.settings)), (plugin.config_class(), {})]
     path = None if resume is None else expand(resume)
     if resume == AUTO:
-        train_config, _ = validate(parts, options)
+        train_config, _ = validate_options(parts, options)
         path = _find_run(train_config)  # type: ignore[arg-type]
     if path is not None:
         settings, config = _load_options(plugin.spec.name, path, options)
         parts = [(TrainConfig, settings), (plugin.config_class(), config)]
-    train_config, model_config = validate(parts, options)
+    train_config, model_config = validate_options(parts, options)
     return path, train_config, model_config  # type: ignore[return-value]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pgen.data.images import FloatArray, ImageSet, Indices
 from pgen.data.skipped import NONE_SKIPPED
 from pgen.data.sparse import SparseImages
-from pgen.plugins.entry_points import SOURCES, imported, names, only, plugin_error
+from pgen.plugins.entry_points import SOURCES, find_entry, load_entry, names, plugin_error
 
 #: What a source that is no ImageSet must have; geometry, about, left_out, lit and lit_counts are
 #: optional.
@@ -55,9 +55,9 @@ def get_source(name: str) -> Callable[..., ImageSet]:
     units; the same source must always give the same images. For a set that does not fit into
     memory, return an own subclass of :class:`pgen.data.ImageSet`.
     """
-    entry = only(SOURCES, name)
+    entry = find_entry(SOURCES, name)
     assert entry is not None  # one of scheme_names()
-    opener = imported(entry)
+    opener = load_entry(entry)
     if not callable(opener):
         raise plugin_error(entry, f"it offers {opener!r}, expected a function of the source and --data-root")
     return opener
@@ -71,7 +71,7 @@ def as_image_set(name: str, images: Any) -> ImageSet:
     """
     if isinstance(images, ImageSet):
         return images
-    entry = only(SOURCES, name)
+    entry = find_entry(SOURCES, name)
     assert entry is not None
     if missing := [attribute for attribute in REQUIRED if not hasattr(images, attribute)]:
         raise plugin_error(entry, f"it opened a {type(images).__name__}, which lacks {', '.join(missing)}; expected a pgen.data.ImageSet")

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pgen.errors import ConfigError
-from pgen.plugins.entry_points import SCALES, Entry, cause, instance, names, only, plugin_error
+from pgen.plugins.entry_points import SCALES, Entry, cause, find_entry, load_instance, names, plugin_error
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +89,7 @@ def get_scale(name: str) -> Scale:
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
-    entry = only(SCALES, name)
+    entry = find_entry(SCALES, name)
     if entry is None:
         raise ConfigError(f"scale={name!r} is unknown; expected one of {', '.join(scale_names())}.")
     return _load_scale(entry)
@@ -98,7 +98,7 @@ def get_scale(name: str) -> Scale:
 @cache
 def _load_scale(entry: Entry) -> Scale:
     """Load a plug-in's scale; refuse f(0) != 0, a curve that falls, or a wrong inverse."""
-    scale = instance(entry, Scale)
+    scale = load_instance(entry, Scale)
     try:
         import torch
 

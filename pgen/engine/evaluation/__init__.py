@@ -1,0 +1,1 @@
+"""Evaluation of generated images, reconstructions and generators, without a terminal."""

@@ -1,4 +1,4 @@
-"""The |charge| at or below which all sets of an evaluation are zero-suppressed: one threshold from training to evaluation."""
+"""The threshold of an evaluation: |charge| at or below it is 0 in all sets."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Threshold:
-    """A threshold, where it comes from, and what contradicts it.
+    """A threshold and its origin.
 
     Attributes:
         value: |charge| at or below it is 0.
-        note: what it is and why.
-        warnings: what makes a comparison at this threshold doubtful.
+        note: A sentence that says what it is and why.
+        warnings: What makes a comparison at this threshold doubtful, one sentence each.
     """
 
     value: float
@@ -21,31 +21,31 @@ class Threshold:
     warnings: tuple[str, ...] = ()
 
 
-def choose_threshold(value: float | None, known: Mapping[str, float | None], unit: str) -> Threshold:
+def choose_threshold(value: float | None, suppression: Mapping[str, float | None], unit: str) -> Threshold:
     """Choose the threshold of an evaluation.
 
     Args:
-        value: that of the user, which wins; None for the highest zero suppression of any set.
-        known: the zero suppression of each set by its name, None where it is not known.
-        unit: of charge.
+        value: The user's choice; None for the highest zero suppression of any set.
+        suppression: Name of a set -> its zero suppression; None if that is not known.
+        unit: Unit of charge.
     """
-    cut = {name: threshold for name, threshold in known.items() if threshold is not None}
+    suppressed = {name: threshold for name, threshold in suppression.items() if threshold is not None}
     effect = "|charge| at or below it is 0 in all sets"
     if value is not None:
-        return Threshold(value, f"Threshold: {value:g} {unit} (--threshold); {effect}.", tuple(_contradictions(value, known, unit)))
-    if not cut:
-        way_out = "if the model was trained with --threshold, pass the same here"
-        return Threshold(0.0, f"Threshold: 0 {unit}, since the zero suppression of no set is known; {way_out}.")
-    highest = max(cut, key=lambda name: cut[name])
-    return Threshold(cut[highest], f"Threshold: {cut[highest]:g} {unit}, the zero suppression of {highest}; {effect}.")
+        return Threshold(value, f"Threshold: {value:g} {unit}, as given; {effect}.", tuple(_contradictions(value, suppression, unit)))
+    if not suppressed:
+        advice = "if the model was trained with a threshold, pass the same here"
+        return Threshold(0.0, f"Threshold: 0 {unit}, since the zero suppression of no set is known; {advice}.")
+    highest = max(suppressed, key=lambda name: suppressed[name])
+    return Threshold(suppressed[highest], f"Threshold: {suppressed[highest]:g} {unit}, the zero suppression of {highest}; {effect}.")
 
 
-def _contradictions(value: float, known: Mapping[str, float | None], unit: str) -> list[str]:
-    """A warning for each set that lacks charge above ``value`` which another set may have."""
-    cut = {name: max(value, threshold or 0.0) for name, threshold in known.items()}
+def _contradictions(value: float, suppression: Mapping[str, float | None], unit: str) -> list[str]:
+    """Warn of each set that lacks charge above ``value`` that another set may have."""
+    effective = {name: max(value, threshold or 0.0) for name, threshold in suppression.items()}
     return [
-        f"--threshold {value:g} lies below the zero suppression of {name}, {threshold:g} {unit}: other sets keep fainter charge, by which "
-        f"any metric can tell them from {name}. Leave --threshold out, or pass --threshold {max(cut.values()):g}."
-        for name, threshold in cut.items()
-        if threshold > min(cut.values())
+        f"The threshold of {value:g} {unit} lies below the zero suppression of {name}, {threshold:g} {unit}: other sets keep fainter charge, "
+        f"by which any metric can tell them from {name}. Leave the threshold out, or set it to {max(effective.values()):g}."
+        for name, threshold in effective.items()
+        if threshold > min(effective.values())
     ]

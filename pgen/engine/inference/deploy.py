@@ -25,7 +25,8 @@ from pgen.errors import ConfigError, PluginError, option
 from pgen.metrics.features.image_statistics import ratio
 from pgen.metrics.fidelity.reconstruction import ReconstructionResult, reconstruction_error
 from pgen.plugins.requests import DeployRequest
-from pgen.report.figures.image_grid import save_rows
+from pgen.report.figures.base import save_figure
+from pgen.report.figures.image_grid import plot_rows
 from pgen.utils.files import Outputs
 
 #: Images in reconstructions.png.
@@ -136,7 +137,7 @@ def _deploy_encoder(run: Run, model: nn.Module, step: int, images: ImageSet, bat
     write_images(images_path, reconstructions())
     run.save_weights(model.state_dict(), step, weights_path)
     _latent_codes(run, model, images, codes, spreads, weights_path).save(codes_path)
-    save_rows(figure_path, first_images, unit=images.unit)
+    save_figure(plot_rows(first_images, unit=images.unit), figure_path)
     _log_errors(run, images, results, [len(batch) for batch in codes])
 
 

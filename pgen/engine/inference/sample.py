@@ -16,8 +16,8 @@ from pgen.engine.run import Run
 from pgen.engine.runtime.progress import Progress
 from pgen.errors import ConfigError, option
 from pgen.plugins.requests import SampleRequest
-from pgen.report.figures.base import check_picture
-from pgen.report.figures.image_grid import save_grid
+from pgen.report.figures.base import check_figure_path, save_figure
+from pgen.report.figures.image_grid import plot_images
 from pgen.utils.files import Outputs
 
 #: Images in the figure of `grid`.
@@ -44,7 +44,7 @@ def sample_program(path: Path, request: SampleRequest, device: torch.device, pro
 
 def _write(sampler: Sampler, request: SampleRequest, progress: Progress, inputs: list[Path]) -> Path:
     out, file_format = refuse_output(request.out, format=request.format, overwrite=request.overwrite, inputs=inputs)
-    grid = None if request.grid is None else check_picture(request.grid)
+    grid = None if request.grid is None else check_figure_path(request.grid)
     if grid is not None and not out.suffix and grid.resolve().is_relative_to(out.resolve()):
         raise ConfigError(f"{option('grid', grid)}: {out} is to hold the images and nothing else; put the figure next to it.")
     first_images: list[np.ndarray] = []
@@ -59,5 +59,5 @@ def _write(sampler: Sampler, request: SampleRequest, progress: Progress, inputs:
         drafts = [add_images(outputs, out), *([] if grid is None else [outputs.add(grid)])]
         write_images(drafts[0], batches(), format=file_format)
         for figure in drafts[1:]:
-            save_grid(figure, np.concatenate(first_images)[:GRID], unit=sampler.unit)
+            save_figure(plot_images(np.concatenate(first_images)[:GRID], unit=sampler.unit), figure)
     return out

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pgen.errors import ConfigError, PgenError, Stopped, option
-from pgen.plugins.entry_points import LOGGERS, cause, names, only, subclass
+from pgen.plugins.entry_points import LOGGERS, cause, find_entry, load_class, names
 
 T = TypeVar("T")
 
@@ -57,12 +57,12 @@ def logger_classes(log_to: str | None) -> list[type[Logger]]:
     """
     classes = []
     for name in [] if log_to is None else log_to.split(","):
-        entry = only(LOGGERS, name)
+        entry = find_entry(LOGGERS, name)
         if entry is None:
             installed = ", ".join(names(LOGGERS))
             raise ConfigError(f"{option('log_to', name)}: no such logger; installed: {installed}. Give one of these, or leave it out.")
         try:
-            classes.append(subclass(entry, Logger))
+            classes.append(load_class(entry, Logger))
         except PgenError as error:
             if not isinstance(missing := error.__cause__, ModuleNotFoundError) or entry.package != "pgen":
                 raise

@@ -97,7 +97,7 @@ class MetricScore:
                 seed=seed,
                 device=run.device,
             )
-            (result,) = evaluate("", {}, sets, self.metric, strict=True).results.values()
+            (result,) = evaluate(sets, list(self.metric)).results.values()
         except PgenError as error:
             self.session.log(f"{option('best_by', run.settings.best_by)}: {error}")
             return math.inf

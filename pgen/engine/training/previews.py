@@ -13,17 +13,18 @@ from pgen.engine.inference.sampler import make_sampler
 from pgen.engine.runtime.seeding import generator
 from pgen.engine.training.session import TrainingSession
 from pgen.errors import PgenError
-from pgen.report.figures.curves import save_histogram, save_losses
-from pgen.report.figures.image_grid import save_grid, save_rows
+from pgen.report.figures.base import save_figure
+from pgen.report.figures.curves import plot_histogram, plot_losses
+from pgen.report.figures.image_grid import plot_images, plot_rows
 
 
 @torch.no_grad()
 def draw(session: TrainingSession, model: nn.Module, step: int) -> None:
     """Draw the figures of a checkpoint."""
     run = session.run
-    save_losses(run.folder.losses, {run.folder.path.name: run.folder.read_metrics()})
+    save_figure(plot_losses({run.folder.path.name: run.folder.read_metrics()}), run.folder.losses)
     for name, counts in model.histograms().items() if callable(getattr(model, "histograms", None)) else ():  # type: ignore[operator]
-        save_histogram(run.folder.path / f"{name.replace(' ', '_')}.png", counts.cpu().numpy(), name, "count")
+        save_figure(plot_histogram(counts.cpu().numpy(), name, "count"), run.folder.path / f"{name.replace(' ', '_')}.png")
     if run.settings.sample_size == 0:
         return
     try:
@@ -36,7 +37,7 @@ def draw(session: TrainingSession, model: nn.Module, step: int) -> None:
         # The same noise each time, so that the grids show how one set of images improves.
         noise = generator(run.settings.seed, "grid", device=run.device)
         images, _ = make_sampler(run, model, decoder).draw(run.settings.sample_size, noise)
-        save_grid(path, images.cpu().numpy(), unit=decoder.unit)
+        save_figure(plot_images(images.cpu().numpy(), unit=decoder.unit), path)
         _log_image(session, step, path)
     elif callable(getattr(model, "encode", None)):
         dataset = session.held_out or session.dataset
@@ -44,7 +45,8 @@ def draw(session: TrainingSession, model: nn.Module, step: int) -> None:
         if session.held_out is None:
             real = augmented(real, run.settings, 0, ProcessGroup().shards(len(real))[0])
         reconstructed = decoder(model.decode(model.encode(real)))  # type: ignore[operator]
-        save_rows(path, {"real": decoder(real).cpu().numpy(), "reconstructed": reconstructed.cpu().numpy()}, unit=decoder.unit)
+        rows = {"real": decoder(real).cpu().numpy(), "reconstructed": reconstructed.cpu().numpy()}
+        save_figure(plot_rows(rows, unit=decoder.unit), path)
         _log_image(session, step, path)
 
 

@@ -21,7 +21,8 @@ from pgen.engine.distributed.group import ProcessGroup
 from pgen.engine.monitoring.loggers import Logger
 from pgen.engine.run import Run
 from pgen.engine.runtime.progress import log_line
-from pgen.plugins.entry_points import BrokenPlugin, cause
+from pgen.errors import PluginError
+from pgen.plugins.entry_points import cause
 from pgen.utils.files import atomic_write
 
 
@@ -94,7 +95,7 @@ class TrainingSession:
         """
         try:
             write()
-        except BrokenPlugin:
+        except PluginError:
             raise  # a model that breaks the plug-in API must stop
         except errors as error:
             if name not in self._reported:

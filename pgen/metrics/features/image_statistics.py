@@ -1,4 +1,4 @@
-"""Charge and occupancy of images, one set beside another."""
+"""Charge and occupancy of sets of images."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.sparse import above_threshold
-from pgen.errors import PgenError
-from pgen.metrics.validation import Images, Result, as_images, same_shape
+from pgen.errors import DataError
+from pgen.metrics.validation import Images, Result, as_images, check_same_shape
 
 
 @dataclass(frozen=True)
 class ImageStatistics(Result):
-    """Per image, (N,): net charge and total |charge| in charge units, number of pixels above threshold, and occupancy, their fraction."""
+    """Statistics of each image.
+
+    Attributes:
+        charge: (N,) net charge, in charge units.
+        absolute_charge: (N,) total |charge|.
+        lit: (N,) number of pixels above threshold.
+        occupancy: (N,) fraction of pixels above threshold.
+        threshold: The threshold in |charge|.
+    """
 
     charge: npt.NDArray[np.float64]
     absolute_charge: npt.NDArray[np.float64]
@@ -26,9 +34,21 @@ class ImageStatistics(Result):
 
 @dataclass(frozen=True)
 class SetStatistics(Result):
-    """One row of the table: means and standard deviations over a set, and the ratio of its means to those of the first set (NaN over 0).
+    """Means and standard deviations over a set.
 
-    charge_mean and charge_std are of the net charge, in which signs cancel; charge_ratio is that of the mean |charge|.
+    Ratios are to the first set of a table; NaN if that is 0.
+
+    Attributes:
+        name: Name of the set.
+        images: Number of images.
+        charge_mean: Mean net charge, in which signs cancel.
+        charge_std: Standard deviation of the net charge.
+        absolute_charge_mean: Mean |charge|.
+        charge_ratio: Ratio of the mean |charge|.
+        occupancy_mean: Mean fraction of pixels above threshold.
+        occupancy_std: Its standard deviation.
+        occupancy_ratio: Ratio of the mean occupancy.
+        blank_rate: Fraction of images without a pixel above threshold.
     """
 
     name: str
@@ -44,8 +64,15 @@ class SetStatistics(Result):
 
 
 def image_statistics(images: Images, threshold: float = 0) -> ImageStatistics:
-    """Statistics of images (N, C, H, W), UserError on another shape; a pixel whose |charge| is above ``threshold`` is lit, charge is that
-    of all pixels."""
+    """Compute charge and occupancy of each image.
+
+    Args:
+        images: (N, C, H, W) in charge units.
+        threshold: Occupancy counts pixels whose |charge| is above; charge is that of all pixels.
+
+    Raises:
+        DataError: The images have another shape.
+    """
     array = as_images(images, "images")
     charge = array.sum(axis=(1, 2, 3), dtype=np.float64)
     absolute = np.abs(array).sum(axis=(1, 2, 3), dtype=np.float64)
@@ -54,30 +81,35 @@ def image_statistics(images: Images, threshold: float = 0) -> ImageStatistics:
 
 
 def compare_statistics(sets: Mapping[str, Images], threshold: float = 0) -> tuple[SetStatistics, ...]:
-    """A row for each named set (N, C, H, W), in order; ratios are to the first. UserError where shapes differ or no set is given."""
+    """Summarise named sets of images (N, C, H, W), with ratios to the first.
+
+    Raises:
+        DataError: Shapes differ, or there is no set.
+    """
     if not sets:
-        raise PgenError("sets: found none, wanted one or more named sets of images to compare.")
-    same_shape(**{name: as_images(images, name) for name, images in sets.items()})
+        raise DataError("sets: expected one or more named sets of images to compare, got none.")
+    check_same_shape(**{name: as_images(images, name) for name, images in sets.items()})
     rows: list[SetStatistics] = []
     for name, images in sets.items():
-        found = image_statistics(images, threshold)
-        charge, occupancy = float(found.absolute_charge.mean()), float(found.occupancy.mean())
+        statistics = image_statistics(images, threshold)
+        charge, occupancy = float(statistics.absolute_charge.mean()), float(statistics.occupancy.mean())
         rows.append(
             SetStatistics(
                 name=name,
-                images=len(found.charge),
-                charge_mean=float(found.charge.mean()),
-                charge_std=float(found.charge.std()),
+                images=len(statistics.charge),
+                charge_mean=float(statistics.charge.mean()),
+                charge_std=float(statistics.charge.std()),
                 absolute_charge_mean=charge,
                 charge_ratio=ratio(charge, rows[0].absolute_charge_mean if rows else charge),
                 occupancy_mean=occupancy,
-                occupancy_std=float(found.occupancy.std()),
+                occupancy_std=float(statistics.occupancy.std()),
                 occupancy_ratio=ratio(occupancy, rows[0].occupancy_mean if rows else occupancy),
-                blank_rate=float((found.lit == 0).mean()),
+                blank_rate=float((statistics.lit == 0).mean()),
             )
         )
     return tuple(rows)
 
 
 def ratio(value: float, reference: float) -> float:
+    """Divide two numbers; NaN if ``reference`` is 0."""
     return value / reference if reference else np.nan

@@ -1,4 +1,4 @@
-"""What a physicist measures of an image: charge, where it lies, and the shape of its largest cluster."""
+"""Physical quantities of an image: charge, its position, and the shape of the largest cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pgen.data.sparse import above_threshold
 
 Floats = npt.NDArray[np.float64]
 
-#: Name -> unit; "charge" stands for the images' own unit.
+#: Name -> unit; "charge" is the unit of the images.
 QUANTITIES = {
     "total charge": "charge",
     "lit pixels": "pixels",
@@ -30,7 +30,8 @@ QUANTITIES = {
     "track angle": "degrees",
     "track dQ/dx": "charge / pixel",
 }
-#: Those of signed charge: by its magnitude, and two more that know the sign. The negative fraction is that of |charge|.
+#: The same for signed charge: of |charge|, and two more that depend on the sign. The negative
+#: fraction is that of |charge|.
 SIGNED_QUANTITIES = {
     **{
         {
@@ -44,24 +45,34 @@ SIGNED_QUANTITIES = {
     "net charge": "charge",
     "negative fraction": "fraction",
 }
-#: The scale of a quantity is at least so much of its magnitude, and at least what an image resolves, by unit.
-RELATIVE_LEAST = 0.05
-LEAST = {"pixels": 0.1, "degrees": 1.0, "": 1.0}
-#: The sine and cosine of twice an angle lie within 1, and follow it by 0.03 a degree.
-LEAST_OF_ANGLE = 0.05
-#: Pixels that touch by a side or a corner are one cluster; images of a stack never touch.
+#: Lower limits of the scale of a quantity: a fraction of its magnitude, and what an image resolves,
+#: by unit.
+RELATIVE_SCALE_FLOOR = 0.05
+SCALE_FLOORS = {"pixels": 0.1, "degrees": 1.0, "": 1.0}
+#: Lower limit for the sine and cosine of twice an angle, which change by up to 0.035 per degree.
+ANGLE_SCALE_FLOOR = 0.05
+#: Pixels with a common side or corner belong to one cluster; images of a stack never touch.
 _TOUCHING = np.zeros((3, 3, 3), bool)
 _TOUCHING[1] = True
 
 
 def quantities(images: FloatArray, threshold: float = 0.0, *, signed: bool = False) -> Floats:
-    """(n, C, Q) of images (n, C, H, W), in the order of QUANTITIES, or of SIGNED_QUANTITIES: of the pixels whose |charge| is above
-    ``threshold``. Charge stands for |charge| in what follows.
+    """Compute the physical quantities of each image, from pixels above threshold.
 
-    Spread is the charge-weighted root mean square. The track is the cluster of most charge: its length is the extent of its pixels along
-    its principal axis, one pixel added; its width the charge-weighted root mean square across; its angle that of the axis to the
-    columns, in (-90, 90]; dQ/dx its charge over its length. Lit pixels and clusters of a blank image are 0, as is its charge; all
-    else is NaN. Neighbours of either sign are of one cluster, as the two lobes of a bipolar pulse are.
+    Here charge means |charge|. Spread is the charge-weighted root mean square. The track is the
+    cluster with the most charge. Its length is the extent of its pixels along the principal axis,
+    plus one pixel; its width is the charge-weighted root mean square across the axis; its angle is
+    that of the axis to the columns, in (-90, 90]; dQ/dx is its charge divided by its length.
+    Neighbours of either sign form one cluster, as the two lobes of a bipolar pulse do.
+
+    Args:
+        images: (n, C, H, W) in charge units.
+        threshold: Threshold in |charge|.
+        signed: Compute SIGNED_QUANTITIES in place of QUANTITIES.
+
+    Returns:
+        (n, C, Q) in the order of (SIGNED_)QUANTITIES. Of a blank image, charge, pixels above
+        threshold and clusters are 0; all other quantities are NaN.
     """
     n, channels, rows, columns = images.shape
     charge = np.where(above_threshold(images, threshold), np.abs(images), 0).reshape(n * channels, rows, columns)
@@ -70,31 +81,31 @@ def quantities(images: FloatArray, threshold: float = 0.0, *, signed: bool = Fal
     cluster, value = labels[image, row, column] - 1, charge[image, row, column].astype(np.float64)
 
     stack = n * channels
-    total, lit = np.bincount(image, value, stack), np.bincount(image, minlength=stack)
+    total, n_pixels = np.bincount(image, value, stack), np.bincount(image, minlength=stack)
     (row_mean, column_mean), (row_spread, column_spread, _) = _moments(image, value, row, column, stack)
 
-    of_cluster = np.zeros(count, np.int64)
-    of_cluster[cluster] = image
+    image_of_cluster = np.zeros(count, np.int64)
+    image_of_cluster[cluster] = image
     cluster_charge = np.bincount(cluster, value, count)
-    order = np.lexsort((cluster_charge, of_cluster))
+    order = np.lexsort((cluster_charge, image_of_cluster))
     largest = np.zeros(count, bool)
-    largest[order[np.flatnonzero(np.diff(of_cluster[order], append=stack))]] = True
+    largest[order[np.flatnonzero(np.diff(image_of_cluster[order], append=stack))]] = True
     track = largest[cluster]
     length, width, angle = _track(image[track], value[track], row[track], column[track], stack)
     track_charge = np.bincount(image[track], value[track], stack)
 
     brightest = charge.reshape(stack, -1).max(1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = [
+        values = [
             total,
-            lit,
-            np.where(lit > 0, brightest, np.nan),
-            total / np.where(lit > 0, lit, np.nan),
+            n_pixels,
+            np.where(n_pixels > 0, brightest, np.nan),
+            total / np.where(n_pixels > 0, n_pixels, np.nan),
             row_mean,
             column_mean,
             np.sqrt(row_spread),
             np.sqrt(column_spread),
-            np.bincount(of_cluster, minlength=stack),
+            np.bincount(image_of_cluster, minlength=stack),
             length,
             width,
             angle,
@@ -102,55 +113,61 @@ def quantities(images: FloatArray, threshold: float = 0.0, *, signed: bool = Fal
         ]
         if signed:
             net = np.bincount(image, images.reshape(stack, rows, columns)[image, row, column].astype(np.float64), stack)
-            found += [net, (total - net) / (2 * np.where(lit > 0, total, np.nan))]
-    return np.stack(found, -1).reshape(n, channels, len(found))
+            values += [net, (total - net) / (2 * np.where(n_pixels > 0, total, np.nan))]
+    return np.stack(values, -1).reshape(n, channels, len(values))
 
 
-def least_scales(units: Mapping[str, str]) -> Floats:
-    """(Q,) the least scale of each quantity by its unit, 0 where that sets none; units: QUANTITIES or SIGNED_QUANTITIES."""
-    return np.array([LEAST.get(unit, 0.0) for unit in units.values()])
+def scale_floors(units: Mapping[str, str]) -> Floats:
+    """Return the lower limit (Q,) of the scale of each quantity, by its unit; 0 if it sets none."""
+    return np.array([SCALE_FLOORS.get(unit, 0.0) for unit in units.values()])
 
 
-def least_feature_scales(units: Mapping[str, str], channels: int) -> Floats:
-    """(D,) the same of the features that :func:`features_of` makes of quantities."""
-    rest = np.delete(least_scales(units), list(units).index("track angle"))
-    return np.tile(np.append(rest, [LEAST_OF_ANGLE, LEAST_OF_ANGLE]), channels)
+def feature_scale_floors(units: Mapping[str, str], channels: int) -> Floats:
+    """Return :func:`scale_floors` (D,) for the features of :func:`quantities_to_features`."""
+    rest = np.delete(scale_floors(units), list(units).index("track angle"))
+    return np.tile(np.append(rest, [ANGLE_SCALE_FLOOR, ANGLE_SCALE_FLOOR]), channels)
 
 
-def scales(values: Floats, least: Floats | float = 0.0) -> Floats:
-    """Scales in which to count differences of quantities: their standard deviations, with a floor.
+def scales(values: Floats, floor: Floats | float = 0.0) -> Floats:
+    """Compute the scale of each quantity: its standard deviation, with a lower limit.
 
-    A nearly constant quantity, such as the brightest pixel of images that all saturate, has a deviation
-    so small that any difference would be many of them, and outweigh all other quantities in a mean.
+    Without the limit, a nearly constant quantity, such as the brightest pixel of images that all
+    saturate, would dominate every mean over quantities.
 
     Args:
-        values: (N, ...) real values, NaN where there is none.
-        least: (...) the least scale in the unit of the values. A scale is also at least 5 % of the
-            values' magnitude, the 99 % quantile of their absolute value.
+        values: (N, ...) of real images, NaN if undefined.
+        floor: (...) lower limit of the scale in the unit of the values. A scale is also at least 5
+            % of the values' magnitude, the 99 % quantile of their absolute value.
 
     Returns:
-        (...) positive scales; 1 where all values are 0 or none is known.
+        (...) positive scales; 1 if all values are 0 or undefined.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a quantity that no image has, as of a blank plane
         deviation, magnitude = np.nanstd(values, 0), np.nanquantile(np.abs(values), 0.99, axis=0)
-    scale = np.fmax(np.fmax(deviation, RELATIVE_LEAST * magnitude), least)
+    scale = np.fmax(np.fmax(deviation, RELATIVE_SCALE_FLOOR * magnitude), floor)
     return np.where(scale > 0, scale, 1.0)
 
 
-def features_of(found: Floats) -> Floats:
-    """(n, D) for classifiers and Frechet distances, of quantities (n, C, Q): those of all channels, the angle by the sine and cosine of its
-    double, since an axis at -90 degrees is one at 90."""
-    at = list(QUANTITIES).index("track angle")
-    twice = np.radians(2 * found[..., at])
-    rest = np.delete(found, at, axis=-1)
-    return np.concatenate([rest, np.sin(twice)[..., None], np.cos(twice)[..., None]], -1).reshape(len(found), -1)
+def quantities_to_features(values: Floats) -> Floats:
+    """Convert quantities (n, C, Q) to features (n, D) for classifiers and Frechet distances.
+
+    The angle becomes the sine and cosine of twice the angle, since axes at -90 and 90 degrees are
+    the same.
+    """
+    angle = list(QUANTITIES).index("track angle")
+    twice = np.radians(2 * values[..., angle])
+    rest = np.delete(values, angle, axis=-1)
+    return np.concatenate([rest, np.sin(twice)[..., None], np.cos(twice)[..., None]], -1).reshape(len(values), -1)
 
 
 def _moments(
     image: npt.NDArray, value: Floats, row: npt.NDArray, column: npt.NDArray, stack: int
 ) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats, Floats]]:
-    """Charge-weighted means of row and column, and their variances and covariance, (stack,) each; NaN without charge."""
+    """Compute charge-weighted means of row and column, their variances and covariance.
+
+    All are (stack,); NaN without charge.
+    """
     total = np.bincount(image, value, stack)
     total = np.where(total > 0, total, np.nan)
 
@@ -163,7 +180,7 @@ def _moments(
 
 
 def _track(image: npt.NDArray, value: Floats, row: npt.NDArray, column: npt.NDArray, stack: int) -> tuple[Floats, Floats, Floats]:
-    """Length, width and angle of one cluster an image, (stack,) each; NaN where there is none."""
+    """Compute length, width and angle (stack,) of one cluster per image; NaN if there is none."""
     (row_mean, column_mean), (rr, cc, rc) = _moments(image, value, row, column, stack)
     angle = 0.5 * np.arctan2(2 * rc, cc - rr)  # of the principal axis, in closed form for two by two
     along = (column - column_mean[image]) * np.cos(angle)[image] + (row - row_mean[image]) * np.sin(angle)[image]

@@ -1,0 +1,1 @@
+"""Metrics of how well generated images resemble real ones."""

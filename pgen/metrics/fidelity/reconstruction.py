@@ -1,4 +1,4 @@
-"""How well images are reconstructed."""
+"""Reconstruction error of an auto-encoder."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pgen.errors import PgenError
+from pgen.errors import DataError
 from pgen.metrics.features.image_statistics import image_statistics, ratio
-from pgen.metrics.validation import Images, Result, as_images, same_shape
+from pgen.metrics.validation import Images, Result, as_images, check_same_shape
 
 
 @dataclass(frozen=True)
 class ReconstructionResult(Result):
-    """Mean squared error per pixel, in charge units squared.
+    """Reconstruction error and charge of a set of images.
 
     Attributes:
-        mse: over the set.
-        per_image: (N,).
-        predict_zero_mse: of blank images in place of reconstructions: what a model must beat, and on sparse images easily does not.
-        charge_ratio, occupancy_ratio: reconstructed over real, of the set's mean |charge| and occupancy; NaN where real is blank.
-        charge_real: mean |charge| of a real image. net_charge, net_charge_real: mean net charge of a reconstructed and of a real image,
-            in which signs cancel.
+        mse: Mean squared error per pixel, in charge units squared.
+        per_image: (N,) the same of each image.
+        predict_zero_mse: MSE of blank images in place of reconstructions. A model must beat it,
+            which is not easy for sparse images.
+        charge_ratio: Mean |charge| of the reconstructions divided by that of the real images; NaN
+            if these are blank.
+        occupancy_ratio: The same of the occupancy.
+        charge_real: Mean |charge| of a real image.
+        net_charge: Mean net charge of a reconstruction, in which signs cancel.
+        net_charge_real: Mean net charge of a real image.
     """
 
     mse: float
@@ -36,16 +40,21 @@ class ReconstructionResult(Result):
 
 
 def reconstruction_error(real: Images, reconstructed: Images, threshold: float = 0) -> ReconstructionResult:
-    """Compare images (N, C, H, W) with their reconstructions, in charge units; a pixel whose |charge| is above ``threshold`` is lit.
+    """Compare images with their reconstructions.
+
+    Args:
+        real: (N, C, H, W) in charge units.
+        reconstructed: (N, C, H, W), in the same order.
+        threshold: Occupancy counts pixels whose |charge| is above.
 
     Raises:
-        UserError: the sets differ in number or shape, or hold NaN.
+        DataError: The sets differ in number or shape, or have NaN pixels.
     """
     images = {"real": as_images(real, "real"), "reconstructed": as_images(reconstructed, "reconstructed")}
-    same_shape(**images)
+    check_same_shape(**images)
     x, y = images.values()
     if len(x) != len(y):
-        raise PgenError(f"reconstructed: found {len(y)} images for {len(x)} real ones, wanted one each; reconstruct the same set.")
+        raise DataError(f"reconstructed: expected one image for each of {len(x)} real ones, got {len(y)}; reconstruct the same set.")
     per_image = np.square(x - y).mean(axis=(1, 2, 3), dtype=np.float64)
     before, after = image_statistics(x, threshold), image_statistics(y, threshold)
     return ReconstructionResult(

@@ -1,4 +1,4 @@
-"""Distances of whole images, pixel by pixel: exact Wasserstein, sliced Wasserstein, and energy distance."""
+"""Distances in pixel space: exact Wasserstein, sliced Wasserstein and energy distance."""
 
 from __future__ import annotations
 
@@ -9,63 +9,76 @@ from scipy.optimize import linear_sum_assignment
 
 from pgen.data.images import FloatArray
 from pgen.metrics.inputs import EvaluationSets
-from pgen.metrics.results import MetricResult, PerSet, draw, measure
+from pgen.metrics.results import MetricResult, PerSet, draw_equal, measure
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-#: Images of each set: all pairs of them are matched, or looked at.
+#: Images of each set, since all pairs are compared.
 W1_LIMIT, W1_ROUNDS, PAIRS_LIMIT = 1000, 60, 2000
 #: Directions of sliced Wasserstein, and images of each set.
 SLICES, SLICED_LIMIT, SLICED_ROUNDS = 128, 5000, 50
 
 
 def wasserstein(sets: EvaluationSets) -> MetricResult:
-    """Of pixels in charge units, by Euclidean distance: exact W1, sliced W1 and energy distance.
+    """Compute exact W1, sliced W1 and energy distance of images, in charge units.
 
-    In thousands of dimensions exact W1 is mostly what two samples of one distribution have too; dim or blurred images can even have
-    less than real ones. A value beyond the floor is a warning and no success.
+    Distances of images are Euclidean distances of their pixels.
+
+    In thousands of dimensions, two samples of one distribution have almost the same exact W1; dim
+    or blurred images can even have less than real ones. A value below the floor is a warning, not a
+    success.
     """
     rng = sets.rng("wasserstein")
-    images = draw(PerSet(sets.generated, sets.train, sets.held_out), rng, PAIRS_LIMIT)
+    images = draw_equal(PerSet(sets.generated, sets.train, sets.held_out), rng, PAIRS_LIMIT)
     n = len(images.train)
-    everything = np.concatenate([each.reshape(n, -1) for each in images])
-    distances = pairwise(everything, sets.device)
-    places = PerSet(*np.arange(3 * n).reshape(3, n))
-    directions = rng.standard_normal((everything.shape[1], SLICES)).astype(np.float32)
+    pixels = np.concatenate([images_of_set.reshape(n, -1) for images_of_set in images])
+    distances = pairwise_distances(pixels, sets.device)
+    indices = PerSet(*np.arange(3 * n).reshape(3, n))
+    directions = rng.standard_normal((pixels.shape[1], SLICES)).astype(np.float32)
     directions /= np.linalg.norm(directions, axis=0)
-    projected = sets.rows(lambda part: part.reshape(len(part), -1) @ directions)
-    found = (
-        measure("W1", lambda a, b: exact(distances, a, b), places, rng, rounds=W1_ROUNDS, limit=W1_LIMIT, halves=True),
-        measure("sliced W1", sliced, projected, rng, rounds=SLICED_ROUNDS, limit=SLICED_LIMIT),
-        measure("energy distance", lambda a, b: energy(distances, a, b), places, rng, lowest=-np.inf),
+    projected = sets.rows(lambda chunk: chunk.reshape(len(chunk), -1) @ directions)
+    measures = (
+        measure("W1", lambda a, b: exact_w1(distances, a, b), indices, rng, rounds=W1_ROUNDS, limit=W1_LIMIT, halves=True),
+        measure("sliced W1", sliced_w1, projected, rng, rounds=SLICED_ROUNDS, limit=SLICED_LIMIT),
+        measure("energy distance", lambda a, b: energy_distance(distances, a, b), indices, rng, lowest=-np.inf),
     )
-    lower = [each.name for each in found if each.verdict == "beyond"]
+    lower = [measurement.name for measurement in measures if measurement.verdict == "beyond"]
     warnings = [f"{name} of generated images lies under that of real ones: they are likely too dim or too smooth." for name in lower]
-    return MetricResult("wasserstein", found, {"slices": SLICES, "W1 rounds": W1_ROUNDS}, warnings=tuple(warnings))
+    return MetricResult("wasserstein", measures, {"slices": SLICES, "W1 rounds": W1_ROUNDS}, warnings=tuple(warnings))
 
 
-def pairwise(rows: FloatArray, device: torch.device) -> Floats:
-    """(n, n) Euclidean distances of rows (n, D)."""
-    there = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
-    return torch.cat([torch.cdist(part, there) for part in there.split(512)]).cpu().double().numpy()
+def pairwise_distances(rows: FloatArray, device: torch.device) -> Floats:
+    """Return the (n, n) Euclidean distances of rows (n, D)."""
+    points = torch.from_numpy(np.ascontiguousarray(rows)).to(device)
+    return torch.cat([torch.cdist(block, points) for block in points.split(512)]).cpu().double().numpy()
 
 
-def exact(distances: Floats, a: Ints, b: Ints) -> float:
-    """W1 of as many points at ``a`` as at ``b``, places in a matrix of distances: the mean over the best matching."""
+def exact_w1(distances: Floats, a: Ints, b: Ints) -> float:
+    """Return the W1 of as many points ``a`` as ``b``, indices into a matrix of distances.
+
+    It is the mean distance of the optimal matching.
+    """
     cost = distances[np.ix_(a, b)]
     return float(cost[linear_sum_assignment(cost)].mean())
 
 
-def energy(distances: Floats, a: Ints, b: Ints) -> float:
-    """The energy distance (its square, as Szekely and Rizzo have it) of the points at ``a`` (n,) and ``b`` (n,), without their distances to
-    themselves."""
-    count_a, count_b = (np.bincount(each, minlength=len(distances)).astype(float) for each in (a, b))
+def energy_distance(distances: Floats, a: Ints, b: Ints) -> float:
+    """Compute the squared energy distance of Szekely and Rizzo.
+
+    Distances of points to themselves are left out.
+
+    Args:
+        distances: (N, N) of all pairs of points.
+        a: (n,) indices; a point may occur more than once.
+        b: (m,) indices.
+    """
+    count_a, count_b = (np.bincount(indices, minlength=len(distances)).astype(float) for indices in (a, b))
     n, m = len(a), len(b)
     across = float(count_a @ distances @ count_b) / (n * m)
     return 2 * across - sum(float(c @ distances @ c) / (k * (k - 1)) for c, k in ((count_a, n), (count_b, m)))
 
 
-def sliced(a: FloatArray, b: FloatArray) -> float:
-    """W1 along each of S directions, of projections (n, S) and as many of the other set, on average."""
+def sliced_w1(a: FloatArray, b: FloatArray) -> float:
+    """Return the mean W1 over S directions, from projections (n, S) of each set."""
     return float(np.abs(np.sort(a, 0) - np.sort(b, 0)).mean())

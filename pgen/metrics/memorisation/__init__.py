@@ -1,0 +1,1 @@
+"""Tests of whether generated images are copies of training images."""

@@ -1,4 +1,4 @@
-"""Nearest neighbours of mostly dark images on the CPU: of each pixel the images that it is lit in, compiled by Numba."""
+"""Nearest neighbours of sparse binary images on the CPU, by an inverted index of pixels."""
 
 from __future__ import annotations
 
@@ -16,38 +16,50 @@ def search(
     pixels: NDArray[np.int32],
     heads: Ints,
     images: NDArray[np.int32],
-    lit: Ints,
+    n_pixels: Ints,
     own: Ints,
     first: int,
     last: int,
     distance: NDArray[np.float32],
     index: Ints,
 ) -> None:
-    """Of queries ``first`` to ``last`` the nearest reference image by Hamming and by Jaccard distance, the first of equal ones.
+    """Find the nearest reference image of queries ``first`` to ``last`` by both distances.
 
-    Lit pixels of query q are ``pixels[starts[q]:starts[q + 1]]``; the reference images in which pixel p is lit are
-    ``images[heads[p]:heads[p + 1]]``. lit (M,): lit pixels of each of them. own (N,): one that is not a neighbour, or -1. Written:
-    distance and index (2, N). A query costs as many steps as its pixels are lit in reference images, and M more.
+    Of equally near ones it is the first.
+
+    A query takes as many steps as there are reference images with its pixels, and M more.
+
+    Args:
+        starts: (N + 1,) the pixels of query q are ``pixels[starts[q]:starts[q + 1]]``.
+        pixels: Flat pixel indices of the queries.
+        heads: (D + 1,) the reference images with pixel p are ``images[heads[p]:heads[p + 1]]``.
+        images: Indices of reference images.
+        n_pixels: (M,) number of pixels of each reference image.
+        own: (N,) a reference image that is not a neighbour of the query, or -1.
+        first: First query.
+        last: Query after the last one.
+        distance: (2, N) output.
+        index: (2, N) output.
     """
-    shared = np.zeros(len(lit), np.int32)
+    shared = np.zeros(len(n_pixels), np.int32)
     for query in range(first, last):
         shared[:] = 0
-        for at in range(starts[query], starts[query + 1]):
-            pixel = pixels[at]
-            for flat_index in range(heads[pixel], heads[pixel + 1]):
-                shared[images[flat_index]] += 1
+        for position in range(starts[query], starts[query + 1]):
+            pixel = pixels[position]
+            for entry in range(heads[pixel], heads[pixel + 1]):
+                shared[images[entry]] += 1
         count = starts[query + 1] - starts[query]
         fewest, nearest = np.int64(2**62), 0
-        most, of, closest = np.int64(-1), np.int64(1), 0
-        for other in range(len(lit)):
+        most, most_union, closest = np.int64(-1), np.int64(1), 0
+        for other in range(len(n_pixels)):
             if other == own[query]:
                 continue
-            both, total = np.int64(shared[other]), count + lit[other]
+            both, total = np.int64(shared[other]), count + n_pixels[other]
             differ = total - 2 * both
             if differ < fewest:
                 fewest, nearest = differ, other
             union = max(total - both, 1)
-            if both * of > most * union:  # both / union > most / of, exactly
-                most, of, closest = both, union, other
+            if both * most_union > most * union:  # both / union > most / most_union, exactly
+                most, most_union, closest = both, union, other
         distance[0, query], index[0, query] = fewest, nearest
-        distance[1, query], index[1, query] = np.float32(1) - np.float32(most) / np.float32(of), closest
+        distance[1, query], index[1, query] = np.float32(1) - np.float32(most) / np.float32(most_union), closest

@@ -1,4 +1,4 @@
-"""The Hamming test as one of a suite of metrics."""
+"""The metric `memorisation`: a summary of the Hamming test."""
 
 from __future__ import annotations
 
@@ -10,54 +10,70 @@ from scipy import stats
 
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.memorisation.hamming import hamming
-from pgen.metrics.results import Histogram, Measure, MetricResult, PerSet
+from pgen.metrics.results import Histogram, Measurement, MetricResult, PerSet
 
 PAIRS = 16
 BINS = 40
 
 
 def memorisation(sets: EvaluationSets) -> MetricResult:
-    """Copy rates by both distances, beside the rate of held-out images; how authentic images are; and the verdict of
-    :func:`pgen.metrics.memorisation.hamming.hamming`, which needs both distances to say so before it speaks of copying."""
+    """Compute copy rates and authenticity by both distances; held-out images are the floor.
+
+    The verdict is that of :func:`pgen.metrics.memorisation.hamming.hamming`, which reports copying
+    only if both distances do.
+    """
     result = hamming(
         sets.generated, sets.train, sets.held_out, thresholds=[sets.threshold], seed=sets.seed, device=sets.device, pairs=PAIRS
     )
     (at,) = result.thresholds
-    measures: list[Measure] = []
+    measures: list[Measurement] = []
     histograms: list[Histogram] = []
-    for name, found in at.distances.items():
-        near = PerSet(*(found.nearest[f"{key}_to_train"].values for key in PerSet._fields))
+    for name, distance in at.distances.items():
+        near = PerSet(*(distance.nearest[f"{key}_to_train"].values for key in PerSet._fields))
         top = max(near.train.max(), near.held_out.max())
         edges = np.linspace(0, 1, BINS + 1) if name == "jaccard" else -0.5 + np.arange(BINS + 1) * max(1, np.ceil((top + 1) / BINS))
-        # The last bin has no end.
-        counts = PerSet(*(np.histogram(each.clip(max=edges[-1]), edges)[0] for each in near))
+        # The last bin also counts all values beyond.
+        counts = PerSet(*(np.histogram(values.clip(max=edges[-1]), edges)[0] for values in near))
         histograms.append(Histogram(f"nearest in train, {name.capitalize()}", "pixels" if name == "hamming" else "", edges, counts))
-        memory = found.memorisation
-        n = memory.compared
+        test = distance.memorisation
+        n = test.compared
         # Nothing is closer than the same pixels.
-        unclear = "1 % of the held-out images or more are training images too, so that no image can be closer" if memory.cutoff == 0 else ""
-        copies = _share(f"copy rate, {name.capitalize()}", memory.copy_rate, memory.null_rate, n, "low")
+        unclear = "1 % of the held-out images or more are training images too, so that no image can be closer" if test.cutoff == 0 else ""
+        copies = _measure_fraction(f"copy rate, {name.capitalize()}", test.copy_rate, test.null_rate, n, "low")
         measures.append(replace(copies, unclear=unclear))
-        measures.append(_share(f"authenticity, {name.capitalize()}", found.authenticity, found.authenticity_null, n, "high"))
+        measures.append(
+            _measure_fraction(f"authenticity, {name.capitalize()}", distance.authenticity, distance.authenticity_null, n, "high")
+        )
     details = {
         "copying": at.copying,
         "duplicates": at.duplicates,
         "blank rate": at.blank_rate,
-        "z": {name: found.memorisation.z for name, found in at.distances.items()},
-        "c_t": {name: found.memorisation.cells.c_t for name, found in at.distances.items()},
-        "worst cell z": {name: found.memorisation.cells.worst for name, found in at.distances.items()},
-        "largest reuse": {name: found.reuse.largest_share for name, found in at.distances.items()},
+        "z": {name: distance.memorisation.z for name, distance in at.distances.items()},
+        "c_t": {name: distance.memorisation.cells.c_t for name, distance in at.distances.items()},
+        "worst cell z": {name: distance.memorisation.cells.worst for name, distance in at.distances.items()},
+        "largest reuse": {name: distance.reuse.largest_share for name, distance in at.distances.items()},
         "planted copies found": {f"{row.share:g}": row.found for row in at.power},
     }
-    warnings, notes = ((at.verdict,), ()) if at.copying else ((), (at.verdict,))
-    pairs = tuple((pair.generated, pair.train, f"Jaccard {pair.jaccard:.2f}, Hamming {pair.hamming}") for pair in at.pairs)
-    settings = {"threshold": sets.threshold, "sizes": result.sizes}
-    return MetricResult("memorisation", tuple(measures), settings, details, warnings, notes, tuple(histograms), pairs=pairs)
+    return MetricResult(
+        "memorisation",
+        tuple(measures),
+        settings={"threshold": sets.threshold, "sizes": result.sizes},
+        details=details,
+        warnings=(at.verdict,) if at.copying else (),
+        notes=() if at.copying else (at.verdict,),
+        histograms=tuple(histograms),
+        pairs=tuple((pair.generated, pair.train, f"Jaccard {pair.jaccard:.2f}, Hamming {pair.hamming}") for pair in at.pairs),
+        copy_rate=min(distance.memorisation.copy_rate for distance in at.distances.values()),
+    )
 
 
-def _share(name: str, value: float, floor: float, n: int, better: Literal["low", "high"]) -> Measure:
-    """A share of n images beside that of as many others. The latter wavers as much as the former, so that the interval of their difference
-    is wider than Clopper and Pearson's of one by the root of 2."""
+def _measure_fraction(name: str, value: float, floor: float, n: int, better: Literal["low", "high"]) -> Measurement:
+    """Return a fraction of n images, with that of as many others as floor.
+
+    The floor varies as much as the value, so the interval of their difference is wider than that of
+    Clopper and Pearson by the root of 2.
+    """
     edges = stats.binomtest(round(value * n), n).proportion_ci(0.95, method="exact")
     low, high = (value + np.sqrt(2) * (edge - value) for edge in (edges.low, edges.high))
-    return Measure(name, value, floor, (max(0.0, float(low)), min(1.0, float(high))), n, better, headline=better == "low", two_sided=False)
+    interval = max(0.0, float(low)), min(1.0, float(high))
+    return Measurement(name, value, floor, interval, n, better, headline=better == "low", two_sided=False)

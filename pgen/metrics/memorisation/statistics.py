@@ -1,7 +1,8 @@
-"""Is a generated set closer to the training set than unseen real images are? The tests, given nearest-neighbour distances.
+"""Statistical tests for copies, given nearest-neighbour distances to the training images.
 
-A Z is a Mann-Whitney Z, generated against held-out: about N(0, 1) for a perfect model, negative where generated images lie closer
-to train. It is C_T of Meehan, Chaudhuri, Dasgupta, "A non-parametric test to detect data-copying in generative models" (2020).
+A Z is a Mann-Whitney Z of generated against held-out images: about N(0, 1) for a perfect model,
+negative if generated images lie closer to train. It is C_T of Meehan, Chaudhuri, Dasgupta, "A
+non-parametric test to detect data-copying in generative models", arXiv:2004.05675.
 """
 
 from __future__ import annotations
@@ -17,14 +18,23 @@ from pgen.metrics.validation import Result
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-NULL_LEVEL = 0.01  #: the quantile of the null below which an image counts as a copy
-SIGNIFICANT = -3.0  #: a Z below it is evidence: about one chance in a thousand
-_STRATUM = 10  # images of either set that a stratum needs for its Z to be near normal
+#: An image closer to train than this quantile of the null counts as a copy.
+NULL_LEVEL = 0.01
+#: A Z below it is evidence: its probability by chance is about one in a thousand.
+SIGNIFICANT = -3.0
+#: A stratum needs as many images of either set for its Z to be nearly normal.
+_STRATUM = 10
 
 
 @dataclass(frozen=True)
 class Stratum(Result):
-    """One part of image space: how many images of either set lie there, and their Z."""
+    """One stratum of image space.
+
+    Attributes:
+        generated: Number of generated images in it.
+        held_out: Number of held-out images.
+        z: Their Z.
+    """
 
     generated: int
     held_out: int
@@ -33,14 +43,16 @@ class Stratum(Result):
 
 @dataclass(frozen=True)
 class Stratified(Result):
-    """Generated against held-out images of the same stratum only.
+    """Generated against held-out images within strata.
+
+    Only strata with 10 images of both sets count.
 
     Attributes:
-        z: all strata in one (van Elteren); NaN where no stratum holds 10 images of both sets.
-        c_t: the strata's Z, averaged by their share of the generated images (Meehan et al.).
-        worst: the most negative Z of a stratum: copying in one corner of image space shows only here.
-        coverage: share of the generated images that lie in strata with 10 images of both sets.
-        strata: those strata.
+        z: Combined Z (van Elteren); NaN if no stratum counts.
+        c_t: Mean Z of the strata, weighted by their generated images (Meehan et al.).
+        worst: The most negative Z of a stratum, which shows copying in one corner of image space.
+        coverage: Fraction of the generated images in these strata.
+        strata: The strata.
     """
 
     z: float
@@ -50,26 +62,34 @@ class Stratified(Result):
     strata: tuple[Stratum, ...]
 
 
+_NO_STRATA = Stratified(np.nan, np.nan, np.nan, 0.0, ())
+
+
 @dataclass(frozen=True)
 class Memorisation(Result):
-    """The verdict of one distance. Where there are no images of either set, all numbers but ``compared`` are NaN.
+    """Test results for one distance.
+
+    If a set has no images, all numbers except ``compared`` are NaN.
 
     Attributes:
-        compared: generated images.
-        cutoff: the null's 1 % quantile: at most 1 % of held-out images are strictly closer to train than it.
-        copy_rate: share of generated images strictly closer to train than ``cutoff``.
-        copy_interval: its 95 % Clopper-Pearson interval.
-        null_rate: the same share of held-out images: 1 %, or less where distances tie.
-        copy_rate_matched: as ``copy_rate``, each image against the cutoff of held-out images of like occupancy: a global cutoff
-            is set by dim images, which lie close to everything, and misses copies of bright ones.
+        compared: Number of generated images.
+        cutoff: 1 % quantile of the null: at most 1 % of held-out images are strictly closer to
+            train.
+        copy_rate: Fraction of generated images strictly closer to train than ``cutoff``.
+        copy_interval: Its 95 % Clopper-Pearson interval.
+        null_rate: The same fraction of held-out images: 1 %, or less if distances tie.
+        copy_rate_matched: Copy rate with the cutoff of held-out images of similar occupancy. A
+            global cutoff is set by dim images, which are close to everything, and misses copies of
+            bright ones.
         copy_z: Z of ``copy_rate_matched``.
-        z: global Z.
-        matched: Z against held-out images of like occupancy.
-        cells: Z by cell of image space.
-        copying: ``copy_z`` is significant: more images than chance has are as near to train as hardly any unseen one of like occupancy.
-        closer: ``matched.z`` or ``cells.worst`` (for as many cells as there are) is significant: the bulk lies nearer to train, as
-            smooth images do without being copies. ``z`` counts for neither: a model that only draws more of the easy, dim images than
-            it should has a negative ``z``.
+        z: Global Z.
+        matched: Z within strata of occupancy.
+        cells: Z within k-means strata of image space.
+        copying: Whether ``copy_z`` is significant: more images than by chance are as close to train
+            as hardly any unseen image of similar occupancy is.
+        closer: Whether ``matched.z`` or ``cells.worst`` (corrected for the number of strata) is
+            significant: the bulk lies closer to train, as smooth images do without being copies.
+            ``z`` does not count, since a model that draws too many dim images has a negative ``z``.
     """
 
     compared: int
@@ -88,21 +108,27 @@ class Memorisation(Result):
 
 @dataclass(frozen=True)
 class Reuse(Result):
-    """How the generated images share out their nearest training images: the largest share of one, and the inverse Simpson number."""
+    """How often generated images have the same nearest training image.
+
+    Attributes:
+        largest_share: Fraction of the generated images with the most frequent one.
+        effective_number: Inverse Simpson number of nearest training images.
+    """
 
     largest_share: float
     effective_number: float
 
 
-def memorisation(generated: Floats, held_out: Floats, *, lit: tuple[Ints, Ints], cells: tuple[Ints, Ints]) -> Memorisation:
-    """Judge nearest-train distances of generated (n,) against held-out (m,) images.
+def memorisation(generated: Floats, held_out: Floats, *, n_pixels: tuple[Ints, Ints], strata: tuple[Ints, Ints]) -> Memorisation:
+    """Test distances of generated images to their nearest training image for copies.
 
     Args:
-        lit: lit pixels of the generated (n,) and the held-out (m,) images.
-        cells: the cell of image space that each of them lies in.
+        generated: (n,) distances.
+        held_out: (m,) distances.
+        n_pixels: Pixels above threshold of the generated (n,) and the held-out (m,) images.
+        strata: Stratum of image space of the generated (n,) and the held-out (m,) images.
     """
     if not min(len(generated), len(held_out)):
-        nothing = Stratified(np.nan, np.nan, np.nan, 0.0, ())
         return Memorisation(
             compared=len(generated),
             cutoff=np.nan,
@@ -112,21 +138,22 @@ def memorisation(generated: Floats, held_out: Floats, *, lit: tuple[Ints, Ints],
             copy_rate_matched=np.nan,
             copy_z=np.nan,
             z=np.nan,
-            matched=nothing,
-            cells=nothing,
+            matched=_NO_STRATA,
+            cells=_NO_STRATA,
             copying=False,
             closer=False,
         )
-    # Strictly closer than an order statistic: the share of the null below it cannot pass 1 % however many distances tie.
+    # Strictly closer than an order statistic: the fraction of the null below cannot exceed 1 %,
+    # however many distances tie.
     cutoff = np.sort(held_out)[int(NULL_LEVEL * len(held_out))]
     copies = int((generated < cutoff).sum())
     interval = stats.binomtest(copies, len(generated)).proportion_ci(0.95, method="exact")
 
-    bins = occupancy_bins(*lit)
+    bins = occupancy_bins(*n_pixels)
     copy_rate_matched, copy_z = matched_copies(generated, held_out, bins)
-    matched, by_cell = stratified(generated, held_out, bins), stratified(generated, held_out, cells)
-    # Bonferroni: with k cells, one is this low by chance k times as often.
-    worst = float(stats.norm.ppf(min(0.5, stats.norm.cdf(by_cell.worst) * len(by_cell.strata))))
+    matched, by_stratum = compare_within(generated, held_out, bins), compare_within(generated, held_out, strata)
+    # Bonferroni: with k strata, one is this low by chance k times as often.
+    worst = float(stats.norm.ppf(min(0.5, stats.norm.cdf(by_stratum.worst) * len(by_stratum.strata))))
     return Memorisation(
         compared=len(generated),
         cutoff=float(cutoff),
@@ -137,18 +164,22 @@ def memorisation(generated: Floats, held_out: Floats, *, lit: tuple[Ints, Ints],
         copy_z=copy_z,
         z=mann_whitney_z(generated, held_out),
         matched=matched,
-        cells=by_cell,
+        cells=by_stratum,
         copying=copy_z < SIGNIFICANT,
         closer=any(z < SIGNIFICANT for z in (matched.z, worst)),
     )
 
 
 def matched_copies(generated: Floats, held_out: Floats, strata: tuple[Ints, Ints]) -> tuple[float, float]:
-    """Share of (n,) generated distances below the 1 % cutoff of the (m,) held-out ones of their stratum, and its Z.
+    """Compute the fraction of generated distances below the cutoff of their stratum, and its Z.
 
-    Of n distances like the held-out ones, the number below the k-th smallest of those is beta-binomial(n, k, m + 1 - k), whatever
-    the distribution; ties only make it smaller. So Z is exact in mean and spread even where the cutoff is the smallest of a few.
-    Negative Z: more copies than that. Both are NaN where no generated image shares a stratum with a held-out one.
+    The cutoff is the 1 % quantile of held-out distances.
+
+    If generated distances are distributed like the m held-out ones, the number of n that is below
+    the k-th smallest is beta-binomial(n, k, m + 1 - k), whatever the distribution; ties only make
+    it smaller. So mean and variance of Z are exact even if the cutoff is the smallest of a few.
+    Negative Z: more copies than expected. Both are NaN if no generated image shares a stratum with
+    a held-out one.
     """
     labels, other = strata
     copies = compared = 0
@@ -165,55 +196,73 @@ def matched_copies(generated: Floats, held_out: Floats, strata: tuple[Ints, Ints
 
 
 def mann_whitney_z(a: npt.NDArray, b: npt.NDArray) -> float:
-    """Z of the Mann-Whitney U of ``a`` (n,) against ``b`` (m,), corrected for ties: negative where ``a`` is smaller, 0 where all tie."""
+    """Compute Z of the Mann-Whitney U of ``a`` (n,) against ``b`` (m,), corrected for ties.
+
+    It is negative if ``a`` is smaller, 0 if all tie.
+    """
     deviation, variance = _mann_whitney(a, b)
     return deviation / variance**0.5 if variance > 0 else 0.0
 
 
-def stratified(generated: npt.NDArray, held_out: npt.NDArray, strata: tuple[Ints, Ints]) -> Stratified:
-    """Compare (n,) and (m,) values within strata, given as the number of the stratum of each; a negative number is left out."""
+def compare_within(generated: npt.NDArray, held_out: npt.NDArray, strata: tuple[Ints, Ints]) -> Stratified:
+    """Compare values (n,) and (m,) within strata, given by number for each value.
+
+    Values with a negative number are left out.
+    """
     labels, other = strata
-    found: list[Stratum] = []
+    results: list[Stratum] = []
     deviation = variance = 0.0
     for label in np.unique(labels[labels >= 0]):
         a, b = generated[labels == label], held_out[other == label]
         if min(len(a), len(b)) < _STRATUM:
             continue
-        found.append(Stratum(len(a), len(b), mann_whitney_z(a, b)))
+        results.append(Stratum(len(a), len(b), mann_whitney_z(a, b)))
         weight = 1 / (len(a) + len(b) + 1)
         moments = _mann_whitney(a, b)
         deviation, variance = deviation + weight * moments[0], variance + weight**2 * moments[1]
-    if not found:
-        return Stratified(np.nan, np.nan, np.nan, 0.0, ())
-    sizes, scores = np.array([stratum.generated for stratum in found]), np.array([stratum.z for stratum in found])
+    if not results:
+        return _NO_STRATA
+    sizes, scores = np.array([stratum.generated for stratum in results]), np.array([stratum.z for stratum in results])
     return Stratified(
         z=deviation / variance**0.5 if variance > 0 else 0.0,
         c_t=float(np.average(scores, weights=sizes)),
         worst=float(scores.min()),
         coverage=float(sizes.sum() / len(generated)),
-        strata=tuple(found),
+        strata=tuple(results),
     )
 
 
 def occupancy_bins(generated: Ints, held_out: Ints) -> tuple[Ints, Ints]:
-    """Strata of like lit count: up to 20 bins, of 100 held-out images or more so that each has a 1 % quantile.
+    """Bin images by their pixels above threshold.
 
-    Images brighter than all held-out ones are compared with the brightest of those: the more pixels, the more may differ, so one that is as
-    close as hardly any of these is a copy all the more. Dimmer ones lie close to everything, and are not compared: -1.
+    There are up to 20 bins, each with at least 100 held-out images, so that it has a 1 % quantile.
+    Images with more pixels than all held-out ones belong to the last bin: more pixels can differ,
+    so one that is as close is all the more a copy. Images with fewer pixels are close to
+    everything, and are not compared.
+
+    Args:
+        generated: (n,) pixels above threshold.
+        held_out: (m,) the same.
+
+    Returns:
+        Bin numbers (n,) and (m,); -1 for images that are not compared.
     """
     count = int(np.clip(len(held_out) // 100, 1, 20))
     edges = np.unique(np.quantile(held_out, np.linspace(0, 1, count + 1)))
 
-    def bins(lit: Ints) -> Ints:
-        return np.where(lit >= edges[0], np.searchsorted(edges[1:-1], lit, side="right"), -1)
+    def bins(n_pixels: Ints) -> Ints:
+        return np.where(n_pixels >= edges[0], np.searchsorted(edges[1:-1], n_pixels, side="right"), -1)
 
     return bins(generated), bins(held_out)
 
 
 def authenticity(distance: Floats, neighbour_distance: Floats) -> float:
-    """AuthPct: share of images that lie farther from their nearest training image than that one does from the rest of train.
+    """Compute AuthPct, the fraction of authentic images.
 
-    Alaa et al., "How faithful is your synthetic data?" (2022). NaN of no images.
+    An image is authentic if it is farther from its nearest training image than that is from the
+    rest of train.
+
+    Alaa et al., "How faithful is your synthetic data?", arXiv:2102.08921. NaN for no images.
 
     Args:
         distance: (n,) from each image to its nearest training image.
@@ -223,15 +272,18 @@ def authenticity(distance: Floats, neighbour_distance: Floats) -> float:
 
 
 def reuse(index: Ints) -> Reuse:
-    """Reuse of the training images named in ``index`` (n,). NaN of no images."""
+    """Compute the reuse of training images from the index (n,) of each image's nearest one.
+
+    NaN for no images.
+    """
     if not len(index):
         return Reuse(np.nan, np.nan)
-    share = np.unique(index, return_counts=True)[1] / len(index)
-    return Reuse(float(share.max()), float(1 / (share**2).sum()))
+    fraction = np.unique(index, return_counts=True)[1] / len(index)
+    return Reuse(float(fraction.max()), float(1 / (fraction**2).sum()))
 
 
 def _mann_whitney(a: npt.NDArray, b: npt.NDArray) -> tuple[float, float]:
-    """U - E[U] and Var[U] without a difference between the sets."""
+    """Return U - E[U] and Var[U] under the hypothesis that the sets do not differ."""
     n, m = len(a), len(b)
     ranks = stats.rankdata(np.concatenate([a, b]))
     ties = np.unique(ranks, return_counts=True)[1].astype(float)

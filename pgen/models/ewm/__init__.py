@@ -1,15 +1,17 @@
-"""Explicit Wasserstein minimisation: a generator without adversary."""
+"""Explicit Wasserstein minimisation: a generator without a discriminator."""
 
-from pgen import ModelSpec, hookimpl
+from pgen.plugins.hookspecs import hookimpl
+from pgen.plugins.specs import ModelSpec
 
 
 @hookimpl
 def pgen_model() -> ModelSpec:
+    """Describe the model."""
     return ModelSpec(
-        "ewm",
-        "Explicit Wasserstein minimisation: a generator fitted to codes or images by optimal transport",
-        "pgen.models.ewm.config:EwmConfig",
-        "pgen.models.ewm.model:Ewm",
+        name="ewm",
+        summary="Explicit Wasserstein minimisation: a generator of latent codes or images, fitted by optimal transport",
+        config="pgen.models.ewm.config:EwmConfig",
+        model="pgen.models.ewm.model:Ewm",
         inputs="targets",
         sparse=True,
         conditional=True,

@@ -1,15 +1,17 @@
-"""Flow matching: a velocity field that carries noise to codes or images, on the couplings of pgen.ot."""
+"""Flow matching from noise to latent codes or images, with couplings of pgen.ot."""
 
-from pgen import ModelSpec, hookimpl
+from pgen.plugins.hookspecs import hookimpl
+from pgen.plugins.specs import ModelSpec
 
 
 @hookimpl
 def pgen_model() -> ModelSpec:
+    """Describe the model."""
     return ModelSpec(
-        "flow",
-        "Flow matching: noise carried to codes or images along a learnt velocity field",
-        "pgen.models.flow.config:FlowConfig",
-        "pgen.models.flow.model:Flow",
+        name="flow",
+        summary="Flow matching: generates latent codes or images by integrating a learnt velocity field",
+        config="pgen.models.flow.config:FlowConfig",
+        model="pgen.models.flow.model:Flow",
         inputs="targets",
         sparse=True,
         conditional=True,

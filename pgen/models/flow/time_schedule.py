@@ -1,8 +1,10 @@
-"""When a flow is looked at between noise and targets: at the times that matter, in training and in sampling.
+"""The times between noise and targets at which a flow is trained and sampled.
 
-Which target noise goes to is decided while it still outweighs targets by far, if these have many numbers: D numbers with noise of s times
-their spread tell (1 + 1 / s^2)^(D/2) targets apart (Shannon 1948). So in half of the times noise outweighs targets by more than the s at
-which these are all targets, in half by less: even times are shifted, as those of arXiv:2403.03206 are for large images.
+The target of some noise is decided while noise still far outweighs the targets, if these have many
+components: with noise of s times their spread, D components distinguish (1 + 1 / s^2)^(D/2) targets
+(Shannon 1948). So in half of the times noise outweighs targets by more than the s at which all
+targets are distinguished, in half by less. Uniform times are shifted accordingly, as for large
+images in arXiv:2403.03206.
 """
 
 from __future__ import annotations
@@ -17,20 +19,24 @@ T = TypeVar("T", float, Tensor)
 
 
 @dataclass(frozen=True)
-class Times:
-    """Times t in [0, 1] of noise and targets mixed as (1 - t) to t. shift: s above; 1 leaves times even."""
+class TimeSchedule:
+    """Times t in [0, 1], where noise and targets are mixed as (1 - t) to t.
+
+    Attributes:
+        shift: The s above; 1 leaves times uniform.
+    """
 
     shift: float = 1.0
 
     @classmethod
-    def of(cls, count: int, size: int) -> Times:
-        """Of a flow to ``count`` targets of ``size`` numbers."""
+    def from_targets(cls, count: int, size: int) -> TimeSchedule:
+        """Create the schedule for ``count`` targets of ``size`` components."""
         return cls(max(1.0, expm1(2 * log(max(2, count)) / size) ** -0.5))
 
-    def __call__(self, even: T) -> T:
-        """Times of numbers that lie evenly in [0, 1]."""
-        return even / (even + self.shift * (1 - even))
+    def __call__(self, uniform: T) -> T:
+        """Map uniform numbers in [0, 1] to times."""
+        return uniform / (uniform + self.shift * (1 - uniform))
 
-    def of_steps(self, steps: int) -> list[float]:
-        """Where so many steps begin and end."""
+    def step_bounds(self, steps: int) -> list[float]:
+        """Return where a number of steps begin and end."""
         return [self(k / steps) for k in range(steps + 1)]

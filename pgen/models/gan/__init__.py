@@ -1,14 +1,16 @@
-"""The linear GAN: the baseline."""
+"""The MLP GAN: the baseline."""
 
-from pgen import ModelSpec, hookimpl
+from pgen.plugins.hookspecs import hookimpl
+from pgen.plugins.specs import ModelSpec
 
 
 @hookimpl
 def pgen_model() -> ModelSpec:
+    """Describe the model."""
     return ModelSpec(
-        "gan",
-        "Generative adversarial network of two perceptrons (baseline)",
-        "pgen.models.gan.config:GanConfig",
-        "pgen.models.gan.model:Gan",
+        name="gan",
+        summary="Generative adversarial network of two MLPs (baseline)",
+        config="pgen.models.gan.config:GanConfig",
+        model="pgen.models.gan.model:Gan",
         conditional=True,
     )

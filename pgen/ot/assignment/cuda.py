@@ -1,4 +1,4 @@
-"""Assignment on a GPU: which Triton kernels run, on what tiles. Nothing here waits for the device."""
+"""Assignment on a GPU: which Triton kernels run, on what tiles. Nothing here synchronises."""
 
 from __future__ import annotations
 
@@ -9,33 +9,40 @@ from pgen.ot.assignment import triton_kernels as kernels
 from pgen.ot.targets import Targets
 
 KINDS = {"l1": kernels.L1.value, "l2": kernels.L2.value, "sqeuclidean": kernels.SQEUCLIDEAN.value}
-#: Samples and targets of a program, and values of each read at a time. For dense l1 a thread keeps one target, four of its numbers and 32
-#: sums in registers, and loads shared numbers of the samples four at a time: on sm_90 five of six instructions are additions.
+#: Samples and targets of a program, and values of each that are read at a time. For dense l1 a
+#: thread keeps one target, four of its values and 32 sums in registers, and loads shared values of
+#: the samples four at a time: on sm_90 five of six instructions are additions.
 L1_TILE = {"ROWS": 32, "TILE": 128, "CHUNK": 4, "num_warps": 4}
-#: As large as the usual batch, and as tensor cores take; each number from memory is used 64 times or more.
+#: As large as the usual batch, and as tensor cores take; each value from memory is used 64 times
+#: or more.
 DOT_TILE = {"ROWS": 64, "TILE": 128, "CHUNK": 32, "num_warps": 4}
-#: One warp, so that it sums without a barrier; few targets, so that there are programs enough for all multiprocessors.
+#: One warp, to sum without a barrier; few targets, for enough programs for all multiprocessors.
 SPARSE_TILE = {"ROWS": 64, "TILE": 32, "CHUNK": 16, "num_warps": 1}
-#: In double precision: numbers of each target read at a time, and tiles looked at together.
+#: In double precision: values of each target that are read at a time, and tiles scanned together.
 EXACT = {"CHUNK": 16, "SCAN": 32, "num_warps": 4}
 #: Programs that fill any GPU.
 PROGRAMS = 2**11
-#: Entries of the bounds, sample by tile, held at a time.
+#: Entries of the bounds (samples × tiles) held at a time.
 ROOM = 2**24
-#: Numbers of the samples that stay in the second-level cache while the targets pass.
+#: Values of the samples that stay in the second-level cache while the targets pass.
 CACHE = 2**22
 
 
 def assign_cuda(x: Tensor, targets: Targets, psi: Tensor, cost: str) -> tuple[Tensor, Tensor]:
-    """(index, value), each (B,), as :func:`pgen.ot.assignment.cpu.assign_cpu`, for float32 x (B, D), psi (N,) and targets on one device."""
+    """Assign float32 samples x (B, D) to targets on the same GPU; psi: (N,).
+
+    Returns:
+        index, value: (B,) each, as of :func:`pgen.ot.assignment.cpu.assign_cpu`.
+    """
     shape = SPARSE_TILE if targets.sparse else L1_TILE if cost == "l1" else DOT_TILE
     tiles = -(-len(targets) // shape["TILE"])
-    # At least one program's samples, also for so many targets that their bounds then exceed ROOM: they are no more than those targets' psi.
+    # At least one program's samples, even if the bounds of so many targets then exceed ROOM: they
+    # are no more than the psi of these targets.
     samples = max(shape["ROWS"], min(ROOM // tiles, CACHE // max(1, x.shape[1])))
     x, psi = x.detach().contiguous(), psi.detach().contiguous()
     with torch.cuda.device_of(x):
-        found = [_assign_block(part, targets, psi, cost, shape, tiles) for part in x.split(samples)]
-    index, value = zip(*found, strict=True)
+        parts = [_assign_block(part, targets, psi, cost, shape, tiles) for part in x.split(samples)]
+    index, value = zip(*parts, strict=True)
     return torch.cat(index), torch.cat(value)
 
 
@@ -47,38 +54,44 @@ def _assign_block(x: Tensor, targets: Targets, psi: Tensor, cost: str, shape: di
     lows, highs = torch.empty(2, samples, tiles, device=x.device)
     grid = (-(-samples // shape["ROWS"]) * tiles,)
     if targets.sparse:
-        starts, pixels, charges = targets.lit
-        dense = charges
+        starts, columns, values = targets.csr
+        dense = values
         kernels.sparse_bounds[grid](
-            x.T.contiguous(), x_norms.float(), starts, pixels, charges, norms, psi, lows, highs, samples, len(psi), tiles, kind, **shape
+            x.T.contiguous(), x_norms.float(), starts, columns, values, norms, psi, lows, highs, samples, len(psi), tiles, kind, **shape
         )
     else:
-        dense = starts = pixels = charges = targets.dense
+        dense = starts = columns = values = targets.dense
         relative = dense_error(size, cost)
         kernels.dense_bounds[grid](
             x, dense, x_norms.float(), norms, psi, lows, highs, samples, len(psi), size, tiles, relative, kind, **shape
         )
     parts = min(-(-tiles // EXACT["SCAN"]), -(-PROGRAMS // samples))
-    values = torch.empty(samples, parts, device=x.device, dtype=torch.float64)
+    best = torch.empty(samples, parts, device=x.device, dtype=torch.float64)
     indices = torch.empty(samples, parts, device=x.device, dtype=torch.long)
     kernels.exact[(samples, parts)](
-        x, x_norms, dense, starts, pixels, charges, psi, lows, highs.amin(1), values, indices, len(psi), size, tiles, kind,
+        x, x_norms, dense, starts, columns, values, psi, lows, highs.amin(1), best, indices, len(psi), size, tiles, kind,
         SPARSE=targets.sparse, TILE=shape["TILE"], **EXACT,
     )  # fmt: skip
-    value = values.amin(1)
-    index = torch.where(values == value[:, None], indices, len(psi)).amin(1)
+    value = best.amin(1)
+    index = torch.where(best == value[:, None], indices, len(psi)).amin(1)
     # No value at all: x or psi is NaN.
     return index, torch.where(value.isinf(), torch.nan, value)
 
 
 def dense_error(size: int, cost: str) -> float:
-    """By how much, relative to the sum of both norms, :func:`pgen.ot.assignment.triton_kernels.dense_bounds` may be off in a cost (l2: its square).
+    """Bound the error of a cost (l2: its square) relative to the sum of both norms.
 
-    l1: a term is rounded, by half of EPS, when it is formed, when its chunk is summed, and with each chunk added after it; the terms sum
-    to at most both norms. The other costs: tensor cores cut each factor to the ten bits of TF32, so a product is short by up to 2^-9
-    and a little, and cut what they add, of which the last bit (EPS) may be lost once for each term and once for each group of four or more;
-    twice the sum of the |x_k y_k| is at most both norms. The norm of a target is a single-precision sum in any order. In both cases at
-    least a third is left for roundings of roundings.
+    It holds for :func:`pgen.ot.assignment.triton_kernels.dense_bounds`. l1: a term is rounded, by
+    half of EPS, when it is formed, when its chunk is summed, and with each chunk added after it;
+    the terms sum to at most both norms. The other costs: tensor cores cut each factor to the ten
+    bits of TF32, so a product is short by up to 2^-9 and a little, and cut what they add, of which
+    the last bit (EPS) may be lost once for each term and once for each group of four or more; twice
+    the sum of the |x_k y_k| is at most both norms. The norm of a target is a single-precision sum
+    in any order. In both cases at least a third is left for roundings of roundings.
+
+    Args:
+        size: Values of a target, D.
+        cost: l1, l2 or sqeuclidean.
     """
     eps = float(kernels.EPS.value)
     if cost == "l1":

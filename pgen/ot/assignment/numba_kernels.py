@@ -1,14 +1,17 @@
-"""CPU kernels of the assignment, compiled by Numba: dense l1 in register tiles, dense l2 and sqeuclidean on matrix products, sparse ones.
+"""CPU kernels of the assignment, compiled by Numba, for dense and sparse targets.
 
-Exact answers come from single precision as follows. A kernel knows how far its costs may be off, and offers every target whose value
-(cost - psi) may be the smallest. Few are, and those are decided in double precision; of equal values the lowest index wins. So the answer
+Exact answers come from single precision as follows. A kernel knows the largest error of its costs,
+and keeps every target whose value (cost - psi) may be the smallest as a candidate. There are few,
+and they are decided in double precision; of equal values the lowest index wins. So the answer
 depends neither on the order of summation, nor on the number of threads, nor on the kernel.
 
-Costs that are handed out themselves have no such protection. Numba may make of a function that calls others something else where those
-come from its cache, so nothing there is left to its choice: :func:`dense_l1` calls none, :func:`sparse_costs` adds in a fixed order.
+Costs that are returned themselves have no such protection. Numba may compile a function that calls
+others differently where those come from its cache, so nothing there is left to its choice:
+:func:`dense_l1` calls none, :func:`sparse_costs` adds in a fixed order.
 
-Each kernel leaves in ``found`` the candidates among targets ``first`` to ``last``. None holds the interpreter lock, so threads can share
-the work. All stand in one file, since Numba compiles a kernel anew only when the file it stands in has changed.
+Each kernel leaves in ``found`` the candidates among targets ``first`` to ``last``. None holds the
+interpreter lock, so threads can share the work. All are in one file, since Numba compiles a kernel
+anew only when the file that it is in has changed.
 """
 
 from __future__ import annotations
@@ -24,24 +27,36 @@ from pgen.utils.caches import compiled
 L1, L2, SQEUCLIDEAN = 0, 1, 2
 #: Relative rounding error of single precision.
 EPS = np.float32(2.0**-23)
-#: Targets kept for a sample before they are decided.
+#: Candidates kept for a sample before they are decided.
 ROOM = 16
 #: Bytes of targets that stay in a core's cache while all samples pass.
 CACHE = 2**18
-#: Costs that are looked at together.
+#: Costs that are scanned together.
 RUN = 256
-#: Of fast mathematics what leaves NaN and infinity as they are.
+#: The fast-math flags that respect NaN and infinity.
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
-#: Added to norms where errors are reckoned: for what is too small for single precision, and lost.
+#: Added to norms in error bounds, for what underflows in single precision.
 FLOOR = np.float32(2.0**-80)
-#: Numba makes double precision of an integer times a single one.
+#: Numba promotes an integer times single precision to double precision.
 ONE, TWO = np.float32(1), np.float32(2)
 
 
 class Problem(NamedTuple):
-    """Samples x (B, D), their norms (B,), the sums of |x| (l1) or x², and N targets: ``dense`` (N, D), or, where that is empty, the lit
-    ``pixels`` of target j and their ``charges`` at ``starts[j]:starts[j + 1]``. norms and psi (N,) belong to the targets. A dense cost (l2:
-    its square) is off by at most ``relative`` times the sum of both norms; ``slack`` (N,) is twice that, the targets' part."""
+    """Samples and targets.
+
+    Attributes:
+        kind: The cost: L1, L2 or SQEUCLIDEAN.
+        x: (B, D) samples.
+        x_norms: (B,) sums of |x| for l1, of x² for the other costs.
+        dense: (N, D) targets, empty for sparse ones.
+        starts: (N + 1,) where the nonzero values of target j begin and end.
+        pixels: Columns of the nonzero values.
+        charges: The nonzero values.
+        norms: (N,) as x_norms, of the targets.
+        psi: (N,) potential.
+        relative: Largest error of a dense cost (l2: of its square) over the sum of both norms.
+        slack: (N,) twice that error, the targets' part.
+    """
 
     kind: int
     x: NDArray[np.float32]
@@ -57,8 +72,14 @@ class Problem(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Of each sample: the targets (B, ROOM) that may be nearest, lower bounds (B, ROOM) of their values, how many they are (B,), and the
-    smallest upper bound (B,) met so far."""
+    """Targets that may be nearest to each sample.
+
+    Attributes:
+        target: (B, ROOM) their indices.
+        lower: (B, ROOM) lower bounds of their values.
+        held: (B,) how many there are.
+        best: (B,) the smallest upper bound so far.
+    """
 
     target: NDArray[np.int64]
     lower: NDArray[np.float32]
@@ -67,7 +88,7 @@ class Candidates(NamedTuple):
 
 
 def no_candidates(samples: int) -> Candidates:
-    """Room for those of ``samples`` samples."""
+    """Allocate empty candidates for some samples."""
     return Candidates(
         np.zeros((samples, ROOM), np.int64),
         np.zeros((samples, ROOM), np.float32),
@@ -77,8 +98,11 @@ def no_candidates(samples: int) -> Candidates:
 
 
 @compiled(nogil=True, fastmath=FAST)
-def dense(problem, found, first, last):
-    """Any cost to dense targets, four samples by four targets at a time, so that each number is loaded once for four terms."""
+def scan_dense(problem, found, first, last):
+    """Find candidates for any cost to dense targets.
+
+    Four samples by four targets at a time, so that each value is loaded once for four terms.
+    """
     samples, size = problem.x.shape
     chunk = _chunk(size)
     costs = np.empty((4, chunk + 3), np.float32)
@@ -91,7 +115,7 @@ def dense(problem, found, first, last):
 
 @compiled(nogil=True, fastmath=FAST)
 def dense_l1(problem, out, origin, first, last):
-    """l1 to dense targets ``first`` to ``last``, into the columns of ``out`` (B, …) from ``first - origin`` on."""
+    """Write l1 costs to dense targets into columns of ``out`` from first - origin on."""
     samples, size = problem.x.shape
     chunk = _chunk(size)
     costs = np.empty((4, chunk + 3), np.float32)
@@ -105,13 +129,13 @@ def dense_l1(problem, out, origin, first, last):
 
 @njit(inline="always")
 def _chunk(size):
-    """Targets of ``size`` values that stay in a core's cache while all samples pass."""
+    """Return how many targets of ``size`` values stay in a core's cache."""
     return min(RUN, max(4, CACHE // (16 * size) * 4))
 
 
 @njit(inline="always")
 def _tiles(problem, costs, i, start, stop):
-    """l1, or else products, of samples ``i`` to ``i + 4`` with targets ``start`` to ``stop``, into the rows of ``costs``."""
+    """Write l1, or else products, of samples i to i + 4 with targets into the rows of ``costs``."""
     x, y, last_row = problem.x, problem.dense, len(problem.x) - 1
     i1, i2, i3 = min(i + 1, last_row), min(i + 2, last_row), min(i + 3, last_row)
     for j in range(start, stop, 4):
@@ -187,8 +211,11 @@ def _scan_tiles(problem, found, costs, i, first, count):
 
 
 @compiled(nogil=True)
-def products(problem, found, block, first):
-    """l2 and sqeuclidean to dense targets, from a ``block`` of products of all samples with targets from ``first`` on."""
+def scan_products(problem, found, block, first):
+    """Find candidates for l2 and sqeuclidean to dense targets.
+
+    block: products x·y of all samples with targets from ``first`` on.
+    """
     x_norms, norms = problem.x_norms, problem.norms
     costs = np.empty(RUN, np.float32)
     for row in range(len(block)):
@@ -200,8 +227,8 @@ def products(problem, found, block, first):
 
 @compiled(fastmath=FAST)
 def _squares(costs, block, x_norm, norms, first, count):
-    """Products x·y to |x - y|², in place where ``costs`` and ``block`` are one."""
-    # Sliced, since Numba takes a sum of indices for one that may be negative, which keeps the loop from vector registers.
+    """Turn products x·y into |x - y|²; ``costs`` and ``block`` may be the same array."""
+    # Sliced: a sum of indices might be negative to Numba, which would prevent vectorisation.
     norm, norms = np.float32(x_norm), norms[first : first + count]
     for b in range(count):
         costs[b] = norm + norms[b] - TWO * block[b]
@@ -209,7 +236,7 @@ def _squares(costs, block, x_norm, norms, first, count):
 
 @njit(inline="always")
 def _scan(problem, found, row, costs, first, count):
-    """Offer those of a sample's ``costs`` (l2: squared) of targets ``first`` to ``first + count`` that may be the smallest."""
+    """Add targets first to first + count to the candidates of a sample, if they may be nearest."""
     norm, relative = np.float32(problem.x_norms[row]) + FLOOR, problem.relative
     kind, slack, psi, x_slack = problem.kind, problem.slack, problem.psi, TWO * relative * norm
     if _hits(kind, costs, slack, psi, first, count, found.best[row], x_slack):
@@ -220,7 +247,10 @@ def _scan(problem, found, row, costs, first, count):
 
 @compiled(fastmath=FAST)
 def _hits(kind, costs, slack, psi, first, count, best, x_slack):
-    """How many of a run of targets may have a value of at most ``best``. Counting fits vector registers, finding the least does not."""
+    """Count the targets of a run whose value may be at most ``best``.
+
+    Counting fits vector registers, a search for the smallest does not.
+    """
     hits = np.int32(0)
     slack, psi = slack[first : first + count], psi[first : first + count]
     for b in range(count):
@@ -230,7 +260,7 @@ def _hits(kind, costs, slack, psi, first, count, best, x_slack):
 
 @compiled(fastmath=FAST)
 def _column_hits(kind, costs, norms, norm, relative, psi, best):
-    """The same for one target and all samples."""
+    """Count the samples for which the value of one target may be at most ``best``."""
     hits = np.int32(0)
     for b in range(len(costs)):
         hits += np.int32(_hit(kind, costs[b] - TWO * relative * (norms[b] + norm), psi, best[b]))
@@ -239,7 +269,7 @@ def _column_hits(kind, costs, norms, norm, relative, psi, best):
 
 @njit(inline="always")
 def _hit(kind, low, psi, best):
-    """Whether a cost (l2: a square) of at least ``low`` may, less psi, be at most ``best``."""
+    """Whether a cost (l2: square) of at least ``low``, minus psi, may be at most ``best``."""
     reach = best + psi + (abs(best) + abs(psi)) * TWO * EPS
     if kind == L2:
         return (reach >= 0) & (low <= reach * reach * (ONE + TWO * EPS))
@@ -247,8 +277,10 @@ def _hit(kind, low, psi, best):
 
 
 @compiled(nogil=True)
-def sparse(problem, found, columns, first, last):
-    """Any cost to sparse targets in O(lit pixels), for all samples at once; ``columns`` (D, B) is x transposed.
+def scan_sparse(problem, found, columns, first, last):
+    """Find candidates for any cost to sparse targets, in O(nonzero values).
+
+    columns: (D, B), x transposed.
 
     sum |x - y| = sum |x| + sum over y != 0 of (|x - y| - |x|);  sum (x - y)² = |x|² + |y|² - 2 x·y.
     """
@@ -267,7 +299,7 @@ def sparse(problem, found, columns, first, last):
 
 @compiled(nogil=True)
 def sparse_costs(problem, out, origin, columns, first, last):
-    """Costs (l2: squares) to sparse targets ``first`` to ``last``, into the rows of ``out`` (…, B) from ``first - origin`` on."""
+    """Write costs (l2: squares) to sparse targets into rows of ``out`` from first - origin on."""
     norms = problem.x_norms.astype(np.float32)
     for j in range(first, last):
         _sparse_costs(problem, out[j - origin], columns, norms, j)
@@ -286,7 +318,7 @@ def _sparse_costs(problem, costs, columns, norms, j):
 
 @compiled()
 def _add_l1(costs, columns, pixels, charges, begin, end):
-    """Two pixels at a time, so that a cost is loaded and stored half as often."""
+    """Add two values at a time, so that a cost is loaded and stored half as often."""
     for q in range(begin, end - 1, 2):
         charge0, charge1 = charges[q], charges[q + 1]
         column0, column1 = columns[pixels[q]], columns[pixels[q + 1]]
@@ -300,7 +332,7 @@ def _add_l1(costs, columns, pixels, charges, begin, end):
 
 @compiled(fastmath={"contract"})
 def _subtract_products(costs, columns, pixels, charges, begin, end):
-    """Four pixels at a time, likewise."""
+    """Subtract four products at a time, likewise."""
     whole = begin + (end - begin) // 4 * 4
     for q in range(begin, whole, 4):
         twice0, twice1, twice2, twice3 = TWO * charges[q], TWO * charges[q + 1], TWO * charges[q + 2], TWO * charges[q + 3]
@@ -315,7 +347,7 @@ def _subtract_products(costs, columns, pixels, charges, begin, end):
 
 @njit(inline="always")
 def offer(problem, found, row, index, cost, error):
-    """Tell of a target's ``cost`` (for l2 its square) that is off by at most ``error``."""
+    """Add a target to the candidates; its ``cost`` (l2: square) is off by at most ``error``."""
     psi = problem.psi[index]
     low, high = cost - error, cost + error
     if problem.kind == L2:
@@ -332,7 +364,7 @@ def offer(problem, found, row, index, cost, error):
 
 @compiled()
 def decide(problem, found, row):
-    """The best of a sample's candidates and its exact value; it alone is kept. -1 and infinity where there is none."""
+    """Keep only the best of a sample's candidates; return it, or -1, and its exact value."""
     index, value = np.int64(-1), np.inf
     for slot in range(found.held[row]):
         if found.lower[row, slot] <= found.best[row]:
@@ -340,7 +372,7 @@ def decide(problem, found, row):
             exact = _exact(problem, row, target) - np.float64(problem.psi[target])
             if exact < value or (exact == value and target < index):
                 index, value = target, exact
-    if index < 0:  # none of them can win against a target that is about to be kept
+    if index < 0:  # none of them can win against a target that is about to be added
         found.held[row] = 0
         return index, value
     rounded = np.float32(value)
@@ -351,7 +383,7 @@ def decide(problem, found, row):
 
 @compiled(nogil=True)
 def decide_all(problem, found):
-    """(index, exact value), each (B,)."""
+    """Return the nearest target of each sample (B,) and its exact value (B,)."""
     samples = len(found.held)
     index, value = np.empty(samples, np.int64), np.empty(samples, np.float64)
     for row in range(samples):
@@ -363,7 +395,7 @@ def decide_all(problem, found):
 
 @compiled()
 def _exact(problem, row, target):
-    """The cost of a sample and a target in double precision."""
+    """Compute the cost of a sample and a target in double precision."""
     x, total = problem.x[row], 0.0
     if len(problem.dense):
         y = problem.dense[target]

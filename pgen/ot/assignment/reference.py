@@ -1,4 +1,4 @@
-"""The assignment in plain torch, on any device: what double precision takes, and a GPU without Triton."""
+"""Assignment in plain torch: for double precision on any device, and for a GPU without Triton."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ BLOCK = 2**22
 
 @torch.no_grad()
 def assign_reference(x: Tensor, targets: Tensor, psi: Tensor, cost: str) -> tuple[Tensor, Tensor]:
-    """(index, value), each (B,), of x (B, D), targets (N, D) and psi (N,), as :func:`pgen.ot.assignment.assign`; exact to the rounding of its type."""
+    """Assign samples as :func:`pgen.ot.assign` does, exact to the rounding of their type.
+
+    Args:
+        x: (B, D) samples.
+        targets: (N, D), dense.
+        psi: (N,) potential.
+        cost: l1, l2 or sqeuclidean.
+
+    Returns:
+        index, value: (B,) each.
+    """
     best = torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
     index = torch.zeros(len(x), dtype=torch.long, device=x.device)
     width = max(1, BLOCK // max(1, len(x)))

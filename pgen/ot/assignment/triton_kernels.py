@@ -1,14 +1,17 @@
-"""GPU kernels of the assignment, in Triton: bounds in single precision of every value (cost - psi), then double precision where it matters.
+"""GPU kernels of the assignment, in Triton: bounds in single precision, decisions in double.
 
-The first pass (:func:`dense_bounds`, :func:`sparse_bounds`) writes, for each sample and each tile of neighbouring targets, the smallest
-lower and the smallest upper bound of their values. A target whose lower bound is above some upper bound of its sample cannot be nearest, so
-the second pass (:func:`exact`) looks in double precision only at tiles whose lower bound is not, and takes the lowest index of the smallest
-value. The answer therefore depends neither on the order of summation, nor on the tiles, nor on how tensor cores round, as long as a bound
-holds: :func:`pgen.ot.assignment.cuda.dense_error` says why it does.
+The first pass (:func:`dense_bounds`, :func:`sparse_bounds`) writes, for each sample and each tile
+of neighbouring targets, the smallest lower and the smallest upper bound of their values (cost -
+psi). A target whose lower bound is above some upper bound of its sample cannot be nearest. So the
+second pass (:func:`exact`) evaluates in double precision only the other tiles, and takes the lowest
+index of the smallest value. The answer therefore depends neither on the order of summation, nor on
+the tiles, nor on how tensor cores round, as long as a bound holds:
+:func:`pgen.ot.assignment.cuda.dense_error` says why it does.
 
-Tiles are fixed, in :mod:`pgen.ot.assignment.cuda`, since tuning would run each shape many times at the first call. Nor are kernels compiled anew for
-numbers that are divisible by 16, or 1, where loads do not gain by it. Arrays are contiguous; offsets into
-those that may hold more than 2^31 numbers are 64 bits wide. TRITON_INTERPRET=1 runs all of this on the CPU.
+Tile sizes are fixed, in :mod:`pgen.ot.assignment.cuda`, since tuning would run each shape many
+times at the first call. Nor are kernels specialised for numbers that are divisible by 16, or 1,
+where loads do not gain by it. Arrays are contiguous; offsets into those that may hold more than
+2^31 values are 64 bits wide. TRITON_INTERPRET=1 runs all of this on the CPU.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import triton.language as tl
 
 L1, L2, SQEUCLIDEAN = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 INFINITY = tl.constexpr(float("inf"))
-#: Relative rounding error of single precision, twice over.
+#: Twice the relative rounding error of single precision.
 EPS = tl.constexpr(2.0**-23)
 #: What underflow may take from a cost: up to 2^-126 for each of its terms.
 TINY = tl.constexpr(2.0**-80)
@@ -26,16 +29,16 @@ TINY = tl.constexpr(2.0**-80)
 
 @triton.jit
 def _bounds(cost, relative, norms, psi, KIND: tl.constexpr):
-    """Lower and upper bounds of the values whose costs (l2: squared) are off by at most ``relative`` times the sum of both ``norms``."""
+    """Bound values whose costs (l2: squares) are off by at most ``relative`` times ``norms``."""
     error = relative * norms + TINY
-    # Not tl.maximum, which would make a number of what is not one.
+    # Not tl.maximum, which would turn NaN into a number.
     low, high = tl.where(cost < error, 0.0, cost - error), cost + error
     if KIND == L2:
         low, high = tl.sqrt_rn(low), tl.sqrt_rn(high)
     # Three roundings of half an EPS each: the root, the difference, and that of the next line.
     rounding = 2 * EPS * (high + tl.abs(psi))
     low, high = low - psi - rounding, high - psi + rounding
-    # What is not a number is never the nearest.
+    # NaN is never nearest.
     return tl.where(low < INFINITY, low, INFINITY), tl.where(high < INFINITY, high, INFINITY)
 
 
@@ -58,7 +61,10 @@ def dense_bounds(
     TILE: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """One program a tile of ROWS samples by TILE targets; those of the same targets run together, so that targets are read once."""
+    """Bound the values of dense targets; a program has a tile of ROWS samples by TILE targets.
+
+    Programs of the same targets run together, so that targets are read once.
+    """
     row_tiles = tl.cdiv(samples, ROWS)
     row = tl.program_id(0) % row_tiles * ROWS + tl.arange(0, ROWS)
     tile = tl.program_id(0) // row_tiles
@@ -71,7 +77,8 @@ def dense_bounds(
         a = tl.load(x_rows + at, mask=(row[:, None] < samples) & (at < size), other=0.0)
         b = tl.load(y_rows + at, mask=(column[:, None] < count) & (at < size), other=0.0)
         if KIND == L1:
-            # The summed axis stands first: Triton spreads the last one over threads, and each then sums without asking others.
+            # Summed over the first axis: Triton spreads the last one over threads, each of which
+            # then sums by itself.
             total += tl.sum(tl.abs(tl.trans(a)[:, :, None] - tl.trans(b)[:, None, :]), axis=0)
         else:
             total = tl.dot(a, tl.trans(b), total, input_precision="tf32")
@@ -88,10 +95,10 @@ def dense_bounds(
 
 @triton.jit(do_not_specialize=["count", "tiles"])
 def sparse_bounds(
-    columns,  # (size, samples): x transposed, so that a pixel of all samples is read at once
+    columns,  # (size, samples): x transposed, so that one value of all samples is read at once
     x_norms,  # (samples,)
     starts,  # (count + 1,)
-    pixels,  # of target j those from starts[j] to starts[j + 1] are lit
+    pixels,  # columns of the nonzero values of target j, from starts[j] to starts[j + 1]
     charges,  # likewise
     y_norms,  # (count,)
     psi,  # (count,)
@@ -105,7 +112,9 @@ def sparse_bounds(
     TILE: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """One program ROWS samples and TILE targets, one target after the other in O(lit pixels).
+    """Bound the values of sparse targets; a program has ROWS samples by TILE targets.
+
+    It takes one target after the other, in O(nonzero values).
 
     sum |x - y| = sum |x| + sum over y != 0 of (|x - y| - |x|);  sum (x - y)² = |x|² + |y|² - 2 x·y.
     """
@@ -127,7 +136,8 @@ def sparse_bounds(
         y_norm, potential = tl.load(y_norms + target), tl.load(psi + target)
         change = tl.sum(total, axis=0)
         cost = x_norm + change if KIND == L1 else x_norm + y_norm - 2 * change
-        # Half an EPS for each lit pixel in change, which in all is at most both norms, as much for each in y_norm; and as much again.
+        # Half an EPS for each nonzero value in change, which in all is at most both norms, as much
+        # for each in y_norm; and as much again.
         relative = (2 * (end - begin) + 8).to(tl.float32) * EPS
         low, high = _bounds(cost, relative, x_norm + y_norm, potential, KIND)
         least_low, least_high = tl.minimum(least_low, low), tl.minimum(least_high, high)
@@ -138,21 +148,21 @@ def sparse_bounds(
 
 @triton.jit
 def _dense_costs(x, y, column, count, size, KIND: tl.constexpr, TILE: tl.constexpr, CHUNK: tl.constexpr):
-    """Costs (l2: squared) in double precision of one sample x (size,) and the targets ``column``."""
+    """Compute costs (l2: squares) of one sample x (size,) and targets in double precision."""
     total = tl.zeros((TILE,), tl.float64)
     for start in range(0, size, CHUNK):
         at = start + tl.arange(0, CHUNK)
         a = tl.load(x + at, mask=at < size, other=0.0).to(tl.float64)[None, :]
         inside = (column[:, None] < count) & (at[None, :] < size)
         b = tl.load(y + column.to(tl.int64)[:, None] * size + at[None, :], mask=inside, other=0.0).to(tl.float64)
-        # Padding counts for nothing: outside, b is not the sample's number but 0.
+        # Values of targets beyond the last are wrong here, and not used.
         total += tl.sum(tl.abs(a - b) if KIND == L1 else (a - b) * (a - b), axis=1)
     return total
 
 
 @triton.jit
 def _sparse_costs(x, x_norm, starts, pixels, charges, column, count, KIND: tl.constexpr, TILE: tl.constexpr, CHUNK: tl.constexpr):
-    """The same from the lit pixels; ``x_norm`` in double precision."""
+    """Compute the same from nonzero values; ``x_norm`` in double precision."""
     begin = tl.load(starts + column, mask=column < count, other=0)
     end = tl.load(starts + column + 1, mask=column < count, other=0)
     total = tl.zeros((TILE,), tl.float64)
@@ -188,10 +198,13 @@ def exact(
     CHUNK: tl.constexpr,
     SCAN: tl.constexpr,
 ):
-    """One program a sample and one of ``parts`` shares of the tiles: of those that may hold the nearest target the most promising first."""
+    """Find the nearest target; a program has one sample and one of ``parts`` parts of the tiles.
+
+    Of the tiles that may hold it, the one with the lowest bound is evaluated first.
+    """
     row, part, parts = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
     bound = tl.load(best + row).to(tl.float64)
-    # Without an upper bound, all that the sample meets is not a number.
+    # Without an upper bound, all values of the sample are NaN.
     bound = tl.where(bound < INFINITY, bound, -INFINITY)
     value = tl.full((), INFINITY, tl.float64)
     index = tl.full((), 0, tl.int32)

@@ -1,0 +1,1 @@
+"""Solvers for the potential of semi-discrete transport, and its certificate."""

@@ -1,4 +1,4 @@
-"""How good a frozen potential is, judged on fresh samples it was not fitted to."""
+"""Certify a fixed potential on fresh samples that it was not fitted to."""
 
 from __future__ import annotations
 
@@ -19,12 +19,24 @@ NORMAL = 1.96
 
 @dataclass(frozen=True)
 class Certificate:
-    """Of B samples, with p_j the chance of a hit and b_j the mass of target j:
+    """How evenly a potential assigns B samples, and the bounds on the transport cost W.
 
-    chi2: unbiased estimate of Σ p_j² / b_j - 1; 0 is perfect, benefits end near 0.05 (arXiv:2509.25519). tv: Σ |n_j / B - b_j| / 2.
-    never_hit: targets without a hit. evenness: the least of n_j / b_j, of targets with a mass, over the largest. dual: E[min c - psi] + Σ b
-    psi, at most the transport cost W. primal: cost of a plan that gives every target its mass; at least W but for sampling noise (nan if
-    not asked for). chi2_interval, dual_interval, primal_interval: half widths at 95 %. hits: (N,) n_j. samples: B.
+    p_j is the probability of a hit, n_j the number of hits, and b_j the mass of target j.
+
+    Attributes: chi2: Unbiased estimate of Σ p_j² / b_j - 1. 0 is perfect; below 0.05 there is
+        little to gain
+            (arXiv:2509.25519).
+        chi2_interval: Half width of its 95 % interval.
+        tv: Total variation, Σ |n_j / B - b_j| / 2.
+        never_hit: The number of targets without a hit.
+        evenness: The smallest n_j / b_j over the largest, of targets that have a mass.
+        dual: E[min c - psi] + Σ b psi, at most W.
+        dual_interval: Half width of its 95 % interval.
+        primal: Cost of a plan that gives every target its mass, at least W but for sampling noise;
+            nan if not computed.
+        primal_interval: Half width of its 95 % interval.
+        hits: (N,) n_j.
+        samples: B.
     """
 
     chi2: float
@@ -41,7 +53,7 @@ class Certificate:
 
     @property
     def gap(self) -> float:
-        """primal - dual: W lies between them."""
+        """The gap primal - dual, between which W lies."""
         return self.primal - self.dual
 
 
@@ -55,24 +67,36 @@ def certify(
     *,
     bound: bool = False,
 ) -> Certificate:
-    """Certificate of psi (N,) on all batches of samples (B_k, D), at least three in all. weights: (N,) masses of the targets, uniform if
-    not given. bound: find ``primal`` too, for which the samples that are too many for their target are kept. Where targets are shared out
-    to ranks, each gives its own batches, equally many and long, and all get the same certificate, but for ``hits`` of the targets here.
-    ValueError for fewer samples, or for a bound with targets shared out."""
+    """Certify a potential on samples.
+
+    With targets on several ranks, each rank passes its own batches, equal in number and length, and
+    all get the same certificate, except for ``hits``, which are those of the local targets.
+
+    Args:
+        batches: Samples (B_k, D), at least three in all.
+        targets: (N, D).
+        psi: (N,) potential.
+        cost: l1, l2 or sqeuclidean.
+        weights: (N,) masses of the targets; uniform if None.
+        bound: Also compute ``primal``, for which all samples are kept in memory.
+
+    Raises:
+        ValueError: Fewer than three samples, or ``bound`` with targets on several ranks.
+    """
     targets = targets if isinstance(targets, Targets) else Targets(targets)
     if bound and targets.group is not None:
-        raise ValueError("bound=True: wanted targets that are all in one process, found them shared out to ranks")
+        raise ValueError("bound=True needs all targets in one process, but they are shared by several ranks")
     mass = torch.ones(len(targets), device=psi.device) if weights is None else weights
     mass = targets.merge(mass.double() / targets.sum(mass.double().sum()))
     parts = [(x if bound else None, *assign(x, targets, psi, cost)) for x in batches]
     if sum(len(part[1]) for part in parts) * targets.ranks < 3:
-        raise ValueError("found fewer than three samples to certify a potential on, wanted three or more, better thousands")
+        raise ValueError("a certificate needs three samples or more, better thousands")
     index, value = torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts])
     hits, value = targets.hits(index), targets.gather(value).double()
     samples = len(value)
     chi2, chi2_interval = _chi2(hits.double(), mass, samples, targets)
-    evenly = torch.where(mass > 0, hits / mass, torch.nan)
-    ratio = targets.gather(torch.stack([evenly.nan_to_num(torch.inf).min(), -evenly.nan_to_num(0).max()])[None])
+    hits_per_mass = torch.where(mass > 0, hits / mass, torch.nan)
+    ratio = targets.gather(torch.stack([hits_per_mass.nan_to_num(torch.inf).min(), -hits_per_mass.nan_to_num(0).max()])[None])
     primal, primal_interval = math.nan, math.nan
     if bound:
         paid = rounded_plan_cost(torch.cat([part[0] for part in parts]), index, targets, psi, cost, mass)  # type: ignore[misc]
@@ -93,14 +117,18 @@ def certify(
 
 
 def _chi2(hits: Tensor, mass: Tensor, samples: int, targets: Targets) -> tuple[float, float]:
-    """The U-statistic of the kernel 1[both samples hit j] / b_j, less 1, and its half width by Hoeffding's decomposition (1948): variance
-    4 ζ1 / B + 2 ζ2 / B², whose moments of p_j are estimated by falling factorials of the hits."""
+    """Estimate chi2, and the half width of its 95 % interval.
+
+    It is the U-statistic of the kernel 1[both samples hit j] / b_j, minus 1. By Hoeffding's
+    decomposition (1948) its variance is 4 ζ1 / B + 2 ζ2 / B²; the moments of p_j in it are
+    estimated by falling factorials of the hits.
+    """
 
     def moment(power: int, over: int) -> float:
         falling, scale = torch.ones_like(hits), 1.0
         for k in range(power):
             falling, scale = falling * (hits - k).clamp_min(0), scale * (samples - k)
-        # A target without mass that is never hit is as it should be.
+        # A target without mass that is never hit counts as perfect.
         return float(targets.sum(torch.where(falling == 0, 0, falling / mass**over).sum())) / scale
 
     both = moment(2, 1)

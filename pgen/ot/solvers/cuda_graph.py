@@ -1,4 +1,4 @@
-"""Work that a GPU repeats, recorded once and replayed: all its kernels are launched at the cost of one."""
+"""Record repeated work as a CUDA graph, which launches all its kernels at the cost of one."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from torch import Tensor
 
 from pgen.ot.targets import Targets
 
-#: Calls before the recording, in which kernels are compiled and what is kept for later (norms of targets) is found.
+#: Calls before the capture, in which kernels are compiled and values are cached (norms of targets).
 WARM_UP = 3
 
 
-class Replayed:
-    """A function of tensors that does the same work on the same memory each time, replayed as a CUDA graph from its fourth call on.
+class GraphedFunction:
+    """A function of tensors, replayed as a CUDA graph from its fourth call on.
 
-    Numbers of the host are to it what they were at the recording: what changes from call to call must be in its inputs, whose shapes stay,
-    or in tensors that it finds where they were. Random numbers may be those of torch's own generator of the device. What it returns is
-    overwritten by the next call.
+    It must do the same work on the same memory each time. Python numbers keep the values that they
+    had at the capture: what changes from call to call must be in the inputs, whose shapes are
+    fixed, or in tensors that stay where they are. Random numbers may come from torch's default
+    generator of the device. What a call returns is overwritten by the next one.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -30,27 +31,33 @@ class Replayed:
 
     @torch.no_grad()
     def __call__(self, **inputs: Tensor) -> Any:
+        """Call the function, or replay it."""
         if self._calls < WARM_UP:
             self._calls += 1
             return self._function(**inputs)
         if self._replay is None:
-            self._inputs = {name: given.clone() for name, given in inputs.items()}
-            self._outputs, self._replay = record(lambda: self._function(**self._inputs))
-        for name, given in inputs.items():
-            self._inputs[name].copy_(given)
+            self._inputs = {name: tensor.clone() for name, tensor in inputs.items()}
+            self._outputs, self._replay = capture(lambda: self._function(**self._inputs))
+        for name, tensor in inputs.items():
+            self._inputs[name].copy_(tensor)
         self._replay()
         return self._outputs
 
 
-def replayed(function: Callable[..., Any], targets: Targets) -> Callable[..., Any]:
-    """``function``, replayed where it can be: with targets that are all on one GPU."""
-    return Replayed(function) if targets.device.type == "cuda" and targets.group is None else function
+def make_graphed(function: Callable[..., Any], targets: Targets) -> Callable[..., Any]:
+    """Return ``function`` as a :class:`GraphedFunction` if all targets are on one GPU."""
+    return GraphedFunction(function) if targets.device.type == "cuda" and targets.group is None else function
 
 
-def record(function: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
-    """What ``function`` returns, without values before the first replay, and what replays it."""
+def capture(function: Callable[[], Any]) -> tuple[Any, Callable[[], None]]:
+    """Capture a function as a CUDA graph.
+
+    Returns:
+        outputs: What it returns, without values before the first replay.
+        replay: Runs the graph.
+    """
     graph = torch.cuda.CUDAGraph()
-    # Other threads may go on to copy batches meanwhile.
+    # Other threads may continue to copy batches meanwhile.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         outputs = function()
     return outputs, graph.replay

@@ -1,4 +1,4 @@
-"""Entropic assignment: each sample is shared among targets near it."""
+"""Entropic (soft) assignment of samples to targets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,21 @@ BLOCK = 2**22
 
 @torch.no_grad()
 def soft_frequency(x: Tensor, targets: Targets, psi: Tensor, cost: str, weights: Tensor, epsilon: float | Tensor) -> Tensor:
-    """(N,) mean share of each target here in the samples x (B, D) of all ranks: b_j exp((psi_j - c(x, y_j)) / epsilon), normalised.
+    """Average the soft assignment b_j exp((psi_j - c(x, y_j)) / epsilon), normalised, over samples.
 
-    From the gradient of the entropic semi-dual (arXiv:1605.08527); the frequency of hard hits, as ``epsilon`` tends to 0.
+    It is part of the gradient of the entropic semi-dual (arXiv:1605.08527), and tends to the
+    frequency of hard hits as epsilon tends to 0.
+
+    Args:
+        x: (B, D) samples of this rank; those of all ranks count.
+        targets: The targets.
+        psi: (N,) potential.
+        cost: l1, l2 or sqeuclidean.
+        weights: (N,) masses b.
+        epsilon: Width of the smoothing, in units of the cost.
+
+    Returns:
+        (N,) the mean fraction of a sample that each local target gets.
     """
     x, count = targets.gather(x), 0.0
     frequency = torch.zeros(len(targets), device=x.device, dtype=x.dtype)

@@ -1,4 +1,4 @@
-"""Where an ascent starts, and the unit of its steps: both read off one batch of samples."""
+"""The initial potential of an ascent and the unit of its steps, both from one batch of samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgen.ot.assignment.assign import assign
 from pgen.ot.costs import cost_matrix
 from pgen.ot.targets import Targets
 
-#: Samples that are looked at.
+#: Samples that are used.
 SAMPLES = 256
 #: Entries of the cost matrix held at a time.
 BLOCK = 2**22
@@ -21,17 +21,27 @@ MULTIPLES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @torch.no_grad()
 def mean_cost(x: Tensor, targets: Targets, cost: str) -> tuple[Tensor, float]:
-    """(N,) mean cost of each target, less its mean over all targets, and the standard deviation of what of the cost neither the sample nor
-    the target explains by itself (the interaction of a two-way analysis of variance).
+    """Compute the mean cost of each target and the standard deviation of the interaction.
 
-    A potential cancels a part that is the target's own, and the argmin one that is the sample's own. The rest is what a solve is about,
-    and it can be thousands of times smaller than the costs' spread: where the samples resemble each other more than the targets do.
+    The interaction, of a two-way analysis of variance, is what neither the sample nor the target
+    explains by itself. A potential cancels the target's part of the cost, and the argmin the
+    sample's part. The rest decides assignments, and can be thousands of times smaller than the
+    spread of the costs if the samples resemble each other more than the targets do.
+
+    Args:
+        x: (B, D) samples.
+        targets: The targets.
+        cost: l1, l2 or sqeuclidean.
+
+    Returns:
+        mean: (N,) mean cost of each local target, minus the mean over all targets.
+        unit: The standard deviation of the interaction.
     """
     x = targets.gather(x)[:SAMPLES]
     columns, rows, square = [], torch.zeros(len(x), dtype=torch.float64, device=x.device), torch.zeros((), dtype=torch.float64)
     width = max(1, BLOCK // len(x))
     for start in range(0, len(targets), width):
-        block = cost_matrix(x, targets.part(start, min(start + width, len(targets)), x.device).dense, cost).double()
+        block = cost_matrix(x, targets.block(start, min(start + width, len(targets)), x.device).dense, cost).double()
         if targets.duplicates:  # each counts once
             block *= targets.duplicates.is_first[start : start + width].to(x.device)
         columns.append(block.mean(0))
@@ -46,14 +56,26 @@ def mean_cost(x: Tensor, targets: Targets, cost: str) -> tuple[Tensor, float]:
 
 
 @torch.no_grad()
-def first_potential(x: Tensor, targets: Targets, cost: str, weights: Tensor, given: Tensor) -> tuple[Tensor, float]:
-    """(psi (N,), unit): of ``given`` and the multiples of the mean cost, the potential with the largest dual on x (B, D)."""
+def first_potential(x: Tensor, targets: Targets, cost: str, weights: Tensor, candidate: Tensor) -> tuple[Tensor, float]:
+    """Choose the potential of largest dual: a candidate, or a multiple of the mean cost.
+
+    Args:
+        x: (B, D) samples.
+        targets: The targets.
+        cost: l1, l2 or sqeuclidean.
+        weights: (N,) masses of the targets.
+        candidate: (N,) a potential, such as that of the last solve.
+
+    Returns:
+        psi: (N,) the potential.
+        unit: The unit of steps, see :func:`mean_cost`.
+    """
     # The same samples, however many ranks share them.
     x = targets.gather(x)[:SAMPLES]
     share = len(x) // targets.ranks
     x = x[targets.rank * share : (targets.rank + 1) * share]
     mean, unit = mean_cost(x, targets, cost)
-    candidates = [given, *((multiple * mean).to(given.dtype) for multiple in MULTIPLES)]
+    candidates = [candidate, *((multiple * mean).to(candidate.dtype) for multiple in MULTIPLES)]
     duals = []
     for psi in candidates:
         _, value = assign(x, targets, psi, cost)

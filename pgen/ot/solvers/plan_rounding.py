@@ -1,4 +1,4 @@
-"""A plan that gives every target its mass, made from a hard assignment that nearly does."""
+"""Round a hard assignment to a transport plan that gives every target its mass."""
 
 from __future__ import annotations
 
@@ -12,14 +12,26 @@ from pgen.ot.targets import Targets
 
 @torch.no_grad()
 def rounded_plan_cost(x: Tensor, index: Tensor, targets: Targets, psi: Tensor, cost: str, mass: Tensor) -> Tensor:
-    """(B,) what each of the samples x (B, D) pays when none of the targets takes more than its part of them.
+    """Compute the cost of each sample in a plan where no target takes more than its mass.
 
-    Its mean bounds the transport cost from above, but for sampling noise: the plan is feasible, and the cost to the empirical measure of
-    samples exceeds in the mean that to what they are drawn from. A target keeps the samples that hit it, the first ones where they are too
-    many; the rest go, again by c - psi, to targets with room, until all are placed. Masses (N,) are rounded to whole samples: exact where
-    B is a multiple of N and the masses are equal.
+    The mean bounds the transport cost from above, but for sampling noise: the plan is feasible, and
+    the cost to the empirical measure of samples exceeds on average that to their distribution. A
+    target keeps the samples that hit it, the first ones if there are too many. The rest go, again
+    by c - psi, to targets with room, until all are placed. Masses are rounded to whole samples:
+    exact if B is a multiple of N and the masses are equal.
+
+    Args:
+        x: (B, D) samples.
+        index: (B,) their hard assignment.
+        targets: The targets, all in this process.
+        psi: (N,) potential.
+        cost: l1, l2 or sqeuclidean.
+        mass: (N,) masses, of sum 1.
+
+    Returns:
+        (B,) costs, in double precision.
     """
-    room, target = _whole(mass * len(x)), index.clone()
+    room, target = _round_to_whole(mass * len(x)), index.clone()
     waiting = torch.arange(len(x), device=x.device)
     places = torch.arange(len(room), device=x.device)
     while len(waiting):
@@ -37,8 +49,8 @@ def rounded_plan_cost(x: Tensor, index: Tensor, targets: Targets, psi: Tensor, c
     return torch.cat([pair_cost(a, targets.rows(b), cost) for a, b in zip(x.split(4096), target.split(4096), strict=True)]).double()
 
 
-def _whole(parts: Tensor) -> Tensor:
-    """(N,) whole numbers of the same sum, rounded up where the remainders are largest."""
+def _round_to_whole(parts: Tensor) -> Tensor:
+    """Round numbers (N,), of the same sum, up where the remainders are largest."""
     whole = parts.floor().long()
     missing = int(parts.sum().round()) - int(whole.sum())
     whole[(parts - whole).argsort(descending=True, stable=True)[:missing]] += 1

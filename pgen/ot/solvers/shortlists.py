@@ -1,4 +1,4 @@
-"""Each sample's nearest targets under a potential: the few that can be nearest under potentials not far from it."""
+"""Shortlists of each sample's nearest targets under a potential and those close to it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,25 @@ from pgen.ot.targets import Targets
 
 #: Costs held at a time, on the CPU by each thread.
 BLOCK, BLOCK_CPU = 2**22, 2**20
-#: Samples that are compared with a target while it is at hand, at least; on the CPU that is fewer.
+#: Least number of samples that are compared with a block of targets.
 ROWS, ROWS_CPU = 256, 64
 
 
 @torch.no_grad()
 def shortlist(x: Tensor, targets: Targets, psi: Tensor, cost: str, length: int) -> tuple[Tensor, Tensor]:
-    """(index, cost), each (B, min(length, N)): of every sample x (B, D) the targets of least c - psi, in no order, and their costs c, to
-    the rounding of x's precision. psi: (N,). Memory beyond the answer is bounded, whatever B and N."""
+    """Find the targets of smallest c - psi for each sample, in no particular order.
+
+    Args:
+        x: (B, D) samples.
+        targets: The local targets.
+        psi: (N,) potential.
+        cost: l1, l2 or sqeuclidean.
+        length: Targets per sample.
+
+    Returns:
+        index: (B, min(length, N)) local indices.
+        cost: (B, min(length, N)) their costs c, to the rounding of x's precision.
+    """
     x, psi = x.detach(), psi.detach().to(x.device)
     on_cpu = x.device.type == "cpu"
     fewest, room = (ROWS_CPU, BLOCK_CPU) if on_cpu else (ROWS, BLOCK)
@@ -28,13 +39,13 @@ def shortlist(x: Tensor, targets: Targets, psi: Tensor, cost: str, length: int) 
         return _shortlist(rows, targets, psi, cost, length, room)
 
     if on_cpu:
-        from pgen.ot.assignment.cpu import by_rows
+        from pgen.ot.assignment.cpu import map_rows
 
-        parts = by_rows(work, x, height)
+        parts = map_rows(work, x, height)
     else:
         parts = list(map(work, x.split(height)))
-    index, found = zip(*parts, strict=True)
-    return torch.cat(index), torch.cat(found)
+    index, costs = zip(*parts, strict=True)
+    return torch.cat(index), torch.cat(costs)
 
 
 def _shortlist(x: Tensor, targets: Targets, psi: Tensor, cost: str, length: int, room: int) -> tuple[Tensor, Tensor]:
@@ -44,16 +55,16 @@ def _shortlist(x: Tensor, targets: Targets, psi: Tensor, cost: str, length: int,
     for first in range(0, len(targets), width):
         last = min(first + width, len(targets))
         block = _costs(x, targets, cost, first, last).sub_(psi[first:last])
-        least, where = _least(block, min(length, last - first))
-        value, index = torch.cat([value, least], 1), torch.cat([index, where + first], 1)
+        smallest, where = _smallest(block, min(length, last - first))
+        value, index = torch.cat([value, smallest], 1), torch.cat([index, where + first], 1)
         if value.shape[1] > length:
-            value, kept = _least(value, length)
-            index = index.gather(1, kept)
+            value, where = _smallest(value, length)
+            index = index.gather(1, where)
     return index, value + psi[index]
 
 
-def _least(value: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """The ``length`` least of each row, and where they stand."""
+def _smallest(value: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """Return the ``length`` smallest values of each row and their columns."""
     if value.device.type == "cpu":
         # Several times as fast as topk.
         where = torch.from_numpy(np.argpartition(value.numpy(), length - 1, axis=1)[:, :length])
@@ -62,10 +73,10 @@ def _least(value: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 
 def _costs(x: Tensor, targets: Targets, cost: str, first: int, last: int) -> Tensor:
-    """(B, last - first) costs of targets ``first`` to ``last``."""
+    """Compute the costs (B, last - first) of targets first to last."""
     if x.device.type == "cpu" and x.dtype == targets.dtype == torch.float32 and (cost == "l1" or targets.sparse):
         from pgen.ot.assignment.cpu import costs_cpu
 
         return costs_cpu(x, targets, cost, first, last)
     whole = first == 0 and last == len(targets) and targets.device == x.device
-    return cost_matrix(x, (targets if whole else targets.part(first, last, x.device)).dense, cost)
+    return cost_matrix(x, (targets if whole else targets.block(first, last, x.device)).dense, cost)

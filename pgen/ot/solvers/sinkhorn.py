@@ -1,4 +1,4 @@
-"""Sinkhorn's iteration between all samples drawn so far and the targets, on each sample's shortlist alone."""
+"""Sinkhorn iterations between all samples drawn so far and the targets on their shortlists."""
 
 from __future__ import annotations
 
@@ -9,35 +9,50 @@ from torch.nn.functional import pad
 from pgen.ot.solvers.shortlists import shortlist
 from pgen.ot.targets import Targets
 
-#: Samples a target at which the potential is first found, and by what they have grown when it is found again.
+#: Samples per target at which the first solve is done, and their growth until the next one.
 FIRST, GROWTH = 0.125, 1.5
-#: Entries of the lists at which there is no more room (half a gigabyte), and samples a target from which on more are no gain.
+#: Limits of the lists: entries (half a gigabyte), and samples per target, beyond which there is no
+#: gain.
 ROOM, ENOUGH = 2**26, 32
-#: The smoothing is this part of the lists' reach, less as samples grow: their noise falls, and so may the bias against it.
+#: Smoothing in units of the lists' reach; it shrinks with the number of samples, as their noise
+#: does.
 SMOOTHING = 0.25
-#: Iterations end here, or where chi2 on the samples at hand is this share of what their number leaves on others.
+#: Largest number of iterations, and the chi2 on these samples, as a fraction of that on fresh ones,
+#: at which they end.
 SWEEPS, TOLERANCE = 20, 0.01
-#: Entries worked on at a time, and numbers of samples that wait for their lists: many at once are quicker than a batch after the other.
+#: Entries processed at a time, and values of samples that are collected before lists are made,
+#: which is faster than batch by batch.
 BLOCK, WAITING = 2**18, 2**20
 #: Keeps the logarithm of no hits finite.
 TINY = 1e-12
 
 
 class Sinkhorn:
-    """A potential from few samples: each is drawn and compared with all targets once, and used in every iteration after that.
+    """A potential from few samples, each of which is used in every iteration.
 
-    Entropic transport between the samples seen and the targets, of masses ``mass`` (N,), solved by Sinkhorn's iteration (arXiv:1306.0895)
-    with a kernel cut to each sample's ``length`` nearest targets and a smoothing that falls (after Schmitzer, arXiv:1610.06519). Soft
-    shares have less noise than hard hits, so chi2 on fresh samples is near 0.6 N / M after M of them, where stochastic ascent needs three
-    times as many; but the smoothing leaves a bias, so that ascent must take over in the end.
+    Entropic transport between the samples so far and the targets is solved by Sinkhorn's iteration
+    (arXiv:1306.0895), with a kernel cut to each sample's nearest targets and a smoothing that
+    shrinks (after Schmitzer, arXiv:1610.06519). Soft assignments have less noise than hard hits, so
+    chi2 on fresh samples is near 0.6 N / M after M of them, for which stochastic ascent needs three
+    times as many. But the smoothing leaves a bias, so that ascent must take over in the end.
 
-    margin: mean difference between the values of a sample's nearest target and its second. psi: (N,) the potential to start from, in whose
-    memory the one found last is written. It rises by no more than the lists reach between two sets of lists, since a target beyond their
-    reach would seem to be wanted by no sample. Of targets shared out to ranks, ``mass`` and ``psi`` belong to those here; every rank takes
-    in its own samples, equally many.
+    Attributes: psi: (N,) the potential, updated in place. Between two sets of lists it rises by no
+        more than
+            their reach, since a target beyond it would seem to be nearest to no sample.
+        margin: Mean difference between the values of a sample's nearest target and its second.
+        seen: Samples so far, on all ranks.
     """
 
     def __init__(self, targets: Targets, cost: str, psi: Tensor, mass: Tensor, length: int) -> None:
+        """Start from a potential.
+
+        Args:
+            targets: The targets; with several ranks each passes its own samples, equally many.
+            cost: l1, l2 or sqeuclidean.
+            psi: (N,) the potential of the local targets to start from, overwritten.
+            mass: (N,) masses of the local targets.
+            length: Targets in a shortlist.
+        """
         self.targets, self.cost, self.length = targets, cost, min(length, targets.distinct)
         self.psi, self.mass = psi, mass
         self.seen, self.margin, self._due = 0, 0.0, FIRST * targets.total
@@ -46,45 +61,45 @@ class Sinkhorn:
         self._new: list[tuple[Tensor, Tensor, Tensor]] = []
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether more samples would not help."""
         return self.seen >= min(ENOUGH * self.targets.total, ROOM // self.length)
 
     @torch.no_grad()
     def step(self, x: Tensor) -> None:
-        """Take in samples x (B, D)."""
+        """Add samples x (B, D), and solve if there are enough new ones."""
         self._waiting.append(x.clone())  # the caller may write into x again
         self.seen += len(x) * self.targets.ranks
         if self.seen >= self._due:
             self.solve()
         elif sum(part.numel() for part in self._waiting) >= WAITING:
-            self._list()
+            self._make_lists()
 
-    def _list(self) -> None:
-        """Make the lists of the samples that wait for them."""
+    def _make_lists(self) -> None:
         if not self._waiting:
             return
         x = self.targets.gather(torch.cat(self._waiting))
         self._waiting = []
-        # Of equal targets the first stands in the lists, on whichever rank it is.
-        twins = self.targets.duplicates
-        psi = self.psi.masked_fill(~twins.is_first, -torch.inf) if twins else self.psi
+        # Of equal targets only the first is in the lists, on whichever rank it is.
+        duplicates = self.targets.duplicates
+        psi = self.psi.masked_fill(~duplicates.is_first, -torch.inf) if duplicates else self.psi
         index, cost = shortlist(x, self.targets, psi, self.cost, self.length)
-        cost = cost.nan_to_num(torch.inf, posinf=torch.inf) if twins else cost
+        cost = cost.nan_to_num(torch.inf, posinf=torch.inf) if duplicates else cost
         index, cost = pad(index, (0, self.length - index.shape[1])), pad(cost, (0, self.length - cost.shape[1]), value=torch.inf)
         value = cost - self.psi.to(cost.device)[index]
-        everywhere = self.targets.gather(value[None]).transpose(0, 1).flatten(1)
-        first, last = everywhere.amin(1, keepdim=True), everywhere.kthvalue(self.length, dim=1, keepdim=True).values
+        all_values = self.targets.gather(value[None]).transpose(0, 1).flatten(1)
+        first, last = all_values.amin(1, keepdim=True), all_values.kthvalue(self.length, dim=1, keepdim=True).values
         if self.length < self.targets.distinct:
-            # All of those that tie for the last place or none, whichever of them a rank has found.
+            # Either all targets that tie for the last place or none, whichever of them a rank
+            # found.
             cost = cost.masked_fill((value >= last) & (value > first), torch.inf)
-        second = everywhere.kthvalue(min(2, self.length), dim=1, keepdim=True).values
+        second = all_values.kthvalue(min(2, self.length), dim=1, keepdim=True).values
         self._new.append((index.int(), cost, torch.cat([second - first, last - first], 1)))
 
     @torch.no_grad()
     def solve(self) -> None:
-        """Find psi for all samples so far."""
-        self._list()
+        """Solve for psi on all samples so far."""
+        self._make_lists()
         if not self._new:
             return
         index, cost, gaps = (torch.cat(parts) for parts in zip(*self._new, strict=True))
@@ -97,7 +112,7 @@ class Sinkhorn:
         width = SMOOTHING * reach / (1 + 1 / crowding) ** 0.5
         psi = self.psi.double()
         highest = psi + reach
-        for _ in range(SWEEPS if reach > 0 else 0):  # or all targets are one
+        for _ in range(SWEEPS if reach > 0 else 0):  # no reach: a single distinct target
             frequency = self._frequency(psi.to(cost), width).to(psi.device)
             off = self.targets.sum(((frequency - self.mass).square() / (self.mass + TINY)).sum())
             if float(off) <= TOLERANCE * crowding:
@@ -108,21 +123,20 @@ class Sinkhorn:
         self.psi.copy_(psi - self.targets.sum(psi.sum()) / self.targets.total)
 
     def _frequency(self, psi: Tensor, width: float) -> Tensor:
-        """(N,) mean share of each target here in the samples."""
+        """Return the mean fraction (N,) of a sample that each local target gets."""
         frequency = torch.zeros(len(psi), dtype=torch.float64, device=psi.device)
         for index, cost in self._lists:
             target = index.flatten()
             logit = psi[target].view_as(cost).sub_(cost).div_(width)
             highest = self.targets.gather(logit.amax(1)[None]).amax(0)
-            share = logit.sub_(highest[:, None]).exp_()
-            # In double precision, so that it does not matter how a list is shared out to ranks.
-            share /= self.targets.sum(share.sum(1, dtype=torch.float64))[:, None]
-            frequency += _sums(target, share.flatten(), len(psi))
+            fraction = logit.sub_(highest[:, None]).exp_()
+            # In double precision, so that it does not matter how ranks share a list.
+            fraction /= self.targets.sum(fraction.sum(1, dtype=torch.float64))[:, None]
+            frequency += _sum_by_target(target, fraction.flatten(), len(psi))
         return frequency / self.seen
 
 
-def _sums(target: Tensor, share: Tensor, count: int) -> Tensor:
-    """(count,) sums of the shares of each target."""
-    if share.is_cuda:  # where torch has no bincount that adds in the same order each time
-        return share.new_zeros(count).index_add_(0, target, share)
-    return torch.bincount(target, share, minlength=count)
+def _sum_by_target(target: Tensor, values: Tensor, count: int) -> Tensor:
+    if values.is_cuda:  # where bincount does not add in the same order each time
+        return values.new_zeros(count).index_add_(0, target, values)
+    return torch.bincount(target, values, minlength=count)

@@ -1,0 +1,1 @@
+"""Figures, each a function that returns a matplotlib figure."""

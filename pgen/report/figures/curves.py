@@ -1,33 +1,38 @@
-"""Curves over training, and histograms."""
+"""Figures of training: loss curves, reconstruction error and histograms."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pgen.errors import PgenError
-from pgen.report.figures.base import legend_label, new_figure, save_figure
+from pgen.errors import DataError
+from pgen.report.figures.base import legend_label, new_figure
 from pgen.utils.text import shorten
 
-_AXES = ("step", "epoch")  # what a record may count by, the finer first
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: What records may count by, the finer first.
+_AXES = ("step", "epoch")
 _NOT_PLOTTED = (*_AXES, "samples_per_second")
-_SMOOTH_FROM = 50  # points from which a curve is smoothed
+#: Curves with as many points are smoothed.
+_SMOOTH_FROM = 50
 
 Record = Mapping[str, Any]
 
 
-def save_losses(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Record]]) -> None:
-    """Training curves of one or more runs, a panel for each scalar, all runs in it, over one x axis.
+def plot_losses(runs: Mapping[str, Sequence[Record]]) -> Figure:
+    """Plot the training curves of one or more runs, with one panel per scalar.
 
     Args:
-        runs: name of the run -> its records in order, as in metrics.jsonl: a "step" or an "epoch", and scalar values by name.
+        runs: Name of the run -> its records in order, as in metrics.jsonl: a "step" or an "epoch",
+            and scalar values by name.
 
     Raises:
-        UserError: no record holds a step or epoch and a number.
+        DataError: No record has a step or epoch and a number.
     """
     x_name = next((axis for axis in _AXES if any(axis in record for records in runs.values() for record in records)), None)
     quantities = list(
@@ -40,20 +45,20 @@ def save_losses(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Record
         )
     )
     if x_name is None or not quantities:
-        raise PgenError(f"losses of {', '.join(runs) or 'no run'}: found no record with a step or epoch and a number; train for longer.")
+        raise DataError(f"losses of {', '.join(runs) or 'no run'}: no record has a step or epoch and a number; train for longer.")
 
     columns = 1 if len(quantities) == 1 else 2
     rows = -(-len(quantities) // columns)
     figure = new_figure(6 * columns, 2.6 * rows + 0.8)
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).flat
     for axes, quantity in zip(panels, quantities, strict=False):
-        shown = []
+        values = []
         for colour, records in enumerate(runs.values()):
             points = np.array([(r[x_name], r[quantity]) for r in records if x_name in r and r.get(quantity) is not None], dtype=float)
             points = points.reshape(-1, 2)[np.isfinite(points.reshape(-1, 2)).all(1)]
-            shown.append(points[:, 1])
-            _curve(axes, points[:, 0], points[:, 1], f"C{colour}")
-        if _spans_decades(np.concatenate(shown)):
+            values.append(points[:, 1])
+            _plot_curve(axes, points[:, 0], points[:, 1], f"C{colour}")
+        if _spans_decades(np.concatenate(values)):
             axes.set_yscale("log")
         axes.set_title(shorten(quantity), fontsize=10, loc="left")
         axes.tick_params(labelbottom=True)
@@ -65,11 +70,10 @@ def save_losses(path: str | os.PathLike[str], runs: Mapping[str, Sequence[Record
     handles = [figure.axes[0].plot([], [], color=f"C{i}", label=label)[0] for i, label in enumerate(labels)]
     ncols = max(1, int(figure.get_figwidth() / (0.6 + 0.09 * max(map(len, labels)))))  # as many names as fit, in inches
     figure.legend(handles=handles, loc="outside upper center", ncols=ncols, fontsize=9, frameon=False)
-    save_figure(figure, path)
+    return figure
 
 
-def save_reconstruction_curve(
-    path: str | os.PathLike[str],
+def plot_reconstruction_error(
     steps: Sequence[int],
     train_mse: Sequence[float],
     held_out_mse: Sequence[float],
@@ -77,8 +81,17 @@ def save_reconstruction_curve(
     chosen: int | None = None,
     predict_zero_mse: float | None = None,
     unit: str = "ADC",
-) -> None:
-    """Reconstruction error of (K,) checkpoints on train and held-out images, the chosen step and the error of blank images marked."""
+) -> Figure:
+    """Plot the reconstruction error of checkpoints.
+
+    Args:
+        steps: (K,) steps of the checkpoints.
+        train_mse: (K,) on training images.
+        held_out_mse: (K,) on held-out images.
+        chosen: Step to mark as the one to use.
+        predict_zero_mse: Error of blank images, to mark.
+        unit: Unit of charge.
+    """
     figure = new_figure(7, 4)
     axes = figure.subplots()
     axes.plot(steps, train_mse, "o-", ms=4, label="train")
@@ -94,17 +107,21 @@ def save_reconstruction_curve(
     axes.set(xlabel="step", ylabel=f"mean squared error [{shorten(unit)}²]")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4, fontsize=9, frameon=False)
-    save_figure(figure, path)
+    return figure
 
 
-def save_histogram(path: str | os.PathLike[str], counts: npt.ArrayLike, title: str, xlabel: str) -> None:
-    """How often each count occurs among (N,) ``counts``, such as the hits of each target."""
+def plot_histogram(counts: npt.ArrayLike, title: str, xlabel: str) -> Figure:
+    """Plot how often each number occurs among (N,) ``counts``, such as the hits of each target.
+
+    Raises:
+        DataError: There are no counts.
+    """
     counts = np.asarray(counts)
     if not counts.size:
-        raise PgenError(f"{title}: found no counts, wanted one a target.")
+        raise DataError(f"{title}: expected one count per target, got none.")
     top = float(counts.max())
     low = float(counts.min()) if counts.min() > top / 2 else 0.0
-    width = max(1, int(np.ceil((top - low + 1) / 60)))  # whole numbers a bar, so that no bar holds more values than its neighbour
+    width = max(1, int(np.ceil((top - low + 1) / 60)))  # a whole number, so that all bars hold as many values
     edges = np.arange(low, top + width + 1, width) - 0.5
     figure = new_figure(7, 4)
     axes = figure.subplots()
@@ -113,11 +130,11 @@ def save_histogram(path: str | os.PathLike[str], counts: npt.ArrayLike, title: s
     axes.set(xlabel=xlabel, ylabel="number")
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
-    save_figure(figure, path)
+    return figure
 
 
-def _curve(axes: Any, x: npt.NDArray, y: npt.NDArray, colour: str) -> None:
-    """A line; a long one lies pale behind its running mean."""
+def _plot_curve(axes: Any, x: npt.NDArray, y: npt.NDArray, colour: str) -> None:
+    """Plot a curve; a long one as its running mean, with the points pale behind it."""
     if len(x) < _SMOOTH_FROM:
         axes.plot(x, y, color=colour, lw=1.3, marker="." if len(x) < 20 else None)
         return
@@ -126,12 +143,12 @@ def _curve(axes: Any, x: npt.NDArray, y: npt.NDArray, colour: str) -> None:
 
 
 def _running_mean(y: npt.NDArray, window: int) -> npt.NDArray:
-    """Mean over ``window`` points around each; over those there are, near the ends."""
+    """Return the mean over ``window`` points around each point, over fewer near the ends."""
     kernel = np.ones(window)
     return np.convolve(y, kernel, "same") / np.convolve(np.ones_like(y), kernel, "same")
 
 
 def _spans_decades(values: npt.NDArray) -> bool:
-    """Whether a log scale helps: all positive, and the bulk of them over more than a factor of 20."""
+    """Whether a log scale helps: positive values, the bulk over more than a factor of 20."""
     values = values[np.isfinite(values)]
     return bool(values.size and values.min() > 0 and np.quantile(values, 0.99) > 20 * np.quantile(values, 0.01))

@@ -1,8 +1,7 @@
-"""Dark paper on which images are laid out to the inch, on one charge scale."""
+"""A dark sheet on which images are placed by the inch, on one charge scale."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,32 +9,38 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.images import FloatArray
-from pgen.report.figures.base import DPI, new_figure, save_figure
+from pgen.report.figures.base import DPI, new_figure
 from pgen.report.figures.pooling import pool_image
 from pgen.utils.text import shorten
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-_PAPER, _INK, _FRAME = "#101014", "#e8e8e8", "#5a5a68"
+_BACKGROUND, _INK, _FRAME = "#101014", "#e8e8e8", "#5a5a68"
 _COLOURS = "inferno"  # perceptually uniform, and its zero is black
-#: For signed charge: negative is blue, 0 black as the paper is, positive orange. Colour-blind eyes can distinguish them too.
+#: For signed charge: negative is blue, 0 black, positive orange; distinct for colour-blind eyes
+#: too.
 _DIVERGING = ("#d8f3ff", "#6cc6ff", "#2a7fd4", "#14407f", "#08152b", "#000000", "#2b1104", "#8a3a08", "#d9731a", "#ffb45a", "#fff0cf")
-_SIDE = 1.15  # inches, the longer side of a plane
-_GAP, _EDGE, _BAR = 0.07, 0.15, 0.95  # inches between images, around the sheet, for the colour bar
-_CHARACTER, _LINE = 0.062, 0.125  # inches that a character and a line of a caption take
-_LARGEST = 60.0  # inches: a sheet of thousands of images still has to be drawn
+# All lengths are in inches.
+_SIDE = 1.15  # longer side of a plane
+_GAP, _EDGE, _BAR = 0.07, 0.15, 0.95  # between images, around the sheet, for the colour bar
+_CHARACTER, _LINE = 0.062, 0.125  # width of a character and height of a line of a caption
+_LARGEST = 60.0  # a sheet of thousands of images still has to be drawn
 
 
 class Sheet:
-    """Rows x columns places for images (C, H, W), the planes of an image side by side in one place.
+    """A figure of rows x columns images, the planes of each next to each other.
 
     Args:
-        captions: all that will stand above an image; empty for none.
-        labels: all that will stand to the left of a row.
+        rows: Number of rows.
+        columns: Number of columns.
+        shape: (C, H, W) of the images.
         vmax: |charge| of the brightest colour.
-        signed: whether the scale goes from -vmax to vmax, with a colour for each sign.
-        heading: one line above everything.
+        signed: Whether the scale is from -vmax to vmax, with a colour for each sign.
+        captions: All captions, to make room for them; empty for none.
+        labels: All labels of rows, to the left of them.
+        heading: One line above everything.
     """
 
     def __init__(
@@ -68,27 +73,28 @@ class Sheet:
             max(self.top + rows * self.cell[1] + _EDGE, 1.8),
         )
         self.columns = columns
-        # By the square root, faint tracks are still seen beside bright ones.
+        # With a square root, faint tracks are visible next to bright ones.
         self.norm = FuncNorm((_signed_root, _signed_square), vmin=-vmax, vmax=vmax) if signed else PowerNorm(0.5, vmin=0, vmax=vmax)
         self.colours = LinearSegmentedColormap.from_list("signed", _DIVERGING) if signed else _COLOURS
         self.signed = signed
-        self.drawn: AxesImage | None = None
+        self.last_image: AxesImage | None = None
         self.figure = new_figure(*self.size, layout=None)
-        self.figure.set_facecolor(_PAPER)
-        # One axes for all, in inches from the top left corner: an axes for each image would take a second for every dozen.
+        self.figure.set_facecolor(_BACKGROUND)
+        # One axes for all, in inches from the top left corner: an axes for each image would take a
+        # second for every dozen.
         self.axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.set_axis_off()
         if heading:
-            self._write(heading, _EDGE, _EDGE, va="top", fontsize=9)
+            self._add_text(heading, _EDGE, _EDGE, va="top", fontsize=9)
 
     def show(self, image: FloatArray, row: int, column: int, *, caption: str = "", label: str = "") -> None:
-        """Draw the planes of one image (C, H, W), its caption above, its label to the left."""
+        """Draw the planes of one image (C, H, W), with a caption above and a label to the left."""
         width, height = self.image
         pixels = [max(1, int(inches * DPI)) for inches in (height, width / len(image))]
         left = self.left + column * self.cell[0]
         bottom = self.top + (row + 1) * self.cell[1] - _GAP
         top = bottom - height
-        self.drawn = self.axes.imshow(
+        self.last_image = self.axes.imshow(
             np.concatenate(list(pool_image(image, *pixels)), axis=1),
             extent=(left, left + width, bottom, top),
             cmap=self.colours,
@@ -99,28 +105,28 @@ class Sheet:
         self.axes.vlines(borders, top, bottom, color=_FRAME, linewidth=0.6)
         self.axes.hlines([top, bottom], left, left + width, color=_FRAME, linewidth=0.6)
         if caption:
-            self._write(caption, left, top - 0.03, va="bottom", fontsize=7)
+            self._add_text(caption, left, top - 0.03, va="bottom", fontsize=7)
         if label:
-            self._write(label, self.left - _GAP, bottom - height / 2, ha="right", va="center", fontsize=9)
+            self._add_text(label, self.left - _GAP, bottom - height / 2, ha="right", va="center", fontsize=9)
 
-    def save(self, path: str | os.PathLike[str], unit: str) -> None:
-        """Add the colour bar and write the sheet to ``path``."""
-        assert self.drawn is not None, "a sheet without images"
+    def finish(self, unit: str) -> Figure:
+        """Add the colour bar, with the unit of charge, and return the figure."""
+        assert self.last_image is not None, "a sheet without images"
         across, down = self.size
         self.axes.set(xlim=(0, across), ylim=(down, 0), aspect="auto")
         left, height = self.left + self.columns * self.cell[0] + 0.08, min(down - self.top - 2 * _EDGE, 4.0)
         bar = self.figure.add_axes((left / across, 1 - (self.top + height + _EDGE / 2) / down, 0.12 / across, height / down))
-        self.figure.colorbar(self.drawn, cax=bar, extend="both" if self.signed else "max")
+        self.figure.colorbar(self.last_image, cax=bar, extend="both" if self.signed else "max")
         bar.set_ylabel(f"charge per pixel [{shorten(unit)}]", color=_INK, fontsize=7)
         bar.tick_params(colors=_INK, labelsize=7)
-        save_figure(self.figure, path)
+        return self.figure
 
-    def _write(self, text: str, x: float, y: float, **style: str | float) -> None:
+    def _add_text(self, text: str, x: float, y: float, **style: str | float) -> None:
         self.axes.text(x, y, _legible(text), color=_INK, linespacing=1.15, **style)  # type: ignore[arg-type]
 
 
 def _legible(text: str) -> str:
-    """A caption of one or more lines, none of them too long for the sheet."""
+    """Shorten each line of a caption to what the sheet has room for."""
     return "\n".join(shorten(line) for line in text.split("\n"))
 
 

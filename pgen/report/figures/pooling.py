@@ -1,4 +1,4 @@
-"""Large images made small enough to be shown, without losing what is thin."""
+"""Pooling of large images for display, which keeps thin tracks visible."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pgen.data.images import FloatArray
 def pool_image(image: FloatArray, rows: int, columns: int) -> FloatArray:
     """Shrink an image (C, H, W) to at most ``rows`` x ``columns`` pixels.
 
-    Each pixel is the one of largest magnitude in its block, with its sign: a track is one pixel wide,
-    and would have gaps, or vanish, if single pixels of the large image were picked.
+    Each pixel is the one of largest magnitude in its block, with its sign. A track is one pixel
+    wide, and would have gaps if single pixels of the large image were picked.
     """
     for axis, most in ((1, rows), (2, columns)):
         extent = image.shape[axis]

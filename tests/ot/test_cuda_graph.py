@@ -1,4 +1,4 @@
-"""Steps that are recorded and replayed come to what they would without; on the CPU by a tape in place of a CUDA graph."""
+"""Steps replayed as a CUDA graph give the same result; on the CPU a tape takes the graph's place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgen.models.ewm.config import EwmConfig
 from pgen.models.ewm.model import Ewm
 from pgen.ot import COSTS, DualAscent, SemiDiscreteOT, Targets
 from pgen.ot.assignment.reference import assign_reference
-from pgen.ot.solvers import cuda_graph as replay
+from pgen.ot.solvers import cuda_graph
 from pgen.plugins.specs import Condition, DataInfo
 from tests.helpers.problems import dense_and_sparse
 from tests.helpers.tape import Noted, record
@@ -39,9 +39,9 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def plain(x, targets, psi, cost):
             return assign_reference(x, targets.dense, psi, cost)
 
-        monkeypatch.setattr(replay, "record", noted)
+        monkeypatch.setattr(cuda_graph, "capture", noted)
         for module in ("pgen.ot.solvers.semidiscrete", "pgen.models.ewm.model"):
-            monkeypatch.setattr(f"{module}.replayed", lambda function, targets: replay.Replayed(function))
+            monkeypatch.setattr(f"{module}.make_graphed", lambda function, targets: cuda_graph.GraphedFunction(function))
         # The kernels of the CPU cannot be seen on a tape.
         monkeypatch.setattr(importlib.import_module("pgen.ot.assignment.assign"), "nearest", plain)
     return kept
@@ -66,13 +66,13 @@ def test_ascent_is_the_same_replayed(cost: str, copies: int, options: dict) -> N
 def assert_the_same_replayed(batches: torch.Tensor, y: torch.Tensor, cost: str, **options) -> None:
     for targets in dense_and_sparse(y):
         plain, other = (DualAscent(40, cost, **options).to(DEVICE) for _ in range(2))
-        move = replay.Replayed(lambda x, other=other, targets=targets: other.move(x, targets))
+        step = cuda_graph.GraphedFunction(lambda x, other=other, targets=targets: other.device_step(x, targets))
         for ascent in (plain, other):
             ascent.unit, ascent.batch = 1.0, batches.shape[1]
         for x in batches:
             index, value = plain.step(x, targets)
-            other.plan(targets)
-            other_index, other_value = move(x=x)
+            other.host_step(targets)
+            other_index, other_value = step(x=x)
             assert torch.equal(index, other_index) and torch.equal(value, other_value)
         for name, state in plain.state_dict().items():
             assert torch.equal(state, other.state_dict()[name]), name
@@ -93,10 +93,10 @@ def test_kernels_of_a_gpu_are_the_same_replayed(monkeypatch: pytest.MonkeyPatch)
 def test_a_recording_holds_the_sampler_too(recorded: list[str]) -> None:
     _, y = problem()
     found = []
-    for wanted in (False, True):
+    for use_graph in (False, True):
         torch.manual_seed(0)
         solver = SemiDiscreteOT(y, batch_size=32, shortlist=8)
-        solver.fit(lambda n: torch.randn(n, 5, device=DEVICE), chi2=1e-6, most=60, replay=wanted)
+        solver.fit(lambda n: torch.randn(n, 5, device=DEVICE), chi2=1e-6, max_samples_per_target=60, cuda_graph=use_graph)
         found.append(solver.psi)
     assert torch.equal(*found)
     # Anew where a stall has doubled the batch.
@@ -128,4 +128,4 @@ def test_ewm_is_the_same_replayed(conditional: bool, recorded: list[str]) -> Non
 
 def test_what_a_graph_cannot_hold_is_not_replayed() -> None:
     y = torch.rand(4, 3)
-    assert replay.replayed(len, Targets(y)) is len
+    assert cuda_graph.make_graphed(len, Targets(y)) is len
