@@ -27,7 +27,7 @@ class Scale:
         [project]
         name = "pgen-cubic"
         version = "0.1"
-        dependencies = ["pgen"]
+        dependencies = ["pgen-lartpc"]
 
         [project.entry-points."pgen.scales"]
         cbrt = "pgen_cubic:CBRT"
