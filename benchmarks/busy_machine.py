@@ -1,11 +1,13 @@
-"""Claim: on a busy machine `pgen train ae` keeps at least half of the images a second that one thread has there.
+"""Speed of training on a busy machine, with default threads, one thread, and spinning threads.
 
     python benchmarks/busy_machine.py
 
-trains three runs by turns, each while the others are stopped: one thread (`--threads 1`), the default threads, and as many that spin while
-they wait, as GNU OpenMP lets them by default. First as the machine is, then next to four processes a core that do nothing but count. A rate
-is steps in the log over wall time; recorded with it are the cores that the run had (CPU time over wall time) and those that all other
-processes of the machine took, which should be few. Writes results/busy_machine.json.
+Three trainings of `pgen train ae` take turns, each while the others are stopped: one thread
+(`--threads 1`), the default threads, and as many threads that spin while they wait, as GNU OpenMP
+does by default. First without other load, then next to four busy processes per core. A rate is
+steps in the log over wall time. Also recorded are the cores that the run used (CPU time over wall
+time), and those that all other processes used, which should be few. Writes
+results/busy_machine.json.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Claim: the engine costs next to nothing. Seconds a step of pgen's training loop against a minimal torch loop of the same model.
+"""Claim: the engine costs almost nothing per step, compared with a minimal PyTorch loop.
 
-The minimal loop is what one writes by hand: data on the device, a permutation an epoch, zero_grad, backward, step; no checks, no log, no
-progress. They take turns, step by step on the CPU. On a GPU it also runs the original code's style of loop, a
-DataLoader of PNG files that waits for the GPU at every step, and says which part of the GPU's peak each reaches:
+    python benchmarks/engine_step.py [--quick]
 
-    python benchmarks/engine_step.py
-
---quick: a few steps of each, to see that it works.
+The minimal loop is what one writes by hand: data on the device, a permutation per epoch, zero_grad,
+backward, step; no checks, logs or progress bars. On the CPU the two take turns step by step. On a
+GPU, the script also runs the loop of the original code, a DataLoader of PNG files that waits for
+the GPU at every step, and reports the fraction of the peak performance that each reaches. --quick
+runs a few steps, to test the script.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""How long and how much memory does a whole evaluation take, and how does the search for neighbours compare with brute force?
+"""Time and memory of a complete evaluation, and speed of the search for nearest neighbours.
 
     python benchmarks/evaluate_all.py [--train 50000] [--generated 10000] [--size 64] [--queries 200]
 
-simulates the sets, runs pgen evaluate all as a user would, and notes its wall time and the highest memory of its processes. Then it looks
-for the nearest training image of generated ones by Hamming and by Jaccard distance: pgen.metrics.memorisation.nearest_neighbours, NumPy on packed bits, and, for
-some of them, scikit-learn's brute force on truth values, one after the other in this process. Writes results/evaluate_all.json.
+Simulates the sets, runs `pgen evaluate all`, and records its wall time and the highest memory of
+its processes. Then it finds the nearest training image of generated images by Hamming and by
+Jaccard distance, one after the other in this process: with
+pgen.metrics.memorisation.nearest_neighbours, with NumPy on packed bits, and, for some of the
+images, with scikit-learn's brute force on boolean arrays. Writes results/evaluate_all.json.
 """
 
 from __future__ import annotations

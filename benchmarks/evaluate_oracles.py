@@ -1,10 +1,12 @@
-"""Do FPD and KPD agree with jetnet's, from which the field takes its numbers?
+"""Do FPD and KPD agree with those of jetnet, the reference implementation?
 
     pip install jetnet; python benchmarks/evaluate_oracles.py
 
-draws Gaussian features of a known Frechet distance, and features of simulated images beside shifted ones, and asks jetnet (with the sizes
-of samples that it uses by default) and pgen, with the same numbers. jetnet draws with replacement, so that its limit of many draws is the
-distance of the two sets as they are, which has the bias of their size: that of pgen at N. Writes results/evaluate_oracles.json.
+Computes both with jetnet (with its default sample sizes) and with pgen on the same numbers:
+Gaussian features with a known Frechet distance, and features of simulated images and of modified
+ones. jetnet draws with replacement, so that its limit is the distance between the two finite sets,
+including the bias of their size. That corresponds to pgen's value at N. Writes
+results/evaluate_oracles.json.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""A flow on codes that are maps in few steps: FPD and charge of its samples by solver and number of steps, three draws each.
+"""A flow on codes that are maps: FPD and charge of samples by solver and number of steps.
 
     python benchmarks/few_steps.py --train train.h5 --held-out held_out.h5 [--folder FOLDER]
 
-trains an auto-encoder and a flow on its codes by the command line, as compare_models.py does (a quarter of an hour of one core), samples
-it, and writes results/few_steps.json: every FPD with its interval, the mean charge of samples over that of training images, seconds, and
-how evenly noise is coupled to targets. What FOLDER holds of an earlier call is not done again.
+Trains an auto-encoder and a flow on its codes from the command line, as compare_models.py does (a
+quarter of an hour on one core), and samples it three times with each sampler. Writes
+results/few_steps.json: every FPD with its interval, the mean charge of samples relative to training
+images, times, and how evenly noise is coupled to targets. Commands whose output FOLDER already
+contains are not run again.
 """
 
 from __future__ import annotations

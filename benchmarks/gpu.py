@@ -1,11 +1,13 @@
-"""All that only a GPU can show, in one command: `benchmarks/gpu.sh` finds the packages and runs this.
+"""All checks that need a GPU. `benchmarks/gpu.sh` finds the packages and runs this script.
 
-Parts, in this order: `models` trains, samples and deploys each model for a moment, samples its exported program, and says by how much the
-GPU's images differ from the CPU's; `tests` runs the tests marked gpu; `ot_cuda` and `engine_step` are the benchmarks of these names. Each
-has a share of --minutes and is stopped at its end. A part writes its JSON as it goes, so that what was done by then is kept; `gpu.json`
-says how each part ended and how long it took, `log.txt` holds what all of them printed.
+Parts, in this order: `models` trains, samples and exports each model for a moment, samples its
+exported program, and reports how much images from the GPU differ from those from the CPU; `tests`
+runs the tests marked gpu; `ot_cuda` and `engine_step` are the benchmarks of these names. Each part
+has a fraction of --minutes and is stopped at its end. A part writes its JSON as it goes, so that
+finished results are never lost. `gpu.json` records how each part ended and how long it took;
+`log.txt` contains the output of all parts.
 
-Without a GPU, or with --cpu, the same is rehearsed on the CPU with tiny sizes.
+Without a GPU, or with --cpu, the same runs on the CPU with tiny sizes, as a rehearsal.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Sets in which many images are blank, and so identical: what fraction of noise flow and ewm send to them, and of samples is blank.
+"""The fraction of noise that flow and ewm send to blank images, and of blank samples.
 
     python benchmarks/identical_targets.py [--folder FOLDER]
 
-simulates images, blanks a third, a tenth and a hundredth of them, fits both models to the images and to codes of them, and writes
-results/identical_targets.json (ten minutes of one core). What FOLDER holds of an earlier call is not done again.
+Simulates images, blanks a third, a tenth and a hundredth of them, trains both models on the images
+and on their latent codes, and writes results/identical_targets.json (ten minutes on one core).
+Commands whose output FOLDER already contains are not run again.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Commands that are timed and run once: what a folder holds of an earlier call is not done again."""
+"""Run and time commands, except those whose output a folder already contains."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""MNIST: how near do `ewm` and `gan` come to held-out digits, at one budget of training time?
-
-Both train through the command line on the same images, one after the other, each for the same number of seconds. At every checkpoint the
-exact W1 (POT's ot.emd2, ground cost l1, pixels in [-1, 1]) is computed between generated and held-out images, equally many of each. The
-floor is real training images against the same held-out ones. `ae` trains too; its figure is the held-out error against predicting zero.
+"""MNIST: how close do `ewm` and `gan` come to held-out digits in the same training time?
 
     python benchmarks/mnist_wasserstein.py --mnist FOLDER [--seconds 500] [--images 10000] [--compare 2000]
 
-writes results/mnist_wasserstein.json and .png, beside this script. FOLDER holds the four IDX files.
+Both are trained from the command line on the same images, one after the other, for the same number
+of seconds. At every checkpoint, the script computes the exact W1 (POT's ot.emd2, ground cost l1,
+pixels in [-1, 1]) between equally many generated and held-out images. The floor is that of real
+training images. `ae` is trained too; its result is the held-out error relative to predicting zero.
+FOLDER has the four IDX files. Writes results/mnist_wasserstein.json and .png.
 """
 
 from __future__ import annotations

@@ -1,16 +1,19 @@
-"""The assignment on a GPU: pgen.ot against torch, KeOps and FAISS, and against what the card can do.
+"""The assignment on a GPU: pgen.ot, torch, KeOps and FAISS, and the limit of the card.
 
     pip install -e ".[bench]" triton
-    python benchmarks/ot_cuda.py
+    python benchmarks/ot_cuda.py [--quick]
 
-Each takes turns, twenty times, timed by CUDA events; the median counts. Of the limit: dense l1, two FP32 instructions a coordinate
-(multiprocessors x 128 lanes x clock / 2); sqeuclidean, two TF32 operations a coordinate on tensor cores (multiprocessors x 1024 x clock, as
-sm_90 has, on other cards read it with care), the clock being the highest that nvidia-smi names; sparse l1, bytes of lit pixels and of the
-samples' numbers met at them, at the speed of a copy within the card. Then 10^6 assignments a kernel are compared with double precision by
-brute force, and a step of ascent, from noise to potential, is launched kernel by kernel and replayed as one graph. KeOps and FAISS are left
-out where they are not installed. Writes results/ot_cuda.json, as it goes. Not yet run on a card; see docs/results.md.
+All take turns, twenty times, timed by CUDA events; the median counts. The limits: for dense l1, two
+FP32 instructions per coordinate (multiprocessors x 128 lanes x clock / 2); for sqeuclidean, two
+TF32 operations per coordinate on tensor cores (multiprocessors x 1024 x clock, as on sm_90;
+approximate on other cards), with the highest clock that nvidia-smi reports; for sparse l1, the
+bytes of nonzero pixels and of the samples' numbers at them, at the speed of a copy within the card.
+Then 10^6 assignments per kernel are compared with brute force in double precision, and a step of
+the ascent, from noise to potential, is launched kernel by kernel and replayed as one graph. KeOps
+and FAISS are left out if they are not installed. Writes results/ot_cuda.json as it goes. Not yet
+run on a card; see docs/benchmarks.md.
 
---quick: tiny sizes, on the CPU where there is no GPU, to see that it works.
+--quick uses tiny sizes, on the CPU if there is no GPU, to test the script.
 """
 
 from __future__ import annotations

@@ -1,18 +1,22 @@
-"""The whole solve: chi2 of the frozen potential over seconds, pgen.ot against POT and OTT-JAX, on the CPU, in one process.
+"""The whole solve on the CPU: chi2 against time, for pgen.ot, POT and OTT-JAX.
 
     pip install -e ".[bench]" -c constraints.txt
     python benchmarks/ot_solve.py --codes codes.pt --mnist FOLDER [--cap 30]
 
-codes.pt: 4,000 or more codes of real tiles, D = 64, as `pgen deploy` of an auto-encoder with --l-dim 64 writes them; FOLDER: MNIST's files.
-The source is a perceptron fitted to the targets by three rounds of EWM, so that it is neither untrained nor done. Every method meets the
-same targets, generator weights and cost. What counts is the time until chi2, estimated outside of the clock from the same 8 fresh samples a
-target for all, is at its goal; pgen.ot is also timed with its own looks included. A method that does not get there in ``cap`` seconds is
-said to take longer. Compilation is not timed. Writes results/ot_solve.json and docs/ot_solve.png.
+codes.pt has at least 4,000 latent codes of real tiles, D = 64, as `pgen deploy` of an auto-encoder
+with --l-dim 64 writes them. FOLDER has MNIST's files. The source is an MLP that was fitted to the
+targets in three rounds of EWM, so that it is neither untrained nor finished. All methods get the
+same targets, generator weights and cost. The result is the time until chi2, estimated outside the
+clock from the same 8 fresh samples per target for all methods, reaches its goal. pgen.ot is also
+timed including its own certificates. If a method does not reach the goal in `cap` seconds, it is
+reported as slower than that. Compilation is not timed. Writes results/ot_solve.json and
+docs/ot_solve.png.
 
-Grids, rates in units of the cost's standard deviation s: POT: batch 32 (its default) or 256, lr0 = {0.1, 0.3} s sqrt(N B), DRAG
-(decreasing_reg, from 0.1 s) on and off, its average. OTT-JAX: Adam, batch 256 at {0.003, 0.01} s, or from 0.1 s as 1 / (1 + t / 100), or
-batch 1024 at 0.01 s; epsilon 0, potential_ema 0.99 and 0.001. A wider grid (lr0 0.03 and 1; Adam at 0.03, 0.1, 0.3), tried on the first
-problem, was worse throughout. pgen.ot: its defaults.
+Grids, with rates in units of the standard deviation s of the cost. POT: batch 32 (its default) or
+256, lr0 = {0.1, 0.3} s sqrt(N B), DRAG (decreasing_reg, from 0.1 s) on and off, its average.
+OTT-JAX: Adam, batch 256 at {0.003, 0.01} s, or from 0.1 s as 1 / (1 + t / 100), or batch 1024 at
+0.01 s; epsilon 0, potential_ema 0.99 and 0.001. A wider grid (lr0 0.03 and 1; Adam at 0.03, 0.1,
+0.3), tried on the first problem, was always worse. pgen.ot: its defaults.
 """
 
 from __future__ import annotations

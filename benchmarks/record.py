@@ -1,4 +1,4 @@
-"""What every results file says of where, when and with what it was measured; and how much memory processes take."""
+"""Write results files with date, machine and versions, and measure the memory of processes."""
 
 from __future__ import annotations
 

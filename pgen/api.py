@@ -116,7 +116,8 @@ class Run(runs.Run):
         image_set = images_for(self, None, None) if images is None else _as_images(images, self.info.unit)
         _require_fits(self, image_set)
         with show_progress("encoding") as self.progress:
-            return encode_images(self, model, image_set, self.folder.weights, batch_size)
+            codes = encode_images(self, model, image_set, self.folder.weights, batch_size)
+        return replace(codes, folder=self.folder.weights.parent)
 
     def reconstruct(self, images: Data | None = None, *, batch_size: int = 256) -> ArrayImages:
         """Encode and decode images with the best checkpoint of an auto-encoder; return them in charge units."""

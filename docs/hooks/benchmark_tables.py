@@ -285,7 +285,8 @@ _TABLES: dict[str, Callable[[Result], str]] = {
     show.__name__: show
     for show in (
         ot_assign, ot_exact, ot_scale, ot_solve, ewm_outer, data_batches, data_scale, engine_step, engine_kills, output_kills,
-        engine_hostile, evaluate_all, evaluate_oracles, closure, mnist_wasserstein, two_commands, few_steps, identical_targets, busy_machine,
+        engine_hostile, evaluate_all, evaluate_oracles, closure, mnist_wasserstein, two_commands, few_steps, identical_targets,
+        busy_machine,
     )
 } | {"real_tiles": two_stage, "simulated": two_stage, "ot_exact_triton": ot_exact}  # fmt: skip
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from math import inf, prod
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from pgen.data.sparse import SparseImages
 from pgen.errors import DamagedImage, DataError
 from pgen.utils.resources import require_memory
 from pgen.utils.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FloatArray = npt.NDArray[np.float32]
 Indices = Sequence[int] | npt.NDArray[np.int64]
@@ -131,6 +134,12 @@ class ImageSet(ABC):
         """Write the images to a file, see :func:`pgen.data.write_images`."""
         # By name: the writers are above this module.
         return import_module("pgen.data.io.write").write_images(path, self, overwrite=overwrite)
+
+    def plot(self, n: int = 16) -> Figure:
+        """Draw the first n images; return the figure, see :func:`pgen.report.figures.image_grid.plot_images`."""
+        # By name: figures are above this module.
+        draw = import_module("pgen.report.figures.image_grid").plot_images
+        return draw(self.read(range(min(n, len(self)))), unit=self.unit)
 
     @overload
     def __getitem__(self, index: int) -> FloatArray: ...

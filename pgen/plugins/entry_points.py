@@ -18,6 +18,8 @@ from pgen.errors import PgenError, PluginError, Stopped
 T = TypeVar("T")
 
 #: Groups of entry points.
+#: Name of the distribution that installs the package pgen.
+DISTRIBUTION = "pgen-lartpc"
 MODELS, METRICS, LOGGERS, SOURCES, SCALES = GROUPS = "pgen.models", "pgen.metrics", "pgen.loggers", "pgen.sources", "pgen.scales"
 
 
@@ -69,8 +71,11 @@ def entries(group: str) -> list[Entry]:
     unique: dict[tuple[str, str], Entry] = {}
     for point in entry_points(group=group):
         distribution = point.dist.name if point.dist else "unknown"
+        entry = Entry(point.name, distribution, point.dist.version if point.dist else "?", point)
+        if entry.is_builtin and distribution != DISTRIBUTION:
+            continue  # left by an installation under pgen's former name
         # A distribution can appear twice (installed copy and source folder): the first one counts.
-        unique.setdefault((point.name, distribution), Entry(point.name, distribution, point.dist.version if point.dist else "?", point))
+        unique.setdefault((point.name, distribution), entry)
     return sorted(unique.values(), key=lambda entry: (not entry.is_builtin, entry.name))
 
 

@@ -146,11 +146,10 @@ def sample(run: RunInfo, request: SampleRequest) -> Path:  # type: ignore[empty-
 
         @hookimpl
         def sample(run, request):
-            model, to_images = run.load_model(request.checkpoint),
-            run.image_decoder(request.decoder) samples = model.mean.expand(request.n,
-            *model.mean.shape) images = ArrayImages(to_images(samples).detach().cpu().numpy(),
-            unit=to_images.unit) return write_images(request.out, images,
-            overwrite=request.overwrite)
+            model, to_images = run.load_model(request.checkpoint), run.image_decoder()
+            samples = to_images(model.mean.expand(request.n, *model.mean.shape))
+            images = ArrayImages(samples.detach().cpu().numpy(), unit=to_images.unit)
+            return write_images(request.out, images, overwrite=request.overwrite)
     """
 
 

@@ -62,7 +62,7 @@ def test_semidiscrete_coupling_hits_all_targets_evenly_and_costs_less_than_any_o
         coupling = Coupling(kind, 100, 0.05)
         said: list[str] = []
         coupling.begin(targets, lambda n, generator: torch.randn(n, 5, generator=generator), alone(256, said.append))
-        assert (kind == "semidiscrete") == any("chi2" in text and "wanted 0.05" in text for text in said)
+        assert (kind == "semidiscrete") == any("chi2" in text and "goal 0.05" in text for text in said)
         index = coupling.targets_of(x, targets, alone(len(x)))
         hits = torch.bincount(index, minlength=100) / 200
         assert float((hits - 1).square().mean()) < 0.1
@@ -139,9 +139,9 @@ def test_velocity_has_the_shape_of_its_point_and_depends_on_the_time(data: DataI
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(PgenError, match="do not divide by 8"):
+    with pytest.raises(PgenError, match="not divisible by 8"):
         make_velocity(FlowConfig(), info("images", 1, 20, 16))
-    with pytest.raises(PgenError, match="5×4, do not divide by 2"):
+    with pytest.raises(PgenError, match="5×4 pixels are not divisible by 2"):
         make_velocity(FlowConfig(), maps(3, 5, 4))
     with pytest.raises(PgenError, match="have no pixels"):
         make_velocity(FlowConfig(patch=4), info("codes", 7))
@@ -262,12 +262,12 @@ def test_it_is_deployed_as_one_program(more: dict[str, str], tmp_path: Path, pge
 
 
 def test_fresh_noise_asks_for_independent_noise(tmp_path: Path, refuses) -> None:
-    with pytest.raises(PgenError, match="--solver sde"):
+    with pytest.raises(PgenError, match="`solver=sde` requires"):
         trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32, solver="sde")
     run = trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32)
     refuses("sample", run.folder.path, "-n", 2, "--solver", "sde", "--out", tmp_path / "x.h5", saying="--coupling independent")
 
 
 def test_an_order_of_targets_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PgenError, match="--no-shuffle"):
+    with pytest.raises(PgenError, match="`no_shuffle`"):
         trained("flow", IMAGES, tmp_path, max_steps=2, n_hidden=32, shuffle=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_decoded_charge_has_the_spectrum_of_the_magnitude_and_the_sign_of_the_de
     decoded[..., 2, :], decoded[..., 5, :] = -40, 60
     maps = torch.cat([torch.where(real != 0, 9.0, -9.0), transform.forward(decoded).atanh()], dim=1)
     for _ in range(3):
-        model._update_charge_spectrum(transform.forward(real), maps, lambda rows: rows)
+        model._update_charge_spectrum(transform.forward(real), maps, SimpleNamespace(gather=lambda rows: rows))
     model.decoder = Constant(maps[:4])  # type: ignore[assignment]
     assert torch.allclose(transform.inverse(model.decode(torch.zeros(4, 2))), real[:4], rtol=1e-3)
 
@@ -122,7 +123,7 @@ class Constant(torch.nn.Module):
 
 
 def test_bce_refuses_signed_charge(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(PgenError, match=r"--loss-fn bce: it is for charge of one sign.*add negative=drop to their source"):
+    with pytest.raises(PgenError, match=r"`loss_fn=bce` is for charge of one sign.*add negative=drop to their source"):
         trained("ae", source, tmp_path / "runs", loss_fn="bce", max_steps=1)
     assert not (tmp_path / "runs").exists()
     AutoEncoder(AeConfig(loss_fn="bce"), info(ChargeTransform(9.0)))
@@ -147,7 +148,7 @@ def test_the_discriminator_sees_signed_images_as_they_are() -> None:
         model = plugin.model_class()(plugin.config_class()(), info(ChargeTransform(60.0, signed=signed))).eval()
         seen: list[torch.Tensor] = []
         model.discriminator.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[0]))
-        model._judge(torch.tensor([[0.0, 0.25, 1.0, -1.0]]).repeat(1, 64).view(1, *SHAPE), None)
+        model._discriminate(torch.tensor([[0.0, 0.25, 1.0, -1.0]]).repeat(1, 64).view(1, *SHAPE), None)
         expected = [0.0, 0.25, 1.0, -1.0] if signed else [-1.0, -0.5, 1.0, -3.0]
         assert seen[0][0, :4].tolist() == expected
 

@@ -47,7 +47,7 @@ def test_lists_and_help_outlive_them(environment: dict[str, str], pgen, tmp_path
     missing = "\n".join(doctor["missing"])
     for name, (_, _, cause) in PLUGINS.items():
         assert f"{name!r} of {name} 2.0" in missing and cause in missing, name
-    assert doctor["Places"]["runs"].startswith(str(tmp_path / "runs"))
+    assert doctor["Folders"]["runs"].startswith(str(tmp_path / "runs"))
     assert "exits" in pgen("train", "--help", env=environment, cwd=tmp_path).stdout
 
 

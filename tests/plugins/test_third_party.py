@@ -99,7 +99,7 @@ def test_examples_of_a_source_and_a_scale_run(pgen, refuses, tmp_path: Path) -> 
         "train", "gan", "--data", "rings", "--scale", "cube", saying="expected one of linear, sqrt, log, asinh, cbrt", env=env, cwd=tmp_path
     )
     # Without the plug-in its run says what it lacks.
-    refuses("sample", "runs/x", "-n", 1, "--out", "y.h5", saying="--scale cbrt: wanted one of", cwd=tmp_path)
+    refuses("sample", "runs/x", "-n", 1, "--out", "y.h5", saying="--scale cbrt: expected one of", cwd=tmp_path)
 
 
 def test_broken_sources_and_scales_are_named(pgen, refuses, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_broken_sources_and_scales_are_named(pgen, refuses, tmp_path: Path) -> N
         IMAGES,
         "--scale",
         "curve",
-        saying="it offers 1, wanted a pgen.data.transforms.charge_scales.Scale",
+        saying="it offers 1, expected a pgen.data.transforms.charge_scales.Scale",
         env=env,
         cwd=tmp_path,
     )
@@ -144,7 +144,7 @@ METRIC = (
 BROKEN_METRICS = {
     "raises": ("raise RuntimeError('its library is missing')", "its library is missing"),
     "heavy": ("import torch\n" + METRIC.format(name="heavy", function="a:b"), "imports torch"),
-    "nospec": ("from pgen import hookimpl\n@hookimpl\ndef pgen_metrics():\n    return ['physics']\n", "wanted pgen.MetricSpec"),
+    "nospec": ("from pgen import hookimpl\n@hookimpl\ndef pgen_metrics():\n    return ['physics']\n", "expected pgen.MetricSpec"),
     "double": (METRIC.format(name="physics", function="a:b"), "'physics' is offered by pgen"),
 }
 FAILING_METRICS = {
@@ -207,7 +207,7 @@ BROKEN = {
     "nowhere": (HOOK.format(name="nowhere"), "'a:B' does not import"),
     "wrongtype": (
         HOOK.format(name="wrongtype").replace("a:B", "wrongtype_module:Config") + "class Config:\n    lr: float = 1.0\n",
-        "wanted a subclass of pgen.ModelConfig",
+        "expected a subclass of pgen.ModelConfig",
     ),
     "clash": (
         HOOK.format(name="clash").replace("a:B", "clash_module:Config")
@@ -237,7 +237,7 @@ def test_broken_plug_ins_are_shown_with_their_cause(pgen, tmp_path: Path) -> Non
     fake_package(tmp_path, "slow", "import time\ntime.sleep(0.6)\n" + CRASHING.format(name="slow", crash="pass"))
     env = {**on_path(tmp_path), "COLUMNS": "250"}
     listing = " ".join(pgen("models", env=env, fresh=True).stdout.split())
-    assert "two perceptrons" in listing
+    assert "two MLPs" in listing
     assert "slow 2.0 is slow" in listing
     for name, (_, cause) in BROKEN.items():
         assert f"{name} 2.0 is broken" in listing

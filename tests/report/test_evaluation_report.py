@@ -12,7 +12,7 @@ import torch
 
 from pgen.data import ArrayImages, write_images
 from pgen.engine.evaluation.evaluate import evaluate
-from pgen.engine.evaluation.hamming import evaluate_hamming
+from pgen.engine.evaluation.hamming_report import evaluate_hamming
 from pgen.engine.run import Run
 from pgen.errors import ConfigError, PgenError
 from pgen.report.evaluation_report import EvaluationReport

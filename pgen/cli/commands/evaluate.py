@@ -164,7 +164,7 @@ def hamming(
     overwrite: Overwrite = False,
 ) -> None:
     """Test whether generated images are copies: closer to training images than other real images are."""
-    from pgen.engine.evaluation.hamming import evaluate_hamming
+    from pgen.engine.evaluation.hamming_report import evaluate_hamming
     from pgen.report.report_directory import EvaluationFolder
 
     folder = EvaluationFolder.choose(out, [generated], "hamming.json", overwrite=overwrite)
@@ -229,7 +229,7 @@ def cost(
 ) -> None:
     """Measure the cost of generators: parameters, time per training step, images per second, memory."""
     from pgen.cli.next_steps import suggest_evaluation
-    from pgen.engine.evaluation.cost import evaluate_cost
+    from pgen.engine.evaluation.cost_report import evaluate_cost
     from pgen.report.report_directory import EvaluationFolder
 
     folder = EvaluationFolder.choose(out, list(map(str, runs)), "cost.json", overwrite=overwrite)
@@ -251,7 +251,7 @@ def reconstruction(
     overwrite: Overwrite = False,
 ) -> None:
     """Reconstruction error of an auto-encoder at each checkpoint, and which checkpoint to use."""
-    from pgen.engine.evaluation.reconstruction import evaluate_reconstruction
+    from pgen.engine.evaluation.reconstruction_report import evaluate_reconstruction
     from pgen.report.report_directory import EvaluationFolder
 
     folder = EvaluationFolder.choose(out, [str(run)], "reconstruction.json", overwrite=overwrite)

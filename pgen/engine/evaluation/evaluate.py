@@ -47,7 +47,7 @@ def evaluate(
     checkpoint: str = "best",
     decoder: str | None = None,
     data_root: str | None = None,
-    progress: Progress = lambda task, done, total: None,
+    progress: Progress | None = None,
 ) -> EvaluationReport:
     """Score generated images against real ones.
 
@@ -98,7 +98,7 @@ def evaluate(
             checkpoint=checkpoint,
             decoder=decoder,
             data_root=data_root,
-            progress=lambda done, total: progress("sampling", done, total),
+            progress=lambda done, total: progress("sampling", done, total) if progress else None,
         )
     )
     for candidate in candidates:
