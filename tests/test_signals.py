@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from pgen.utils.signals import defer_signals
+from pgen.utils.deferred_signals import defer_signals
 
 
 def test_a_signal_is_delivered_after_the_block() -> None:

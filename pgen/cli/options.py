@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 
 from pgen.errors import ConfigError, PluginError, option, option_name
 from pgen.utils import resources
-from pgen.utils.formats import Format
 from pgen.utils.paths import expand, expand_option
+from pgen.utils.spelling import Format
 
 IMAGES = "A file or folder of images, a pattern such as 'run*.h5', mnist or simulate. Options follow a colon: FILE:limit=100,plane=2."
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=IMAGES)]

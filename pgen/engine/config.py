@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pgen.data.transforms.charge_scales import scale_names
 from pgen.errors import ConfigError, option, validation_messages
-from pgen.utils.formats import parse_size
 from pgen.utils.paths import expand_text
+from pgen.utils.spelling import parse_size
 
 #: Valid values of `device`.
 DEVICE = r"^(auto|cpu|cuda(:[0-9]+)?)$"

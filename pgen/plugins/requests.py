@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pgen.utils.formats import Format
+from pgen.utils.spelling import Format
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from pgen.utils.deferred_signals import defer_signals
 from pgen.utils.locks import LOCK, FileLock, machine_identity, read_marker
-from pgen.utils.signals import defer_signals
 
 #: Endings of the names of drafts, and of folders with the parts of an interrupted conversion.
 DRAFT, PARTS = ".pgen-draft", ".pgen-parts"

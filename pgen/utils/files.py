@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import IO
 
 from pgen.errors import ConfigError, PgenError, RunError, option
+from pgen.utils.deferred_signals import defer_signals
 from pgen.utils.drafts import Draft, sweep_around
-from pgen.utils.signals import defer_signals
 
 #: Most files of a folder to flush to disk one by one. For more files, all file systems are flushed
 #: at once.

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from pgen.utils.signals import defer_signals
+from pgen.utils.deferred_signals import defer_signals
 
 
 class _FailSafeFile(io.RawIOBase):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pgen.data import open_images, read_all, write_images
-from pgen.data.formats.hdf5_file import Hdf5File
+from pgen.data.formats.hdf5_safe import Hdf5File
 from pgen.data.io.contents import list_contents
 from pgen.errors import ChoiceNeeded, PgenError
 from tests.data.test_public_sets import microboone, pilarnet

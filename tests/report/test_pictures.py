@@ -13,8 +13,8 @@ from pgen.report.ascii_preview import render_ascii
 from pgen.report.figures.base import figure_to_png, new_figure, save_figure
 from pgen.report.figures.curves import _running_mean, _spans_decades, plot_histogram, plot_losses, plot_reconstruction_error
 from pgen.report.figures.hamming import plot_hamming
+from pgen.report.figures.image_axes import Sheet
 from pgen.report.figures.image_grid import plot_images, plot_pairs, plot_rows
-from pgen.report.figures.image_sheet import Sheet
 from pgen.report.figures.pooling import pool_image
 
 IMAGES = (np.random.default_rng(0).gamma(1, 20, (7, 1, 24, 16)) * (np.random.default_rng(1).random((7, 1, 24, 16)) < 0.1)).astype(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pgen.data.images import ImageSet
     from pgen.data.processing.resumable import Result, ResumableTask
     from pgen.data.transforms.crop import Work
-    from pgen.utils.formats import Format
+    from pgen.utils.spelling import Format
 
 HELP = "Inspect, simulate, convert, merge, crop, split and export images."
 
@@ -101,7 +101,7 @@ def crop(
     from pgen.data.processing.parallel import map_chunks
     from pgen.data.processing.resumable import source_signature
     from pgen.data.transforms.crop import crop as crop_images
-    from pgen.utils.formats import parse_size
+    from pgen.utils.spelling import parse_size
 
     refuse_output(out, overwrite=overwrite, inputs=files_of(source, data_root=data_root))
     try:

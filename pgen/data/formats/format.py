@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from pgen.data.formats.base import wrap_read_errors
-from pgen.data.formats.hdf5_file import Hdf5File
+from pgen.data.formats.hdf5_safe import Hdf5File
 from pgen.data.images import ImageSet
 from pgen.errors import DataError
 

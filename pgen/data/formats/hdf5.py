@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pgen.data.formats.base import ForkSafeHandle, LazyImages, wrap_read_errors
 from pgen.data.formats.format import Format
-from pgen.data.formats.hdf5_file import Hdf5File, Storage, count_axes, describe_datasets, find_written, is_written
+from pgen.data.formats.hdf5_safe import Hdf5File, Storage, count_axes, describe_datasets, find_written, is_written
 from pgen.data.formats.members import Member, No, open_members, refuse_reading
 from pgen.errors import DataError, PgenError
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pgen.data.events import entry_ids, event_names
 from pgen.data.formats.base import ForkSafeHandle, LazyImages, wrap_read_errors
 from pgen.data.formats.format import Format
-from pgen.data.formats.hdf5_file import Hdf5File, describe_datasets
+from pgen.data.formats.hdf5_safe import Hdf5File, describe_datasets
 from pgen.data.formats.larcv.particle_labels import NONE, WITHOUT, EventLabels
 from pgen.data.skipped import Skipped
 from pgen.errors import DataError, listed

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pgen.data.formats.base import ForkSafeHandle, LazyImages, wrap_read_errors
 from pgen.data.formats.format import Format
-from pgen.data.formats.hdf5_file import Hdf5File, describe_datasets
+from pgen.data.formats.hdf5_safe import Hdf5File, describe_datasets
 from pgen.errors import DamagedImage, DataError
 
 KIND = "PILArNet-M (HDF5)"

@@ -15,7 +15,7 @@ from pgen._version import __version__
 from pgen.data.events import describe_names, strip_unique_suffix
 from pgen.data.formats.base import ForkSafeHandle, wrap_read_errors
 from pgen.data.formats.format import Format
-from pgen.data.formats.hdf5_file import Hdf5File, describe_datasets
+from pgen.data.formats.hdf5_safe import Hdf5File, describe_datasets
 from pgen.data.images import (
     ZERO_SUPPRESSION,
     FloatArray,

@@ -15,8 +15,8 @@ from pgen.data.images import MAX_IMAGES, ImageSet, iter_subsets
 from pgen.data.views import match_labels
 from pgen.errors import ConfigError, DataError
 from pgen.utils.files import Outputs, free_space, refuse_existing, require_space
-from pgen.utils.formats import Format
 from pgen.utils.locks import exclusive_access
+from pgen.utils.spelling import Format
 
 #: Formats that pgen writes, by name. The first with the suffix of a file is its default format.
 WRITERS = {format.name: format for format in FORMATS if format.write is not None}

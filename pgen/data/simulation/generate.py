@@ -23,7 +23,7 @@ from pgen.data.simulation.readout import render_image
 from pgen.data.simulation.transport import Rays, transport
 from pgen.data.sparse import SparseImages
 from pgen.errors import ConfigError
-from pgen.utils.formats import parse_size
+from pgen.utils.spelling import parse_size
 
 #: PDG number, mass in MeV, and default momentum range in MeV/c, for tracks and showers of a few to
 #: some tens of cm.

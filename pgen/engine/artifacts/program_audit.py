@@ -1,5 +1,8 @@
-"""What a generator.pt2 may hold. torch unpickles parts of such a file, evaluates others, and may load libraries: a file from a stranger
-must hold none of that before torch sees it."""
+"""Check what a generator.pt2 holds before torch loads it.
+
+torch unpickles parts of such a file, evaluates others, and may load libraries, so a file from a
+stranger must contain none of that.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,18 @@ import torch
 
 from pgen.utils.untrusted import load_torch, refuse_odd_archive
 
-#: Members by their names, without the archive's: values as they are, and small files that torch and pgen write.
+#: Members by name, without the name of the archive: raw values, and small files that torch and pgen write.
 _RAW = re.compile(r"data/(weights/weight|constants/tensor)_[0-9]+")
 _SMALL = re.compile(r"(\.data/)?(version|byteorder|serialization_id)|archive_(format|version)|extra(_files)?/pgen\.json")
-#: No bracket, no quote, no space: nothing that could be evaluated.
+#: Without brackets, quotes and spaces, so nothing that could be evaluated.
 _HARMLESS = re.compile(r"[\w.+:-]*")
 #: The nesting of arguments, as JSON of plain containers.
 _NESTING = re.compile(r'[\w\s\[\]{}",:.]*')
 #: Operations: torch's own mathematics, and arithmetic of sizes.
 _TARGET = re.compile(r"torch\.ops\.aten\.\w+(\.\w+)?|_operator\.(add|mul|sub|floordiv|getitem|ge|le|eq|gt|lt)|")
-#: That noise and conditions are equally many.
+#: The check that there are as many conditions as noise vectors.
 _GUARD = re.compile(r"L\['(noise|condition)'\]\.size\(\)\[0\] == L\['(noise|condition)'\]\.size\(\)\[0\]|")
-#: Pieces of sizes that follow from that of a batch, as torch writes them. No powers, which could take for ever.
+#: Parts of sizes that follow from the batch size, as torch writes them. No powers, which could take for ever.
 _SIZE = re.compile(
     r"Symbol|Integer|Mul|Add|FloorDiv|Mod|True|positive|integer|'?[su]\d{1,9}\b'?|\b\d{1,18}\b|(?<!\*)\*(?!\*)|[(),= +-]", re.ASCII
 )
@@ -32,9 +35,13 @@ _LONGEST_SIZE = 500
 
 
 def check_program(path: Path) -> None:
-    """ValueError, or an error of zipfile, json or torch, for a file that holds more than tensors and a graph of torch's operations."""
+    """Check that a file holds only tensors and a graph of torch's operations.
+
+    Raises:
+        ValueError: It holds something else; zipfile, json or torch may raise others.
+    """
     refuse_odd_archive(path)
-    # By torch's own reader: what is checked is what torch will read.
+    # By torch's reader, so that what is checked is what torch reads.
     archive = torch._C.PyTorchFileReader(str(path))
     for name in archive.get_all_records():
         if _RAW.fullmatch(name) or _SMALL.fullmatch(name):

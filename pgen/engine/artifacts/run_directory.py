@@ -1,4 +1,4 @@
-"""The run folder: where everything of one training lies."""
+"""The run directory, which holds everything of one training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pgen.errors import PgenError
+from pgen.errors import ConfigError, RunError, option
 from pgen.utils.drafts import restore, sweep
 from pgen.utils.files import append_line, atomic_write
 from pgen.utils.locks import FileLock
@@ -19,11 +19,11 @@ FORMAT = "pgen-run-1"
 
 
 class RunDirectory:
-    """Paths and small files of one run. See docs/formats.md for what each holds."""
+    """Paths and small files of one run; docs/formats.md says what each holds."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._claim: _Claim | None = None
+        self._lock: _DirectoryLock | None = None
         self.config = self.path / "config.json"
         self.log = self.path / "log.txt"
         self.metrics = self.path / "metrics.jsonl"
@@ -36,139 +36,153 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
-        """An existing run. UserError where the folder or its config.json is missing."""
+        """Open an existing run.
+
+        Raises:
+            RunError: The directory or its config.json is missing.
+        """
         folder = cls(path)
         restore(folder.path)
         if not folder.config.is_file():
-            found = "a folder without config.json" if folder.path.is_dir() else "a file" if folder.path.exists() else "nothing"
-            raise PgenError(f"{path} is no run: found {found}, wanted a run folder as `pgen train` makes them (runs/NAME).")
+            content = "a folder without config.json" if folder.path.is_dir() else "a file" if folder.path.exists() else "nothing"
+            raise RunError(f"{path} is no run: found {content}, expected a run folder as `pgen train` makes them (runs/NAME).")
         return folder
 
     def acquire_lock(self) -> None:
-        """Be the one process that trains here, until :meth:`release` or its end. UserError where there is one already.
+        """Become the one process that trains here, until :meth:`release` or its end, and remove drafts of killed ones.
 
-        What a killed process left unfinished is swept away.
+        Raises:
+            RunError: Another process trains here.
         """
         self.release()
-        acquire_lock = _Claim(self.path)
-        if not acquire_lock.take():
-            raise PgenError(f"{self.path} is being trained by another process; wait until it ends, or stop it.")
-        self._claim = acquire_lock
+        lock = _DirectoryLock(self.path)
+        if not lock.acquire():
+            raise RunError(f"{self.path} is being trained by another process; wait until it ends, or stop it.")
+        self._lock = lock
         for folder in (self.path, self.checkpoints, self.weights.parent, self.samples):
             sweep(folder)
 
     def renamed(self, path: Path) -> RunDirectory:
-        """The same folder after it was renamed to ``path``, claimed as before."""
+        """Return this directory after it was renamed to ``path``, with its lock."""
         folder = RunDirectory(path)
-        folder._claim, self._claim = self._claim, None
-        if folder._claim is not None:
-            folder._claim.move_to(path)
+        folder._lock, self._lock = self._lock, None
+        if folder._lock is not None:
+            folder._lock.move_to(path)
         return folder
 
     def is_in_place(self) -> bool:
-        """Whether the claimed folder still lies at its path.
+        """Whether the locked directory is still at its path.
 
         Returns:
-            False where it has been deleted, in part or whole.
+            False if it has been deleted, in part or as a whole.
 
         Raises:
-            UserError: It was moved, or another one has taken its place, in which nothing may be written.
+            RunError: It was moved, or another one is in its place, in which nothing may be written.
         """
-        if self._claim is None:
+        if self._lock is None:
             return self.config.is_file()
-        if self._claim.is_moved():
-            kept = "" if self._claim.is_deleted() else " What it saved so far is in the moved folder; name that with --resume to go on."
-            raise PgenError(f"{self.path} was moved or replaced while it was trained, and training stops.{kept}")
-        return self._claim.is_held() and self.config.is_file()
+        if self._lock.is_moved():
+            way_out = f" What it saved so far is in the moved folder; resume it with {option('resume')}."
+            way_out = "" if self._lock.is_deleted() else way_out
+            raise RunError(f"{self.path} was moved or replaced while it was trained, and training stops.{way_out}")
+        return self._lock.is_held() and self.config.is_file()
 
     def release(self) -> None:
-        """Let others train here, of this process too."""
-        if self._claim is not None:
-            self._claim.release()
-            self._claim = None
+        """Let others train here, also of this process."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def write_config(self, values: dict[str, Any]) -> None:
-        with atomic_write(self.config, guard=self.is_in_place) as temporary:
-            temporary.write_text(json.dumps({"format": FORMAT, **values}, indent=2) + "\n", encoding="utf-8")
+        """Write config.json."""
+        with atomic_write(self.config, guard=self.is_in_place) as draft:
+            draft.write_text(json.dumps({"format": FORMAT, **values}, indent=2) + "\n", encoding="utf-8")
 
     def read_config(self) -> dict[str, Any]:
+        """Read config.json.
+
+        Raises:
+            RunError: It is damaged.
+        """
         try:
             values = json.loads(self.config.read_text(encoding="utf-8"))
             if values.get("format") != FORMAT:
-                raise ValueError(f"its format is {values.get('format')!r}, wanted {FORMAT!r}")
+                raise ValueError(f"its format is {values.get('format')!r}, expected {FORMAT!r}")
             if missing := sorted({"model", "settings", "config", "data"} - set(values)):
                 raise ValueError(f"it lacks {', '.join(missing)}")
             if not isinstance(values["model"], str):
-                raise ValueError(f"its model is {values['model']!r}, wanted a name")
+                raise ValueError(f"its model is {values['model']!r}, expected a name")
             if wrong := [name for name in ("settings", "config", "data") if not isinstance(values[name], dict)]:
                 raise ValueError(f"{', '.join(wrong)} must be a table of names and values")
         except (ValueError, AttributeError, RecursionError) as error:
-            raise PgenError(f"{self.config} cannot be read: {error}. Restore it from a copy, or train again.") from error
+            raise RunError(f"{self.config} cannot be read: {error}. Restore it from a copy, or train again.") from error
         return values
 
     def append_log(self, text: str) -> None:
+        """Append a line with the time to log.txt."""
         append_line(self.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {printable(text)}")
 
     def append_metrics(self, line: dict[str, Any]) -> None:
+        """Append a line to metrics.jsonl."""
         append_line(self.metrics, json.dumps(line))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All lines; what is none, as a last one torn by a kill, is passed over."""
+        """Return all lines of metrics.jsonl; incomplete ones, as after a kill, are skipped."""
         lines: list[dict[str, Any]] = []
         for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines() if self.metrics.is_file() else []:
             try:
-                found = json.loads(line)
+                values = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(found, dict) and isinstance(found.get("step"), int):
-                lines.append(found)
+            if isinstance(values, dict) and isinstance(values.get("step"), int):
+                lines.append(values)
         return lines
 
     def truncate_metrics(self, step: int) -> None:
-        """Drop what was logged after ``step``: a resumed run writes it again."""
+        """Remove what was logged after ``step``, which a resumed run writes again."""
         if not self.metrics.is_file():
             return
-        kept = [line for line in self.read_metrics() if line["step"] <= step]
-        with atomic_write(self.metrics, guard=self.is_in_place) as temporary:
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        lines = [line for line in self.read_metrics() if line["step"] <= step]
+        with atomic_write(self.metrics, guard=self.is_in_place) as draft:
+            draft.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
-class _Claim:
-    """The lock of a run folder, held by this process, and the folder itself: wherever it is moved to, it is known again."""
+class _DirectoryLock:
+    """The lock of a run directory and an open handle of the directory, which identifies it wherever it is moved."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, FileLock(path / "lock")
+        self._path, self._file_lock = path, FileLock(path / "lock")
         self._folder: int | None = None
 
-    def take(self) -> bool:
-        """Whether the lock was taken."""
-        if not self._lock.acquire():
+    def acquire(self) -> bool:
+        """Acquire the lock; return whether it was free."""
+        if not self._file_lock.acquire():
             return False
         self._folder = os.open(self._path, os.O_RDONLY)
         return True
 
     def move_to(self, path: Path) -> None:
-        """The folder has been renamed by this process."""
-        self._path, self._lock.path = path, path / "lock"
+        """Note that this process has renamed the directory."""
+        self._path, self._file_lock.path = path, path / "lock"
 
     def is_held(self) -> bool:
         """Whether the lock file is in its place."""
-        return self._lock.is_in_place()
+        return self._file_lock.is_in_place()
 
     def is_moved(self) -> bool:
-        """Whether the folder lies elsewhere, or another one at its path."""
+        """Whether the directory is elsewhere, or another one at its path."""
         assert self._folder is not None
         try:
             return not os.path.samestat(self._path.stat(), os.fstat(self._folder))
         except OSError:
-            return not self._lock.is_deleted()
+            return not self._file_lock.is_deleted()
 
     def is_deleted(self) -> bool:
-        """Whether the lock file has been deleted, and with it the folder."""
-        return self._lock.is_deleted()
+        """Whether the lock file, and with it the directory, has been deleted."""
+        return self._file_lock.is_deleted()
 
     def release(self) -> None:
-        self._lock.release()
+        self._file_lock.release()
         if self._folder is not None:
             os.close(self._folder)
             self._folder = None
@@ -177,24 +191,36 @@ class _Claim:
 
 
 def run_inputs(*runs: str | Path | None) -> list[Path]:
-    """What commands read of these runs, which none of their outputs may replace."""
+    """Return what commands read from runs, which their outputs may not replace."""
     folders = [RunDirectory(run) for run in runs if run is not None]
     return [path for folder in folders for path in (folder.config, folder.checkpoints, folder.weights.parent)]
 
 
 def next_run_path(save_root: str, name: str | None, model: str, *, overwrite: bool) -> Path:
-    """Where a new run may lie; without a name the first free of MODEL-1, MODEL-2, ... UserError where the name is taken."""
+    """Return the path of a new run.
+
+    Args:
+        save_root: Folder of runs.
+        name: Name of the run; None for the first free one of MODEL-1, MODEL-2, ...
+        model: Name of the model.
+        overwrite: Whether a run of this name may be replaced.
+
+    Raises:
+        ConfigError: The name is taken.
+    """
     root = Path(save_root)
     if name is None:
-        numbers = [int(found[1]) for path in root.glob(f"{model}-*") if (found := re.fullmatch(rf"{re.escape(model)}-([0-9]+)", path.name))]
+        pattern = re.compile(rf"{re.escape(model)}-([0-9]+)")
+        numbers = [int(match[1]) for path in root.glob(f"{model}-*") if (match := pattern.fullmatch(path.name))]
         name = f"{model}-{max(numbers, default=0) + 1}"
     folder = RunDirectory(root / name)
     restore(folder.path)
     if folder.path.exists():
         if not overwrite:
-            raise PgenError(
-                f"Run {folder.path} exists already; choose another --name, go on with --resume {folder.path}, or pass --overwrite."
-            )
+            way_out = f"choose another {option('name')}, resume it with {option('resume', folder.path)}, or pass {option('overwrite')}"
+            raise ConfigError(f"Run {folder.path} exists already; {way_out}.")
         if not folder.config.is_file():
-            raise PgenError(f"{folder.path} exists and is no run folder, so --overwrite will not delete it; choose another --name.")
+            raise ConfigError(
+                f"{folder.path} exists and is no run folder, so {option('overwrite')} will not delete it; choose another {option('name')}."
+            )
     return folder.path

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, in the run folder under ``tensorboard``: `tensorboard --logdir runs` shows all runs side by side."""
+"""Log to TensorBoard, whose event files are in the folder ``tensorboard`` of the run: `tensorboard --logdir runs`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pgen.engine.monitoring.loggers import Logger
 
 
 class TensorBoardLogger(Logger):
+    """Writes metrics and preview images as TensorBoard events."""
+
     def __init__(self, folder: Path, step: int) -> None:
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
@@ -21,8 +23,8 @@ class TensorBoardLogger(Logger):
             self._writer.add_scalar(name, value, step)
 
     def log_image(self, step: int, name: str, path: Path) -> None:
-        with Image.open(path) as picture:
-            self._writer.add_image(name, np.asarray(picture.convert("RGB")), step, dataformats="HWC")
+        with Image.open(path) as image:
+            self._writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def close(self) -> None:
         self._writer.close()

@@ -13,7 +13,7 @@ import torch
 from pgen.data.images import FloatArray, ImageSet
 from pgen.errors import DataError
 from pgen.metrics.validation import Images, as_images, check_same_shape
-from pgen.report.figures.image_sheet import Sheet
+from pgen.report.figures.image_axes import Sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pgen.data.events import entry_ids, event_names
 from pgen.data.formats.base import ForkSafeHandle, LazyImages, wrap_read_errors
 from pgen.data.formats.format import Format
-from pgen.data.formats.hdf5_file import Hdf5File
+from pgen.data.formats.hdf5_safe import Hdf5File
 from pgen.data.formats.larcv.axes import larcv3_axes
 from pgen.data.formats.larcv.particle_labels import WITHOUT, EventLabels, explain_no_labels, label_by_first_particle, select_producer
 from pgen.data.formats.larcv.planes import (
