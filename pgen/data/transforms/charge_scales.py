@@ -21,8 +21,8 @@ class Scale:
     Both functions are exported with ``generator.pt2``, so they must consist of torch's own
     operations.
 
-    A package offers a scale by an entry point in the group ``pgen.scales``; its name is the value
-    of ``--scale``::
+    A package offers a scale, for ``--scale``, by an entry point in the group ``pgen.scales``, whose
+    name is the scale's. In ``pyproject.toml``::
 
         [project]
         name = "pgen-cubic"
