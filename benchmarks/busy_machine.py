@@ -1,11 +1,13 @@
-"""Claim: on a busy machine `pgen train ae` keeps at least half of the images a second that one thread has there.
+"""Speed of training on a busy machine, with default threads, one thread, and spinning threads.
 
     python benchmarks/busy_machine.py
 
-trains three runs by turns, each while the others are stopped: one thread (`--threads 1`), the default threads, and as many that spin while
-they wait, as GNU OpenMP lets them by default. First as the machine is, then next to four processes a core that do nothing but count. A rate
-is steps in the log over wall time; recorded with it are the cores that the run had (CPU time over wall time) and those that all other
-processes of the machine took, which should be few. Writes results/busy_machine.json.
+Three trainings of `pgen train ae` take turns, each while the others are stopped: one thread
+(`--threads 1`), the default threads, and as many threads that spin while they wait, as GNU OpenMP
+does by default. First without other load, then next to four busy processes per core. A rate is
+steps in the log over wall time. Also recorded are the cores that the run used (CPU time over wall
+time), and those that all other processes used, which should be few. Writes
+results/busy_machine.json.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ FOR_EVER = ["--num-epochs", "100000000", "--checkpoint", "100000000", "--log-eve
 
 
 class Trained:
-    """A run of `pgen train ae` that goes only between :meth:`go` and :meth:`stop`."""
+    """A run of `pgen train ae` that can be paused."""
 
     def __init__(self, name: str, folder: Path) -> None:
         options, environment = RUNS[name]
@@ -65,7 +67,7 @@ class Trained:
 
 @contextmanager
 def spinning(count: int) -> Iterator[list[subprocess.Popen]]:
-    """Processes that count, for as long as the block runs."""
+    """Keep busy processes running during the block."""
     processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield processes
@@ -81,13 +83,13 @@ def cpu_seconds(process: subprocess.Popen) -> float:
 
 
 def machine_seconds() -> float:
-    """CPU time of everything on this machine."""
+    """Return the CPU time of all processes of the machine."""
     user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
     return (user + nice + system + sum(interrupts[:2])) / TICK
 
 
 def window(run: Trained, others: list[subprocess.Popen], seconds: float) -> dict[str, float]:
-    """Images a second, and cores taken by the run and by all that is not ours, while ``run`` goes for some seconds."""
+    """Measure a run for some seconds: images/s, its cores, and the cores of other jobs."""
     ours = [run.process, *others]
     steps, own, all_ours, machine = run.steps(), cpu_seconds(run.process), sum(map(cpu_seconds, ours)), machine_seconds()
     began = time.monotonic()

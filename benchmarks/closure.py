@@ -1,10 +1,12 @@
-"""Are samples of what they were asked to be of? Closure and FPD of a flow on codes that are maps, made for type and momentum.
+"""Closure of conditions: do generated images match the type and momentum they were requested for?
 
     python benchmarks/closure.py [--folder FOLDER]
 
-simulates particles, trains an auto-encoder and a flow on its codes (an hour and a half of a core) and writes results/closure.json
-and ../docs/closure_images.png: of samples with several solvers and guidances, of held-out images that went through the auto-encoder, which
-say what that alone costs, and of real held-out ones, the floor. What FOLDER holds of an earlier call is not done again.
+Simulates particles, trains an auto-encoder with maps and a flow on its codes (an hour and a half on
+one core), and writes results/closure.json and ../docs/closure_images.png: closure and FPD of
+samples with several solvers and guidance weights; of reconstructed held-out images, which show what
+the auto-encoder loses; and of real held-out images, the floor. Commands whose output FOLDER already
+contains are not run again.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ def main() -> None:
 
 
 def judged(kept: Kept, images: dict[str, str]) -> dict[str, dict[str, object]]:
-    """Of each set of images, name -> file, its measures."""
+    """Return the measures of each set of images (name -> file)."""
     found: dict[str, dict[str, object]] = {name: {} for name in images}
     for metric in ("closure", "fpd"):
         results = kept.evaluated(metric, images.values(), REAL, metric)["generated"]
@@ -74,7 +76,7 @@ def judged(kept: Kept, images: dict[str, str]) -> dict[str, dict[str, object]]:
 
 
 def draw(kept: Kept, images: dict[str, str]) -> None:
-    """Three images of each particle, of each set."""
+    """Draw three images of each particle from each set."""
     rows = {}
     for name, path in {"real held-out images": "particles/held_out.h5", **images}.items():
         found = open_images(str(kept.folder / path))

@@ -1,15 +1,17 @@
-"""The built-in models, and diffusers' DDPM, on the same images in about the same training time, and what pgen evaluate says of them.
+"""The built-in models and a DDPM, trained on the same images in about the same time.
 
     python benchmarks/compare_models.py real|simulated --train train.h5 --held-out held_out.h5 --peer PYTHON [--folder FOLDER]
 
-trains them by the command line, one after the other, evaluates them together, and writes results/compare_NAME.json (commands, times, every
-measure) and ../docs/compare_NAME.png (distributions) and ../docs/compare_NAME_images.png (generated images). What FOLDER holds of an
-earlier call is not done again. PYTHON: one that has diffusers besides pgen, as ``PYTHONPATH=... python`` would; see peer_ddpm.py.
+Trains the models from the command line, one after the other, evaluates them together, and writes
+results/compare_NAME.json (commands, times, every measure), ../docs/compare_NAME.png (distributions)
+and ../docs/compare_NAME_images.png (generated images). Commands whose output FOLDER already
+contains are not run again. PYTHON is an interpreter with diffusers and pgen, see peer_ddpm.py.
 
-Charge at or below 10 ADC (simulated images have none below 10) is taken for nothing in all of them, so that no model is told from real
-images by a halo that it was not shown. The time of the auto-encoder counts for each model that is fitted to its codes. Two flows differ in
-their coupling alone, and are sampled in 4 and in 8 steps besides, the independent one with fresh noise in each step, too. Simulated images
-have labels: there, models are made for type and momentum.
+Charge at or below 10 ADC is set to 0 in all images (simulated ones have none below 10), so that no
+model is recognised by faint charge that it never saw. The time of an auto-encoder counts for each
+model of its codes. Two flows differ only in their coupling, and are also sampled in 4 and 8 steps;
+the independent one is also sampled with fresh noise in each step. On simulated images, which have
+labels, models are conditioned on type and momentum.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ FEW = (4, 8)
 
 
 def commands(name: str) -> dict[str, list[str]]:
-    """Of each model, the commands that train it; of those on codes, after the auto-encoders."""
+    """Return the training commands of each model, auto-encoders first."""
     train, held_out = sources(name)
     pixels = f"{CONDITION[name]}--threshold {FAINT[name]:g} --scale sqrt"
     codes = {encoder: f"--targets runs/{encoder}/deploy/codes.pt {CONDITION[name]}" for encoder in ENCODERS}
@@ -79,7 +81,7 @@ def commands(name: str) -> dict[str, list[str]]:
 
 
 def sources(name: str) -> tuple[str, str]:
-    """Training and held-out images."""
+    """Return training and held-out images."""
     return f"train.h5:suppress={FAINT[name]:g}", f"held_out.h5:suppress={FAINT[name]:g}"
 
 

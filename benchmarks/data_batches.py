@@ -1,14 +1,16 @@
-"""Images a second from files to training batches: pgen's readers against what a user writes today, one after the other.
+"""Images per second from files to training batches: pgen's readers and common alternatives.
 
     pip install -e ".[bench]" -c constraints.txt
     python benchmarks/data_batches.py [--root FILE] [--images 4096] [--size 256]
 
-Simulated images with 2 % of their pixels lit, as a store, PNG, LArCV3 and dense HDF5; LArCV2 from 40 copies of a given file, since
-nothing but the genuine library writes it. BatchLoader of 64 in random order, float32 in [0, 1] on the CPU. Each way runs in a process of its
-own, one after the other, for its first epoch (opening, fitting and loading included) and for epochs after that; memory is the most of the
-process and its workers together, less what importing takes. Peers: torch's DataLoader over a folder of PNGs with PIL, over dense HDF5
-(uncompressed, h5py, an image at a time), over LArCV3 by its documented layout, and, for ROOT, uproot's awkward arrays in a loop; with 0 and
-with 2 workers, of which the faster counts. Writes results/data_batches.json.
+Simulated images with 2 % of the pixels nonzero, as an image store, PNG, LArCV3 and dense HDF5;
+LArCV2 from 40 copies of a given file, because only the LArCV library writes it. Batches of 64 in
+random order, float32 in [0, 1] on the CPU. Each way runs in its own process, one after the other,
+for its first epoch (including opening, fitting and loading) and for later epochs. Memory is the
+maximum of the process and its workers together, without what imports take. The alternatives:
+PyTorch's DataLoader over a folder of PNGs with PIL, over dense HDF5 (uncompressed, h5py, one image
+at a time), and over LArCV3 by its documented layout; and, for ROOT, a loop over uproot's awkward
+arrays; each with 0 or 2 workers, whichever is faster. Writes results/data_batches.json.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ COPIES = 40  #: of the LArCV2 file
 
 
 def make(folder: Path, count: int, size: int) -> None:
-    """The same images in every format."""
+    """Write the same images in every format."""
     import h5py
 
     from pgen.data import ArrayImages, write_images
@@ -145,7 +147,7 @@ def loader(data: Dataset, workers: int) -> Iterator[torch.Tensor]:
 
 
 def awkward(source: str, _: int) -> Iterator[torch.Tensor]:
-    """What the tutorials do: an array of events, image by image."""
+    """Read an array of events image by image, as in uproot's tutorials."""
     import uproot
 
     pattern, _, options = source.partition(":")

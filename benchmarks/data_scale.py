@@ -1,9 +1,10 @@
-"""How much memory does it take to simulate, divide and train on more images than fit into memory when dense?
+"""Memory and time to simulate, split and train on more images than fit into memory as dense arrays.
 
     python benchmarks/data_scale.py [--images 200000] [--size 512] [--steps 300]
 
-runs pgen data simulate, pgen data split and pgen train ae as a user would, one after the other, and notes for each the wall time and the
-highest memory of all its processes together (proportional set size, looked at five times a second). Writes results/data_scale.json.
+Runs `pgen data simulate`, `pgen data split` and `pgen train ae` one after the other, and records
+for each the wall time and the highest memory of all its processes (proportional set size, sampled
+five times per second). Writes results/data_scale.json.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Claim: hostile input runs no code, shows no traceback, hangs nothing and loses nothing.
+"""Claim: hostile files run no code, cause no traceback, hang nothing and lose nothing.
 
-Over a thousand configurations, run folders, checkpoints, codes, weights, programs and images, damaged at random or made to do harm, through
-the command line, each in a process of its own. About ten minutes:
+Passes more than a thousand configurations, run folders, checkpoints, latent codes, weights,
+programs and images to the command line, each in its own process. They are damaged at random or made
+to do harm. Takes about ten minutes:
 
     python benchmarks/engine_hostile.py
 """

@@ -1,7 +1,8 @@
-"""Claim: training that is killed at any moment loses no checkpoint, and goes on to what it would have come to, bit for bit.
+"""Claim: training that is killed at any moment resumes to the same weights, bit for bit.
 
-Kills it 200 times with SIGKILL, at random moments, in the three models; a fifth of the times it then tears the newest checkpoint too, as
-a power cut may. Any checkpoint that cannot be read, or differs from the undisturbed run's of the same step, ends the script. About 15
+Kills training of three models 200 times with SIGKILL, at random moments. In a fifth of the cases it
+also truncates the newest checkpoint, as a power cut may. Any other checkpoint that is unreadable,
+or differs from that of the undisturbed run at the same step, ends the script. Takes about 15
 minutes:
 
     python benchmarks/engine_kills.py

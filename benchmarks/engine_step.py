@@ -1,12 +1,12 @@
-"""Claim: the engine costs next to nothing. Seconds a step of pgen's training loop against a minimal torch loop of the same model.
+"""Claim: the engine costs almost nothing per step, compared with a minimal PyTorch loop.
 
-The minimal loop is what one writes by hand: data on the device, a permutation an epoch, zero_grad, backward, step; no checks, no log, no
-progress. They take turns, step by step on the CPU. On a GPU it also runs the original code's style of loop, a
-DataLoader of PNG files that waits for the GPU at every step, and says which part of the GPU's peak each reaches:
+    python benchmarks/engine_step.py [--quick]
 
-    python benchmarks/engine_step.py
-
---quick: a few steps of each, to see that it works.
+The minimal loop is what one writes by hand: data on the device, a permutation per epoch, zero_grad,
+backward, step; no checks, logs or progress bars. On the CPU the two take turns step by step. On a
+GPU, the script also runs the loop of the original code, a DataLoader of PNG files that waits for
+the GPU at every step, and reports the fraction of the peak performance that each reaches. --quick
+runs a few steps, to test the script.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ CASES = [
 
 
 class Timed(TrainingLoop):
-    """The engine's loop, with a step by hand between every two of its own, so that both meet the machine in the same moods."""
+    """The engine's loop, alternating with a step by hand, so that both see the same machine load."""
 
     def __init__(self, session: TrainingSession, by_hand: Callable[[int], object]) -> None:
         super().__init__(session)
@@ -79,7 +79,7 @@ class Timed(TrainingLoop):
 
 
 class TimedOnGpu(TrainingLoop):
-    """Waits for the GPU at the first step that counts and at the last, and nowhere between."""
+    """Synchronises with the GPU only at the first and the last timed step."""
 
     since = seconds = 0.0
 
@@ -94,7 +94,7 @@ class TimedOnGpu(TrainingLoop):
 
 
 class ByHand:
-    """What a model asks of a trainer, at its barest."""
+    """The minimal trainer that a model needs."""
 
     def __init__(self, model: Any, device: torch.device, batch_size: int) -> None:
         self.optimizers, self.device, self.batch_size = model.optimizers(), device, batch_size
@@ -125,7 +125,7 @@ def shuffled(samples: Tensor, size: int) -> Iterator[Tensor]:
 
 
 def hand_step(run: Run, batches: Iterator[Tensor], *, sync: bool = False) -> Callable[[int], object]:
-    """A step by hand, of a model of its own; ``sync`` waits for its losses."""
+    """Return a step by hand of a separate model; ``sync`` waits for its losses."""
     torch.manual_seed(0)
     model = run.new_model().train()
     trainer = ByHand(model, run.device, run.settings.batch_size)
@@ -148,7 +148,7 @@ def seconds_by_hand(run: Run, step: Callable[[int], object], steps: int) -> floa
 
 
 class Pngs(Dataset):
-    """The original code's way: a file an image."""
+    """The original code's dataset: one file per image."""
 
     def __init__(self, folder: Path, samples: Tensor) -> None:
         self.paths = []
@@ -177,7 +177,7 @@ def _now(device: torch.device) -> float:
 
 
 def flops(run: Run, batch: Tensor) -> int:
-    """Of one training step, as torch counts them."""
+    """Count the floating-point operations of one training step."""
     model = run.new_model().train()
     with FlopCounterMode(display=False) as counter:
         model.training_step(batch, ByHand(model, run.device, run.settings.batch_size))

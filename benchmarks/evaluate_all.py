@@ -1,10 +1,12 @@
-"""How long and how much memory does a whole evaluation take, and how does the search for neighbours compare with brute force?
+"""Time and memory of a complete evaluation, and speed of the search for nearest neighbours.
 
     python benchmarks/evaluate_all.py [--train 50000] [--generated 10000] [--size 64] [--queries 200]
 
-simulates the sets, runs pgen evaluate all as a user would, and notes its wall time and the highest memory of its processes. Then it looks
-for the nearest training image of generated ones by Hamming and by Jaccard distance: pgen.metrics.memorisation.nearest_neighbours, NumPy on packed bits, and, for
-some of them, scikit-learn's brute force on truth values, one after the other in this process. Writes results/evaluate_all.json.
+Simulates the sets, runs `pgen evaluate all`, and records its wall time and the highest memory of
+its processes. Then it finds the nearest training image of generated images by Hamming and by
+Jaccard distance, one after the other in this process: with
+pgen.metrics.memorisation.nearest_neighbours, with NumPy on packed bits, and, for some of the
+images, with scikit-learn's brute force on boolean arrays. Writes results/evaluate_all.json.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ THRESHOLD = 10
 
 
 def by_scikit_learn(queries: np.ndarray, train: np.ndarray) -> dict[str, np.ndarray]:
-    """Distances as pgen gives them: Hamming in pixels."""
+    """Compute the distances as pgen does: Hamming in pixels."""
     found = {}
     for name in ("hamming", "jaccard"):
         search = NearestNeighbors(n_neighbors=1, algorithm="brute", metric=name, n_jobs=-1).fit(train)
@@ -36,7 +38,7 @@ def by_scikit_learn(queries: np.ndarray, train: np.ndarray) -> dict[str, np.ndar
 
 
 def by_numpy(queries: np.ndarray, train: np.ndarray) -> dict[str, np.ndarray]:
-    """64 pixels a word, one query after the other."""
+    """Compare 64 pixels per word, one query after the other."""
     a, b = (np.packbits(each, axis=1).view(np.uint64) for each in (queries, train))
     found = {name: np.empty(len(a)) for name in ("hamming", "jaccard")}
     for i, query in enumerate(a):

@@ -1,10 +1,12 @@
-"""Do FPD and KPD agree with jetnet's, from which the field takes its numbers?
+"""Do FPD and KPD agree with those of jetnet, the reference implementation?
 
     pip install jetnet; python benchmarks/evaluate_oracles.py
 
-draws Gaussian features of a known Frechet distance, and features of simulated images beside shifted ones, and asks jetnet (with the sizes
-of samples that it uses by default) and pgen, with the same numbers. jetnet draws with replacement, so that its limit of many draws is the
-distance of the two sets as they are, which has the bias of their size: that of pgen at N. Writes results/evaluate_oracles.json.
+Computes both with jetnet (with its default sample sizes) and with pgen on the same numbers:
+Gaussian features with a known Frechet distance, and features of simulated images and of modified
+ones. jetnet draws with replacement, so that its limit is the distance between the two finite sets,
+including the bias of their size. That corresponds to pgen's value at N. Writes
+results/evaluate_oracles.json.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ KPD_BATCH, KPD_BATCHES = 5000, 10
 
 
 def ours_kpd(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """Median and spread of the unbiased MMD over batches, as jetnet has it."""
+    """Return median and spread of the unbiased MMD over batches, as jetnet does."""
     values = []
     for _ in range(KPD_BATCHES):
         both = np.concatenate([each[rng.choice(len(each), KPD_BATCH)] for each in (a, b)])
@@ -33,7 +35,7 @@ def ours_kpd(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[fl
 
 
 def simulated() -> tuple[np.ndarray, np.ndarray]:
-    """Standardised features of simulated images, and of others with 3 % more charge."""
+    """Return standardised features of simulated images, and of images with 3 % more charge."""
     from pgen.data import read_all
     from pgen.data.simulation.generate import simulate
 

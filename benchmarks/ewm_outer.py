@@ -1,14 +1,16 @@
-"""One outer iteration of EWM: pgen's `ewm` against the loop of arXiv:1906.03471 as its authors run it, on the CPU.
+"""One outer iteration of EWM on the CPU: pgen's `ewm`, and the loop of arXiv:1906.03471.
 
     python benchmarks/ewm_outer.py --mnist FOLDER [--images 2000]
 
-Both start from the same generator, which three rounds have brought half-way, and from the potential of the last of them; ground cost l1.
-The authors' loop is written here from its description, with its defaults: OTS of up to 20,000 steps of batch 64, Adam(psi, 0.1) (0.05 here,
-since pixels lie in [0, 1] and not in [-1, 1]), uncentred, unaveraged; every 1,000 steps it ends if the last 256,000 hits in 1,000 bins all
-lie in [200, 320]; FIT is one pass over the kept 4,000 batches with Adam(1e-4). Its costs are torch.cdist.
-pgen's is the code of the model, with its defaults but for the ground cost and, so that both solves end equally good, `chi2`: what the
-authors' potential was certified with. Each is then judged by the transport cost (dual value) of the generator it leaves behind, solved
-anew. Writes results/ewm_outer.json.
+Both start from the same generator, which three rounds have brought half-way, and from the potential
+of the last round; ground cost l1. The authors' loop is written here from its description, with its
+defaults: OTS of up to 20,000 steps of batch 64 with Adam(psi, 0.1) (0.05 here, because pixels are
+in [0, 1] and not in [-1, 1]), not centred and not averaged. Every 1,000 steps it stops if the last
+256,000 hits in 1,000 bins are all in [200, 320]. FIT is one pass over the stored 4,000 batches with
+Adam(1e-4). Costs are computed with torch.cdist. pgen's side is the code of the model with its
+defaults, except for the ground cost and for `chi2`, which is set to the certificate that the
+authors' potential reached, so that both solves are equally good. Each is judged by the transport
+cost (dual value) of the resulting generator, solved again. Writes results/ewm_outer.json.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from pgen.plugins.specs import DataInfo
 
 
 def authors(problem: Problem, net: nn.Module) -> dict[str, float]:
-    """The authors' outer iteration; moves ``net``."""
+    """Run the authors' outer iteration; updates ``net``."""
     y, random = problem.y, torch.Generator().manual_seed(3)
     psi = nn.Parameter(problem.warm.psi.clone())
     ascent, fit = torch.optim.Adam([psi], 0.05), torch.optim.Adam(net.parameters(), 1e-4)
@@ -66,7 +68,7 @@ def authors(problem: Problem, net: nn.Module) -> dict[str, float]:
 
 
 def ours(problem: Problem, net: nn.Module, chi2: float) -> dict[str, float]:
-    """pgen's outer iteration; moves ``net``."""
+    """Run pgen's outer iteration; updates ``net``."""
     config = EwmConfig(cost="l1", chi2=chi2, z_dim=problem.noise_size)
     model = Ewm(config, DataInfo(kind="codes", shape=tuple(problem.y.shape[1:]), count=len(problem.y)))
     model.generator = net
@@ -86,7 +88,7 @@ def ours(problem: Problem, net: nn.Module, chi2: float) -> dict[str, float]:
 
 
 def transport_cost(problem: Problem, net: nn.Module) -> float:
-    """The dual value of the generator, solved anew."""
+    """Return the dual value of the generator from a new solve."""
     random = torch.Generator().manual_seed(9)
 
     def sample(n: int) -> torch.Tensor:

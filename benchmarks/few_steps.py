@@ -1,10 +1,12 @@
-"""A flow on codes that are maps in few steps: FPD and charge of its samples by solver and number of steps, three draws each.
+"""A flow on codes that are maps: FPD and charge of samples by solver and number of steps.
 
     python benchmarks/few_steps.py --train train.h5 --held-out held_out.h5 [--folder FOLDER]
 
-trains an auto-encoder and a flow on its codes by the command line, as compare_models.py does (a quarter of an hour of one core), samples
-it, and writes results/few_steps.json: every FPD with its interval, the mean charge of samples over that of training images, seconds, and
-how evenly noise is coupled to targets. What FOLDER holds of an earlier call is not done again.
+Trains an auto-encoder and a flow on its codes from the command line, as compare_models.py does (a
+quarter of an hour on one core), and samples it three times with each sampler. Writes
+results/few_steps.json: every FPD with its interval, the mean charge of samples relative to training
+images, times, and how evenly noise is coupled to targets. Commands whose output FOLDER already
+contains are not run again.
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ def main() -> None:
 
 
 def measure_samplers(kept: Kept) -> dict[str, Any]:
-    """FPD and charge of three draws of each sampler."""
+    """Return FPD and charge of three draws of each sampler."""
     charge = mean_charge(kept.folder / TRAIN)
     files = {name: [f"{name.replace(' ', '-').lower()}-{seed}.h5" for seed in SEEDS] for name in SAMPLERS}
     for name, paths in files.items():
@@ -77,13 +79,13 @@ def measure_samplers(kept: Kept) -> dict[str, Any]:
 
 
 def mean_charge(path: Path) -> float:
-    """Mean total charge of images."""
+    """Return the mean total charge of images."""
     return float(read_all(open_images(str(path))).sum((1, 2, 3), dtype=np.float64).mean())
 
 
 @torch.no_grad()
 def measure_coupling(folder: Path) -> dict[str, Any]:
-    """Mean charge and number of pixels of the training images whose codes noise is coupled to, over those of all training images."""
+    """Return charge and pixels of the images that noise is coupled to, relative to all images."""
     run = Run.open(folder / "runs/flow", device=torch.device("cpu"))
     model: Any = run.load_model("last:raw")
     with chdir(folder):  # where the run's data lie

@@ -1,11 +1,13 @@
-"""All that only a GPU can show, in one command: `benchmarks/gpu.sh` finds the packages and runs this.
+"""All checks that need a GPU. `benchmarks/gpu.sh` finds the packages and runs this script.
 
-Parts, in this order: `models` trains, samples and deploys each model for a moment, samples its exported program, and says by how much the
-GPU's images differ from the CPU's; `tests` runs the tests marked gpu; `ot_cuda` and `engine_step` are the benchmarks of these names. Each
-has a share of --minutes and is stopped at its end. A part writes its JSON as it goes, so that what was done by then is kept; `gpu.json`
-says how each part ended and how long it took, `log.txt` holds what all of them printed.
+Parts, in this order: `models` trains, samples and exports each model for a moment, samples its
+exported program, and reports how much images from the GPU differ from those from the CPU; `tests`
+runs the tests marked gpu; `ot_cuda` and `engine_step` are the benchmarks of these names. Each part
+has a fraction of --minutes and is stopped at its end. A part writes its JSON as it goes, so that
+finished results are never lost. `gpu.json` records how each part ended and how long it took;
+`log.txt` contains the output of all parts.
 
-Without a GPU, or with --cpu, the same is rehearsed on the CPU with tiny sizes.
+Without a GPU, or with --cpu, the same runs on the CPU with tiny sizes, as a rehearsal.
 """
 
 from __future__ import annotations
@@ -82,7 +84,7 @@ def main() -> None:
 
 
 def register_pgen(site: Path | None) -> None:
-    """Let pgen's entry points be found, as after `pip install -e .`, where it is not installed."""
+    """Make pgen's entry points visible, as after `pip install -e .`, if it is not installed."""
     try:
         version("pgen-lartpc")
     except PackageNotFoundError:
@@ -103,7 +105,7 @@ def write(path: Path, content: Any) -> None:
 
 
 def run(command: list[str], out: Path, limit: float, watch: Callable[[str], None] = lambda line: None) -> str:
-    """Run a command for ``limit`` seconds at most, and return how it ended; each line that it prints goes to the log and to ``watch``."""
+    """Run a command for at most ``limit`` seconds; pass its lines to the log and ``watch``."""
     ended_by_us = False
     with (out / "log.txt").open("a") as log:
         log.write(f"$ {' '.join(command)}\n")
@@ -135,7 +137,7 @@ def run(command: list[str], out: Path, limit: float, watch: Callable[[str], None
 
 
 def tests(out: Path, limit: float, quick: bool) -> str:
-    """The tests marked gpu; each outcome is noted as it comes."""
+    """Run the tests marked gpu; record each outcome as it comes."""
     outcomes: dict[str, set[str]] = {}
 
     def watch(line: str) -> None:
@@ -167,7 +169,7 @@ def engine_step(out: Path, limit: float, quick: bool) -> str:
 
 
 def models(out: Path, limit: float, quick: bool) -> str:
-    """Each chain in a process of its own, since an error on a GPU leaves it unusable."""
+    """Run each chain in its own process, since a GPU error leaves the process unusable."""
     deadline, found = time.monotonic() + limit, {}
     with tempfile.TemporaryDirectory() as folder:
         sizes = {"train": (80, 1) if quick else (4000, 1), "held_out": (40, 2) if quick else (400, 2)}
@@ -189,7 +191,7 @@ def models(out: Path, limit: float, quick: bool) -> str:
 
 
 class Chain:
-    """What is done with one model, step by step, each timed and noted. folder: of the data, of runs, and of the notes."""
+    """The timed steps done with one model; data, runs and notes are in ``folder``."""
 
     def __init__(self, name: str, folder: Path) -> None:
         import torch
@@ -214,7 +216,7 @@ class Chain:
         print(self.name, figures, flush=True)
 
     def train(self, model: str, steps: int = 300, config: dict[str, Any] | None = None, **settings: Any) -> Path:
-        """The run folder of a model that was trained for a moment."""
+        """Train a model for a moment; return its run folder."""
         from pgen.engine import hooks
         from pgen.engine.config import TrainConfig
         from pgen.engine.training.setup import create_run
@@ -235,7 +237,7 @@ class Chain:
         return run.folder.path
 
     def sample(self, path: Path, wanted: dict[str, str] | None = None) -> None:
-        """Samples of a run, on the device, and by how much those of the CPU differ for the same noise."""
+        """Sample a run on the device; record how much the CPU differs for the same noise."""
         import torch
 
         from pgen.engine import hooks
@@ -260,7 +262,7 @@ class Chain:
         self.note({"images, GPU against CPU": difference(*images)})
 
     def deploy(self, path: Path) -> Path:
-        """The folder that `pgen deploy` writes."""
+        """Deploy a run; return the folder."""
         from pgen.engine import hooks
         from pgen.engine.run import Run
         from pgen.plugins.requests import DeployRequest
@@ -271,7 +273,7 @@ class Chain:
         return path / "deploy"
 
     def sample_program(self, path: Path, wanted: dict[str, str] | None = None) -> None:
-        """Samples of generator.pt2 on the device; for a model without conditions, by how much they differ from the run's own."""
+        """Sample generator.pt2 on the device; compare with the run if it has no conditions."""
         import torch
 
         from pgen.data import open_images, read_all
@@ -289,7 +291,7 @@ class Chain:
             self.note({"images, program against run": difference(*images)})
 
     def reconstruct(self, path: Path) -> None:
-        """Codes and reconstructions of unseen images on the device, against the CPU's."""
+        """Compare codes and reconstructions of unseen images between device and CPU."""
         import torch
 
         from pgen.data import open_images
@@ -311,12 +313,12 @@ class Chain:
         return str(self.folder / "train.h5")
 
     def codes(self, chain: str) -> str:
-        """What an earlier chain has deployed."""
+        """Return what an earlier chain deployed."""
         return str(self.folder / "runs" / chain / "deploy" / "codes.pt")
 
 
 def difference(one: Any, other: Any) -> dict[str, float]:
-    """Of two tensors: the norm of the difference over that of the first, the largest difference, and the largest value."""
+    """Return the relative norm of the difference, the largest difference and the largest value."""
     if not bool(other.isfinite().all()):
         raise AssertionError("some values are not finite")
     apart = (one - other).double()
@@ -369,7 +371,7 @@ def flow_images(chain: Chain) -> None:
 
 
 def conditional(chain: Chain) -> None:
-    """A chain of two models that are conditioned on type and momentum."""
+    """Run a chain of two models that are conditioned on type and momentum."""
     labels = "type,momentum"
     chain.name = "conditional_ae"
     path = chain.train("ae", data=chain.data, condition=labels)
@@ -381,7 +383,7 @@ def conditional(chain: Chain) -> None:
 
 
 def options(chain: Chain) -> None:
-    """Options that a GPU treats in ways of its own."""
+    """Run options that take another path on a GPU."""
     for name, values in {
         "loaded by processes": {"num_workers": 2},
         "accumulate": {"accumulate": 2},
@@ -397,7 +399,7 @@ def options(chain: Chain) -> None:
 
 
 def evaluate(chain: Chain) -> None:
-    """The metrics that compute on the device."""
+    """Compute the metrics that use the device."""
     from pgen.engine.evaluation.evaluate import evaluate as run_metrics
 
     held_out = str(chain.folder / "held_out.h5")

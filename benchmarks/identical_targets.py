@@ -1,9 +1,10 @@
-"""Sets in which many images are blank, and so identical: what fraction of noise flow and ewm send to them, and of samples is blank.
+"""The fraction of noise that flow and ewm send to blank images, and of blank samples.
 
     python benchmarks/identical_targets.py [--folder FOLDER]
 
-simulates images, blanks a third, a tenth and a hundredth of them, fits both models to the images and to codes of them, and writes
-results/identical_targets.json (ten minutes of one core). What FOLDER holds of an earlier call is not done again.
+Simulates images, blanks a third, a tenth and a hundredth of them, trains both models on the images
+and on their latent codes, and writes results/identical_targets.json (ten minutes on one core).
+Commands whose output FOLDER already contains are not run again.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def main() -> None:
 
 
 def measure(kept: Kept, every: int) -> list[dict[str, Any]]:
-    """A row for each model and kind of targets."""
+    """Return one row for each model and kind of targets."""
     store = f"blank-{every}.h5"
     if not (kept.folder / store).exists():
         images = read_all(open_images(f"simulate:n={COUNT},size={SIZE},seed=1"))
@@ -76,13 +77,13 @@ def measure(kept: Kept, every: int) -> list[dict[str, Any]]:
 
 
 def charge(path: Path) -> np.ndarray:
-    """Total charge of each image."""
+    """Return the total charge of each image."""
     return read_all(open_images(str(path))).sum((1, 2, 3), dtype=np.float64)
 
 
 @torch.no_grad()
 def measure_noise(folder: Path, name: str, every: int) -> dict[str, Any]:
-    """The fraction of noise that goes to blank targets: by the coupling of a flow, and of the last pairs that ewm was fitted to."""
+    """Return the fraction of noise sent to blank targets, by flow's coupling or ewm's last pairs."""
     run = Run.open(folder / "runs" / name, device=torch.device("cpu"))
     model: Any = run.load_model("last:raw")
     with chdir(folder):  # where the run's data lie
@@ -96,7 +97,7 @@ def measure_noise(folder: Path, name: str, every: int) -> dict[str, Any]:
 
 
 def assigned(flow: Any, targets: Tensor) -> Tensor:
-    """The targets of fresh noise."""
+    """Return the targets of fresh noise."""
     noise = torch.randn(NOISE, targets.shape[1], generator=torch.Generator().manual_seed(1)) * flow.spread + flow.centre
     return assign(noise, Targets(targets), flow.coupling.psi, "sqeuclidean")[0]
 

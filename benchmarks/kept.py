@@ -1,4 +1,4 @@
-"""Commands that are timed and run once: what a folder holds of an earlier call is not done again."""
+"""Run and time commands, except those whose output a folder already contains."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class Kept:
-    """seconds: of each command, its wall time; kept in ``folder``/seconds.json, where the commands run."""
+    """Commands that run in a folder; their wall times are stored in its seconds.json."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
@@ -24,13 +24,13 @@ class Kept:
         return self.timed(f"pgen {command}", [sys.executable, "-m", "pgen", *shlex.split(command)])
 
     def evaluated(self, metric: str, images: Iterable[str], real: str, out: str) -> dict[str, Any]:
-        """What ``pgen evaluate`` finds of files of generated images. real: its options for what they are compared with."""
+        """Evaluate files of generated images; ``real`` has the options that name the real ones."""
         generated = " ".join(f"--generated {path}" for path in images)
         self.pgen(f"evaluate {metric} {generated} {real} --out {out}")
         return json.loads((self.folder / out / "results.json").read_text())
 
     def timed(self, name: str, words: list[str]) -> float:
-        """Run ``words`` unless ``name`` has been run; its seconds."""
+        """Run ``words`` unless ``name`` has been run; return its wall time."""
         if name not in self.seconds:
             began = time.monotonic()
             subprocess.run(words, check=True, cwd=self.folder)

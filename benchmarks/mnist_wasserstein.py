@@ -1,12 +1,12 @@
-"""MNIST: how near do `ewm` and `gan` come to held-out digits, at one budget of training time?
-
-Both train through the command line on the same images, one after the other, each for the same number of seconds. At every checkpoint the
-exact W1 (POT's ot.emd2, ground cost l1, pixels in [-1, 1]) is computed between generated and held-out images, equally many of each. The
-floor is real training images against the same held-out ones. `ae` trains too; its figure is the held-out error against predicting zero.
+"""MNIST: how close do `ewm` and `gan` come to held-out digits in the same training time?
 
     python benchmarks/mnist_wasserstein.py --mnist FOLDER [--seconds 500] [--images 10000] [--compare 2000]
 
-writes results/mnist_wasserstein.json and .png, beside this script. FOLDER holds the four IDX files.
+Both are trained from the command line on the same images, one after the other, for the same number
+of seconds. At every checkpoint, the script computes the exact W1 (POT's ot.emd2, ground cost l1,
+pixels in [-1, 1]) between equally many generated and held-out images. The floor is that of real
+training images. `ae` is trained too; its result is the held-out error relative to predicting zero.
+FOLDER has the four IDX files. Writes results/mnist_wasserstein.json and .png.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SEED = 0
 
 
 def train(model: str, source: str, root: Path, seconds: float, every: int) -> Path:
-    """Train until the time is up; the run folder. The clock starts when training does."""
+    """Train for the given time, from the first step; return the run folder."""
     data = "--targets" if model == "ewm" else "--data"
     options = f"{OPTIONS[model]} --seed {SEED} --num-epochs 100000 --checkpoint {every} --keep-checkpoints 10000 --name {model}"
     command = [sys.executable, "-m", "pgen", "train", model, data, source, *options.split(), "--save-root", str(root)]
@@ -64,13 +64,13 @@ def train(model: str, source: str, root: Path, seconds: float, every: int) -> Pa
 
 
 def pixels(source: str, n: int) -> np.ndarray:
-    """The first n images, (n, 784) in [-1, 1]."""
+    """Return the first n images, (n, 784) in [-1, 1]."""
     images = open_images(f"{source},limit={n}")
     return np.asarray(images.read(range(n))).reshape(n, -1).astype(np.float64) / 127.5 - 1
 
 
 def w1(a: np.ndarray, b: np.ndarray) -> float:
-    """Exact Wasserstein-1 distance of two equally large sets under the l1 ground cost."""
+    """Return the exact W1 of two equally large sets with l1 ground cost."""
     return float(ot.emd2([], [], cdist(a, b, "cityblock"), numItermax=10_000_000))
 
 
@@ -81,7 +81,7 @@ def generated(run: Run, step: int | None, n: int) -> np.ndarray:
 
 
 def curve(path: Path, held_out: np.ndarray) -> list[dict[str, float]]:
-    """W1 at the start and at every checkpoint, with the training seconds by the files' own times."""
+    """Return W1 at the start and at each checkpoint, with training times from the files."""
     run = Run.open(path)
     began = run.folder.config.stat().st_mtime
     points = [{"seconds": 0.0, "step": 0, "w1": w1(generated(run, None, len(held_out)), held_out)}]

@@ -1,12 +1,14 @@
-"""argmin_j c(x_i, y_j) - psi_j on the CPU: pgen.ot against FAISS, KeOps, torch, POT and OTT-JAX, on the same numbers, in one process.
+"""argmin_j c(x_i, y_j) - psi_j on the CPU: pgen.ot and five libraries on the same numbers.
 
     pip install -e ".[bench]" -c constraints.txt
     python benchmarks/ot_assign.py [--tiles FILE]
 
-FILE: a set of real 64 x 64 tiles, as `pgen data crop` writes it; thresholded at 10 and joined by their mirror images. Writes
-results/ot_assign.json. Every method runs once to warm up (and to compile), then all take turns, five times if they are not slow, each
-four times in a row, of which the last counts, since the threads of the method before linger; the median counts. FAISS and KeOps get the
-potential as one more coordinate or term; what can be prepared once (indices, norms, the sparse form) is not timed.
+FILE is a set of real 64 x 64 tiles, as `pgen data crop` writes it; the script applies a threshold
+of 10 and adds their mirror images. Every method runs once to warm up (and to compile). Then all
+take turns, five times unless they are slow, each four times in a row; only the last run counts,
+because threads of the previous method may still be active. The median is reported. FAISS and KeOps
+get the potential as an additional coordinate or term. What can be prepared once (indices, norms,
+the sparse form) is not timed. Writes results/ot_assign.json.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ Method = Callable[[], object]
 
 
 def methods(x: torch.Tensor, y: torch.Tensor, psi: torch.Tensor, cost: str) -> dict[str, Method]:
-    """Each gives the indices (B,)."""
+    """Return the methods; each returns indices (B,)."""
     targets = Targets(y)
     targets.norms(cost), targets.csr if targets.sparse else targets.dense
     # Nearest neighbours know no potential: max psi - psi is one more coordinate of the targets, 0 of the samples.
@@ -130,7 +132,7 @@ def sparse_case(samples: int, count: int, size: int, lit: float) -> tuple[torch.
 
 
 def tiles_case(file: Path, samples: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Real tiles and their mirror images as targets; some of them, noisy, as samples."""
+    """Return real tiles and mirror images as targets, and noisy ones as samples."""
     images = torch.from_numpy(read_all(open_images(str(file))))[:, 0]
     images = torch.where(images > 10, images, 0) / images.max()
     y = torch.cat([images, images.flip(1), images.flip(2), images.flip(1, 2)]).flatten(1).contiguous()

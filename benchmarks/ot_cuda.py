@@ -1,16 +1,19 @@
-"""The assignment on a GPU: pgen.ot against torch, KeOps and FAISS, and against what the card can do.
+"""The assignment on a GPU: pgen.ot, torch, KeOps and FAISS, and the limit of the card.
 
     pip install -e ".[bench]" triton
-    python benchmarks/ot_cuda.py
+    python benchmarks/ot_cuda.py [--quick]
 
-Each takes turns, twenty times, timed by CUDA events; the median counts. Of the limit: dense l1, two FP32 instructions a coordinate
-(multiprocessors x 128 lanes x clock / 2); sqeuclidean, two TF32 operations a coordinate on tensor cores (multiprocessors x 1024 x clock, as
-sm_90 has, on other cards read it with care), the clock being the highest that nvidia-smi names; sparse l1, bytes of lit pixels and of the
-samples' numbers met at them, at the speed of a copy within the card. Then 10^6 assignments a kernel are compared with double precision by
-brute force, and a step of ascent, from noise to potential, is launched kernel by kernel and replayed as one graph. KeOps and FAISS are left
-out where they are not installed. Writes results/ot_cuda.json, as it goes. Not yet run on a card; see docs/results.md.
+All take turns, twenty times, timed by CUDA events; the median counts. The limits: for dense l1, two
+FP32 instructions per coordinate (multiprocessors x 128 lanes x clock / 2); for sqeuclidean, two
+TF32 operations per coordinate on tensor cores (multiprocessors x 1024 x clock, as on sm_90;
+approximate on other cards), with the highest clock that nvidia-smi reports; for sparse l1, the
+bytes of nonzero pixels and of the samples' numbers at them, at the speed of a copy within the card.
+Then 10^6 assignments per kernel are compared with brute force in double precision, and a step of
+the ascent, from noise to potential, is launched kernel by kernel and replayed as one graph. KeOps
+and FAISS are left out if they are not installed. Writes results/ot_cuda.json as it goes. Not yet
+run on a card; see docs/benchmarks.md.
 
---quick: tiny sizes, on the CPU where there is no GPU, to see that it works.
+--quick uses tiny sizes, on the CPU if there is no GPU, to test the script.
 """
 
 from __future__ import annotations
@@ -99,7 +102,7 @@ def seconds(run: Method) -> float:
 
 @cache
 def highest_clock() -> float | None:
-    """Of the multiprocessors, in Hz; torch does not say. None without nvidia-smi."""
+    """Return the highest clock in Hz, from nvidia-smi; None without it."""
     command = ["nvidia-smi", "--query-gpu=clocks.max.sm", "--format=csv,noheader,nounits", "--id=0"]
     try:
         return 1e6 * float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()[0])
@@ -109,7 +112,7 @@ def highest_clock() -> float | None:
 
 @cache
 def bandwidth() -> float:
-    """Bytes a second, read and written, of a copy within the card."""
+    """Return bytes per second, read and written, of a copy within the card."""
     source = torch.empty(2**30, dtype=torch.uint8, device=DEVICE)
     target = torch.empty_like(source)
     target.copy_(source)
@@ -117,7 +120,7 @@ def bandwidth() -> float:
 
 
 def limit(size: tuple[int, int, int, float], cost: str) -> float | None:
-    """Seconds that the card needs at least, or None where no one bound holds."""
+    """Return the minimum time on this card, or None if no single bound applies."""
     samples, count, dimension, lit = size
     if DEVICE.type == "cpu":
         return None
@@ -145,7 +148,7 @@ def compare(name: str, size: tuple[int, int, int, float], cost: str) -> dict[str
 
 
 def wrong(cost: str, lit: float, samples: int) -> int:
-    """Of so many assignments, how many are not the double-precision argmin."""
+    """Count assignments that differ from the double-precision argmin."""
     x, y, psi = case(samples, 500, 200, lit)
     targets, errors = Targets(y), 0
     for part in x.split(2000):
@@ -157,7 +160,7 @@ def wrong(cost: str, lit: float, samples: int) -> int:
 
 
 def steps() -> dict[str, float]:
-    """Milliseconds of a step that makes 512 samples of noise, assigns them to 4,000 codes of 64 numbers and moves the potential."""
+    """Return the milliseconds of a step: 512 samples, 4,000 codes of 64 numbers."""
     sizes = (16, 512, 512, 512, 64)
     layers = [layer for pair in pairwise(sizes) for layer in (torch.nn.Linear(*pair), torch.nn.ReLU())]
     generator, targets = torch.nn.Sequential(*layers[:-1]).to(DEVICE), Targets(torch.randn(4000, 64, device=DEVICE))

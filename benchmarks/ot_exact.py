@@ -1,12 +1,14 @@
-"""A million random assignments by each kernel of pgen.ot against double precision: how many differ?
+"""A million random assignments by each kernel of pgen.ot, compared with double precision.
 
     python benchmarks/ot_exact.py [--assignments 1000000]
     python benchmarks/ot_exact.py --triton --assignments 333334
 
-Half of the problems are smooth, half of few integers, so that many values tie. An answer is wrong where its value in double precision is
-above the least by more than a few of double precision's own roundings. Writes results/ot_exact.json: so many assignments by each kernel and
-cost. With --triton, for the kernels of the GPU in Triton's interpreter, results/ot_exact_triton.json: slow (a million by either, a
-third with each cost, take an hour and a half on two cores), and so problems are smaller. On a GPU, ot_cuda.py does the same.
+Half of the problems are smooth; half have few integers, so that many values tie. An answer is wrong
+if its value in double precision is above the minimum by more than a few rounding errors of double
+precision. Writes results/ot_exact.json, with this many assignments by each kernel and cost. With
+--triton, the GPU kernels run in Triton's interpreter, and the results go to
+results/ot_exact_triton.json. That is slow (a million by each, a third with each cost, take an hour
+and a half on two cores), so problems are smaller. On a GPU, ot_cuda.py does the same.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""A million targets: time a sample and memory of an assignment, over the number of targets.
+"""Time per sample and memory of an assignment, against the number of targets, up to a million.
 
     python benchmarks/ot_scale.py
 
-D = 64, B = 256, all three costs; memory is what the process holds at its peak beyond what it held with the targets in place. Each number of
-targets has a process of its own, since a peak never goes down. Writes results/ot_scale.json and .png.
+D = 64, B = 256, all three costs. Memory is the peak of the process beyond what it has with the
+targets loaded. Each number of targets has its own process, since a peak never goes down. Writes
+results/ot_scale.json and .png.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ COUNTS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
 def peak() -> int:
-    """Bytes."""
+    """Return the peak memory in bytes."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

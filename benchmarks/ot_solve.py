@@ -1,18 +1,22 @@
-"""The whole solve: chi2 of the frozen potential over seconds, pgen.ot against POT and OTT-JAX, on the CPU, in one process.
+"""The whole solve on the CPU: chi2 against time, for pgen.ot, POT and OTT-JAX.
 
     pip install -e ".[bench]" -c constraints.txt
     python benchmarks/ot_solve.py --codes codes.pt --mnist FOLDER [--cap 30]
 
-codes.pt: 4,000 or more codes of real tiles, D = 64, as `pgen deploy` of an auto-encoder with --l-dim 64 writes them; FOLDER: MNIST's files.
-The source is a perceptron fitted to the targets by three rounds of EWM, so that it is neither untrained nor done. Every method meets the
-same targets, generator weights and cost. What counts is the time until chi2, estimated outside of the clock from the same 8 fresh samples a
-target for all, is at its goal; pgen.ot is also timed with its own looks included. A method that does not get there in ``cap`` seconds is
-said to take longer. Compilation is not timed. Writes results/ot_solve.json and docs/ot_solve.png.
+codes.pt has at least 4,000 latent codes of real tiles, D = 64, as `pgen deploy` of an auto-encoder
+with --l-dim 64 writes them. FOLDER has MNIST's files. The source is an MLP that was fitted to the
+targets in three rounds of EWM, so that it is neither untrained nor finished. All methods get the
+same targets, generator weights and cost. The result is the time until chi2, estimated outside the
+clock from the same 8 fresh samples per target for all methods, reaches its goal. pgen.ot is also
+timed including its own certificates. If a method does not reach the goal in `cap` seconds, it is
+reported as slower than that. Compilation is not timed. Writes results/ot_solve.json and
+docs/ot_solve.png.
 
-Grids, rates in units of the cost's standard deviation s: POT: batch 32 (its default) or 256, lr0 = {0.1, 0.3} s sqrt(N B), DRAG
-(decreasing_reg, from 0.1 s) on and off, its average. OTT-JAX: Adam, batch 256 at {0.003, 0.01} s, or from 0.1 s as 1 / (1 + t / 100), or
-batch 1024 at 0.01 s; epsilon 0, potential_ema 0.99 and 0.001. A wider grid (lr0 0.03 and 1; Adam at 0.03, 0.1, 0.3), tried on the first
-problem, was worse throughout. pgen.ot: its defaults.
+Grids, with rates in units of the standard deviation s of the cost. POT: batch 32 (its default) or
+256, lr0 = {0.1, 0.3} s sqrt(N B), DRAG (decreasing_reg, from 0.1 s) on and off, its average.
+OTT-JAX: Adam, batch 256 at {0.003, 0.01} s, or from 0.1 s as 1 / (1 + t / 100), or batch 1024 at
+0.01 s; epsilon 0, potential_ema 0.99 and 0.001. A wider grid (lr0 0.03 and 1; Adam at 0.03, 0.1,
+0.3), tried on the first problem, was always worse. pgen.ot: its defaults.
 """
 
 from __future__ import annotations
@@ -51,7 +55,7 @@ Curve = list[tuple[float, float]]
 
 
 class Problem:
-    """Targets, a generator half-way to them, and the judge of potentials."""
+    """Targets, a generator half-way to them, and the estimate of chi2."""
 
     def __init__(self, y: torch.Tensor, cost: str, goal: float, sizes: list[int], last: Callable[[], nn.Module]) -> None:
         self.y, self.cost, self.goal = y.contiguous(), cost, goal
@@ -72,7 +76,7 @@ class Problem:
             return self.net(torch.randn(n, self.noise_size, generator=random))
 
     def _train(self) -> None:
-        """Three rounds of EWM, which is the solve and a least-cost fit to its pairs."""
+        """Run three rounds of EWM: a solve, and a least-cost fit to its pairs."""
         random = torch.Generator().manual_seed(7)
         adam = torch.optim.Adam(self.net.parameters(), 1e-3, betas=(0.5, 0.999))
         self.warm = solver = SemiDiscreteOT(self.targets, self.cost)
@@ -92,14 +96,14 @@ class Problem:
 
 
 class Clock:
-    """Looks at a potential at times that grow by a fifth, and stands still while it is judged. Done at the goal or at the cap."""
+    """A clock that stops while chi2 is estimated, at times that grow by a fifth."""
 
     def __init__(self, problem: Problem, cap: float) -> None:
         self.problem, self.cap, self.curve, self.due = problem, cap, [], 0.1
         self.began = time.perf_counter()
 
     def look(self, psi: Callable[[], torch.Tensor]) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         seconds = time.perf_counter() - self.began
         if seconds < self.due:
             return False
@@ -121,7 +125,7 @@ def ours(problem: Problem, cap: float) -> Curve:
 
 
 def ours_with_looks(problem: Problem) -> tuple[float, float]:
-    """Seconds of ``fit``, its own certificates included, and the judge's chi2."""
+    """Return the time of ``fit`` including its certificates, and chi2."""
     random = torch.Generator().manual_seed(1)
     solver, began = SemiDiscreteOT(problem.targets, problem.cost), time.perf_counter()
     solver.fit(lambda n: problem.sample(n, random), chi2=problem.goal)

@@ -1,8 +1,9 @@
-"""Claim: a command that is killed at any moment leaves each of its outputs absent, as it was, or complete, and touches nothing else.
+"""Claim: a command killed at any moment leaves each output absent, unchanged or complete.
 
-Kills every command that writes with SIGKILL, at random moments, on new and on existing outputs. After each kill the outputs are read and
-compared with those of an undisturbed run, strangers' files next to them are checked, and the command is run again, after which nothing
-unfinished may be left. Anything wrong ends the script. About ten minutes:
+Kills every command that writes with SIGKILL, at random moments, with new and with existing outputs.
+After each kill, the outputs are read and compared with those of an undisturbed run, other files
+next to them are checked, and the command is run again, after which nothing unfinished may be left.
+Any error ends the script. Takes about ten minutes:
 
     python benchmarks/output_kills.py
 """

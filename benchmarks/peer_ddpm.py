@@ -1,10 +1,11 @@
-"""The public baseline of compare_models.py: diffusers' unconditional DDPM (UNet2DModel, DDPMScheduler), trained for a given time.
+"""The public baseline of compare_models.py: the unconditional DDPM of diffusers.
 
     python benchmarks/peer_ddpm.py --train train.h5 --threshold 10 --seconds 600 --n 2000 --out ddpm.h5
 
-Needs diffusers. It is given what pgen's flow is given: square roots of charge, patches of 4 x 4 pixels as channels, Adam with the same
-learning rate along half a cosine, averaged weights; charge at or below --threshold is 0 again in the samples, which 30 steps of DDIM make.
-Writes seconds of training, images seen, parameters and samples a second beside the images, as .json.
+Needs diffusers. It gets the same input as pgen's flow: square roots of charge, patches of 4 x 4
+pixels as channels, Adam with the same learning rate along half a cosine, EMA weights. Charge at or
+below --threshold is set to 0 in the samples, which are made with 30 DDIM steps. Writes training
+time, images seen, parameters and samples per second next to the images, as .json.
 """
 
 from __future__ import annotations

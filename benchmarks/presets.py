@@ -1,11 +1,12 @@
-"""What a preset gives: trains every model that it knows by the command line, samples, and evaluates on held-out images.
+"""Results of a preset: train its models, sample, and evaluate on held-out images.
 
     python benchmarks/presets.py NAME [--data PATH] [--models MODEL ...] [--busy]
 
-writes ../pgen/presets/NAME.json: the preset's options, commands with their seconds, and of each model what is asked in `figures` below.
---data is the folder of MNIST's four files (mnist), or the npz of real planes (tracks64); the other presets are measured on simulated
-images. --models measures some models only and keeps what the file says of the others. --busy says that other work shared the machine,
-so that times are too long.
+Writes ../pgen/presets/NAME.json: the options, the commands with their times, and for each model the
+measures in `figures` below. --data is the folder with MNIST's four files (mnist), or the npz of
+real planes (tracks64); the other presets use simulated images. --models measures only some models
+and keeps what the file says about the others. --busy records that other work ran on the machine, so
+that times are too long.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def main() -> None:
 
 
 def figures(folder: Path, job: dict[str, Any], models: list[str], run: Any) -> dict[str, dict[str, Any]]:
-    """Of ae the error on held-out images over that of blank images; of a generator its physics; of ewm its certificate too."""
+    """Return held-out error / blank (ae), physics (generators) and certificate (ewm)."""
     train, held_out = job["real"]
     found: dict[str, dict[str, Any]] = {model: {} for model in models}
     if "ae" in models:

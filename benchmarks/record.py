@@ -1,4 +1,4 @@
-"""What every results file says of where, when and with what it was measured; and how much memory processes take."""
+"""Write results files with date, machine and versions, and measure the memory of processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def write(name: str, result: dict[str, Any], *packages: str, folder: Path = RESULTS) -> Path:
-    """NAME.json in ``folder``: ``result``, then date, machine, and versions of Python, pgen, torch, numpy and ``packages``."""
+    """Write NAME.json: ``result``, date, machine, and versions of ``packages``."""
     about = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": {
@@ -42,7 +42,7 @@ def write(name: str, result: dict[str, Any], *packages: str, folder: Path = RESU
 
 
 def memory(process: int) -> int:
-    """Bytes of a process and all that came from it, what they share counted once (proportional set size)."""
+    """Return the bytes (proportional set size) of a process and its descendants."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -59,7 +59,7 @@ def memory(process: int) -> int:
 
 
 def measured(*arguments: str, folder: Path) -> dict:
-    """Runs pgen with ``arguments``: its wall time, and the most memory of all its processes together, looked at five times a second."""
+    """Run pgen; return wall time and peak memory of its processes, sampled 5 times per second."""
     began, peak = time.monotonic(), 0
     with subprocess.Popen([sys.executable, "-m", "pgen", *arguments], cwd=folder) as process:
         while process.poll() is None:
@@ -73,6 +73,6 @@ def measured(*arguments: str, folder: Path) -> dict:
 
 
 def _processor() -> str:
-    """The processor's name, where Linux tells it."""
+    """Return the name of the processor, if Linux reports it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())

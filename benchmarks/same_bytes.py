@@ -1,10 +1,11 @@
-"""Same seed, same bytes: short trainings of the built-in models, samples and an evaluation, by SHA-256.
+"""Same seed, same bytes: SHA-256 of short trainings, samples and an evaluation.
 
     python benchmarks/same_bytes.py             # writes results/same_bytes.json
     python benchmarks/same_bytes.py --check     # compares with it; exit code 1 and the differing names on a difference
 
-A change that must not change what pgen computes (moving code, renaming, new docstrings) is checked by running it before and after on the
-same machine with the same versions of torch and numpy. It uses the command line only, so that it also runs on earlier versions of pgen.
+A change that must not change what pgen computes (moving code, renaming, new docstrings) is checked
+by running it before and after on the same machine with the same versions of torch and numpy. It
+uses the command line only, so that it also runs on earlier versions of pgen.
 """
 
 from __future__ import annotations

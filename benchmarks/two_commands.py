@@ -1,8 +1,9 @@
-"""How long do the README's two commands take on a fresh clone?
+"""How long do the make targets take on a fresh clone?
 
     python benchmarks/two_commands.py
 
-clones this repository as it is committed, runs make install, make demo and make test in the clone, and writes results/two_commands.json.
+Clones this repository as it is committed, runs make install, make demo and make test in the clone,
+and writes results/two_commands.json.
 """
 
 from __future__ import annotations

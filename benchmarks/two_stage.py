@@ -1,10 +1,11 @@
-"""The two-stage path by the command line alone: ae -> deploy -> ewm -> sample -> evaluate, with the figures that say how good it is.
+"""The two stages from the command line, ae and ewm, and how good the images are.
 
     python benchmarks/two_stage.py NAME --train FILE --held-out FILE [--threshold 2] [--lit 10] [--show-real] [--seed 0]
 
-writes results/NAME.json (beside this script) and ../docs/NAME.png: generated images, or, with --show-real, three rows of real,
-reconstructed and generated ones. --threshold is the zero suppression of the training, --lit the charge above which a pixel counts as
-occupied. Total charge is that of all pixels of the files as they are, whatever was suppressed in training.
+Writes results/NAME.json and ../docs/NAME.png: generated images or, with --show-real, three rows of
+real, reconstructed and generated images. --threshold is the zero suppression of the training; --lit
+is the charge above which a pixel counts as occupied. Total charge is summed over all pixels of the
+files, whatever was suppressed in training.
 """
 
 from __future__ import annotations

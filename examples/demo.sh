@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole job on simulated images: auto-encoder, codes, EWM, decoded samples, evaluation. Usage: demo.sh FOLDER
+# From simulated images to an HTML report: auto-encoder, latent codes, EWM, samples, evaluation. Usage: demo.sh FOLDER
 set -euo pipefail
 out=${1:-demo}
 if [ -e "$out" ]; then
@@ -19,5 +19,5 @@ pgen evaluate reconstruction "$out/runs/ae" --held-out "$out/data/held_out.h5" -
 
 echo
 echo "Report: $out/report/report.html"
-echo "Pictures:"
+echo "Figures:"
 find "$out" -name '*.png' | sort | sed 's/^/  /'

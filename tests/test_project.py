@@ -1,4 +1,4 @@
-"""The files around the code: workflows that GitHub accepts, groups of dependencies, and the name on the package index."""
+"""The files around the code: workflows, dependency groups, the name on the package index."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_workflow_follows_the_schema(path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflow_expressions_name_what_exists(path: Path) -> None:
-    """`matrix.KEY` must be a key of every row of that job's matrix; other contexts are GitHub's own."""
+    """`matrix.KEY` is a key of every row of the matrix of that job."""
     for job in load_yaml(path)["jobs"].values():
         rows = job.get("strategy", {}).get("matrix", {}).get("include", [])
         for key in re.findall(r"\bmatrix\.(\w+)", str(job)):

@@ -1,4 +1,4 @@
-"""Tables of the results in benchmarks/results, each with the date, the machine and the versions that its file records."""
+"""Tables of the results in benchmarks/results, with the date, machine and versions of each file."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def read_result(name: str) -> Result:
 
 
 def render(name: str, show: Callable[[Result], str]) -> str:
-    """Return the table that ``show`` makes of a result, and a line on where and when it was measured."""
+    """Return the table of a result, and a line on where and when it was measured."""
     result = read_result(name)
     return f"{show(result)}\n\n{_provenance(name, result)}"
 
@@ -285,7 +285,8 @@ _TABLES: dict[str, Callable[[Result], str]] = {
     show.__name__: show
     for show in (
         ot_assign, ot_exact, ot_scale, ot_solve, ewm_outer, data_batches, data_scale, engine_step, engine_kills, output_kills,
-        engine_hostile, evaluate_all, evaluate_oracles, closure, mnist_wasserstein, two_commands, few_steps, identical_targets, busy_machine,
+        engine_hostile, evaluate_all, evaluate_oracles, closure, mnist_wasserstein, two_commands, few_steps, identical_targets,
+        busy_machine,
     )
 } | {"real_tiles": two_stage, "simulated": two_stage, "ot_exact_triton": ot_exact}  # fmt: skip
 

@@ -106,7 +106,7 @@ def _option_row(option: Any, field: Any = None) -> Row:
 
     Args:
         option: The option of the command line.
-        field: The pydantic field behind it, for options of training and of models; it holds the default and the bounds.
+        field: The pydantic field behind it, with default and bounds, for options of training.
     """
     text = option.help or ""
     default = _default(option)

@@ -1,4 +1,4 @@
-"""Tables that compare models, from what benchmarks/compare_models.py wrote for real tiles and for simulated particles."""
+"""Tables that compare models, from the results of benchmarks/compare_models.py."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def measures(result: Result) -> str:
             if measure["headline"]:
                 values = [model["metrics"][metric]["measures"][index] if metric in model["metrics"] else None for model in models.values()]
                 cells = (f"{format_number(value['value'])} {MARKS[value['verdict']]}" if value else "?" for value in values)
-                rows.append((metric, measure["name"], format_number(measure["floor"]), *cells))
+                name = measure["name"].replace("mean lit pixel", "mean pixel").replace("lit pixels", "number of pixels")
+                rows.append((metric, name, format_number(measure["floor"]), *cells))
     return make_table(["metric", "measure", "floor", *(f"`{model}`" for model in models)], rows)
 
 

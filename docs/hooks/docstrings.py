@@ -1,4 +1,4 @@
-"""Griffe extension: the few reStructuredText marks in docstrings, as the Markdown that mkdocstrings expects."""
+"""Griffe extension that turns reStructuredText marks in docstrings into Markdown."""
 
 from __future__ import annotations
 

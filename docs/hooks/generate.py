@@ -1,4 +1,4 @@
-"""Write the generated tables into the pages of docs/, between `<!-- generated: NAME -->` and `<!-- end -->`.
+"""Write the generated tables into docs/, between `<!-- generated: NAME -->` and `<!-- end -->`.
 
     python docs/hooks/generate.py            # rewrites the pages that are out of date
     python docs/hooks/generate.py --check    # names them instead, with exit code 1

@@ -1,4 +1,4 @@
-"""MkDocs hook: figures drawn by benchmarks, equations as MathML, and a check that no page fetches anything from elsewhere."""
+"""MkDocs hook: figures of benchmarks, equations as MathML, and pages that fetch nothing."""
 
 from __future__ import annotations
 

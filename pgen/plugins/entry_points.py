@@ -227,7 +227,7 @@ def attribute_error_to_plugin(error: BaseException) -> PluginError | None:
     """
     packages: dict[str, list[Entry]] = {}
     for entry in (entry for group in GROUPS for entry in entries(group)):
-        if entry.distribution != "pgen":
+        if not entry.is_builtin:
             packages.setdefault(entry.package, []).append(entry)
     culprit = None
     for frame, line in walk_tb(error.__traceback__):

@@ -224,6 +224,6 @@ def _check_version(entry: Entry, spec: ModelSpec | MetricSpec) -> None:
 
 
 def _slow(entry: Entry, seconds: float) -> str:
-    if entry.distribution == "pgen" or seconds < SLOW:
+    if entry.is_builtin or seconds < SLOW:
         return ""
     return f"Plug-in {entry.name!r} of {entry.origin} takes {seconds:.1f} s to import; import libraries where they are used."

@@ -114,7 +114,7 @@ class EvaluationReport(Report):
         try:
             import pandas
         except ImportError as error:
-            raise ConfigError("to_frame needs pandas, which is not installed; add it with: pip install 'pgen[notebook]'.") from error
+            raise ConfigError("to_frame needs pandas, which is not installed; add it with: pip install 'pgen-lartpc[notebook]'.") from error
         return pandas.DataFrame(self.scores, columns=Score._fields)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:

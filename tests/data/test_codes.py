@@ -36,7 +36,7 @@ def test_target_folder_is_in_order_of_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (torch.ones(3), "expected latent codes"),
         (torch.ones(3, 2, 2), "expected latent codes"),
@@ -47,9 +47,9 @@ def test_target_folder_is_in_order_of_numbers(tmp_path: Path) -> None:
         ({"a": torch.ones(2, 2), "b": torch.ones(2, 2)}, "more than one key"),
     ],
 )
-def test_bad_codes(tmp_path: Path, content: object, told: str) -> None:
+def test_bad_codes(tmp_path: Path, content: object, message: str) -> None:
     torch.save(content, tmp_path / "codes.pt")
-    with pytest.raises(PgenError, match=told):
+    with pytest.raises(PgenError, match=message):
         load_codes(tmp_path / "codes.pt")
 
 

@@ -17,11 +17,11 @@ CONTAINERS = Path(__file__).parents[1] / "containers"
 @pytest.mark.parametrize(("file", "key"), [("larcv1_forward_256.root", "image2d_wire_tree"), ("larcv3_256.h5", "image2d_wire_group")])
 def test_planes_are_shown_where_they_differ(file: str, key: str, pgen) -> None:
     path = CONTAINERS / file
-    told = list_contents(path, file)
+    message = list_contents(path, file)
     with np.load(path.with_suffix(".npz")) as truth:
-        assert told[key] == "24 events; plane 0: 256 x 256 in 23; planes 1, 2: 256 x 256 in 22", truth.files
+        assert message[key] == "24 events; plane 0: 256 x 256 in 23; planes 1, 2: 256 x 256 in 22", truth.files
     text = " ".join(pgen("data", "info", path, "--max-skipped", 0).stdout.split())
-    assert told[key] in text and "choose one by adding plane=0" in text and "As images" not in text
+    assert message[key] in text and "choose one by adding plane=0" in text and "As images" not in text
     assert "As images" in pgen("data", "info", f"{path}:plane=1").stdout
 
 

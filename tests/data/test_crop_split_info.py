@@ -64,14 +64,14 @@ def test_padded_centre() -> None:
 
 def test_bad_crops() -> None:
     images = ArrayImages(np.zeros((1, 4, 4)))
-    for arguments, told in (
+    for arguments, message in (
         ({"size": (5, 4)}, "cannot crop 5 x 4"),
         ({"size": (2, 2)}, "no 2 x 2 crop"),
         ({"size": (2, 2), "mode": "x"}, "tiles or centre"),
         ({"size": (2, 2), "border": "x"}, "drop or pad"),
         ({"size": (2, 2), "min_occupancy": 2}, "fraction"),
     ):
-        with pytest.raises(PgenError, match=told):
+        with pytest.raises(PgenError, match=message):
             crop(images, **arguments)
 
 

@@ -90,8 +90,8 @@ def test_sets_with_the_same_ids_and_labels_of_other_types() -> None:
 
 def test_conditions_of_held_out_images_in_another_type() -> None:
     conditions = find_conditions("type,momentum", {"pdg": np.array([11, 13, 11]), "momentum": np.array([200.0, 300.0, 400.0])}, "train")
-    wanted = encode(conditions, {"pdg": np.array([13, 11]), "momentum": np.array([250.0, 350.0])})
-    assert wanted[:, :2].tolist() == [[0, 1], [1, 0]]
+    expected = encode(conditions, {"pdg": np.array([13, 11]), "momentum": np.array([250.0, 350.0])})
+    assert expected[:, :2].tolist() == [[0, 1], [1, 0]]
     for labels in ({"pdg": [13.0, 11.0], "momentum": np.float32([250, 350])}, {"pdg": ["13", "11"], "momentum": [b"250", b"350"]}):
-        assert encode(conditions, {name: np.array(values) for name, values in labels.items()}).equal(wanted)
+        assert encode(conditions, {name: np.array(values) for name, values in labels.items()}).equal(expected)
     assert find_conditions("kind", {"kind": np.array([b"mu", b"p", b"p"])}, "train")[0].classes == ("mu", "p")

@@ -61,7 +61,7 @@ def test_voxels_lie_where_their_image_does(product: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("larcv2_rect.root", r"different planes: 0 \(in 7 events\).*plane=0"),
         ("larcv2_rect.root:plane=5", "no plane 5; found planes 0, 1, 2"),
@@ -76,8 +76,8 @@ def test_voxels_lie_where_their_image_does(product: str) -> None:
         ("larcv2_rect.root:planes=0+7", "no plane 7; found planes 0, 1, 2"),
     ],
 )
-def test_wrong_options(source: str, told: str) -> None:
-    with pytest.raises(PgenError, match=told):
+def test_wrong_options(source: str, message: str) -> None:
+    with pytest.raises(PgenError, match=message):
         open_images(source, data_root=CONTAINERS)
 
 

@@ -23,10 +23,10 @@ RECT = CONTAINERS / "larcv2_rect.root"
 @pytest.mark.parametrize("plane", [0, 1, 2])
 def test_voxels_are_the_pixels_of_the_truth(product: str, plane: int) -> None:
     with np.load(CONTAINERS / "larcv2_rect.npz") as truth:
-        wanted = truth["images"][truth["meta"][:, 0] == plane]
+        expected = truth["images"][truth["meta"][:, 0] == plane]
     images = open_images(f"{RECT}:product={product},plane={plane}")
-    assert np.array_equal(read_all(images)[:, 0], wanted)
-    assert np.array_equal(images.read([3, 0, 3])[:, 0], wanted[[3, 0, 3]])
+    assert np.array_equal(read_all(images)[:, 0], expected)
+    assert np.array_equal(images.read([3, 0, 3])[:, 0], expected[[3, 0, 3]])
     assert images.about["product"] == product
     assert images.ids.tolist() == open_images(f"{RECT}:plane={plane}").ids.tolist()
 
@@ -50,14 +50,17 @@ def test_a_product_that_is_not_there() -> None:
 def test_absurd_sizes_and_places_are_refused(tmp_path: Path) -> None:
     import h5py
 
-    for field, value, told in (("number_of_voxels", [2**30, 2**30], "the file is damaged"), ("number_of_voxels", [4, 4], "lies outside")):
+    for field, value, message in (
+        ("number_of_voxels", [2**30, 2**30], "the file is damaged"),
+        ("number_of_voxels", [4, 4], "lies outside"),
+    ):
         path = tmp_path / "x.h5"
         path.write_bytes((CONTAINERS / "larcv3_256.h5").read_bytes())
         with h5py.File(path, "r+") as file:
             meta = file["Data/sparse2d_wire_group/image_meta"][:]
             meta[field] = value
             file["Data/sparse2d_wire_group/image_meta"][:] = meta
-        with pytest.raises(PgenError, match=told):
+        with pytest.raises(PgenError, match=message):
             read_all(open_images(f"{path}:product=sparse2d,plane=0"))
 
 
@@ -115,8 +118,8 @@ TENSORS = st.lists(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.floats(width
 def test_decoding_takes_every_byte_or_refuses(tensors: list, data: st.DataObject) -> None:
     body = b"".join(voxels([i for i, _ in tensor], [v for _, v in tensor]) for tensor in tensors)
     entry = header(len(body)) + body
-    found = decode_sparse(entry, len(tensors))
-    assert [list(zip(ids.tolist(), values.tolist(), strict=True)) for ids, values in found] == tensors
+    actual = decode_sparse(entry, len(tensors))
+    assert [list(zip(ids.tolist(), values.tolist(), strict=True)) for ids, values in actual] == tensors
     cut = data.draw(st.integers(0, len(entry) - 1))
     for wrong in (entry[:cut], entry + b"\0", header(len(body) + 1) + body):
         with pytest.raises(ValueError):
@@ -134,9 +137,9 @@ def test_decoding_clusters_takes_every_byte_or_refuses(projections: list, width:
         body += struct.pack(f">I{len(clusters)}{width}", len(clusters), *range(len(clusters)))
         body += (header(len(inner)) + inner) if clusters else b""
     entry = header(len(body)) + body
-    found = decode_clusters(entry, len(projections))
-    wanted = [[voxel for cluster in clusters for voxel in cluster] for clusters in projections]
-    assert [list(zip(ids.tolist(), values.tolist(), strict=True)) for ids, values in found] == wanted
+    actual = decode_clusters(entry, len(projections))
+    expected = [[voxel for cluster in clusters for voxel in cluster] for clusters in projections]
+    assert [list(zip(ids.tolist(), values.tolist(), strict=True)) for ids, values in actual] == expected
     cut = data.draw(st.integers(0, len(entry) - 1))
     for wrong in (entry[:cut], entry + b"\0"):
         with pytest.raises(ValueError):

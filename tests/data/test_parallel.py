@@ -37,9 +37,9 @@ def test_commands_write_the_same(pgen, refuses, tmp_path: Path) -> None:
             "data", "crop", "a.h5", "--size", 128, "--min-occupancy", 0.001, "--processes", processes, "--out", f"c{name}.h5", cwd=tmp_path
         )
     for first, second in (("one", "two"), ("cone", "ctwo")):
-        found, wanted = (open_images(str(tmp_path / f"{name}.h5")) for name in (first, second))
-        assert found.fingerprint == wanted.fingerprint and found.ids.tolist() == wanted.ids.tolist()
-        assert found.labels["pdg"].tolist() == wanted.labels["pdg"].tolist()
+        actual, expected = (open_images(str(tmp_path / f"{name}.h5")) for name in (first, second))
+        assert actual.fingerprint == expected.fingerprint and actual.ids.tolist() == expected.ids.tolist()
+        assert actual.labels["pdg"].tolist() == expected.labels["pdg"].tolist()
     broken = bytearray((tmp_path / "a.h5").read_bytes())
     broken[len(broken) // 2] ^= 1
     (tmp_path / "b.h5").write_bytes(broken)

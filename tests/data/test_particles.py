@@ -95,14 +95,14 @@ def test_no_list_and_an_empty_list_are_different() -> None:
     def labels(entries: list[int]) -> tuple[dict, str]:
         return label_by_first_particle(rows, members.get, source="truth").select(np.array(entries))
 
-    found, note = labels([0, 1])
-    assert found["pdg"].tolist() == [2212, 11] and found["px"].tolist() == [-3.0, 1.5] and found["particles"].tolist() == [1, 2]
-    assert not note and "py" not in found and "pz" not in found
-    found, note = labels([0, 3])
-    assert list(found) == ["particles"] and found["particles"].tolist() == [1, 0]
+    actual, note = labels([0, 1])
+    assert actual["pdg"].tolist() == [2212, 11] and actual["px"].tolist() == [-3.0, 1.5] and actual["particles"].tolist() == [1, 2]
+    assert not note and "py" not in actual and "pz" not in actual
+    actual, note = labels([0, 3])
+    assert list(actual) == ["particles"] and actual["particles"].tolist() == [1, 0]
     assert note == "left out pdg, px (no particle: 1 of 2 events); labels=truth skips these events"
-    found, note = labels([0, 2])
-    assert not found and note.startswith("left out particles, pdg, px (no list of particles: 1 of 2 events)")
+    actual, note = labels([0, 2])
+    assert not actual and note.startswith("left out particles, pdg, px (no list of particles: 1 of 2 events)")
 
 
 def test_events_without_a_particle_in_larcv3(tmp_path: Path, pgen, refuses) -> None:

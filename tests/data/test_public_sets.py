@@ -47,24 +47,24 @@ def test_microboone(
     adc = microboone(path, rows, seed)
     source = f"{path}:plane={plane},ticks=6,threshold=12,saturation=60,signed={str(signed).lower()}"
     order = list(dict.fromkeys(event for event, _, _ in rows))
-    wanted = [event for event in order if any(row[:2] == (event, plane) for row in rows)]
-    if not wanted:
+    expected = [event for event in order if any(row[:2] == (event, plane) for row in rows)]
+    if not expected:
         with pytest.raises(PgenError, match=f"no wire of plane {plane}"):
             open_images(source)
         return
     images = open_images(source)
-    assert images.shape == (1, 3, (2400, 2400, 3456)[plane]) and images.skipped == len(order) - len(wanted)
-    assert images.ids.tolist() == [f"5/1/{event}" for event in wanted]
-    assert np.allclose(images.labels["nu_energy"], np.array(wanted) / 10)
-    found, lit = read_all(images), 0
+    assert images.shape == (1, 3, (2400, 2400, 3456)[plane]) and images.skipped == len(order) - len(expected)
+    assert images.ids.tolist() == [f"5/1/{event}" for event in expected]
+    assert np.allclose(images.labels["nu_energy"], np.array(expected) / 10)
+    actual, lit = read_all(images), 0
     for row, wave in zip(rows, adc, strict=True):
         if row[1] == plane:
             sums = np.array([wave[k : k + 6].sum() for k in (0, 6, 12)])
             magnitude = np.abs(sums) if signed else sums
             sums = np.sign(sums) * np.where(magnitude < 12, 0, np.minimum(magnitude, 60))
-            assert np.array_equal(found[wanted.index(row[0]), 0, :, row[2]], sums)
+            assert np.array_equal(actual[expected.index(row[0]), 0, :, row[2]], sums)
             lit += np.count_nonzero(sums)
-    assert np.count_nonzero(found) == lit
+    assert np.count_nonzero(actual) == lit
 
 
 def test_microboone_refuses(tmp_path: Path) -> None:
@@ -101,12 +101,12 @@ def test_pilarnet(tmp_path_factory: pytest.TempPathFactory, counts: list[int], s
     images = open_images(f"{path}:projection={projection},threshold=0.5")
     assert images.shape == (1, 768, 768) and images.unit == "MeV" and len(images) == len(counts)
     for event, image in zip(events, read_all(images), strict=True):
-        wanted = np.zeros((768, 768))
+        expected = np.zeros((768, 768))
         for voxel in event:
             if voxel[3] > 0.5:
                 row, column = (int(voxel["xyz".index(letter)]) for letter in projection)
-                wanted[row, column] += voxel[3]
-        assert np.allclose(image[0], wanted, rtol=1e-6)
+                expected[row, column] += voxel[3]
+        assert np.allclose(image[0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,9 @@ def test_what_was_kept_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
     interrupted({"a": 1}, 40)
     shutil.copytree(folder, tmp_path / "kept")
     assert convert(out, {"a": 1}) == [40] and not folder.exists()
-    found, wanted = open_images(str(out)), open_images(str(tmp_path / "whole.h5"))
-    assert found.fingerprint == wanted.fingerprint and found.ids.tolist() == wanted.ids.tolist()
-    assert found.labels["k"].tolist() == wanted.labels["k"].tolist()
+    actual, expected = open_images(str(out)), open_images(str(tmp_path / "whole.h5"))
+    assert actual.fingerprint == expected.fingerprint and actual.ids.tolist() == expected.ids.tolist()
+    assert actual.labels["k"].tolist() == expected.labels["k"].tolist()
 
     out.unlink()
     shutil.copytree(tmp_path / "kept", folder)
@@ -64,7 +64,7 @@ def test_what_was_kept_is_not_made_again(tmp_path: Path, monkeypatch: pytest.Mon
     shutil.copytree(tmp_path / "kept", folder)
     broken = sorted(folder.glob("*.h5"))[1]
     broken.write_bytes(broken.read_bytes()[:1000])  # as after a loss of power
-    assert convert(out, {"a": 1}) == [10] and open_images(str(out)).fingerprint == wanted.fingerprint
+    assert convert(out, {"a": 1}) == [10] and open_images(str(out)).fingerprint == expected.fingerprint
 
 
 def test_a_killed_command_goes_on(pgen, tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_a_killed_command_goes_on(pgen, tmp_path: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    told = pgen(*simulate, cwd=tmp_path)
-    assert "Resuming after" in told.stderr and [path.name for path in tmp_path.iterdir()] == ["x.h5"]
+    resumed = pgen(*simulate, cwd=tmp_path)
+    assert "Resuming after" in resumed.stderr and [path.name for path in tmp_path.iterdir()] == ["x.h5"]
     pgen(*simulate[:-1], "y.h5", cwd=tmp_path)
-    found, wanted = (open_images(str(tmp_path / name)) for name in ("x.h5", "y.h5"))
-    assert found.fingerprint == wanted.fingerprint and found.ids.tolist() == wanted.ids.tolist()
+    actual, expected = (open_images(str(tmp_path / name)) for name in ("x.h5", "y.h5"))
+    assert actual.fingerprint == expected.fingerprint and actual.ids.tolist() == expected.ids.tolist()

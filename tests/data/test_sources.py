@@ -175,7 +175,7 @@ def test_mnist_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "empty"),
         (b"hello, this is text", "unknown kind"),
@@ -187,9 +187,9 @@ def test_mnist_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (b"\x80\x02junk", "truncated or damaged"),
     ],
 )
-def test_bad_files(tmp_path: Path, content: bytes, told: str) -> None:
+def test_bad_files(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "bad").write_bytes(content)
-    with pytest.raises(PgenError, match=told):
+    with pytest.raises(PgenError, match=message):
         open_images("bad", data_root=tmp_path)
 
 
@@ -223,12 +223,12 @@ def test_choosing_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", a=STACK, b=STACK + 1)
     with h5py.File(tmp_path / "two.h5", "w") as file:
         file["a"], file["deep/b"] = STACK, STACK + 1
-    for source, told in (
+    for source, message in (
         ("two.npz", r"more than one key \(a, b\)"),
         ("two.h5", "more than one dataset"),
         ("two.npz:key=c", "has no key 'c'"),
     ):
-        with pytest.raises(PgenError, match=told):
+        with pytest.raises(PgenError, match=message):
             open_images(source, data_root=tmp_path)
     for source in ("two.npz:key=b", "two.h5:dataset=deep/b"):
         assert np.array_equal(read_all(open_images(source, data_root=tmp_path))[:, 0], STACK + 1)
@@ -297,13 +297,13 @@ def test_companions_of_another_shape(tmp_path: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    for source, told in (
+    for source, message in (
         ("nope.h5", "no such file"),
         ("", "empty"),
         ("nope:plane=1", "no such file"),
         ("simulate:m=3", "unknown option m="),
     ):
-        with pytest.raises(PgenError, match=told):
+        with pytest.raises(PgenError, match=message):
             open_images(source, data_root=tmp_path)
     (tmp_path / "hollow").mkdir()
     with pytest.raises(PgenError, match="no images in it"):

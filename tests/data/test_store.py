@@ -26,15 +26,15 @@ from tests.helpers.damage import damage
 DOCS = Path(__file__).parents[2] / "docs" / "formats.md"
 
 
-def same(found, wanted) -> None:
-    assert (found.shape, found.unit) == (wanted.shape, wanted.unit)
-    assert np.array_equal(read_all(found), read_all(wanted))
-    assert found.ids.tolist() == wanted.ids.tolist() and found.events.tolist() == wanted.events.tolist()
-    assert np.array_equal(found.geometry_or_nan(), wanted.geometry_or_nan(), equal_nan=True)
-    assert set(found.labels) == set(wanted.labels)
-    for name, values in wanted.labels.items():
-        assert np.array_equal(found.labels[name], values), name
-        assert found.labels[name].dtype.kind == np.asarray(values).dtype.kind
+def same(actual, expected) -> None:
+    assert (actual.shape, actual.unit) == (expected.shape, expected.unit)
+    assert np.array_equal(read_all(actual), read_all(expected))
+    assert actual.ids.tolist() == expected.ids.tolist() and actual.events.tolist() == expected.events.tolist()
+    assert np.array_equal(actual.geometry_or_nan(), expected.geometry_or_nan(), equal_nan=True)
+    assert set(actual.labels) == set(expected.labels)
+    for name, values in expected.labels.items():
+        assert np.array_equal(actual.labels[name], values), name
+        assert actual.labels[name].dtype.kind == np.asarray(values).dtype.kind
 
 
 def example(count: int = 30, size: int = 20, seed: int = 0) -> ArrayImages:
@@ -56,7 +56,7 @@ def example(count: int = 30, size: int = 20, seed: int = 0) -> ArrayImages:
 def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray, block: int, data: st.DataObject) -> None:
     # No NUL at the end of a text: numpy takes it for filling.
     texts = st.lists(st.text(max_size=5).map(lambda text: text.rstrip("\0")), min_size=len(pixels), max_size=len(pixels))
-    texts = texts.filter(lambda found: all(not 0xD800 <= ord(letter) < 0xE000 for text in found for letter in text))
+    texts = texts.filter(lambda actual: all(not 0xD800 <= ord(letter) < 0xE000 for text in actual for letter in text))
     ids = [f"{k}/{text}" for k, text in enumerate(data.draw(texts))]
     images = ArrayImages(pixels, ids=ids, events=data.draw(texts), labels={"n": np.arange(len(pixels))})
     path = tmp_path_factory.mktemp("store") / "x.h5"
@@ -64,13 +64,13 @@ def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, pi
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pgen.data.formats.store.BLOCK", block + 1)
         write_images(path, iter(iter_subsets))
-        found = open_images(str(path))
+        actual = open_images(str(path))
         order = data.draw(st.lists(st.integers(0, len(pixels) - 1), min_size=1, max_size=12))
-        assert np.array_equal(found.read(order), pixels[order])
-        assert np.array_equal(found.read(order[::-1]), pixels[order[::-1]])  # a second time, from blocks known to be sound
-        assert np.array_equal(found.read_sparse(order).to_dense(images.shape), pixels[order])
-        same(found, images)
-        assert found.fingerprint == images.fingerprint
+        assert np.array_equal(actual.read(order), pixels[order])
+        assert np.array_equal(actual.read(order[::-1]), pixels[order[::-1]])  # a second time, from blocks known to be sound
+        assert np.array_equal(actual.read_sparse(order).to_dense(images.shape), pixels[order])
+        same(actual, images)
+        assert actual.fingerprint == images.fingerprint
 
 
 def test_labels_of_every_kind(tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_the_docs_reader_reads_it(tmp_path: Path) -> None:
     assert code and len(code[1].splitlines()) <= 10
     images = example()
     write_images(tmp_path / "store.h5", images)
-    found: dict = {}
-    exec(code[1].replace("store.h5", str(tmp_path / "store.h5")), found)
-    assert np.array_equal(found["images"], read_all(images)) and found["ids"].tolist() == images.ids.tolist()
+    actual: dict = {}
+    exec(code[1].replace("store.h5", str(tmp_path / "store.h5")), actual)
+    assert np.array_equal(actual["images"], read_all(images)) and actual["ids"].tolist() == images.ids.tolist()
 
 
 def test_other_versions_and_contents_are_refused(tmp_path: Path) -> None:
@@ -143,18 +143,18 @@ def test_appended_images_are_as_if_written_at_once(tmp_path: Path, first: int) -
     whole = write_images(tmp_path / "whole.h5", images)
     grown = write_images(tmp_path / "grown.h5", subset(images, range(first)))
     append_images(grown, [subset(images, range(first, 520)), subset(images, range(520, 600))])
-    with h5py.File(whole) as wanted, h5py.File(grown) as found:
-        assert dict(found.attrs, shape=0) == dict(wanted.attrs, shape=0)
+    with h5py.File(whole) as expected, h5py.File(grown) as actual:
+        assert dict(actual.attrs, shape=0) == dict(expected.attrs, shape=0)
         for name in ("offsets", "place", "charge", "ids", "events", "labels/k", "geometry", "checks"):
-            assert np.array_equal(found[name][:], wanted[name][:]), name
+            assert np.array_equal(actual[name][:], expected[name][:]), name
     assert np.array_equal(read_all(open_images(str(grown))), read_all(images))
     before = grown.read_bytes()
-    for bad, told in ((subset(images, [5]), "already"), (ArrayImages(np.ones((1, 4, 3))), "differ in shape"), ([], "no images")):
-        with pytest.raises(PgenError, match=told):
+    for bad, message in ((subset(images, [5]), "already"), (ArrayImages(np.ones((1, 4, 3))), "differ in shape"), ([], "no images")):
+        with pytest.raises(PgenError, match=message):
             append_images(grown, bad)
     write_images(tmp_path / "a.npz", images)
-    for path, told in ((tmp_path / "none.h5", "no such file"), (tmp_path / "a.npz", "image store")):
-        with pytest.raises(PgenError, match=told):
+    for path, message in ((tmp_path / "none.h5", "no such file"), (tmp_path / "a.npz", "image store")):
+        with pytest.raises(PgenError, match=message):
             append_images(path, images)
     assert grown.read_bytes() == before and sorted(p.name for p in tmp_path.iterdir()) == ["a.npz", "grown.h5", "whole.h5"]
 
@@ -180,5 +180,5 @@ def test_batches_by_lit_pixels_are_the_same(tmp_path: Path, monkeypatch: pytest.
     dense = str(write_images(tmp_path / "x.npz", open_images(source)))
     # By lit pixels, loaded, and all of it dense.
     for room in (2 * data.sparse_nbytes, 0):
-        for found, wanted in zip(batches(room), batches(2 * data.nbytes, dense), strict=True):
-            assert torch.equal(found, wanted)
+        for actual, expected in zip(batches(room), batches(2 * data.nbytes, dense), strict=True):
+            assert torch.equal(actual, expected)

@@ -1,4 +1,4 @@
-"""The code blocks of the documentation work: each command is run if that is quick; otherwise its options are parsed."""
+"""The code blocks of the documentation work: quick commands are run, others are parsed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BLOCKS = [block for page in find_pages() for block in read_blocks(page)]
 
 
 def run(block: Block, folder: Path, words: list[str]) -> None:
-    """Run one command in the folder of a page, where packages made by earlier commands are importable."""
+    """Run a command in the folder of a page, with the packages that earlier commands made."""
     environment = environment_with_packages(folder, site=folder / ".site")
     if words[0] == "pgen":
         done = warm.run(words[1:], folder, environment)

@@ -28,7 +28,7 @@ def test_notebook_has_no_outputs(path: Path) -> None:
 @pytest.mark.skipif(not hasattr(pgen, "train"), reason="the Python API is not there yet")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, tmp_path: Path) -> None:
-    """In a folder of its own, from which the repository's test files are at the same relative path."""
+    """In a folder of its own, with the test files at the same relative path as in the repository."""
     folder = tmp_path / "examples/notebooks"
     folder.mkdir(parents=True)
     (tmp_path / "tests").symlink_to(ROOT / "tests")

@@ -1,4 +1,4 @@
-"""Pages can be read without a build: generated tables are up to date, links and public names exist."""
+"""Pages can be read without a build: tables are up to date, links and names exist."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_anchor(heading: str) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """In the repository, where most people read the pages; `mkdocs build --strict` checks the site."""
+    """In the repository; `mkdocs build --strict` checks the links of the site."""
     wrong = []
     for link in _LINK.findall(_FENCED.sub("", page.read_text())):
         if re.match(r"\w+:", link):
@@ -74,3 +74,10 @@ def test_documented_name_exists(name: str) -> None:
 def test_paths_in_a_page_exist(page: Path) -> None:
     paths = set(re.findall(r"`((?:pgen|tests|docs|benchmarks|examples)/[\w./-]+)`", page.read_text()))
     assert not {path for path in paths if not (ROOT / path).exists()}
+
+
+def test_checks_of_a_model_are_documented() -> None:
+    from pgen.testing.checks import CHECKS
+
+    table = (ROOT / "docs/recipes/plugin.md").read_text().partition("| check | requirement |")[2].partition("\n\n")[0]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in table.replace("`--ema`", "--ema").splitlines()[2:]] == list(CHECKS)

@@ -1,7 +1,8 @@
 """Parse pgen command lines without running them.
 
-Reads a JSON list of lists of words from standard input, and writes what is wrong with each as JSON: null if nothing is. ``pgen train``
-validates its options as with ``--dry-run``, unless some of them are in a file or a run that does not exist.
+Reads a JSON list of lists of words from standard input, and writes what is wrong with each as JSON:
+null if nothing is. ``pgen train`` validates its options as with ``--dry-run``, unless some of them
+are in a file or a run that does not exist.
 """
 
 from __future__ import annotations

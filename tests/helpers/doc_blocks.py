@@ -4,7 +4,7 @@ An HTML comment on the line before a block says how it is tested:
 
 * ``<!-- checked: WHY -->``: its pgen commands are parsed, not run.
 * ``<!-- not run: WHY -->``: only its syntax is checked.
-* ``<!-- file: PATH -->``: it is written to that file, in the folder where the commands of the page run.
+* ``<!-- file: PATH -->``: it is written to that file, where the commands of the page run.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def read_blocks(page: Path) -> Iterator[Block]:
 
 
 def environment_with_packages(*parents: Path, site: Path) -> dict[str, str]:
-    """An environment in which every package in ``parents`` is importable, as after ``pip install -e``, but without installing it."""
+    """Return an environment in which every package in ``parents`` seems to be installed."""
     folders = [site]
     for path in (path for parent in parents for path in sorted(parent.glob("*/pyproject.toml"))):
         project = tomllib.loads(path.read_text())["project"]

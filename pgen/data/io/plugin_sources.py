@@ -29,7 +29,7 @@ def get_source(name: str) -> Callable[..., ImageSet]:
         [project]
         name = "pgen-rings"
         version = "0.1"
-        dependencies = ["pgen"]
+        dependencies = ["pgen-lartpc"]
 
         [project.entry-points."pgen.sources"]
         rings = "pgen_rings:open_rings"

@@ -21,13 +21,13 @@ class Scale:
     Both functions are exported with ``generator.pt2``, so they must consist of torch's own
     operations.
 
-    A package offers a scale, for ``--scale``, by an entry point in the group ``pgen.scales``, whose
-    name is the scale's. In ``pyproject.toml``::
+    A package offers a scale by an entry point in the group ``pgen.scales``, whose name becomes a
+    value of the option ``--scale``. Its pyproject.toml::
 
         [project]
         name = "pgen-cubic"
         version = "0.1"
-        dependencies = ["pgen"]
+        dependencies = ["pgen-lartpc"]
 
         [project.entry-points."pgen.scales"]
         cbrt = "pgen_cubic:CBRT"

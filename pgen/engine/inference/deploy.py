@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +99,8 @@ def encode_images(run: Run, model: nn.Module, images: ImageSet, weights: Path, b
     for batch in reconstruct(run, model, images, batch_size):
         batches.append((batch.codes, batch.spread))
         run.progress.images(batch.indices.stop, len(images))
-    return _latent_codes(run, model, images, [codes for codes, _ in batches], [s for _, s in batches if s is not None], weights)
+    codes = _latent_codes(run, model, images, [codes for codes, _ in batches], [s for _, s in batches if s is not None], weights)
+    return replace(codes, folder=weights.parent)
 
 
 def _latent_codes(run: Run, model: nn.Module, images: ImageSet, codes: list[Tensor], spreads: list[Tensor], weights: Path) -> LatentCodes:
