@@ -1,4 +1,4 @@
-"""Training data that live on the device as a whole, by their lit pixels."""
+"""Training images on the device, stored as their nonzero pixels."""
 
 from __future__ import annotations
 
@@ -12,28 +12,31 @@ from pgen.data.sparse import SparseImages
 
 
 class SparseImageCache:
-    """Images kept as their lit pixels and made dense a batch at a time: at 2 % occupancy in a 25th of the memory.
+    """Stores images as their nonzero pixels and makes them dense batch by batch: at 2 % occupancy in 1/25 of the memory.
 
-    lit: the pixels, in model space. shape: (C, H, W). device: where they live.
+    Args:
+        pixels: The nonzero pixels, in model space.
+        shape: (C, H, W).
+        device: Where they are stored.
     """
 
-    def __init__(self, lit: SparseImages, shape: tuple[int, ...], device: torch.device) -> None:
+    def __init__(self, pixels: SparseImages, shape: tuple[int, ...], device: torch.device) -> None:
         self.shape = shape
-        # Where a batch's pixels lie is found on the host, which need not wait for the device then.
-        self.offsets = torch.from_numpy(lit.offsets.astype(np.int64))
-        self.flat_index = torch.from_numpy(lit.flat_index.astype(np.int32)).to(device)
-        self.value = torch.from_numpy(lit.value).to(device)
+        # Offsets are on the host, which then need not wait for the device.
+        self.offsets = torch.from_numpy(pixels.offsets.astype(np.int64))
+        self.flat_index = torch.from_numpy(pixels.flat_index.astype(np.int32)).to(device)
+        self.value = torch.from_numpy(pixels.value).to(device)
 
     def __getitem__(self, indices: Tensor) -> Tensor:
-        """(B, *shape), of ``indices`` (B,) on the CPU."""
+        """Return the images at ``indices`` (B,), which are on the CPU, as (B, *shape)."""
         device, size = self.value.device, prod(self.shape)
         starts, counts = self.offsets[indices], self.offsets[indices + 1] - self.offsets[indices]
-        lit = int(counts.sum())
+        total = int(counts.sum())
         ends = counts.cumsum(0)
-        # Of each of the batch's pixels: how far it lies from the pixel of the same number among all, and where its image begins.
+        # For each pixel of the batch: its distance from the pixel of the same number among all, and where its image begins.
         shift, begin = starts - (ends - counts), size * torch.arange(len(indices))
-        moves = torch.stack([shift, begin]).to(device).repeat_interleave(counts.to(device), dim=1, output_size=lit)
-        at = torch.arange(lit, device=device) + moves[0]
+        moves = torch.stack([shift, begin]).to(device).repeat_interleave(counts.to(device), dim=1, output_size=total)
+        at = torch.arange(total, device=device) + moves[0]
         batch = torch.zeros(len(indices) * size, device=device)
         batch[moves[1] + self.flat_index[at]] = self.value[at]
         return batch.view(len(indices), *self.shape)

@@ -1,7 +1,7 @@
-"""Signals that end work in order: training finishes its step and saves, every other command removes what it has not finished.
+"""Signals that end a command in order: training finishes its step and saves, other commands remove incomplete outputs.
 
-SIGINT is Ctrl-C, SIGTERM and SIGUSR1 come from schedulers, SIGHUP from a terminal that closes; where SIGHUP is ignored, as by nohup, it
-stays so. A second signal is obeyed at once.
+SIGINT is Ctrl-C, SIGTERM and SIGUSR1 come from schedulers, SIGHUP from a terminal that closes; if
+SIGHUP is ignored, as by nohup, it stays ignored. A second signal ends the process at once.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 def raise_on_signals() -> None:
-    """Let each of these signals raise :class:`pgen.errors.Stopped`, but SIGINT, which raises KeyboardInterrupt already."""
+    """Make these signals raise :class:`pgen.errors.Stopped`; SIGINT raises KeyboardInterrupt already."""
     for number in STOPPING:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _raise)
 
 
 class StopSignal:
-    """Context in which these signals only leave their number in ``signal``."""
+    """Context in which these signals only store their number in ``signal``."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -43,17 +43,17 @@ class StopSignal:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
-        _obey_the_next()
+        _end_on_next_signal()
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    _obey_the_next()
+    _end_on_next_signal()
     raise Stopped(number)
 
 
-def _obey_the_next() -> None:
-    """Whatever is being done then, in whatever library."""
+def _end_on_next_signal() -> None:
+    """Restore the default handlers, so that the next signal ends the process whatever it is doing."""
     for number in STOPPING:
         if signal.getsignal(number) != signal.SIG_IGN:
-            # Ctrl-C gives the terminal back as it was.
+            # KeyboardInterrupt lets the terminal be restored.
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
