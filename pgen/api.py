@@ -1,4 +1,4 @@
-"""pgen in Python: open images, split them, train models, sample and evaluate, as in ``import pgen``.
+"""pgen in Python: open and split images, train models, sample and evaluate.
 
 The command line does the same through the same functions.
 """
@@ -34,7 +34,8 @@ from pgen.plugins import registry
 from pgen.plugins.requests import DeployRequest
 from pgen.utils.files import atomic_write
 
-#: What data may be given as: a source string or path, images, an array (N, H, W) or (N, C, H, W), or latent codes.
+#: What data may be given as: a source string or path, images, an array (N, H, W) or (N, C, H, W),
+#: or latent codes.
 Data = str | Path | ImageSet | LatentCodes | npt.NDArray | torch.Tensor
 
 __all__ = ["Run", "evaluate", "load", "open_images", "split", "train"]
@@ -77,7 +78,8 @@ class Run(runs.Run):
             checkpoint: "best", "last" or a step.
             decoder: Auto-encoder run that decodes latent codes; None for the run's own copy.
             batch_size: Images generated at once; other sizes give other images.
-            options: Conditions, as ``type="proton", momentum=300``, and the model's sampling options.
+            options: Conditions, as ``type="proton", momentum=300``, and the model's sampling
+                options.
 
         Returns:
             Images in charge units, with the labels they were generated for.
@@ -106,7 +108,8 @@ class Run(runs.Run):
             batch_size: Images encoded at once.
 
         Returns:
-            Latent codes, targets of ``pgen.train("flow", targets=...)``, which remember their decoder.
+            Latent codes, targets of ``pgen.train("flow", targets=...)``, which remember their
+            decoder.
 
         Raises:
             RunError: The model is no auto-encoder.
@@ -120,7 +123,10 @@ class Run(runs.Run):
         return replace(codes, folder=self.folder.weights.parent)
 
     def reconstruct(self, images: Data | None = None, *, batch_size: int = 256) -> ArrayImages:
-        """Encode and decode images with the best checkpoint of an auto-encoder; return them in charge units."""
+        """Encode and decode images with the best checkpoint of an auto-encoder.
+
+        Return them in charge units.
+        """
         model = self._load_autoencoder()
         image_set = images_for(self, None, None) if images is None else _as_images(images, self.info.unit)
         _require_fits(self, image_set)
@@ -130,7 +136,7 @@ class Run(runs.Run):
         )
 
     def deploy(self, out: str | Path | None = None, *, overwrite: bool = False) -> list[Path]:
-        """Write latent codes of an encoder or the exported program of a generator, as `pgen deploy` does; return the files."""
+        """Write latent codes or an exported program, as `pgen deploy` does; return the files."""
         request = DeployRequest(out=Path(out) if out is not None else self.path / "deploy", overwrite=overwrite)
         with show_progress("deploying") as self.progress:
             return hooks.call(self, "deploy", request=request)
@@ -182,7 +188,8 @@ def train(
         model: Name of the model: "ae", "ewm", "flow", "gan" or that of a plug-in.
         data: Training images.
         targets: Latent codes or images, for ewm and flow.
-        held_out: Real images, or codes, kept out of training, by which the best checkpoint is chosen.
+        held_out: Real images, or codes, kept out of training, by which the best checkpoint is
+            chosen.
         save_root: Folder in which the run gets a folder of its own.
         resume: Run to train further, in place of data.
         options: Those of ``pgen train MODEL --help``, with underscores.
@@ -223,7 +230,8 @@ def load(path: str | Path, *, device: str | None = None) -> Run:
 
     Args:
         path: Its directory.
-        device: Where to compute: "auto", "cpu", "cuda" or "cuda:i"; None for the device it was trained on.
+        device: Where to compute: "auto", "cpu", "cuda" or "cuda:i"; None for the device it was
+            trained on.
 
     Raises:
         RunError: There is no run.
@@ -251,7 +259,10 @@ def _require_fits(run: runs.Run, images: ImageSet) -> None:
 
 
 def _as_source(data: Data, root: Path) -> str:
-    """Return a source string for data; what has none is written to ``root/data``, named by its fingerprint."""
+    """Return a source string for data.
+
+    What has none is written to ``root/data``, named by its fingerprint.
+    """
     if isinstance(data, str | Path):
         return str(data)
     if isinstance(data, LatentCodes):

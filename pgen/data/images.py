@@ -136,7 +136,10 @@ class ImageSet(ABC):
         return import_module("pgen.data.io.write").write_images(path, self, overwrite=overwrite)
 
     def plot(self, n: int = 16) -> Figure:
-        """Draw the first n images; return the figure, see :func:`pgen.report.figures.image_grid.plot_images`."""
+        """Draw the first n images.
+
+        Return the figure, see :func:`pgen.report.figures.image_grid.plot_images`.
+        """
         # By name: figures are above this module.
         draw = import_module("pgen.report.figures.image_grid").plot_images
         return draw(self.read(range(min(n, len(self)))), unit=self.unit)

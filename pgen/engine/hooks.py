@@ -1,4 +1,4 @@
-"""The engine's own train, deploy and sample, and how a run's hooks are called: a plug-in's own come first."""
+"""The hooks of a run: those of its plug-in, or else the engine's train, deploy and sample."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def call(run: Run, hook: str, **arguments: Any) -> Any:
 
 
 def train_session(session: TrainingSession) -> Path:
-    """Train the run of a session by its plug-in's hook or the engine's loop; return its directory."""
+    """Train the run of a session by its plug-in's hook or the engine's loop.
+
+    Return its directory.
+    """
     try:
         return call(session.run, "train", session=session)
     finally:

@@ -28,7 +28,7 @@ def check_metrics(plugin: Plugin, method: str, metrics: Any) -> None:
 
 
 def check_held_out(plugin: Plugin, metrics: Any) -> None:
-    """Check that ``held_out_step`` returned a dictionary of scalars with the metric that the spec names as ``best``.
+    """Check that ``held_out_step`` returned scalars, among them the spec's ``best``.
 
     Raises:
         PluginError: It did not.
@@ -40,7 +40,7 @@ def check_held_out(plugin: Plugin, metrics: Any) -> None:
 
 
 def check_extra_state(plugin: Plugin, state: dict[str, Any]) -> None:
-    """Check that extra state can be restored from a checkpoint: that it is tensors and plain values.
+    """Check that extra state can be saved: that it is tensors and plain values.
 
     Raises:
         PluginError: It is not.

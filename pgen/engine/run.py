@@ -113,14 +113,15 @@ class Run:
                 "where they lie now, or start a new run."
             )
         self._check_labels(dataset)
-        # The model was made for the facts in config.json; computed again they might differ by the version of pgen.
-        # Also the transform: a run of an earlier version is unsigned, whatever the data hold.
+        # The model was made for the facts in config.json; computed again they might differ by the
+        # version of pgen. Also the transform: a run of an earlier version is unsigned, whatever the
+        # data hold.
         is_signed = dataset.info.signed
         self.__dict__["info"] = replace(self.info, name=dataset.info.name)
         return replace(dataset, info=self.info, notes=dataset.notes if is_signed == self.info.signed else (f"warning: {UNSIGNED}",))
 
     def require_sources(self, *options: str) -> None:
-        """Raise DataError, with a way out, if data of an existing run that these options name are gone."""
+        """Raise DataError if data of an existing run that these options name are gone."""
         missing = missing_sources(self.settings) if self.folder.config.is_file() else {}
         for name, source in missing.items():
             if name in options:
@@ -130,7 +131,7 @@ class Run:
                 raise DataError(f"{source}: the data of {self.folder.path} are gone{searched}; {way_out}.")
 
     def _check_labels(self, dataset: TrainingDataset) -> None:
-        """Raise DataError if labels that the model is conditioned on have changed since the run began."""
+        """Raise DataError if labels of the conditions have changed since the run began."""
         if not self.info.conditions or not self.folder.labels.is_file():
             return
         saved = load_labels(self.folder.labels, self.info.conditions)
@@ -146,7 +147,10 @@ class Run:
         return f"held_out_{self.settings.best_by or self.plugin.spec.best}"
 
     def new_model(self, info: DataInfo | None = None) -> nn.Module:
-        """Create the untrained model on the run's device; its initial weights follow from the seed."""
+        """Create the untrained model on the run's device.
+
+        Its initial weights follow from the seed.
+        """
         torch.manual_seed(derive(self.settings.seed, "init"))
         return self.plugin.model_class()(self.config, info or self.info).to(self.device)
 
@@ -185,9 +189,10 @@ class Run:
 
     @torch.no_grad()
     def prepare_sampling(self, model: nn.Module, *, log: bool = False) -> nn.Module:
-        """Prepare a model in evaluation mode for sampling, by its own ``prepare_sampling`` if it has one.
+        """Prepare a model in evaluation mode for sampling, by its ``prepare_sampling``.
 
-        The random numbers are the same each time, so that samples follow from weights, options and seed.
+        The random numbers are the same each time, so that samples follow from weights, options and
+        seed.
         """
         if callable(getattr(model, "prepare_sampling", None)):
             conditions = self.info.conditions
@@ -198,7 +203,7 @@ class Run:
         return model
 
     def _restore_extra_state(self, model: nn.Module, step: int) -> None:
-        """Take the extra state from a checkpoint: an earlier version saved that of the untrained model with the EMA."""
+        """Take the extra state from a checkpoint; earlier versions saved the untrained one."""
         state = model.state_dict()
         if not extra_state(state):
             return
@@ -214,7 +219,7 @@ class Run:
         load_state(model, {**state, **trained}, checkpoints.path_of(self.folder, step))
 
     def save_weights(self, state: dict[str, Any], step: int, path: Path | None = None) -> None:
-        """Write a model's state as a weights file, which holds all that is needed to use the model."""
+        """Write a model's state as a weights file, which is enough to use the model."""
         save_weights(
             path or self.folder.weights,
             state,
@@ -235,7 +240,7 @@ class Run:
         return make_image_decoder(self.info, self.folder.decoder, decoder).to(self.device)
 
     def split_options(self, values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-        """Split additional options of `pgen sample` into conditions and the model's sampling options.
+        """Split options of `pgen sample` into conditions and sampling options of the model.
 
         Args:
             values: Option name to text, as ``{"type": "proton", "steps": "8"}``.

@@ -1,0 +1,1 @@
+"""Files, paths, text, memory and caches: what every package may use."""

@@ -1,7 +1,7 @@
 """Reads damaged copies of a file, in a process of its own: a library may crash on one.
 
-python -m tests.helpers.damage FILE FOLDER SEED COUNT EVERY FLIPS exact|finite [OPTIONS...]: every EVERY-th copy is truncated, the others have
-up to FLIPS flipped bits. The copies are read with the OPTIONS in turn. What can be read must be exactly what the whole file holds, or
+python -m tests.helpers.damage FILE FOLDER SEED COUNT EVERY FLIPS exact|finite [OPTIONS...]: every EVERY-th copy is truncated, the others
+have up to FLIPS flipped bits. The copies are read with the OPTIONS in turn. What can be read must be exactly what the whole file holds, or
 finite pixels of the promised shape. Prints how many were refused.
 """
 

@@ -163,7 +163,7 @@ def hamming(
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Test whether generated images are copies: closer to training images than other real images are."""
+    """Test whether generated images are copies: closer to training images than real ones are."""
     from pgen.engine.evaluation.hamming_report import evaluate_hamming
     from pgen.report.report_directory import EvaluationFolder
 
@@ -227,7 +227,7 @@ def cost(
     threads: Threads = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure the cost of generators: parameters, time per training step, images per second, memory."""
+    """Measure the cost of generators: parameters, time per step, images per second, memory."""
     from pgen.cli.next_steps import suggest_evaluation
     from pgen.engine.evaluation.cost_report import evaluate_cost
     from pgen.report.report_directory import EvaluationFolder

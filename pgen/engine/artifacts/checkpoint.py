@@ -45,7 +45,7 @@ class Checkpoint:
 
     @property
     def inference_state(self) -> dict[str, Any]:
-        """State of the model for inference: the EMA, if there is one, with the model's own extra state, which is never averaged.
+        """State of the model for inference: the EMA, if there is one, with the model's extra state.
 
         (Earlier versions stored the extra state of the untrained model with the EMA.)
         """
@@ -82,7 +82,7 @@ def save(folder: RunDirectory, checkpoint: Checkpoint, *, keep: int) -> Path:
 
 
 def quarantine_corrupt(folder: RunDirectory) -> list[Path]:
-    """Rename checkpoints newer than the newest readable one, since they would count among those to keep.
+    """Rename corrupt checkpoints newer than the newest readable one, so that they are not counted.
 
     Returns:
         Their new paths.

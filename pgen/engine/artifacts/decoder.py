@@ -1,4 +1,7 @@
-"""From model space to images in charge units; for latent codes through the decoder of their auto-encoder."""
+"""From model space to images in charge units.
+
+For latent codes through the decoder of their auto-encoder.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,8 @@ def save_program(path: Path, generator: nn.Module, decoder: nn.Module, inputs: t
     try:
         # Without gradients, which would keep every activation in memory.
         program = _export(_Pipeline(generator, decoder).eval().cpu().requires_grad_(False), inputs)
-        # Once more, from the traced module, to leave out what only training needs (potential, encoder, discriminator).
+        # Once more, from the traced module, to leave out what only training needs (potential,
+        # encoder, discriminator).
         program = _export(_remove_unused(program.module()), inputs)
     except Exception as error:
         if isinstance(error, PgenError) or is_out_of_memory(error):
@@ -59,10 +60,12 @@ def save_program(path: Path, generator: nn.Module, decoder: nn.Module, inputs: t
             f"{path.name} cannot be made of {type(generator).__name__}: torch.export says {one_line(error)} Its forward must consist of "
             "torch's own operations, for any number of noise vectors; let a deploy hook write something else, or leave forward out."
         ) from error
-    # Checks that a tensor is on the CPU, as it was here, would keep the program from running on other devices.
+    # Checks that a tensor is on the CPU, as it was here, would keep the program from running on
+    # other devices.
     for node in program.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default):
         program.graph.erase_node(node)
-    # Traces of the source of each operation contain paths of this machine, and differ from one export to the next.
+    # Traces of the source of each operation contain paths of this machine, and differ from one
+    # export to the next.
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             for key in ("stack_trace", "from_node", "nn_module_stack", "source_fn_stack", "torch_fn"):
@@ -115,7 +118,10 @@ def _quiet_torch() -> Iterator[None]:
 
 
 def conditions_in(facts: dict[str, Any]) -> tuple[Condition, ...]:
-    """Return the conditions that a program takes next to noise; one of an earlier version takes none."""
+    """Return the conditions that a program takes next to noise.
+
+    One of an earlier version takes none.
+    """
     return TypeAdapter(tuple[Condition, ...]).validate_python(facts.get("conditions", ()))
 
 

@@ -16,7 +16,8 @@ import torch
 
 from pgen.utils.untrusted import load_torch, refuse_odd_archive
 
-#: Members by name, without the name of the archive: raw values, and small files that torch and pgen write.
+#: Members by name, without the name of the archive: raw values, and small files that torch and pgen
+#: write.
 _RAW = re.compile(r"data/(weights/weight|constants/tensor)_[0-9]+")
 _SMALL = re.compile(r"(\.data/)?(version|byteorder|serialization_id)|archive_(format|version)|extra(_files)?/pgen\.json")
 #: Without brackets, quotes and spaces, so nothing that could be evaluated.
@@ -27,7 +28,8 @@ _NESTING = re.compile(r'[\w\s\[\]{}",:.]*')
 _TARGET = re.compile(r"torch\.ops\.aten\.\w+(\.\w+)?|_operator\.(add|mul|sub|floordiv|getitem|ge|le|eq|gt|lt)|")
 #: The check that there are as many conditions as noise vectors.
 _GUARD = re.compile(r"L\['(noise|condition)'\]\.size\(\)\[0\] == L\['(noise|condition)'\]\.size\(\)\[0\]|")
-#: Parts of sizes that follow from the batch size, as torch writes them. No powers, which could take for ever.
+#: Parts of sizes that follow from the batch size, as torch writes them. No powers, which could take
+#: for ever.
 _SIZE = re.compile(
     r"Symbol|Integer|Mul|Add|FloorDiv|Mod|True|positive|integer|'?[su]\d{1,9}\b'?|\b\d{1,18}\b|(?<!\*)\*(?!\*)|[(),= +-]", re.ASCII
 )

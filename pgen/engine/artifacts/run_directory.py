@@ -49,7 +49,7 @@ class RunDirectory:
         return folder
 
     def acquire_lock(self) -> None:
-        """Become the one process that trains here, until :meth:`release` or its end, and remove drafts of killed ones.
+        """Become the one process that trains here, and remove drafts of killed ones.
 
         Raises:
             RunError: Another process trains here.
@@ -148,7 +148,7 @@ class RunDirectory:
 
 
 class _DirectoryLock:
-    """The lock of a run directory and an open handle of the directory, which identifies it wherever it is moved."""
+    """The lock of a run directory, with an open handle that identifies it wherever it is moved."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._file_lock = path, FileLock(path / "lock")

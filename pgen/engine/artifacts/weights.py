@@ -1,4 +1,4 @@
-"""Weights files: safetensors with the model's name, options and data, so that one file is enough to use a model."""
+"""Weights files: safetensors with all that is needed to use the model."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def save_weights(
         guard: See :class:`pgen.utils.files.Outputs`.
     """
     header = {"format": FORMAT, "model": model, "config": config.model_dump(mode="json"), "data": data.to_dict(), "step": step}
-    # Only if set, so that the bytes of most files, and their digests, are those of earlier versions.
+    # Only if set, so that the bytes of most files, and their digests, are those of earlier
+    # versions.
     if packed := [name for name, value in state.items() if not isinstance(value, torch.Tensor)]:
         header["packed"] = packed
     if averaged and extra_state(state):

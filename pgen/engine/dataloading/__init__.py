@@ -1,0 +1,1 @@
+"""Training data: datasets, loaders, augmentation, conditions."""

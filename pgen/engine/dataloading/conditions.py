@@ -1,4 +1,4 @@
-"""Conditions of a training: labels that the model is conditioned on, found, encoded, saved and loaded."""
+"""Conditions of a training: find, encode, save and load labels."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def find_conditions(names: str, labels: Labels, source: str) -> tuple[Condition,
     """Find the conditions of a training among the labels of its images.
 
     Args:
-        names: As ``condition`` has them, separated by commas; ``type`` is the particle, by its label ``pdg``.
+        names: As ``condition`` has them, separated by commas; ``type`` is the particle, by its
+            label ``pdg``.
         labels: Label name to values, (N,) each.
         source: Name of the images, for messages.
 

@@ -1,4 +1,4 @@
-"""Training data in model space: images through their charge transform, latent codes standardised."""
+"""Training data in model space: transformed images or standardised latent codes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ NOTICEABLE = 0.02
 class TrainingDataset:
     """The samples of a run in model space.
 
-    Images (n, C, H, W) are in [0, 1], or for signed charge in [-1, 1]; latent codes (n, D) are standardised.
+    Images (n, C, H, W) are in [0, 1], or for signed charge in [-1, 1]; latent codes (n, D) are
+    standardised.
 
     Attributes:
         info: Facts about the samples.
@@ -86,12 +87,15 @@ class TrainingDataset:
 
     @property
     def spread(self) -> Tensor | None:
-        """Standard deviation of each latent code in model space (N, D), on the CPU; None where codes are points."""
+        """Standard deviation of each latent code in model space (N, D), on the CPU.
+
+        None where codes are points.
+        """
         spread = getattr(self.samples, "spread", None)
         return None if spread is None else spread / self.samples.std  # type: ignore[union-attr]
 
     def tensor(self, rows: range | None = None, device: torch.device | str = "cpu") -> Tensor:
-        """Read all samples, or consecutive ``rows``, onto a device in parts, so that the host never holds them all."""
+        """Read all samples, or consecutive ``rows``, onto a device in parts."""
         rows = rows or range(len(self))
         samples = torch.empty(len(rows), *self.shape, device=device)
         step = max(1, CHUNK_BYTES // (4 * prod(self.shape)))
@@ -101,13 +105,16 @@ class TrainingDataset:
 
     @property
     def sparse_nbytes(self) -> int | None:
-        """Bytes of the nonzero pixels, where they are known to take at most a quarter of the dense memory; else None."""
+        """Bytes of the nonzero pixels, if known to be at most a quarter of all; else None."""
         counts = self.samples.nonzero_counts if self.info.codes is None else None  # type: ignore[union-attr]
         nbytes = None if counts is None else 8 * int(counts.sum())
         return nbytes if nbytes is not None and 4 * nbytes <= self.nbytes else None
 
     def sparse(self, rows: range | None = None) -> SparseImages:
-        """Read the nonzero pixels of all images, or of consecutive ``rows``, in model space. (No transform maps 0 to another value.)"""
+        """Read the nonzero pixels of all images, or of consecutive ``rows``, in model space.
+
+        (No transform maps 0 to another value.)
+        """
         images: ImageSet = self.samples  # type: ignore[assignment]
         parts = [
             part._replace(flat_index=part.flat_index.astype(np.int32), value=self.space.forward(torch.from_numpy(part.value)).numpy())
@@ -145,7 +152,7 @@ class TrainingDataset:
             return targets.to(device)
 
     def decoder(self) -> Path | None:
-        """Return the decoder of latent codes where it lies next to them, as `pgen deploy` writes it."""
+        """Return the decoder of latent codes if it is next to them, as from `pgen deploy`."""
         return self.samples.decoder if isinstance(self.samples, LatentCodes) else None
 
 
@@ -196,7 +203,8 @@ def open_held_out(settings: TrainConfig, info: DataInfo, processes: int = 1) -> 
     """Open the held-out set in the model space of the training data.
 
     Returns:
-        The set; None without `held_out`, or where a metric is computed on it instead of the model's own loss.
+        The set; None without `held_out`, or where a metric is computed on it instead of the model's
+        own loss.
 
     Raises:
         DataError: Its kind, shape or unit is another.
@@ -229,7 +237,7 @@ def check_held_out(held_out: Samples, source: str, expected: DataInfo, trained_o
 
 
 def count_shared(held_out: ImageSet | LatentCodes | None, training: ImageSet | LatentCodes) -> tuple[int, int]:
-    """Count held-out images that are equal to a training image to the last bit, blank ones left out.
+    """Count held-out images that are equal to a training image; blank ones are left out.
 
     Returns:
         How many are shared, of how many. (0, 0) for sets that are not in memory.
@@ -270,7 +278,7 @@ def require_same_kind(samples: ImageSet | LatentCodes, expected: ImageSet | Data
 
 
 def keep_in_memory(samples: Samples, settings: TrainConfig, processes: int) -> Samples:
-    """Cache images in memory where they fit, since fingerprint, transform and training would each read them.
+    """Cache images in memory where they fit, since they are read several times.
 
     Images that worker processes read stay in their file.
     """
@@ -304,7 +312,7 @@ def _image_dataset(images: ImageSet, settings: TrainConfig, processes: int) -> T
 
 
 def _charge_notes(transform: ChargeTransform, balance: ChargeBalance) -> tuple[str, ...]:
-    """Describe the charge of training images: its signs, and what zero suppression and clipping remove."""
+    """Describe the charge of training images: signs, zero suppression and clipping."""
     charge = "|charge|" if balance.signed else "the charge"
     notes = []
     if balance.signed:

@@ -12,7 +12,7 @@ from pgen.data.sparse import SparseImages
 
 
 class SparseImageCache:
-    """Stores images as their nonzero pixels and makes them dense batch by batch: at 2 % occupancy in 1/25 of the memory.
+    """Stores images as their nonzero pixels, which takes 1/25 of the memory at 2 % occupancy.
 
     Args:
         pixels: The nonzero pixels, in model space.
@@ -33,7 +33,8 @@ class SparseImageCache:
         starts, counts = self.offsets[indices], self.offsets[indices + 1] - self.offsets[indices]
         total = int(counts.sum())
         ends = counts.cumsum(0)
-        # For each pixel of the batch: its distance from the pixel of the same number among all, and where its image begins.
+        # For each pixel of the batch: its distance from the pixel of the same number among all, and
+        # where its image begins.
         shift, begin = starts - (ends - counts), size * torch.arange(len(indices))
         moves = torch.stack([shift, begin]).to(device).repeat_interleave(counts.to(device), dim=1, output_size=total)
         at = torch.arange(total, device=device) + moves[0]

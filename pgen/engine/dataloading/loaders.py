@@ -1,4 +1,4 @@
-"""Bring training data to the device: batches of samples in a seeded order, or all targets at once."""
+"""Load training data onto the device: batches in a seeded order, or all targets."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class BatchLoader:
     """Loads batches epoch after epoch, from any step on; the order follows from seed and epoch.
 
     Of each batch it yields this rank's shards, `accumulate` of them. Data that fit on the device
-    (:func:`pgen.engine.runtime.device.room_for_data`) stay there, as their nonzero pixels where these
-    are known to take at most a quarter of the memory; others, and all with `num_workers`, are read
-    batch by batch.
+    (:func:`pgen.engine.runtime.device.room_for_data`) stay there, as their nonzero pixels where
+    these are known to take at most a quarter of the memory; others, and all with `num_workers`, are
+    read batch by batch.
     """
 
     def __init__(self, dataset: TrainingDataset, settings: TrainConfig, device: torch.device, group: ProcessGroup | None = None) -> None:
@@ -75,7 +75,10 @@ class BatchLoader:
             self._cache = lambda indices: samples[indices.to(device)]
 
     def stream(self, step: int) -> Generator[Batch]:
-        """Yield the micro-batches of step, step + 1, ... without end; close it to end worker processes."""
+        """Yield the micro-batches of step, step + 1, ...
+
+        Without end; close it to end worker processes.
+        """
         # Two iterators, since loading runs ahead.
         order, order_of_conditions = self._indices(step), self._indices(step)
         batches = (self._cache(indices) for indices in order) if self._cache else self._load(order)
@@ -119,8 +122,9 @@ class BatchLoader:
             multiprocessing_context="spawn" if workers else None,
             worker_init_fn=partial(_start_worker, os.getpid()),
         )
-        # Ctrl-C, a closed terminal and a scheduler's SIGTERM reach all processes of a job. The workers must live until the last batch has
-        # been used, so they inherit blocked signals. (Python unblocks them when it starts its resource tracker, so that comes first.)
+        # Ctrl-C, a closed terminal and a scheduler's SIGTERM reach all processes of a job. The
+        # workers must live until the last batch has been used, so they inherit blocked signals.
+        # (Python unblocks them when it starts its resource tracker, so that comes first.)
         if workers:
             resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
@@ -143,8 +147,9 @@ class BatchLoader:
             ) from error
         finally:
             if workers:
-                # A traceback may keep the iterator, and with it processes that no signal ends, for which Python would wait at exit.
-                # A worker that crashes while it ends, as libraries' threads may make it, takes nothing with it.
+                # A traceback may keep the iterator, and with it processes that no signal ends, for
+                # which Python would wait at exit. A worker that crashes while it ends, as
+                # libraries' threads may make it, takes nothing with it.
                 with suppress(RuntimeError):
                     batches._shutdown_workers()  # type: ignore[attr-defined]
 
@@ -152,7 +157,8 @@ class BatchLoader:
 class TargetLoader:
     """Holds a shard of the targets on the device, and the conditions of all.
 
-    Latent codes that have a spread are sampled again in each epoch, each from its own normal distribution.
+    Latent codes that have a spread are sampled again in each epoch, each from its own normal
+    distribution.
     """
 
     def __init__(self, dataset: TrainingDataset, shard: BatchShard, device: torch.device, seed: int, *, sparse: bool) -> None:
@@ -191,7 +197,8 @@ class _Samples(Dataset):
         try:
             return self._data.read(np.asarray([int(index) for index in indices]))
         except PgenError as error:
-            # As a value: raised in a worker it would reach the user as a traceback inside another error.
+            # As a value: raised in a worker it would reach the user as a traceback inside another
+            # error.
             return error
 
     def __getitem__(self, index: int) -> Tensor:

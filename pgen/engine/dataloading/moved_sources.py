@@ -1,4 +1,4 @@
-"""Find the data of a run: relative paths start in the folder in which it began, and data may have been moved."""
+"""Find the data of a run, which may have been moved since it began."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def locate_sources(settings: TrainConfig, began_in: str | None) -> TrainConfig:
 
 
 def resolve_moved(settings: TrainConfig, before: TrainConfig) -> TrainConfig:
-    """Make sources absolute that differ from ``before``: they are relative to the current folder, not to that of the run."""
+    """Make sources absolute that differ from ``before``, relative to the current folder."""
     changed = [name for name in (*SOURCES, "data_root") if getattr(settings, name) != getattr(before, name)]
     if not changed:
         return settings

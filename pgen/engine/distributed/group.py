@@ -38,7 +38,9 @@ class BatchShard:
 
 
 class ProcessGroup:
-    """A single process. :class:`pgen.engine.distributed.torch_group.TorchProcessGroup` is one of several.
+    """A single process.
+
+    :class:`pgen.engine.distributed.torch_group.TorchProcessGroup` is one of several.
 
     Attributes:
         rank: Number of this process, from 0.
@@ -68,7 +70,7 @@ class ProcessGroup:
         return rows
 
     def on_rank_zero(self, function: Callable[[], T]) -> T:
-        """Call a function on rank 0 only and return its result, or raise its error, on all ranks."""
+        """Call a function on rank 0; return its result, or raise its error, on all ranks."""
         return function()
 
     def raise_together(self) -> AbstractContextManager[None]:
@@ -76,12 +78,12 @@ class ProcessGroup:
         return nullcontext()
 
     def any_rank_signal(self, signal: int | None) -> int | None:
-        """Return the signal that any rank received, on all ranks at the same step, at most one step later."""
+        """Return the signal that any rank received, on all ranks at the same step."""
         return signal
 
     def require_distinct_gpus(self, device: torch.device) -> None:
         """Raise DeviceError if two ranks would share a GPU."""
 
     def error(self, error: Exception) -> BaseException:
-        """Return what to raise for an error that all ranks met alike, so that only one reports it."""
+        """Return what to raise for an error of all ranks, so that only one reports it."""
         return error

@@ -11,7 +11,8 @@ from pgen.errors import ConfigError
 
 HINT = "Launch with `torchrun --nproc-per-node N -m pgen train ...` or `srun --ntasks N pgen train ...`"
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-#: From here on SLURM numbers the steps that are no launch of srun: the batch script, an interactive shell.
+#: From here on SLURM numbers the steps that are no launch of srun: the batch script, an interactive
+#: shell.
 _FIRST_SPECIAL_STEP = 0xFFFFFFF0
 
 
@@ -75,7 +76,8 @@ def _by_srun(environment: Mapping[str, str]) -> Launch | None:
     if "MASTER_PORT" in environment:
         port = _number(environment, "MASTER_PORT")
     else:
-        # All ranks of a step find the same, two steps on one host hardly ever do, and the system gives such ports to nobody.
+        # All ranks of a step find the same, two steps on one host hardly ever do, and the system
+        # gives such ports to nobody.
         port = 20_000 + (31 * _number(environment, "SLURM_JOB_ID") + step) % 12_000
     return Launch(rank, ranks, local, address, port, "srun")
 

@@ -19,12 +19,16 @@ from pgen.engine.distributed.launch import HINT, Launch
 from pgen.errors import DeviceError, LostRank, PgenError, RankFailed, RunError, option
 
 T = TypeVar("T")
-#: How long ranks wait for each other: to join, and in training, where rank 0 may be validating a checkpoint.
+#: How long ranks wait for each other: to join, and in training, where rank 0 may be validating a
+#: checkpoint.
 JOIN_TIMEOUT, COLLECTIVE_TIMEOUT = timedelta(minutes=5), timedelta(hours=1)
 
 
 class TorchProcessGroup(ProcessGroup):
-    """A process that trains with others. Its methods must be called by all ranks, in the same order."""
+    """A process that trains with others.
+
+    Its methods must be called by all ranks, in the same order.
+    """
 
     def __init__(self, launch: Launch) -> None:
         self.rank, self.count, self.local = launch.rank, launch.ranks, launch.local
@@ -33,6 +37,7 @@ class TorchProcessGroup(ProcessGroup):
         self._pending: dist.Work | None = None
 
     def all_reduce_sum(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over all ranks."""
         for kind in {(tensor.dtype, tensor.device): None for tensor in tensors}:
             alike = [tensor for tensor in tensors if (tensor.dtype, tensor.device) == kind]
             # One message instead of many.
@@ -42,6 +47,7 @@ class TorchProcessGroup(ProcessGroup):
                 tensor.copy_(total.view_as(tensor))
 
     def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        """Concatenate the rows of all ranks."""
         longest = max(counts)
         padded = rows.new_zeros(longest, *rows.shape[1:])
         padded[: len(rows)] = rows
@@ -50,6 +56,7 @@ class TorchProcessGroup(ProcessGroup):
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     def on_rank_zero(self, function: Callable[[], T]) -> T:
+        """Call a function on rank 0; return its result, or raise its error, on all ranks."""
         result: list = [None, None]
         if self.rank == 0:
             try:
@@ -64,6 +71,7 @@ class TorchProcessGroup(ProcessGroup):
 
     @contextmanager
     def raise_together(self) -> Iterator[None]:
+        """Return a context that fails on every rank if its block fails on one."""
         own_error: Exception | None = None
         try:
             yield
@@ -81,6 +89,7 @@ class TorchProcessGroup(ProcessGroup):
         raise RankFailed(message)
 
     def any_rank_signal(self, signal: int | None) -> int | None:
+        """Return the signal that any rank received, one step later."""
         if self._pending is not None:
             self._pending.wait()
             if received := int(self._signal):
@@ -98,6 +107,7 @@ class TorchProcessGroup(ProcessGroup):
             self._pending = None
 
     def require_distinct_gpus(self, device: torch.device) -> None:
+        """Raise DeviceError if two ranks would share a GPU."""
         own_gpu = f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else None
         gathered: list[str | None] = [None] * self.count
         dist.all_gather_object(gathered, own_gpu)
@@ -109,6 +119,7 @@ class TorchProcessGroup(ProcessGroup):
             )
 
     def error(self, error: Exception) -> BaseException:
+        """Return what to raise for an error of all ranks, so that only one reports it."""
         return error if self.rank == 0 else RankFailed(str(error))
 
 
@@ -143,10 +154,11 @@ def join(launch: Launch) -> Iterator[TorchProcessGroup]:
             raise
         raise LostRank(
             f"rank {launch.rank} of {launch.ranks}: another rank has ended or cannot be reached ({str(error).splitlines()[0]}). What it "
-            "said comes before this. The last checkpoint is kept; resume with {option('resume', 'RUN')}, or {option('resume', 'auto')} in a job script."
+            "said comes before this. The last checkpoint is kept; resume with --resume RUN, or --resume auto in a job script."
         ) from error
     finally:
-        # The group's threads must end here: while the interpreter ends, they would now and then abort the process.
+        # The group's threads must end here: while the interpreter ends, they would now and then
+        # abort the process.
         ranks.group = None
         dist.destroy_process_group()
         gc.collect()

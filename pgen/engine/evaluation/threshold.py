@@ -44,8 +44,8 @@ def _contradictions(value: float, suppression: Mapping[str, float | None], unit:
     """Warn of each set that lacks charge above ``value`` that another set may have."""
     effective = {name: max(value, threshold or 0.0) for name, threshold in suppression.items()}
     return [
-        f"The threshold of {value:g} {unit} lies below the zero suppression of {name}, {threshold:g} {unit}: other sets keep fainter charge, "
-        f"by which any metric can tell them from {name}. Leave the threshold out, or set it to {max(effective.values()):g}."
+        f"The threshold of {value:g} {unit} lies below the zero suppression of {name}, {threshold:g} {unit}: other sets keep fainter "
+        f"charge, by which any metric can tell them from {name}. Leave the threshold out, or set it to {max(effective.values()):g}."
         for name, threshold in effective.items()
         if threshold > min(effective.values())
     ]

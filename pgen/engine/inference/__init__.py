@@ -1,0 +1,1 @@
+"""Sampling, encoding, deployment and their cost."""

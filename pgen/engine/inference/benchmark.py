@@ -30,7 +30,8 @@ class GeneratorBenchmark(Result):
     Attributes:
         parameters: Number of parameters of the model.
         decoder_parameters: Number of parameters of the decoder of its codes.
-        seconds_per_step: Median training time per step, from the log; None where nothing was logged.
+        seconds_per_step: Median training time per step, from the log; None where nothing was
+            logged.
         samples_per_second: By batch size, from noise to images in charge units.
         peak_memory: Bytes; on the GPU those of torch, on the CPU those of this process.
         device: Where it was measured, and with how many threads on the CPU.

@@ -1,4 +1,4 @@
-"""The conditions of samples: what a user sets, and for the rest the labels of random training images."""
+"""The conditions of samples: values that a user sets, others from training labels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class ConditionSampler:
 
     @classmethod
     def from_training_labels(cls, conditions: tuple[Condition, ...], rows: Labels, values: Mapping[str, Any]) -> ConditionSampler:
-        """Sample from training labels, with some conditions set. Numbers outside the training range are warned of.
+        """Sample from training labels, with some conditions set.
+
+        Numbers outside the training range are warned of.
 
         Args:
             conditions: The conditions of the model.
@@ -47,7 +49,8 @@ class ConditionSampler:
             values: Condition name to value, as typed.
 
         Raises:
-            ConfigError: A value that no condition can take, or a combination without a training image.
+            ConfigError: A value that no condition can take, or a combination without a training
+                image.
         """
         parsed = {condition.label: _parse(condition, str(values[condition.name])) for condition in conditions if condition.name in values}
         classes = [condition.label for condition in conditions if condition.classes and condition.label in parsed]

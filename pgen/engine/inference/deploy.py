@@ -1,4 +1,4 @@
-"""Write what a trained model is used for: latent codes of an encoder, one exported program of a generator."""
+"""Deploy a trained model: latent codes of an encoder, the exported program of a generator."""
 
 from __future__ import annotations
 

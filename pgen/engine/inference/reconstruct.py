@@ -85,7 +85,7 @@ def _encode(model: Any, images: Tensor) -> tuple[Tensor, Tensor | None]:
 def reconstruct_checkpoints(
     run: Run, data: str | None, held_out: str, data_root: str | None, progress: Callable[[int, int], None]
 ) -> dict[int, tuple[ReconstructionResult, ReconstructionResult]]:
-    """Compute the reconstruction error of all checkpoints on training and held-out images, in charge units.
+    """Compute the reconstruction error of all checkpoints on training and held-out images.
 
     Raises:
         RunError: The model does not reconstruct.

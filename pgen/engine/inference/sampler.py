@@ -21,7 +21,8 @@ from pgen.engine.run import Run
 from pgen.engine.runtime.seeding import generator
 from pgen.errors import ConfigError, RunError, option
 
-#: Images of n samples (n, C, H, W) in charge units, from a random generator and their encoded conditions (n, K).
+#: Images of n samples (n, C, H, W) in charge units, from a random generator and their encoded
+#: conditions (n, K).
 Generate = Callable[[int, torch.Generator, Tensor | None], Tensor]
 
 

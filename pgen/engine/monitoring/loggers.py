@@ -1,4 +1,4 @@
-"""Where metrics and preview images go besides the run directory: TensorBoard, or what a plug-in offers."""
+"""Loggers, to which metrics and preview images go: TensorBoard, or those of plug-ins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 
 class Logger:
-    """Base class of loggers. A package offers one by an entry point in the group ``pgen.loggers``, whose name `log_to` is given.
+    """Base class of loggers.
+
+    A package offers one by an entry point in the group ``pgen.loggers``, whose name `log_to` is
+    given.
 
     Args:
         folder: The run directory.
@@ -93,7 +96,7 @@ def open_loggers(log_to: str | None, folder: Path, step: int, log: Callable[[str
 
 
 class _ContainedLogger(Logger):
-    """A logger that cannot end training: after its first error, which is logged, it gets no more calls."""
+    """A logger that cannot end training: its first error is logged and disables it."""
 
     def __init__(self, name: str, log: Callable[[str], None], open_logger: Callable[[], Logger]) -> None:
         self._name, self._log = name, log

@@ -25,7 +25,8 @@ class Profiler(AbstractContextManager["Profiler"]):
     """Records some training steps into a folder.
 
     Args:
-        save: Calls the function that writes the profile, given the folder to write into; handles its errors.
+        save: Calls the function that writes the profile, given the folder to write into; handles
+            its errors.
         device: Where the model trains.
         enabled: Whether to record at all.
     """
@@ -65,7 +66,7 @@ class Profiler(AbstractContextManager["Profiler"]):
 
 
 def summarise(averages: Any, *, on_gpu: bool) -> str:
-    """Summarise a profile: how long the parts of a step take on the host, and which operations (without those they call) take longest."""
+    """Summarise a profile: host time of the parts of a step, and the slowest operations."""
     unit = 1e-3  # times are in microseconds
     parts = {average.key: average for average in averages if average.key in PARTS}
     whole = sum(average.cpu_time_total for average in averages if average.key.startswith("ProfilerStep"))

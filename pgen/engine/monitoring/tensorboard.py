@@ -1,4 +1,4 @@
-"""Log to TensorBoard, whose event files are in the folder ``tensorboard`` of the run: `tensorboard --logdir runs`."""
+"""Log to TensorBoard, in the folder ``tensorboard`` of the run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ class TensorBoardLogger(Logger):
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def log_scalars(self, step: int, values: dict[str, Any]) -> None:
+        """Log metrics."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
     def log_image(self, step: int, name: str, path: Path) -> None:
+        """Log a preview image."""
         with Image.open(path) as image:
             self._writer.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
 
     def close(self) -> None:
+        """Close the event file."""
         self._writer.close()

@@ -1,0 +1,1 @@
+"""Device, random generators, progress and signals."""

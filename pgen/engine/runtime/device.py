@@ -55,7 +55,7 @@ def choose_device(device: str = "auto", gpu: int | None = None, group: ProcessGr
 
 
 def configure_backend(device: torch.device, *, deterministic: bool) -> None:
-    """Configure a GPU for training: the fastest kernels, or deterministic ones, about which torch warns where it has none.
+    """Configure a GPU for training: the fastest kernels, or deterministic ones.
 
     On the CPU kernels are deterministic.
     """
@@ -70,12 +70,13 @@ def configure_backend(device: torch.device, *, deterministic: bool) -> None:
 
 @contextmanager
 def precision_context(device: torch.device, precision: str) -> Iterator[None]:
-    """Set the numeric precision of a training step: fp32, tf32 (matrix products on a GPU) or bf16 autocast."""
+    """Set the numeric precision of a training step: fp32, tf32 (on a GPU) or bf16 autocast."""
     former = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"  # torch uses it for convolutions by default
     try:
-        # A step may change the weights several times, which would make a cache of rounded ones stale.
+        # A step may change the weights several times, which would make a cache of rounded ones
+        # stale.
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False):
             yield
     finally:
@@ -91,8 +92,8 @@ def free_memory(device: torch.device) -> int:
 def room_for_data(device: torch.device, holders: int = 1) -> int:
     """Return the bytes that training data may take of a device that ``holders`` processes share.
 
-    Half of what is free on a GPU. A quarter on the CPU, which holds data as in their file and as the
-    model sees them, and twice while they are collected.
+    Half of what is free on a GPU. A quarter on the CPU, which holds data as in their file and as
+    the model sees them, and twice while they are collected.
     """
     return free_memory(device) // (2 if device.type == "cuda" else 4) // holders
 

@@ -1,7 +1,7 @@
 """Progress events and log messages of long work.
 
-The library prints nothing: messages go to ``logging.getLogger("pgen")``, and progress to a :class:`Progress`
-that the command line or a notebook shows.
+The library prints nothing: messages go to ``logging.getLogger("pgen")``, and progress to a
+:class:`Progress` that the command line or a notebook shows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Random numbers from one seed: each generator follows from (seed, purpose, number), so resuming needs no saved state."""
+"""Random generators that follow from (seed, purpose, number), so resuming needs no state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def generator(seed: int, purpose: str, number: int = 0, device: torch.device | s
 def reseed(seed: int, device: torch.device) -> None:
     """Seed the generators that layers such as dropout draw from.
 
-    ``torch.manual_seed`` seeds all devices: without a GPU in use it stores a traceback at every call.
+    ``torch.manual_seed`` seeds all devices: without a GPU in use it stores a traceback at every
+    call.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

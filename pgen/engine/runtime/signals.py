@@ -1,4 +1,4 @@
-"""Signals that end a command in order: training finishes its step and saves, other commands remove incomplete outputs.
+"""Signals that end a command in order: training saves, others remove incomplete outputs.
 
 SIGINT is Ctrl-C, SIGTERM and SIGUSR1 come from schedulers, SIGHUP from a terminal that closes; if
 SIGHUP is ignored, as by nohup, it stays ignored. A second signal ends the process at once.
@@ -17,7 +17,10 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 def raise_on_signals() -> None:
-    """Make these signals raise :class:`pgen.errors.Stopped`; SIGINT raises KeyboardInterrupt already."""
+    """Make these signals raise :class:`pgen.errors.Stopped`.
+
+    SIGINT raises KeyboardInterrupt already.
+    """
     for number in STOPPING:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _raise)
@@ -52,7 +55,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 
 def _end_on_next_signal() -> None:
-    """Restore the default handlers, so that the next signal ends the process whatever it is doing."""
+    """Restore the default handlers, so that the next signal ends the process at once."""
     for number in STOPPING:
         if signal.getsignal(number) != signal.SIG_IGN:
             # KeyboardInterrupt lets the terminal be restored.

@@ -1,0 +1,1 @@
+"""Training: session, loop, checkpoints and model selection."""

@@ -62,7 +62,8 @@ class Checkpointer:
         return self.session.group.error(
             RunError(
                 f"Training diverged: {what} became NaN or infinite at or before step {step}. {left}; "
-                f"start again with a smaller learning rate (the --…lr options), {option('max_grad_norm', 1)}, or {option('precision', 'fp32')}. "
+                f"start again with a smaller learning rate (the --…lr options), {option('max_grad_norm', 1)}, or "
+                f"{option('precision', 'fp32')}. "
                 f"In a model of your own look for the logarithm or the root of 0; {option('log_every', 1)} tells the step."
             )
         )
@@ -101,7 +102,7 @@ class Checkpointer:
         return None
 
     def _repair_weights(self, checkpoint: Checkpoint) -> None:
-        """Write the weights file again if it cannot be read, or if a kill came between a checkpoint and its weights."""
+        """Write the weights file again if it is damaged or older than its checkpoint."""
         step = checkpoint.best[0] if checkpoint.best else checkpoint.step
         try:
             step_of_weights = read_header(self.run.folder.weights).step

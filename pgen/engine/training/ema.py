@@ -1,4 +1,4 @@
-"""Exponential moving average (EMA) of weights, which generates better and steadier images than the last weights."""
+"""Exponential moving average (EMA) of weights, which generates better images."""
 
 from __future__ import annotations
 
@@ -100,6 +100,6 @@ def _pair(own: dict[str, Tensor], model: dict[str, Tensor]) -> list[tuple[Tensor
 
 def _state_changed_error(names: set[str]) -> PluginError:
     return PluginError(
-        f"{option('ema')}: {', '.join(sorted(names))} of the model appeared, vanished or changed shape in training; leave it out, or let the "
-        "model make all its parameters and buffers in __init__."
+        f"{option('ema')}: {', '.join(sorted(names))} of the model appeared, vanished or changed shape in training; leave it out, or let "
+        "the model make all its parameters and buffers in __init__."
     )

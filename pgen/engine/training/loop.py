@@ -1,4 +1,7 @@
-"""The training loop. It reads from top to bottom: step, log now and then, save now and then, stop."""
+"""The training loop.
+
+It reads from top to bottom: step, log now and then, save now and then, stop.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choose the best checkpoint by an evaluation metric: losses stop falling long before images stop improving.
+"""Choose the best checkpoint by an evaluation metric: images improve longer than losses.
 
 Apart from model_selection.py, since metrics need libraries that load slowly.
 """

@@ -33,7 +33,7 @@ class ModelSelector:
         self.best: tuple[int, float] | None = None
 
     def is_best(self, step: int, metrics: dict[str, float]) -> bool:
-        """Whether to use the checkpoint of ``step``, given its held-out ``metrics``: the best so far, or the newest while there is none."""
+        """Whether the checkpoint of ``step`` is the best so far by its held-out ``metrics``."""
         if (error := metrics.get(self.criterion)) is None:
             return True
         former = {} if self.best is None else {-1: self.best[1]}
@@ -49,7 +49,10 @@ class ModelSelector:
 
     @property
     def notice(self) -> str:
-        """What it means that there are no held-out images; empty where there are, or they would be of no use."""
+        """What it means that there are no held-out images.
+
+        Empty where there are, or they would be of no use.
+        """
         model = self._run.plugin.model_class()
         has_own_loss, generates = (callable(getattr(model, name, None)) for name in ("held_out_step", "sample"))
         if self._run.settings.held_out is not None or not (has_own_loss or generates):
@@ -64,7 +67,7 @@ class ModelSelector:
 
     @torch.no_grad()
     def sanity_check(self, model: nn.Module) -> None:
-        """Run held_out_step on four images before training, so that a faulty model fails at once."""
+        """Run held_out_step on four images, so that a faulty model fails before training."""
         held_out = self._session.held_out
         if held_out is not None:
             model.eval()
@@ -74,7 +77,10 @@ class ModelSelector:
 
     @torch.no_grad()
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Compute the held-out metrics of a model in evaluation mode; empty without held-out data."""
+        """Compute the held-out metrics of a model in evaluation mode.
+
+        Empty without held-out data.
+        """
         if self._score is not None:
             return {f"held_out_{self._run.settings.best_by}": self._score(model)}
         held_out = self._session.held_out

@@ -1,4 +1,4 @@
-"""Figures in the run directory: losses, histograms that a model offers, samples or reconstructions over time."""
+"""Figures in the run directory: losses, histograms, samples or reconstructions."""
 
 from __future__ import annotations
 

@@ -60,7 +60,10 @@ class TrainingSession:
 
     @cached_property
     def held_out(self) -> TrainingDataset | None:
-        """The held-out data that the model is evaluated on while it trains; None without ``held_out`` or with ``best_by``."""
+        """The held-out data that the model is evaluated on while it trains.
+
+        None without ``held_out`` or with ``best_by``.
+        """
         self.run.require_sources("held_out")
         return open_held_out(self.run.settings, self.run.info, self.group.count)
 
@@ -86,7 +89,9 @@ class TrainingSession:
                 logger.log_scalars(step, values)
 
     def attempt(self, name: str, write: Callable[[], object], errors: type[Exception] = OSError) -> None:
-        """Write an output that training does not depend on; failures, as on a full disk, are reported once.
+        """Write an output that training does not depend on.
+
+        Failures, as on a full disk, are reported once.
 
         Args:
             name: What is written, for the report.
@@ -121,7 +126,7 @@ class TrainingSession:
             self.log(f"{folder.path} had been removed, and was made again")
 
     def write_metadata(self, folder: RunDirectory) -> None:
-        """Write what makes a directory a run before it is trained: config.json, decoder and labels."""
+        """Write what makes a directory a run: config.json, decoder and labels."""
         run = self.run
         if (decoder := run.data.decoder()) is not None:
             with atomic_write(folder.decoder) as draft:

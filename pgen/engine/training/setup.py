@@ -114,7 +114,7 @@ def resume_run(
 
 
 def _with_threads(settings: TrainConfig) -> TrainConfig:
-    """Limit threads as the settings say, or note how many torch uses: the rounding of sums depends on it."""
+    """Limit threads as the settings say, or note how many torch uses, which rounding depends on."""
     threads = torch.get_num_threads() if settings.threads is None else limit_threads(settings.threads)
     return settings.model_copy(update={"threads": threads})
 
@@ -201,7 +201,7 @@ def _describe_length(settings: TrainConfig) -> str:
 
 
 def _check_held_out_unchanged(session: TrainingSession) -> None:
-    """Raise DataError if the held-out data are not those by which earlier checkpoints were compared."""
+    """Raise DataError if the held-out data are not those of earlier checkpoints."""
     settings, folder = session.run.settings, session.run.folder
     fingerprint = folder.read_config().get("held_out")
     if fingerprint and settings.held_out and fingerprint != session.held_out_fingerprint:
@@ -212,7 +212,10 @@ def _check_held_out_unchanged(session: TrainingSession) -> None:
 
 
 def _check_divisible(settings: TrainConfig, plugin: Plugin, info: DataInfo, group: ProcessGroup) -> None:
-    """Raise ConfigError if samples or targets cannot be divided among the ranks. (The loader of images checks its batches.)"""
+    """Raise ConfigError if samples or targets cannot be divided among the ranks.
+
+    (The loader of images checks its batches.)
+    """
     if info.count < group.count:
         raise ConfigError(f"{info.name} holds {info.count} samples, fewer than the {group.count} ranks; launch fewer.")
     if plugin.spec.inputs == "targets" and settings.batch_size % group.count:

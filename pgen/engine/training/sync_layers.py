@@ -1,4 +1,4 @@
-"""Batch norm and dropout that see the whole batch where it is divided among ranks or into micro-batches.
+"""Batch norm and dropout for batches divided among ranks or into micro-batches.
 
 torch's SyncBatchNorm does this for normalisation, on GPUs only.
 """
@@ -18,7 +18,7 @@ from pgen.engine.training.trainer import Trainer
 
 
 def sync_batch_layers(model: nn.Module, trainer: Trainer) -> None:
-    """Let batch norm take its statistics from all ranks, and dropout its masks from that of the whole batch."""
+    """Let batch norm use statistics of all ranks, and dropout the mask of the whole batch."""
     for module in model.modules():
         if isinstance(module, _BatchNorm) and trainer.processes.count > 1:
             module.forward = partial(_sync_batch_norm, module, trainer.group)  # type: ignore[method-assign]
@@ -42,7 +42,7 @@ class _Sum(torch.autograd.Function):
 
 
 def _sync_batch_norm(norm: Any, group: dist.ProcessGroup | None, x: Tensor) -> Tensor:
-    """Normalise x (n, C, ...) by mean and variance over the samples of all ranks (arXiv:1502.03167)."""
+    """Normalise x (n, C, ...) by mean and variance over all ranks (arXiv:1502.03167)."""
     if not norm.training:
         return type(norm).forward(norm, x)
     values = x.float()
@@ -67,7 +67,7 @@ def _sync_batch_norm(norm: Any, group: dist.ProcessGroup | None, x: Tensor) -> T
 
 
 def _shard_dropout(dropout: nn.Dropout, trainer: Trainer, x: Tensor) -> Tensor:
-    """Apply this shard's rows of the whole batch's dropout mask, which on a CPU is the mask that one process would draw."""
+    """Apply this shard's rows of the dropout mask of the whole batch."""
     shard = trainer.shard
     rows_per_sample, remainder = divmod(len(x), shard.count)
     if remainder or not dropout.training or not dropout.p:  # or rows that are no samples

@@ -1,4 +1,4 @@
-"""The state that training changes on this rank: model, optimisers and the exponential moving average (EMA) of weights."""
+"""The state of training on this rank: model, optimisers and EMA."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from pgen.utils.resources import describe_shortage, is_out_of_memory
 class TrainState:
     """Model, optimisers and EMA of this rank.
 
-    All ranks hold the same, but of the state that a model names in ``per_target`` each holds the rows
-    of its targets. A checkpoint holds all rows, so it does not depend on the number of ranks.
+    All ranks hold the same, but of the state that a model names in ``per_target`` each holds the
+    rows of its targets. A checkpoint holds all rows, so it does not depend on the number of ranks.
 
     Attributes:
         model: The model that is trained.
@@ -117,7 +117,7 @@ class TrainState:
             ) from error
 
     def inference_model(self, saved: Checkpoint) -> nn.Module:
-        """Return the model for inference after this checkpoint, with the state of all targets, in evaluation mode."""
+        """Return the model for inference, with the state of all targets, in evaluation mode."""
         if not self._sharded:
             return self._ema.model if self._ema else self.model.eval()
         model = self.run.new_model()

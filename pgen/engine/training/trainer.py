@@ -15,7 +15,9 @@ from pgen.errors import ConfigError, option
 
 
 class Trainer:
-    """Passed to ``training_step``. A batch may be divided among GPUs or into micro-batches; a model need not know.
+    """Passed to ``training_step``.
+
+    A batch may be divided among GPUs or into micro-batches; a model need not know.
 
     Attributes:
         step: Number of the current step, from 0.
@@ -24,12 +26,13 @@ class Trainer:
         shuffle: Whether samples are shuffled.
         device: Where the model computes.
         settings: All options of training.
-        group: The processes that share the targets (:class:`pgen.ot.Targets`); None for a single process.
+        group: The processes that share the targets (:class:`pgen.ot.Targets`); None for a single
+            process.
         optimizers: As the model made them.
         has_stepped: Whether an optimiser has stepped in the current step.
         shard: The rows of the batch that are being processed.
-        condition: Encoded labels (n, K) of the samples, see :class:`pgen.plugins.specs.Condition`; of all
-            targets, on every rank, for a model that is given them; None without `condition`.
+        condition: Encoded labels (n, K) of the samples, see :class:`pgen.plugins.specs.Condition`;
+            of all targets, on every rank, for a model that is given them; None without `condition`.
         updated: Optimisers that were given a loss of this micro-batch.
         log: Logs a line on rank 0: for a step that takes long.
         masks: Generator of dropout masks, see :mod:`pgen.engine.training.sync_layers`.
@@ -79,7 +82,8 @@ class Trainer:
         """Prepare for micro-batch ``number`` of ``n_microbatches`` of a step."""
         self.shard, self._number, self._n_microbatches, self.condition = shard, number, n_microbatches, condition
         self.updated.clear()
-        # Seeded each time, so that dropout and the like do not depend on where a run was interrupted.
+        # Seeded each time, so that dropout and the like do not depend on where a run was
+        # interrupted.
         reseed(derive(self.seed, self._own("step"), self.step), self.device)
         if self.processes.count * n_microbatches > 1:
             self.masks = torch.Generator(self.device).manual_seed(derive(self.seed, "step", self.step))
@@ -90,7 +94,7 @@ class Trainer:
         return self.shard.count / self.shard.total
 
     def generator(self, step: int | None = None, *, common: bool = False) -> torch.Generator:
-        """Return the random generator of a step, always at its beginning, so that noise can be drawn again.
+        """Return the random generator of a step, so that its noise can be drawn again.
 
         Args:
             step: Which step; None for the current one.
@@ -99,7 +103,7 @@ class Trainer:
         return generator(self.seed, "noise" if common else self._own("noise"), self.step if step is None else step, self.device)
 
     def sample_noise(self, draw: Callable[..., Tensor], step: int | None = None) -> Tensor:
-        """Return this shard's rows of ``draw(n, generator=...)`` for the whole batch, however it is divided."""
+        """Return this shard's rows of ``draw(n, generator=...)`` for the whole batch."""
         return self.local_rows(draw(self.shard.total, generator=self.generator(step, common=True)))
 
     def local_rows(self, rows: Tensor) -> Tensor:
@@ -107,24 +111,26 @@ class Trainer:
         return self.shard.take(rows)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Concatenate the rows (n, ...) of the shards that all ranks are processing, in order of rank."""
+        """Concatenate the rows (n, ...) of the shards of all ranks, in order of rank."""
         return self.processes.gather(rows, self.shard.counts)
 
     def error(self, error: Exception) -> BaseException:
-        """Return what to raise for an error that all ranks met alike, so that only one reports it."""
+        """Return what to raise for an error of all ranks, so that only one reports it."""
         return self.processes.error(error)
 
     def update(self, name: str, loss: Tensor) -> None:
         """Step an optimiser down the gradient of a loss; no other parameter gets a gradient.
 
-        The gradients of a divided batch are added up, and the optimiser steps after the last micro-batch.
+        The gradients of a divided batch are added up, and the optimiser steps after the last micro-
+        batch.
 
         Args:
             name: Name of the optimiser.
             loss: Scalar, the mean over the samples at hand.
 
         Raises:
-            ConfigError: A model that steps an optimiser several times per step cannot accumulate gradients.
+            ConfigError: A model that steps an optimiser several times per step cannot accumulate
+                gradients.
         """
         if self._n_microbatches > 1 and name in self.updated:
             raise ConfigError(f"{option('accumulate')}: this model steps one optimiser several times per step, which has no micro-batches.")

@@ -147,6 +147,7 @@ class ConvClassifier(nn.Module):
         self.layers, self.score = nn.Sequential(*layers), nn.Linear(8 * width, 1)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Score images (n, C, H, W); return (n,)."""
         maps = self.layers(images)
         return self.score(torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1))[:, 0]
 

@@ -51,7 +51,7 @@ class FlowConfig(ModelConfig):
         1.0,
         ge=0,
         le=100,
-        description="With --condition: strength of classifier-free guidance; above 1, samples follow their labels more closely but vary less.",
+        description="With --condition: strength of classifier-free guidance; above 1, samples follow labels more closely but vary less.",
     )
     lr: float = Field(1e-3, gt=0, description="Learning rate.")
     opt: Optimizer = Field("adam", description="Optimiser.")
