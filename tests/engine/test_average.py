@@ -75,13 +75,13 @@ def test_models_that_cannot_be_averaged_are_refused() -> None:
     model = nn.Linear(2, 2)
     average = ExponentialMovingAverage(model, 0.5)
     model.late = nn.Parameter(torch.zeros(1))
-    with pytest.raises(PgenError, match="--ema: late of the model came, went or changed shape"):
+    with pytest.raises(PgenError, match="`ema`: late of the model came, went or changed shape"):
         average.update(model)
     with pytest.raises(PgenError, match="weight of the model"):
         ExponentialMovingAverage(nn.LazyLinear(3), 0.5)
     model = nn.Linear(2, 2)
     model.handle = (line for line in ())
-    with pytest.raises(PgenError, match=r"--ema 0.5: the model cannot be copied \(TypeError"):
+    with pytest.raises(PgenError, match=r"`ema=0.5`: the model cannot be copied \(TypeError"):
         ExponentialMovingAverage(model, 0.5)
 
 

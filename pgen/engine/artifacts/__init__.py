@@ -1,0 +1,1 @@
+"""Files that training writes and inference reads: run directory, checkpoints, weights, programs."""

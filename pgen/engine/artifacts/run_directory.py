@@ -1,4 +1,4 @@
-"""The run folder: where everything of one training lies."""
+"""A run directory: its paths, its lock and its small files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pgen.errors import PgenError
+from pgen.errors import ConfigError, RunError, option
 from pgen.utils.drafts import restore, sweep
 from pgen.utils.files import append_line, atomic_write
 from pgen.utils.locks import FileLock
@@ -19,9 +19,23 @@ FORMAT = "pgen-run-1"
 
 
 class RunDirectory:
-    """Paths and small files of one run. See docs/formats.md for what each holds."""
+    """Paths and small files of a run; docs/formats.md describes what each holds.
+
+    Attributes:
+        path: The directory.
+        config: Model, options and facts about the data (JSON).
+        log: What training logged.
+        metrics: Metrics, one JSON object per line.
+        losses: Figure of the metrics.
+        checkpoints: Directory of checkpoints.
+        weights: Weights for inference.
+        decoder: Decoder of the latent codes that the model was trained on, if any.
+        labels: Training labels of a conditional model.
+        samples: Directory of preview images.
+    """
 
     def __init__(self, path: str | Path) -> None:
+        """Name the files of a run, which need not exist."""
         self.path = Path(path)
         self._claim: _Claim | None = None
         self.config = self.path / "config.json"
@@ -36,29 +50,36 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
-        """An existing run. UserError where the folder or its config.json is missing."""
+        """Open the directory of an existing run.
+
+        Raises:
+            RunError: The directory or its config.json is missing.
+        """
         folder = cls(path)
         restore(folder.path)
         if not folder.config.is_file():
-            found = "a folder without config.json" if folder.path.is_dir() else "a file" if folder.path.exists() else "nothing"
-            raise PgenError(f"{path} is no run: found {found}, wanted a run folder as `pgen train` makes them (runs/NAME).")
+            content = "a folder without config.json" if folder.path.is_dir() else "a file" if folder.path.exists() else "nothing"
+            raise RunError(f"{path} is no run: expected a run folder as `pgen train` makes them (runs/NAME), got {content}.")
         return folder
 
     def acquire_lock(self) -> None:
-        """Be the one process that trains here, until :meth:`release` or its end. UserError where there is one already.
+        """Lock the run for training, until :meth:`release` or the process ends.
 
-        What a killed process left unfinished is swept away.
+        Unfinished files of killed processes are removed.
+
+        Raises:
+            RunError: Another process trains it.
         """
         self.release()
-        acquire_lock = _Claim(self.path)
-        if not acquire_lock.take():
-            raise PgenError(f"{self.path} is being trained by another process; wait until it ends, or stop it.")
-        self._claim = acquire_lock
+        claim = _Claim(self.path)
+        if not claim.take():
+            raise RunError(f"{self.path} is being trained by another process; wait until it ends, or stop it.")
+        self._claim = claim
         for folder in (self.path, self.checkpoints, self.weights.parent, self.samples):
             sweep(folder)
 
-    def renamed(self, path: Path) -> RunDirectory:
-        """The same folder after it was renamed to ``path``, claimed as before."""
+    def follow_rename(self, path: Path) -> RunDirectory:
+        """Return this directory at ``path``, to which it was renamed, with its lock."""
         folder = RunDirectory(path)
         folder._claim, self._claim = self._claim, None
         if folder._claim is not None:
@@ -66,97 +87,106 @@ class RunDirectory:
         return folder
 
     def is_in_place(self) -> bool:
-        """Whether the claimed folder still lies at its path.
+        """Return whether the locked directory is still at its path.
 
         Returns:
-            False where it has been deleted, in part or whole.
+            False if it was deleted, in part or whole.
 
         Raises:
-            UserError: It was moved, or another one has taken its place, in which nothing may be written.
+            RunError: It was moved, or replaced by another one, in which nothing may be written.
         """
         if self._claim is None:
             return self.config.is_file()
         if self._claim.is_moved():
-            kept = "" if self._claim.is_deleted() else " What it saved so far is in the moved folder; name that with --resume to go on."
-            raise PgenError(f"{self.path} was moved or replaced while it was trained, and training stops.{kept}")
+            resume = f" What it saved so far is in the moved folder; pass that as {option('resume')} to continue."
+            way_out = "" if self._claim.is_deleted() else resume
+            raise RunError(f"{self.path} was moved or replaced while it was trained, and training stops.{way_out}")
         return self._claim.is_held() and self.config.is_file()
 
     def release(self) -> None:
-        """Let others train here, of this process too."""
+        """Unlock the run, also for others in this process."""
         if self._claim is not None:
             self._claim.release()
             self._claim = None
 
     def write_config(self, values: dict[str, Any]) -> None:
+        """Write config.json."""
         with atomic_write(self.config, guard=self.is_in_place) as temporary:
             temporary.write_text(json.dumps({"format": FORMAT, **values}, indent=2) + "\n", encoding="utf-8")
 
     def read_config(self) -> dict[str, Any]:
+        """Read config.json.
+
+        Raises:
+            RunError: It is damaged, or of another version.
+        """
         try:
             values = json.loads(self.config.read_text(encoding="utf-8"))
             if values.get("format") != FORMAT:
-                raise ValueError(f"its format is {values.get('format')!r}, wanted {FORMAT!r}")
+                raise ValueError(f"its format is {values.get('format')!r}, expected {FORMAT!r}")
             if missing := sorted({"model", "settings", "config", "data"} - set(values)):
                 raise ValueError(f"it lacks {', '.join(missing)}")
             if not isinstance(values["model"], str):
-                raise ValueError(f"its model is {values['model']!r}, wanted a name")
+                raise ValueError(f"its model is {values['model']!r}, expected a name")
             if wrong := [name for name in ("settings", "config", "data") if not isinstance(values[name], dict)]:
                 raise ValueError(f"{', '.join(wrong)} must be a table of names and values")
         except (ValueError, AttributeError, RecursionError) as error:
-            raise PgenError(f"{self.config} cannot be read: {error}. Restore it from a copy, or train again.") from error
+            raise RunError(f"{self.config} cannot be read: {error}. Restore it from a copy, or train again.") from error
         return values
 
     def append_log(self, text: str) -> None:
+        """Append a line with the time to log.txt."""
         append_line(self.log, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {printable(text)}")
 
     def append_metrics(self, line: dict[str, Any]) -> None:
+        """Append a line to metrics.jsonl."""
         append_line(self.metrics, json.dumps(line))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All lines; what is none, as a last one torn by a kill, is passed over."""
+        """Read metrics.jsonl; invalid lines, such as one that a kill cut off, are skipped."""
         lines: list[dict[str, Any]] = []
         for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines() if self.metrics.is_file() else []:
             try:
-                found = json.loads(line)
+                values = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(found, dict) and isinstance(found.get("step"), int):
-                lines.append(found)
+            if isinstance(values, dict) and isinstance(values.get("step"), int):
+                lines.append(values)
         return lines
 
     def truncate_metrics(self, step: int) -> None:
-        """Drop what was logged after ``step``: a resumed run writes it again."""
+        """Remove the lines after ``step``, which a resumed run writes again."""
         if not self.metrics.is_file():
             return
-        kept = [line for line in self.read_metrics() if line["step"] <= step]
+        lines = [line for line in self.read_metrics() if line["step"] <= step]
         with atomic_write(self.metrics, guard=self.is_in_place) as temporary:
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 class _Claim:
-    """The lock of a run folder, held by this process, and the folder itself: wherever it is moved to, it is known again."""
+    """The lock of a run directory, and a descriptor that identifies the directory if moved."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, FileLock(path / "lock")
         self._folder: int | None = None
 
     def take(self) -> bool:
-        """Whether the lock was taken."""
+        """Acquire the lock; return whether this succeeded."""
         if not self._lock.acquire():
             return False
         self._folder = os.open(self._path, os.O_RDONLY)
         return True
 
     def move_to(self, path: Path) -> None:
-        """The folder has been renamed by this process."""
+        """Follow a rename of the directory by this process."""
         self._path, self._lock.path = path, path / "lock"
 
     def is_held(self) -> bool:
-        """Whether the lock file is in its place."""
+        """Return whether the lock file is in its place."""
         return self._lock.is_in_place()
 
     def is_moved(self) -> bool:
-        """Whether the folder lies elsewhere, or another one at its path."""
+        """Return whether the directory is elsewhere, or another one at its path."""
         assert self._folder is not None
         try:
             return not os.path.samestat(self._path.stat(), os.fstat(self._folder))
@@ -164,7 +194,7 @@ class _Claim:
             return not self._lock.is_deleted()
 
     def is_deleted(self) -> bool:
-        """Whether the lock file has been deleted, and with it the folder."""
+        """Return whether the lock file was deleted, and with it the directory."""
         return self._lock.is_deleted()
 
     def release(self) -> None:
@@ -177,24 +207,38 @@ class _Claim:
 
 
 def run_inputs(*runs: str | Path | None) -> list[Path]:
-    """What commands read of these runs, which none of their outputs may replace."""
+    """Return the paths that commands read from these runs, which no output may replace."""
     folders = [RunDirectory(run) for run in runs if run is not None]
     return [path for folder in folders for path in (folder.config, folder.checkpoints, folder.weights.parent)]
 
 
 def next_run_path(save_root: str, name: str | None, model: str, *, overwrite: bool) -> Path:
-    """Where a new run may lie; without a name the first free of MODEL-1, MODEL-2, ... UserError where the name is taken."""
+    """Choose the path of a new run.
+
+    Args:
+        save_root: Directory of all runs.
+        name: Name of the run; None for the next of MODEL-1, MODEL-2, ...
+        model: Name of the model.
+        overwrite: Allow the path of an existing run.
+
+    Raises:
+        ConfigError: The path is taken.
+    """
     root = Path(save_root)
     if name is None:
-        numbers = [int(found[1]) for path in root.glob(f"{model}-*") if (found := re.fullmatch(rf"{re.escape(model)}-([0-9]+)", path.name))]
+        matches = [re.fullmatch(rf"{re.escape(model)}-([0-9]+)", path.name) for path in root.glob(f"{model}-*")]
+        numbers = [int(match[1]) for match in matches if match]
         name = f"{model}-{max(numbers, default=0) + 1}"
     folder = RunDirectory(root / name)
     restore(folder.path)
     if folder.path.exists():
         if not overwrite:
-            raise PgenError(
-                f"Run {folder.path} exists already; choose another --name, go on with --resume {folder.path}, or pass --overwrite."
+            resume = option("resume", folder.path)
+            raise ConfigError(
+                f"Run {folder.path} exists already; choose another {option('name')}, resume it by {resume}, or pass {option('overwrite')}."
             )
         if not folder.config.is_file():
-            raise PgenError(f"{folder.path} exists and is no run folder, so --overwrite will not delete it; choose another --name.")
+            raise ConfigError(
+                f"{folder.path} exists and is no run folder, so {option('overwrite')} will not delete it; choose another {option('name')}."
+            )
     return folder.path

@@ -1,4 +1,7 @@
-"""Weights files: safetensors that carry model name, options and data facts, so that one file is enough to use a model."""
+"""Weights files: safetensors whose header has model name, options and facts about the data.
+
+One such file is enough to use a model.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from safetensors.torch import save as serialise
 from torch import nn
 
 from pgen.engine.runtime.device import free_memory
-from pgen.errors import PgenError, one_line
+from pgen.errors import DeviceError, PgenError, RunError, one_line, option
 from pgen.plugins import registry
 from pgen.plugins.specs import DataInfo, ModelConfig
 from pgen.utils.files import write_through_memory
@@ -25,22 +28,27 @@ from pgen.utils.resources import is_out_of_memory
 from pgen.utils.untrusted import load_torch
 
 FORMAT = "pgen-weights-1"
-#: How torch ends the names of what ``get_extra_state`` returns, in a state dictionary.
+#: Suffix by which torch marks the result of ``get_extra_state`` in a state dictionary.
 EXTRA_STATE = "_extra_state"
 
 
 def extra_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return, of a state dictionary, what ``get_extra_state`` of the modules returned."""
+    """Return the part of a state dictionary that ``get_extra_state`` of the modules returned."""
     return {name: value for name, value in state.items() if name.rpartition(".")[2] == EXTRA_STATE}
 
 
 @dataclass(frozen=True)
 class WeightsHeader:
-    """What a weights file says of itself.
+    """Header of a weights file.
 
-    config: the model's options as plain values. packed: names of extra state that is no tensor and
-    lies in the file as the bytes of :func:`torch.save`. trained_extra_state: set for averaged weights
-    of a model with extra state; earlier versions saved them with that of the untrained model.
+    Attributes:
+        model: Name of the model.
+        config: The model's options as plain values.
+        data: Facts about the training data.
+        step: Step after which the weights were saved.
+        packed: Names of extra state that is not a tensor and is stored as :func:`torch.save` bytes.
+        trained_extra_state: Set for averaged weights of a model with extra state; earlier versions
+            saved them with the extra state of the untrained model.
     """
 
     model: str
@@ -65,11 +73,17 @@ def save_weights(
     """Write a model's state with all that is needed to build the model again.
 
     Args:
-        averaged: Whether the weights are a running average.
+        path: The file.
+        state: State dictionary of the model.
+        model: Name of the model.
+        config: Options of the model.
+        data: Facts about the training data.
+        step: Step after which the state is saved.
+        averaged: Whether the weights are an EMA.
         guard: See :class:`pgen.utils.files.Outputs`.
     """
     header = {"format": FORMAT, "model": model, "config": config.model_dump(mode="json"), "data": data.to_dict(), "step": step}
-    # Only where they say something: the bytes of most files, and with them their digests, are those of earlier versions.
+    # Left out if empty, so that bytes and digests of most files stay those of earlier versions.
     if packed := [name for name, value in state.items() if not isinstance(value, torch.Tensor)]:
         header["packed"] = packed
     if averaged and extra_state(state):
@@ -81,56 +95,80 @@ def save_weights(
 
 
 def pack(value: Any) -> torch.Tensor:
-    """Plain values as a tensor of bytes."""
+    """Serialise plain values to a tensor of bytes."""
     stream = io.BytesIO()
     torch.save(value, stream)
     return torch.frombuffer(bytearray(stream.getbuffer()), dtype=torch.uint8)
 
 
 def unpack(packed: torch.Tensor) -> Any:
-    """What :func:`pack` was given. ValueError, or any of torch's exceptions, for what is no plain value; no code in it runs."""
+    """Restore what :func:`pack` serialised, without running code in it.
+
+    Raises:
+        ValueError: It holds more than plain values; damaged bytes raise torch's own errors.
+    """
     return load_torch(io.BytesIO(packed.numpy().tobytes()))
 
 
 def read_header(path: Path) -> WeightsHeader:
-    """The header alone. UserError where the file is missing or none of ours."""
+    """Read the header of a weights file.
+
+    Raises:
+        RunError: The file is missing, or not a weights file of pgen.
+    """
     if not path.is_file():
-        raise PgenError(f"{path} is missing: the run has not reached its first checkpoint, or was moved. Train it further with --resume.")
+        way_out = f"Train it further with {option('resume')}."
+        raise RunError(f"{path} is missing: the run has not reached its first checkpoint, or was moved. {way_out}")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["pgen"])
         if header["format"] != FORMAT:
-            raise ValueError(f"format {header['format']!r}, wanted {FORMAT!r}")
+            raise ValueError(f"format {header['format']!r}, expected {FORMAT!r}")
         return TypeAdapter(WeightsHeader).validate_python({**header, "data": DataInfo.from_dict(header["data"])})
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
-        raise PgenError(f"{path} is no weights file of pgen ({one_line(error)}); wanted a model/weights.safetensors.") from error
+        raise RunError(f"{path} is no weights file of pgen ({one_line(error)}); expected a model/weights.safetensors.") from error
 
 
 def digest(path: Path) -> str:
-    """Hex sha256 of a weights file: which training it holds."""
+    """Compute the SHA-256 of a weights file, as hex digits; it identifies a training."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_size(plugin: registry.Plugin, config: ModelConfig, data: DataInfo, device: torch.device) -> None:
-    """UserError where the model would not fit into the device's free memory, before any of it is taken."""
+    """Check that a model fits into the device's free memory, before it takes any.
+
+    Raises:
+        DeviceError: It does not.
+    """
     try:
         with torch.device("meta"):
             model = plugin.model_class()(config, data)
     except PgenError:
         raise
     except Exception:
-        return  # a model that cannot be built without its values; it is seen when it is built
+        return  # a model that needs values in __init__; building it reports what is wrong
     size = sum(value.numel() * value.element_size() for value in (*model.parameters(), *model.buffers()))
     if size > (free := free_memory(device)):
-        raise PgenError(
+        raise DeviceError(
             f"Model {plugin.spec.name!r} with these options takes {size / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free on {device}; "
             "choose smaller layers, or a larger machine."
         )
 
 
 def load_module(path: Path, sampling: Mapping[str, Any] | None = None) -> tuple[nn.Module, WeightsHeader]:
-    """The model in a weights file, in evaluation mode on the CPU, and its header. sampling: options that stand in place of the file's."""
+    """Load the model of a weights file.
+
+    Args:
+        path: The file.
+        sampling: Sampling options in place of the file's.
+
+    Returns:
+        The model in evaluation mode on the CPU, and the header.
+
+    Raises:
+        RunError: The file is missing, damaged or of another model.
+    """
     header = read_header(path)
     plugin = registry.load(header.model)
     config = plugin.options({**header.config, **(sampling or {})}, path)
@@ -141,16 +179,20 @@ def load_module(path: Path, sampling: Mapping[str, Any] | None = None) -> tuple[
     try:
         state.update({name: unpack(state[name]) for name in header.packed})
     except Exception as error:
-        raise PgenError(f"{path} is damaged: its extra state cannot be read ({one_line(error)}).") from error
+        raise RunError(f"{path} is damaged: its extra state cannot be read ({one_line(error)}).") from error
     load_state(model, state, path)
     return model.eval(), header
 
 
 def load_state(model: nn.Module, state: dict[str, Any], path: Path) -> None:
-    """Put ``state`` into ``model``; UserError where they do not belong together."""
+    """Load a state dictionary, read from ``path``, into a model.
+
+    Raises:
+        RunError: It is of another model.
+    """
     try:
         model.load_state_dict(state)
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
         if is_out_of_memory(error):
             raise
-        raise PgenError(f"{path} does not fit the installed {type(model).__name__}: {error}".replace("\n", " ")) from error
+        raise RunError(f"{path} does not fit the installed {type(model).__name__}: {error}".replace("\n", " ")) from error

@@ -1,0 +1,1 @@
+"""Training data in model space: datasets, conditions, batches and augmentation."""

@@ -1,4 +1,4 @@
-"""Random variations of a batch, made on its device. They follow from (seed, step) alone."""
+"""Random crops and flips of a batch, computed on its device; they follow from (seed, step)."""
 
 from __future__ import annotations
 
@@ -9,24 +9,34 @@ from pgen.engine.config import TrainConfig
 from pgen.engine.distributed.group import BatchShard
 from pgen.engine.runtime.seeding import generator
 
-#: The axes of (B, C, H, W) that --flip mirrors.
+#: Axes of (N, C, H, W) that each value of ``flip`` mirrors.
 FLIPS = {"none": (), "rows": (2,), "columns": (3,), "both": (2, 3)}
 
 
-def augmented(batch: Tensor, settings: TrainConfig, step: int, part: BatchShard) -> Tensor:
-    """Of each image of (B, C, H, W), a part of a step's batch, a window as --crop says, mirrored or not along the axes of --flip."""
+def augment(batch: Tensor, settings: TrainConfig, step: int, shard: BatchShard) -> Tensor:
+    """Crop and flip images at random, as the options ``crop`` and ``flip`` say.
+
+    Args:
+        batch: Images (N, C, H, W) of one shard.
+        settings: Options of training.
+        step: Number of the step.
+        shard: Which images of the step's batch these are. All shards together are augmented as the
+            whole batch would be.
+
+    Returns:
+        Images (N, C, *crop).
+    """
     if settings.window is not None:
-        batch = _windows(batch, settings.window, part, generator(settings.seed, "crop", step))
+        batch = _crop(batch, settings.window, shard, generator(settings.seed, "crop", step))
     for axis in FLIPS[settings.flip]:
-        turned = part.take(torch.rand(part.total, generator=generator(settings.seed, f"flip {axis}", step))) < 0.5
-        batch = torch.where(turned.to(batch.device)[:, None, None, None], batch.flip(axis), batch)
+        is_flipped = shard.take(torch.rand(shard.total, generator=generator(settings.seed, f"flip {axis}", step))) < 0.5
+        batch = torch.where(is_flipped.to(batch.device)[:, None, None, None], batch.flip(axis), batch)
     return batch
 
 
-def _windows(batch: Tensor, size: tuple[int, int], part: BatchShard, random: torch.Generator) -> Tensor:
-    """(B, C, *size): of each image a window that lies within, all equally likely."""
-    free = [extent - length for extent, length in zip(batch.shape[2:], size, strict=True)]
-    corners = [part.take(torch.randint(steps + 1, (part.total, 1), generator=random)) for steps in free]
+def _crop(batch: Tensor, size: tuple[int, int], shard: BatchShard, random: torch.Generator) -> Tensor:
+    margins = [extent - length for extent, length in zip(batch.shape[2:], size, strict=True)]
+    corners = [shard.take(torch.randint(margin + 1, (shard.total, 1), generator=random)) for margin in margins]
     rows, columns = ((corner + torch.arange(length)).to(batch.device) for corner, length in zip(corners, size, strict=True))
     image, channel = torch.arange(len(batch), device=batch.device), torch.arange(batch.shape[1], device=batch.device)
     return batch[image[:, None, None, None], channel[:, None, None], rows[:, None, :, None], columns[:, None, None, :]]

@@ -1,4 +1,4 @@
-"""Training data that live on the device as a whole, by their lit pixels."""
+"""Training images that stay in the device's memory as their nonzero pixels."""
 
 from __future__ import annotations
 
@@ -12,28 +12,35 @@ from pgen.data.sparse import SparseImages
 
 
 class SparseImageCache:
-    """Images kept as their lit pixels and made dense a batch at a time: at 2 % occupancy in a 25th of the memory.
+    """Nonzero pixels of images on a device, made dense batch by batch.
 
-    lit: the pixels, in model space. shape: (C, H, W). device: where they live.
+    At an occupancy of 2 % this takes 1/25 of the memory of dense images.
     """
 
-    def __init__(self, lit: SparseImages, shape: tuple[int, ...], device: torch.device) -> None:
+    def __init__(self, images: SparseImages, shape: tuple[int, ...], device: torch.device) -> None:
+        """Copy images to a device.
+
+        Args:
+            images: The nonzero pixels, in model space.
+            shape: Shape (C, H, W) of an image.
+            device: Where they are stored.
+        """
         self.shape = shape
-        # Where a batch's pixels lie is found on the host, which need not wait for the device then.
-        self.offsets = torch.from_numpy(lit.offsets.astype(np.int64))
-        self.flat_index = torch.from_numpy(lit.flat_index.astype(np.int32)).to(device)
-        self.value = torch.from_numpy(lit.value).to(device)
+        # Offsets stay on the host, which then need not wait for the device to size a batch.
+        self.offsets = torch.from_numpy(images.offsets.astype(np.int64))
+        self.flat_index = torch.from_numpy(images.flat_index.astype(np.int32)).to(device)
+        self.value = torch.from_numpy(images.value).to(device)
 
     def __getitem__(self, indices: Tensor) -> Tensor:
-        """(B, *shape), of ``indices`` (B,) on the CPU."""
+        """Return the dense images (N, C, H, W) at ``indices`` (N,), which are on the CPU."""
         device, size = self.value.device, prod(self.shape)
         starts, counts = self.offsets[indices], self.offsets[indices + 1] - self.offsets[indices]
-        lit = int(counts.sum())
+        total = int(counts.sum())
         ends = counts.cumsum(0)
-        # Of each of the batch's pixels: how far it lies from the pixel of the same number among all, and where its image begins.
-        shift, begin = starts - (ends - counts), size * torch.arange(len(indices))
-        moves = torch.stack([shift, begin]).to(device).repeat_interleave(counts.to(device), dim=1, output_size=lit)
-        at = torch.arange(lit, device=device) + moves[0]
+        # Per pixel of the batch: from its number to its place in the cache, and to its image.
+        shift, image_start = starts - (ends - counts), size * torch.arange(len(indices))
+        per_pixel = torch.stack([shift, image_start]).to(device).repeat_interleave(counts.to(device), dim=1, output_size=total)
+        source = torch.arange(total, device=device) + per_pixel[0]
         batch = torch.zeros(len(indices) * size, device=device)
-        batch[moves[1] + self.flat_index[at]] = self.value[at]
+        batch[per_pixel[1] + self.flat_index[source]] = self.value[source]
         return batch.view(len(indices), *self.shape)

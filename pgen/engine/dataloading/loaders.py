@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from pgen.data.io.sources import open_images
 from pgen.data.processing.parallel import exit_with_parent
 from pgen.engine.config import TrainConfig
-from pgen.engine.dataloading.augment import augmented
+from pgen.engine.dataloading.augment import augment
 from pgen.engine.dataloading.dataset import TrainingDataset
 from pgen.engine.dataloading.device_cache import SparseImageCache
 from pgen.engine.distributed.group import BatchShard, ProcessGroup
@@ -83,7 +83,7 @@ class BatchLoader:
         with closing(batches):
             for number in itertools.count(step):
                 for shard in self._shards(number):
-                    samples = augmented(next(batches), self._settings, number, shard)
+                    samples = augment(next(batches), self._settings, number, shard)
                     yield Batch(shard, samples, None if condition is None else condition[next(order_of_conditions)].to(self._device))
 
     def _indices(self, step: int) -> Iterator[Tensor]:

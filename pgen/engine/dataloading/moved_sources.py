@@ -1,4 +1,7 @@
-"""Where the data of a run lie: relative paths start in the folder in which the run began, and the same data may lie elsewhere now."""
+"""Data of a run that have moved since it began.
+
+Relative paths start in the working directory in which the run began.
+"""
 
 from __future__ import annotations
 
@@ -12,40 +15,43 @@ from pgen.errors import PgenError
 
 
 def missing_sources(settings: TrainConfig) -> dict[str, str]:
-    """The sources, by option, that are not where the settings say."""
+    """Return the sources, by option, that do not exist where the settings say."""
     sources = {option: getattr(settings, option) for option in SOURCES}
     return {option: source for option, source in sources.items() if source and not _exists(source, settings.data_root)}
 
 
 def locate_sources(settings: TrainConfig, began_in: str | None) -> TrainConfig:
-    """The settings of a run, with a ``data_root`` by which its relative sources are found.
+    """Return a run's settings with a ``data_root`` under which its relative sources exist.
 
     Args:
-        began_in: the folder in which the run began, where its config.json says so. It counts where
-            something is missing in the current folder, and nothing is in that one.
+        settings: The settings.
+        began_in: Working directory in which the run began, if config.json has it. It is used if
+            something is missing in the current one and nothing is missing there.
     """
     if began_in is None or not missing_sources(settings):
         return settings
-    there = settings.model_copy(update={"data_root": str(Path(began_in) / (settings.data_root or ""))})
-    return settings if missing_sources(there) else there
+    relocated = settings.model_copy(update={"data_root": str(Path(began_in) / (settings.data_root or ""))})
+    return settings if missing_sources(relocated) else relocated
 
 
 def resolve_moved(settings: TrainConfig, before: TrainConfig) -> TrainConfig:
-    """The settings with absolute paths in place of those that differ from ``before``: they are
-    relative to the current folder, and not to the one in which the run began."""
-    moved = [name for name in (*SOURCES, "data_root") if getattr(settings, name) != getattr(before, name)]
-    if not moved:
+    """Make the sources absolute that differ from ``before``.
+
+    New ones are relative to the current directory, not to the one in which the run began.
+    """
+    changed = [name for name in (*SOURCES, "data_root") if getattr(settings, name) != getattr(before, name)]
+    if not changed:
         return settings
     if settings.data_root is not None:
         return settings.model_copy(update={"data_root": str(Path.cwd() / settings.data_root)})
-    sources = {name: getattr(settings, name) for name in moved}
+    sources = {name: getattr(settings, name) for name in changed}
     return settings.model_copy(update={name: _absolute(source) for name, source in sources.items() if source})
 
 
 def _exists(source: str, data_root: str | None) -> bool:
     try:
         files_of(source, data_root=data_root)
-    except (PgenError, OSError):  # such as a folder that only another may read
+    except (PgenError, OSError):  # also a directory that this user may not read
         return False
     return True
 

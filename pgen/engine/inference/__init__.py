@@ -1,0 +1,1 @@
+"""Use of trained models: sampling, reconstruction, deployment and their cost."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pgen.data.images import ZERO_SUPPRESSION, ArrayImages
 from pgen.engine.artifacts.decoder import ImageDecoder
-from pgen.engine.artifacts.exported_program import conditions_in, load_program
+from pgen.engine.artifacts.exported_program import load_program, read_conditions
 from pgen.engine.dataloading.conditions import Labels, load_labels
 from pgen.engine.inference.condition_sampler import ConditionSampler
 from pgen.engine.output_checks import check_samples
@@ -96,7 +96,7 @@ def load_program_sampler(path: Path, device: torch.device, conditions: Mapping[s
         ConfigError: A condition is missing or unknown.
     """
     program, facts = load_program(path, device)
-    known = conditions_in(facts)
+    known = read_conditions(facts)
     if unknown := [option(name) for name in conditions if name not in [condition.name for condition in known]]:
         raise ConfigError(f"{', '.join(unknown)}: no such option of {path}; `pgen deploy` has fixed all options but the conditions.")
 

@@ -1,0 +1,1 @@
+"""Devices, seeds, signals and progress."""

@@ -1,7 +1,8 @@
-"""Signals that end work in order: training finishes its step and saves, every other command removes what it has not finished.
+"""Signals that end work in order.
 
-SIGINT is Ctrl-C, SIGTERM and SIGUSR1 come from schedulers, SIGHUP from a terminal that closes; where SIGHUP is ignored, as by nohup, it
-stays so. A second signal is obeyed at once.
+On the first signal, training finishes its step and saves, and other commands remove unfinished
+files. A second signal acts at once. SIGINT is Ctrl-C, SIGTERM and SIGUSR1 come from schedulers,
+SIGHUP from a terminal that closes. An ignored SIGHUP, as under nohup, stays ignored.
 """
 
 from __future__ import annotations
@@ -17,14 +18,20 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 def raise_on_signals() -> None:
-    """Let each of these signals raise :class:`pgen.errors.Stopped`, but SIGINT, which raises KeyboardInterrupt already."""
+    """Make these signals raise :class:`pgen.errors.Stopped`, except SIGINT (KeyboardInterrupt)."""
     for number in STOPPING:
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _raise)
 
 
 class StopSignal:
-    """Context in which these signals only leave their number in ``signal``."""
+    """Context manager that records a signal instead of ending the process.
+
+    Outside the main thread, the only one that may set handlers, it records nothing.
+
+    Attributes:
+        signal: Number of the signal that came, or None.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -34,26 +41,26 @@ class StopSignal:
         if threading.current_thread() is threading.main_thread():
             for number in STOPPING:
                 if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                    self._former[number] = signal.signal(number, self._note)
+                    self._former[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._former.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
-        _obey_the_next()
+        _restore_defaults()
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    _obey_the_next()
+    _restore_defaults()
     raise Stopped(number)
 
 
-def _obey_the_next() -> None:
-    """Whatever is being done then, in whatever library."""
+def _restore_defaults() -> None:
+    """Let the next signal end the process, whatever library is running then."""
     for number in STOPPING:
         if signal.getsignal(number) != signal.SIG_IGN:
-            # Ctrl-C gives the terminal back as it was.
+            # KeyboardInterrupt unwinds the stack, so that the terminal is restored.
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

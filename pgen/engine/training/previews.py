@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pgen.engine.dataloading.augment import augmented
+from pgen.engine.dataloading.augment import augment
 from pgen.engine.distributed.group import ProcessGroup
 from pgen.engine.inference.sampler import make_sampler
 from pgen.engine.runtime.seeding import generator
@@ -43,7 +43,7 @@ def draw(session: TrainingSession, model: nn.Module, step: int) -> None:
         dataset = session.held_out or session.dataset
         real = dataset.read(range(min(run.settings.sample_size, len(dataset)))).to(run.device)
         if session.held_out is None:
-            real = augmented(real, run.settings, 0, ProcessGroup().shards(len(real))[0])
+            real = augment(real, run.settings, 0, ProcessGroup().shards(len(real))[0])
         reconstructed = decoder(model.decode(model.encode(real)))  # type: ignore[operator]
         rows = {"real": decoder(real).cpu().numpy(), "reconstructed": reconstructed.cpu().numpy()}
         save_figure(plot_rows(rows, unit=decoder.unit), path)

@@ -172,7 +172,7 @@ def _make_directory(session: TrainingSession) -> Path:
         session.write_metadata(draft)
         draft.acquire_lock()  # before another process can see it
     former.release()
-    run.folder = draft.renamed(outputs.targets[0])
+    run.folder = draft.follow_rename(outputs.targets[0])
     return run.folder.path
 
 
