@@ -34,7 +34,7 @@ if not torch.cuda.is_available():
 def run_pgen(
     *arguments: object, cwd: Path | None = None, env: Mapping[str, str] = os.environ, fresh: bool = False, **options
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``pgen ARGUMENTS`` in its own process: a quick one (tests/helpers/warm.py), or as users start it with ``fresh`` or ``options``."""
+    """Run ``pgen ARGUMENTS`` in its own process: a quick one (tests/helpers/warm.py), or as users do with ``fresh`` or ``options``."""
     words = list(map(str, arguments))
     if not (fresh or options):
         return warm.run(words, cwd, env)

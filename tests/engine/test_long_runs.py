@@ -1,4 +1,4 @@
-"""What runs of days need: job scripts that start again, averaged weights, patience, logs elsewhere, and a look at where the time goes."""
+"""Runs of days: restarted job scripts, EMA, patience, loggers and the profiler."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ CPU = torch.device("cpu")
 GAN = ("train", "gan", "--data", IMAGES, "--n-hidden", 16, "--batch-size", 20, "--sample-size", 0)
 
 
-def test_a_job_script_may_be_started_again_and_again(pgen, refuses, tmp_path: Path) -> None:
+def test_a_job_script_may_be_restarted(pgen, refuses, tmp_path: Path) -> None:
     script = (*GAN, "--name", "x", "--resume", "auto", "--checkpoint", 4, "--num-epochs", 10**6, "--log-every", 1)
     command = [sys.executable, "-m", "pgen", *map(str, (*script, "--requeue-exit-code", 75))]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     wait_for(tmp_path / "runs/x/metrics.jsonl", process)
-    # Meanwhile nobody else may train it.
+    # Meanwhile no other process may train it.
     refuses(*script, saying="is being trained by another process", cwd=tmp_path)
     process.send_signal(signal.SIGUSR1)  # as SLURM warns a job that it will be preempted
     process.communicate(timeout=60)
@@ -47,32 +47,32 @@ def test_a_job_script_may_be_started_again_and_again(pgen, refuses, tmp_path: Pa
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["x"]
 
 
-def test_two_runs_that_begin_at_once_do_not_replace_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_that_start_at_once_do_not_replace_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = TrainConfig(data="simulate:n=8,size=16", save_root=str(tmp_path), device="cpu")
     config = registry.load("gan").config_class()(n_hidden=4)
     first = create_run("gan", settings, config)
-    named = {"name": "gan-1"}
-    # As if the other had not been there yet when this one looked.
+    update = {"name": "gan-1"}
+    # As if the other run did not exist yet at the first check.
     monkeypatch.setattr(setup, "next_run_path", lambda *_, **__: first.run.folder.path)
     with pytest.raises(PgenError, match="gan-1 exists already"):
-        create_run("gan", settings.model_copy(update=named), config)
+        create_run("gan", settings.model_copy(update=update), config)
     with pytest.raises(PgenError, match="being trained by another process"):
-        create_run("gan", settings.model_copy(update=named | {"overwrite": True}), config)
+        create_run("gan", settings.model_copy(update=update | {"overwrite": True}), config)
     assert first.run.folder.read_config()["model"] == "gan" and [path.name for path in tmp_path.iterdir()] == ["gan-1"]
 
 
-def test_a_removed_run_folder_is_made_again(pgen, tmp_path: Path) -> None:
+def test_a_removed_run_directory_is_made_again(pgen, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pgen", *map(str, (*GAN, "--name", "x", "--num-epochs", 10**6, "--log-every", 1))]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     wait_for(tmp_path / "runs/x/metrics.jsonl", process)
     shutil.rmtree(tmp_path / "runs/x", ignore_errors=True)
     process.terminate()
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM and "was made again" in said, said
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM and "was made again" in log, log
     pgen("train", "gan", "--resume", "runs/x", "--num-epochs", 1, cwd=tmp_path)
 
 
-def test_nothing_is_written_into_the_folder_of_another_run(tmp_path: Path) -> None:
+def test_nothing_is_written_into_the_directory_of_another_run(tmp_path: Path) -> None:
     settings = TrainConfig(data="simulate:n=12,size=16", save_root=str(tmp_path), name="x", device="cpu")
     config = registry.load("gan").config_class()(n_hidden=4)
     first = create_run("gan", settings, config)
@@ -85,7 +85,7 @@ def test_nothing_is_written_into_the_folder_of_another_run(tmp_path: Path) -> No
     for write in (lambda: first.record(3, {"loss": 1.0}), lambda: first.log("here"), first.ensure_directory):
         with pytest.raises(PgenError, match="was moved or replaced"):
             write()
-    # Nor of what was begun before it was moved.
+    # Nor by writes that began before the move.
     first.__dict__["ensure_directory"] = lambda: None
     state = first.run.new_model().state_dict()
     for write in (
@@ -98,7 +98,7 @@ def test_nothing_is_written_into_the_folder_of_another_run(tmp_path: Path) -> No
     assert {path: path.read_bytes() for path in (tmp_path / "x").rglob("*") if path.is_file()} == before
     with pytest.raises(PgenError, match="being trained by another process"):
         resume_run(tmp_path / "x", settings)
-    # Its own folder may be moved away and back; a copy of it is another folder.
+    # A directory may be moved away and back; its copy is another directory.
     shutil.copytree(tmp_path / "x", tmp_path / "copy")
     (tmp_path / "x").rename(tmp_path / "away")
     (tmp_path / "copy").rename(tmp_path / "x")
@@ -110,7 +110,7 @@ def test_nothing_is_written_into_the_folder_of_another_run(tmp_path: Path) -> No
     assert "at home" in second.run.folder.log.read_text()
 
 
-def test_unnamed_runs_that_begin_at_once_take_the_next_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unnamed_runs_that_start_at_once_take_the_next_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = TrainConfig(data="simulate:n=9,size=16", save_root=str(tmp_path / "runs"), device="cpu")
     config = registry.load("gan").config_class()(n_hidden=4)
     next_run_path, calls = setup.next_run_path, []
@@ -140,33 +140,33 @@ def test_a_killed_overwrite_leaves_the_run(pgen, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["x"]
 
 
-def test_averaged_weights_are_what_is_used(pgen, refuses, tmp_path: Path) -> None:
+def test_ema_weights_are_used(pgen, refuses, tmp_path: Path) -> None:
     pgen(*GAN, "--ema", 0.9, "--max-steps", 20, "--name", "ema", cwd=tmp_path)
     pgen(*GAN, "--max-steps", 20, "--name", "plain", cwd=tmp_path)
     ema, plain = (Run.open(tmp_path / "runs" / name, device=CPU) for name in ("ema", "plain"))
-    used, last, raw = (ema.load_model(which).state_dict() for which in ("best", "last", "best:raw"))
+    best, last, raw = (ema.load_model(which).state_dict() for which in ("best", "last", "best:raw"))
     other = plain.load_model().state_dict()
-    assert all(torch.equal(used[name], last[name]) and torch.equal(raw[name], other[name]) for name in used)
-    assert not torch.equal(used["generator.0.weight"], raw["generator.0.weight"])
+    assert all(torch.equal(best[name], last[name]) and torch.equal(raw[name], other[name]) for name in best)
+    assert not torch.equal(best["generator.0.weight"], raw["generator.0.weight"])
     refuses("sample", "runs/ema", "-n", 3, "--out", "x.h5", "--checkpoint", "last:rw", saying="optionally with :raw", cwd=tmp_path)
 
 
-def test_patience_ends_training_once_nothing_gets_better(pgen, tmp_path: Path) -> None:
+def test_patience_ends_training_once_the_loss_stops_improving(pgen, tmp_path: Path) -> None:
     # At this rate the first steps are the best.
     held_out = ("--held-out", "simulate:n=20,size=32,seed=8", "--patience", 3, "--checkpoint", 2)
     arguments = ("--data", IMAGES, *SMALL_AE, "--ae-lr", 0.1, "--sample-size", 0, *held_out)
     done = pgen("train", "ae", *arguments, "--num-epochs", 200, "--name", "ae", cwd=tmp_path)
     assert "out of patience" in done.stderr
     lines = [json.loads(line) for line in (tmp_path / "runs/ae/metrics.jsonl").read_text().splitlines()]
-    judged = {line["step"]: line["held_out_loss"] for line in lines if "held_out_loss" in line}
-    best = min(judged, key=lambda step: judged[step])
-    assert max(judged) == best + 6
+    losses = {line["step"]: line["held_out_loss"] for line in lines if "held_out_loss" in line}
+    best = min(losses, key=lambda step: losses[step])
+    assert max(losses) == best + 6
     assert Run.open(tmp_path / "runs/ae", device=CPU).load_checkpoint("best")[1] == best
-    again = pgen("train", "ae", "--resume", "runs/ae", cwd=tmp_path)
-    assert "nothing was left to do" in again.stderr and "--patience" in again.stderr
+    resumed = pgen("train", "ae", "--resume", "runs/ae", cwd=tmp_path)
+    assert "nothing was left to do" in resumed.stderr and "--patience" in resumed.stderr
 
 
-def test_tensorboard_and_a_sink_of_a_plug_in(pgen, refuses, tmp_path: Path) -> None:
+def test_tensorboard_and_loggers_of_plug_ins_get_metrics(pgen, refuses, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     package = tmp_path / "site"
@@ -190,21 +190,21 @@ def test_tensorboard_and_a_sink_of_a_plug_in(pgen, refuses, tmp_path: Path) -> N
     assert not (tmp_path / "runs/y").exists()
 
 
-def test_profile(pgen, tmp_path: Path) -> None:
+def test_the_profile_fits_the_terminal_and_is_saved(pgen, tmp_path: Path) -> None:
     done = pgen(*GAN, "--max-steps", 30, "--profile", "--name", "x", cwd=tmp_path)
-    shown = (tmp_path / "runs/x/profile.txt").read_text()
-    assert shown in done.stderr and "the model's training step" in shown
-    assert max(map(len, shown.splitlines())) <= 80 and len(shown.splitlines()) <= 24
+    table = (tmp_path / "runs/x/profile.txt").read_text()
+    assert table in done.stderr and "the model's training step" in table
+    assert max(map(len, table.splitlines())) <= 80 and len(table.splitlines()) <= 24
     assert json.loads((tmp_path / "runs/x/trace.json").read_text())["traceEvents"]
 
 
-def test_what_is_for_gpus_changes_nothing_here(pgen, tmp_path: Path) -> None:
+def test_gpu_options_change_nothing_on_the_cpu(pgen, tmp_path: Path) -> None:
     for name, more in (("plain", ()), ("more", ("--precision", "tf32", "--deterministic"))):
         pgen(*GAN, "--max-steps", 3, "--device", "cpu", "--name", name, *more, cwd=tmp_path)
     plain, more = (Run.open(tmp_path / "runs" / name, device=CPU).load_model().state_dict() for name in ("plain", "more"))
     assert all(torch.equal(plain[name], more[name]) for name in plain)
 
 
-def test_compile_without_a_compiler_is_a_sentence(tmp_path: Path) -> None:
+def test_compile_without_a_compiler_is_reported(tmp_path: Path) -> None:
     done = run_pgen(*GAN, "--max-steps", 1, "--compile", cwd=tmp_path, env={**os.environ, "CXX": "/no/compiler"}, fresh=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr and "--compile: " in " ".join(done.stderr.split())

@@ -1,4 +1,4 @@
-"""Data that lie elsewhere than when a run began: it resumes where their fingerprint proves them the same, and says what to do elsewhere."""
+"""Data that moved since a run began: it resumes if their fingerprint is the same, and else says what to do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def store(path: Path, seed: int, kinds: int = 2) -> None:
 
 @pytest.fixture(scope="module")
 def began(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with runs of a GAN and of an auto-encoder with held-out data, all named by relative paths."""
+    """A folder with runs of a GAN and of an auto-encoder with held-out data, by relative paths."""
     root = tmp_path_factory.mktemp("began")
     for number, name in enumerate(("train", "held_out", "other")):
         store(root / f"data/{name}.h5", number)
@@ -42,7 +42,7 @@ def began(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def work(began: Path, tmp_path: Path) -> Path:
-    """The runs on another machine: the folder that they began in is not there."""
+    """The runs on another machine, without the folder in which they began."""
     shutil.copytree(began, tmp_path / "work")
     for config in tmp_path.glob("work/runs/*/config.json"):
         values = json.loads(config.read_text())
@@ -54,7 +54,7 @@ def newest(run: Path) -> int:
     return checkpoints.steps(RunDirectory(run))[-1]
 
 
-def test_the_same_data_elsewhere_are_trained_on_and_others_are_not(pgen, refuses, work: Path) -> None:
+def test_training_resumes_on_the_same_data_elsewhere_and_refuses_others(pgen, refuses, work: Path) -> None:
     (work / "data").rename(work / "moved")
     resume = ("train", "gan", "--resume", "runs/gan", "--max-steps")
     refuses(*resume, 4, saying="train.h5: the data of runs/gan are gone", cwd=work)
@@ -65,14 +65,14 @@ def test_the_same_data_elsewhere_are_trained_on_and_others_are_not(pgen, refuses
     refuses(*resume, 4, "--data", work / "moved/relabelled.h5", saying="its labels kind have changed", cwd=work)
     pgen(*resume, 4, "--data-root", "moved", cwd=work)
     assert newest(work / "runs/gan") == 4
-    # It is remembered, wherever the next command is typed.
+    # The next command finds them from any folder.
     pgen("train", "gan", "--resume", "work/runs/gan", "--max-steps", 5, cwd=work.parent)
     pgen(*resume, 6, "--data", work / "moved/train.h5", cwd=work)
     assert newest(work / "runs/gan") == 6
     refuses(*resume, 7, "--held-out", "moved/other.h5", saying="cannot change --held-out from None", cwd=work)
 
 
-def test_held_out_data_elsewhere_and_other_commands(pgen, refuses, work: Path) -> None:
+def test_other_commands_and_held_out_data_find_moved_data(pgen, refuses, work: Path) -> None:
     (work / "data").rename(work / "moved")
     resume = ("train", "ae", "--resume", "runs/ae", "--max-steps", 4, "--data", work / "moved/train.h5")
     refuses(*resume, saying="held_out.h5: the data of runs/ae are gone", cwd=work)
@@ -90,7 +90,7 @@ def test_relative_paths_start_where_the_run_began(pgen, began: Path, tmp_path: P
     pgen("train", "ae", "--resume", "runs/ae", "--max-steps", 3, cwd=tmp_path)
     config = json.loads((tmp_path / "runs/ae/config.json").read_text())
     assert config["began_in"] == str(began) and newest(tmp_path / "runs/ae") == 3
-    # Those of the current folder come first.
+    # Data in the current folder take precedence.
     shutil.copytree(began / "data", tmp_path / "data")
     pgen("train", "gan", "--resume", "runs/gan", "--max-steps", 3, cwd=tmp_path)
     assert json.loads((tmp_path / "runs/gan/config.json").read_text())["began_in"] == str(tmp_path)

@@ -1,4 +1,4 @@
-"""The options of the original code are accepted in both spellings and do something."""
+"""Training options are accepted in both spellings and change the result."""
 
 from __future__ import annotations
 
@@ -55,19 +55,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.mark.parametrize(("model", "option", "value"), CHANGES)
-def test_option_changes_the_result(trained, model: str, option: str, value: object) -> None:
+def test_an_option_changes_the_result(trained, model: str, option: str, value: object) -> None:
     before, after = trained(model), trained(model, **{option[2:]: value})
     a, b = before.load_model("last").state_dict(), after.load_model("last").state_dict()
     assert any(a[name].shape != b[name].shape or not torch.equal(a[name], b[name]) for name in a.keys() & b.keys()) or a.keys() != b.keys()
 
 
-def test_both_spellings(pgen) -> None:
+def test_options_are_spelled_with_hyphens_or_underscores(pgen) -> None:
     for name in ("--g_lr", "--g-lr"):
         text = pgen("train", "gan", name, "0.5", "--dry-run").stdout
         assert json.loads(text)["config"]["g_lr"] == 0.5
 
 
-def test_data_root_save_root_and_sample_size(pgen, tmp_path: Path) -> None:
+def test_data_root_save_root_and_sample_size_say_where_files_go(pgen, tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.random.default_rng(0).random((12, 8, 8), dtype=np.float32))
     arguments = ("--data_root", tmp_path, "--dataset", "images.npy", "--save_root", tmp_path / "out", "--sample_size", 4, "--num_epochs", 1)
     pgen("train", "gan", *arguments, "--n_hidden", 8)
@@ -79,7 +79,7 @@ def test_data_root_save_root_and_sample_size(pgen, tmp_path: Path) -> None:
 SOURCE, CPU = "simulate:n=10,size=16,seed=1", torch.device("cpu")
 
 
-def _order(data: str = SOURCE, **options) -> list[torch.Tensor]:
+def load_batches(data: str = SOURCE, **options) -> list[torch.Tensor]:
     settings = TrainConfig(data=data, batch_size=4, **options)
     images = open_training_data(settings, registry.load("gan").spec)
     batches = BatchLoader(images, settings, CPU)
@@ -88,36 +88,36 @@ def _order(data: str = SOURCE, **options) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize(("flip", "axes"), [("rows", [(2,)]), ("columns", [(3,)]), ("both", [(2,), (3,), (2, 3)])])
-def test_flip(flip: str, axes: list[tuple[int, ...]]) -> None:
-    plain, flipped, again = _order(), _order(flip=flip), _order(flip=flip)
-    assert all(map(torch.equal, flipped, again))
-    seen = set()
-    for image, found in zip(torch.cat(plain), torch.cat(flipped), strict=True):
-        ways = [way for way in [(), *axes] if torch.equal(found[None], image[None].flip(way))]
-        seen.add(ways[0])  # it must be one of them
-    assert seen == {(), *axes}
+def test_flips_mirror_each_image_along_the_axes(flip: str, axes: list[tuple[int, ...]]) -> None:
+    plain, flipped, repeated = load_batches(), load_batches(flip=flip), load_batches(flip=flip)
+    assert all(map(torch.equal, flipped, repeated))
+    flips = set()
+    for image, variant in zip(torch.cat(plain), torch.cat(flipped), strict=True):
+        ways = [way for way in [(), *axes] if torch.equal(variant[None], image[None].flip(way))]
+        flips.add(ways[0])  # it must be one of them
+    assert flips == {(), *axes}
     resumed = BatchLoader(open_training_data(s := TrainConfig(data=SOURCE, batch_size=4, flip=flip), registry.load("gan").spec), s, CPU)
     assert torch.equal(next(resumed.stream(4))[1], flipped[4])
 
 
-def test_crop() -> None:
-    plain, cropped, again = _order(), _order(crop="9x13"), _order(crop="9x13")
-    assert all(map(torch.equal, cropped, again))
+def test_crops_are_windows_of_each_image() -> None:
+    plain, cropped, repeated = load_batches(), load_batches(crop="9x13"), load_batches(crop="9x13")
+    assert all(map(torch.equal, cropped, repeated))
     corners = set()
-    for image, found in zip(torch.cat(plain), torch.cat(cropped), strict=True):
-        windows = [(r, c) for r in range(8) for c in range(4) if torch.equal(image[:, r : r + 9, c : c + 13], found)]
+    for image, variant in zip(torch.cat(plain), torch.cat(cropped), strict=True):
+        windows = [(r, c) for r in range(8) for c in range(4) if torch.equal(image[:, r : r + 9, c : c + 13], variant)]
         corners |= set(windows if len(windows) == 1 else [])
         assert windows  # it must be one of them
     assert {r for r, _ in corners} == set(range(8)) and {c for _, c in corners} == set(range(4))
-    assert torch.equal(_order(crop="9x13", flip="both")[3].sum((2, 3)), cropped[3].sum((2, 3)))
+    assert torch.equal(load_batches(crop="9x13", flip="both")[3].sum((2, 3)), cropped[3].sum((2, 3)))
 
 
-def test_shuffle_and_drop_last() -> None:
-    plain = _order(shuffle=False)
+def test_shuffle_and_drop_last_set_order_and_number_of_batches() -> None:
+    plain = load_batches(shuffle=False)
     assert [len(batch) for batch in plain] == [4, 4, 2] * 2
     assert torch.equal(torch.cat(plain[:3]), torch.cat(plain[3:]))
-    assert [len(batch) for batch in _order(shuffle=False, drop_last=True)] == [4, 4] * 2
-    shuffled = _order(shuffle=True)
+    assert [len(batch) for batch in load_batches(shuffle=False, drop_last=True)] == [4, 4] * 2
+    shuffled = load_batches(shuffle=True)
     assert not torch.equal(torch.cat(shuffled[:3]), torch.cat(shuffled[3:]))
     assert torch.equal(torch.cat(shuffled[:3]).sum(0), torch.cat(shuffled[3:]).sum(0)) or torch.allclose(
         torch.cat(shuffled[:3]).sum(0), torch.cat(plain[:3]).sum(0), atol=1e-4
@@ -125,12 +125,12 @@ def test_shuffle_and_drop_last() -> None:
 
 
 @pytest.mark.parametrize("kind", ["simulate", "npy", "h5"])
-def test_workers_bring_the_same_batches(kind: str, tmp_path: Path) -> None:
+def test_workers_load_the_same_batches(kind: str, tmp_path: Path) -> None:
     source = "simulate:n=10,size=16,seed=1"
     if kind == "npy":
         np.save(tmp_path / "x.npy", np.random.default_rng(0).random((10, 8, 8), dtype=np.float32))
         source = str(tmp_path / "x.npy")
     elif kind == "h5":
         source = str(write_images(tmp_path / "x.h5", open_images(source)))
-    for here, there in zip(_order(source, shuffle=True), _order(source, shuffle=True, num_workers=2), strict=True):
+    for here, there in zip(load_batches(source, shuffle=True), load_batches(source, shuffle=True, num_workers=2), strict=True):
         assert torch.equal(here, there)

@@ -1,4 +1,4 @@
-"""generator.pt2, as the documentation uses it: torch alone, and no gradients."""
+"""generator.pt2, as the documentation uses it: with torch only, and without gradients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = {
 
 
 @pytest.mark.parametrize("model", SMALL)
-def test_an_exported_program_tracks_no_gradients(model: str, tmp_path: Path) -> None:
+def test_an_exported_program_tracks_no_gradients_of_its_weights(model: str, tmp_path: Path) -> None:
     run = trained(model, "simulate:n=24,size=8,seed=6", tmp_path, max_steps=2, batch_size=8, **SMALL[model])
     (path,) = hooks.call(run, "deploy", request=DeployRequest(out=tmp_path / "deploy"))
     program = torch.export.load(path).module()
@@ -27,5 +27,5 @@ def test_an_exported_program_tracks_no_gradients(model: str, tmp_path: Path) -> 
     images = program(noise)
     assert not images.requires_grad and images.numpy().shape == (3, 1, 8, 8)
     assert not any(value.requires_grad for value in (*program.parameters(), *program.buffers()))
-    # Whoever wants gradients of noise still gets them.
+    # Gradients of the noise remain possible.
     assert program(noise.requires_grad_()).requires_grad

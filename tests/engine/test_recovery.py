@@ -1,4 +1,4 @@
-"""After something has gone wrong: nothing is lost, and what to do is said."""
+"""After a failure nothing is lost, and the message says what to do."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def run(trained: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_worker_that_crashes_as_it_ends_takes_nothing_with_it(trained: Path, tmp_path: Path) -> None:
+def test_a_worker_that_crashes_at_exit_loses_nothing(trained: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
-    # Only in the loader's processes, which are spawned.
+    # Only in the worker processes, which are spawned.
     (site / "sitecustomize.py").write_text(
         "import sys\nif '--multiprocessing-fork' in sys.argv:\n"
         "    import os, signal, multiprocessing.util as util\n"
@@ -58,7 +58,7 @@ def test_a_worker_that_crashes_as_it_ends_takes_nothing_with_it(trained: Path, t
     assert checkpoints.steps(RunDirectory(tmp_path / "runs/gan")) == [3]
 
 
-def test_errors_of_workers_are_sentences(refuses, tmp_path: Path) -> None:
+def test_errors_of_workers_are_messages(refuses, tmp_path: Path) -> None:
     import h5py
 
     with h5py.File(tmp_path / "data.h5", "w") as file:
@@ -68,24 +68,24 @@ def test_errors_of_workers_are_sentences(refuses, tmp_path: Path) -> None:
     refuses(*arguments, saying="data.h5", cwd=tmp_path)
 
 
-@pytest.mark.parametrize("fate", ["gone", "killed"])
-def test_workers_that_fail_say_why(fate: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ["gone", "killed"])
+def test_workers_that_fail_report_the_cause(fault: str, tmp_path: Path) -> None:
     source = tmp_path / "x.npy"
     np.save(source, np.random.default_rng(0).random((400, 8, 8), dtype=np.float32))
     settings = TrainConfig(data=str(source), batch_size=4, num_workers=1)
     stream = BatchLoader(open_training_data(settings, registry.load("gan").spec), settings, torch.device("cpu")).stream(0)
-    if fate == "gone":
+    if fault == "gone":
         source.unlink()
     else:
         next(stream)
         (worker,) = multiprocessing.active_children()
         worker.kill()
-    with pytest.raises(PgenError, match="no such file" if fate == "gone" else "`num_workers=1`: a process that reads .*x.npy died"):
+    with pytest.raises(PgenError, match="no such file" if fault == "gone" else "`num_workers=1`: a process that reads .*x.npy died"):
         for _ in range(100):
             next(stream)
 
 
-def test_a_broken_newest_checkpoint_is_moved_aside_and_named(pgen, run: Path) -> None:
+def test_a_damaged_newest_checkpoint_is_moved_aside_and_reported(pgen, run: Path) -> None:
     folder = RunDirectory(run / "runs/gan")
     newest = checkpoints.path_of(folder, 12)
     newest.write_bytes(newest.read_bytes()[:1000])
@@ -95,14 +95,14 @@ def test_a_broken_newest_checkpoint_is_moved_aside_and_named(pgen, run: Path) ->
     assert newest.with_name("step-00000012.pt.broken").is_file()
 
 
-def test_last_is_the_newest_that_can_be_read(pgen, trained: Path, tmp_path: Path) -> None:
+def test_last_is_the_newest_readable_checkpoint(pgen, trained: Path, tmp_path: Path) -> None:
     pgen("train", "ae", "--data", trained / "data.h5", *SMALL_AE, "--max-steps", 4, "--checkpoint", 2, "--name", "ae", cwd=tmp_path)
     checkpoints.path_of(RunDirectory(tmp_path / "runs/ae"), 4).write_bytes(b"broken")
     pgen("deploy", "runs/ae", "--checkpoint", "last", "--out", "out", cwd=tmp_path)
     assert read_header(tmp_path / "out/decoder.safetensors").step == 2
 
 
-def test_checkpoints_of_another_model_or_optimiser(refuses, run: Path) -> None:
+def test_checkpoints_of_another_model_or_optimiser_are_refused(refuses, run: Path) -> None:
     path = run / "runs/gan/config.json"
     whole = json.loads(path.read_text())
     path.write_text(json.dumps(whole | {"config": whole["config"] | {"n_hidden": 9}}))
@@ -118,7 +118,7 @@ def test_checkpoints_of_another_model_or_optimiser(refuses, run: Path) -> None:
     refuses("train", "gan", "--resume", "runs/gan", "--max-steps", 20, saying="optimisers", cwd=run)
 
 
-def test_resume_names_the_limit_mends_the_weights_and_leaves_the_config_alone(pgen, refuses, run: Path) -> None:
+def test_resume_names_the_limit_repairs_the_weights_and_keeps_the_config(pgen, refuses, run: Path) -> None:
     weights = run / "runs/gan/model/weights.safetensors"
     before = weights.read_bytes()
     weights.unlink()
@@ -131,8 +131,8 @@ def test_resume_names_the_limit_mends_the_weights_and_leaves_the_config_alone(pg
     assert (run / "runs/gan/config.json").read_bytes() == config
 
 
-def test_resume_sweeps_what_training_left_and_nothing_else(pgen, run: Path) -> None:
-    """Nor does it mind a log that is damaged, or a config of an earlier version."""
+def test_resume_removes_only_the_drafts_of_training(pgen, run: Path) -> None:
+    """A damaged log and a config of an earlier version do no harm."""
     folder = run / "runs/gan"
     places = ["config.json", "checkpoints/step-4.pt", "model/weights.safetensors", "samples/step-4.png"]
     own, others = [], [folder / ".images.123.tmp.h5"]
@@ -155,7 +155,7 @@ def test_resume_sweeps_what_training_left_and_nothing_else(pgen, run: Path) -> N
     assert not any(path.exists() for path in own) and all(path.exists() for path in others)
 
 
-def test_overwrite_spares_its_own_input_however_it_is_written(refuses, run: Path) -> None:
+def test_overwrite_does_not_delete_its_own_input(refuses, run: Path) -> None:
     shutil.move(run / "data.h5", run / "runs/gan/da:ta.h5")
     for source in ("~/runs/gan/da:ta.h5", "runs/gan/da:ta.h5", "runs/gan/da:ta.h5:limit=30"):
         refuses("train", "gan", "--data", source, *GAN, "--name", "gan", "--overwrite", saying="would delete", cwd=run,
@@ -163,7 +163,7 @@ def test_overwrite_spares_its_own_input_however_it_is_written(refuses, run: Path
     assert (run / "runs/gan/config.json").is_file()
 
 
-def test_held_out_data_are_others_and_stay_the_same(pgen, refuses, tmp_path: Path) -> None:
+def test_held_out_data_must_differ_from_training_data_and_stay_unchanged(pgen, refuses, tmp_path: Path) -> None:
     for name, seed in (("train", 1), ("held_out", 2), ("other", 3)):
         pgen("data", "simulate", "-n", 32, "--size", 16, "--seed", seed, "--out", f"{name}.h5", cwd=tmp_path)
     arguments = ("train", "ae", "--data", "train.h5", *SMALL_AE, "--max-steps", 2, "--name", "ae", "--held-out")
@@ -177,12 +177,12 @@ def test_held_out_data_are_others_and_stay_the_same(pgen, refuses, tmp_path: Pat
     refuses("train", "ae", "--resume", "runs/ae", "--max-steps", 4, saying="held_out.h5 has changed", cwd=tmp_path)
 
 
-def test_a_last_batch_of_one_image_at_the_narrowest(pgen, tmp_path: Path) -> None:
+def test_a_last_batch_of_one_image_can_be_normalised(pgen, tmp_path: Path) -> None:
     arguments = ("--data", "simulate:n=17,size=16", "--batch-size", 16, "--n-layers", 4, "--depth", 2, "--num-epochs", 1)
     pgen("train", "ae", *arguments, "--name", "ae", cwd=tmp_path)
 
 
-def test_a_held_out_loss_that_is_no_number_is_not_the_best_for_ever() -> None:
+def test_a_held_out_loss_of_nan_is_replaced_as_the_best() -> None:
     from types import SimpleNamespace
 
     from pgen.engine.training.model_selection import ModelSelector
@@ -190,11 +190,11 @@ def test_a_held_out_loss_that_is_no_number_is_not_the_best_for_ever() -> None:
     settings = SimpleNamespace(best_by=None)
     run = SimpleNamespace(settings=settings, criterion="held_out_loss")
     selector = ModelSelector(SimpleNamespace(run=run, group=SimpleNamespace(rank=0)))
-    judged = [selector.is_best(1, {"held_out_loss": value}) for value in (float("nan"), 2.0, float("nan"), 3.0, 1.0)]
-    assert judged == [True, True, False, False, True]
+    is_best = [selector.is_best(1, {"held_out_loss": value}) for value in (float("nan"), 2.0, float("nan"), 3.0, 1.0)]
+    assert is_best == [True, True, False, False, True]
 
 
-def test_the_certificate_of_ewm_outlives_a_resume(pgen, tmp_path: Path) -> None:
+def test_ewm_logs_its_certificate_after_a_resume(pgen, tmp_path: Path) -> None:
     arguments = ("train", "ewm", "--targets", IMAGES, "--ots-steps", 6, "--n-hidden", 8, "--sample-size", 0, "--log-every", 1)
     pgen(*arguments, "--max-steps", 8, "--name", "ewm", cwd=tmp_path)
     pgen("train", "ewm", "--resume", "runs/ewm", "--max-steps", 9, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Two and four processes that train together come to what one comes to, however they were launched."""
+"""Several processes that train together give the result of one, by any launcher."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pgen.engine.artifacts import checkpoint as checkpoints
 from pgen.engine.artifacts.checkpoint import Checkpoint
 from pgen.engine.artifacts.run_directory import RunDirectory
 from tests.conftest import run_pgen
-from tests.engine.test_resume import cut_back
-from tests.helpers.launchers import ended, forked, srun, torchrun
+from tests.engine.test_resume import truncate_run
+from tests.helpers.launchers import forked, srun, torchrun, wait_for_exit
 
 IMAGES = "simulate:n=42,size=16,seed=3"
 COMMON = ("--sample-size", 0, "--log-every", 5, "--save-root", "runs", "--device", "cpu")
-TOLD = ("--condition", "type,momentum")
-# Three batches an epoch, of 19, 19 and 4 images: no multiples of the ranks.
+CONDITION = ("--condition", "type,momentum")
+# Batches of 19, 19 and 4 images per epoch, which are no multiples of the ranks.
 MODELS = {
-    "gan": ("--data", IMAGES, *TOLD, "--n-hidden", 16, "--batch-size", 19, "--max-steps", 10, "--flip", "both"),
-    "ae": ("--data", IMAGES, *TOLD, "--n-layers", 2, "--depth", 4, "--l-dim", 8, "--batch-size", 19, "--p", 0.2, "--threshold", 10,
+    "gan": ("--data", IMAGES, *CONDITION, "--n-hidden", 16, "--batch-size", 19, "--max-steps", 10, "--flip", "both"),
+    "ae": ("--data", IMAGES, *CONDITION, "--n-layers", 2, "--depth", 4, "--l-dim", 8, "--batch-size", 19, "--p", 0.2, "--threshold", 10,
            "--max-steps", 10, "--ema", 0.9, "--max-grad-norm", 1, "--crop", 12),
-    "ewm": ("--targets", IMAGES, *TOLD, "--n-hidden", 16, "--ots-steps", 9, "--batch-size", 32, "--p", 0.2, "--max-steps", 30),
-    "flow": ("--targets", IMAGES, *TOLD, "--n-hidden", 8, "--n-layers", 2, "--batch-size", 32, "--max-steps", 10),
+    "ewm": ("--targets", IMAGES, *CONDITION, "--n-hidden", 16, "--ots-steps", 9, "--batch-size", 32, "--p", 0.2, "--max-steps", 30),
+    "flow": ("--targets", IMAGES, *CONDITION, "--n-hidden", 8, "--n-layers", 2, "--batch-size", 32, "--max-steps", 10),
 }  # fmt: skip
 
 
@@ -36,9 +36,9 @@ def checkpoint(run: Path) -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The run of a model that one process trained, trained once."""
-    root = tmp_path_factory.mktemp("alone")
+def single_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Train each model once with one process, and return its run."""
+    root = tmp_path_factory.mktemp("single")
 
     def train(model: str) -> Path:
         if not (root / "runs" / model).exists():
@@ -50,7 +50,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 def assert_alike(one: Path, several: Path) -> None:
-    """The same weights, state, average and metrics, but for the order of sums."""
+    """Compare weights, state, EMA and metrics, up to the order of sums."""
     a, b = checkpoint(one), checkpoint(several)
     assert a.step == b.step
     for first, second in ((a.model, b.model), (a.inference_state, b.inference_state)):
@@ -66,26 +66,26 @@ def assert_alike(one: Path, several: Path) -> None:
 @pytest.mark.parametrize(
     ("launch", "ranks", "model"), [(torchrun, 2, "gan"), (torchrun, 2, "ewm"), (forked, 4, "ae"), (forked, 4, "ewm"), (forked, 4, "flow")]
 )
-def test_several_ranks_come_to_what_one_comes_to(launch: Callable, ranks: int, model: str, alone, tmp_path: Path) -> None:
-    one = alone(model)
-    said = ended(launch(ranks, "train", model, *MODELS[model], *COMMON, "--name", "x", cwd=tmp_path))
-    assert [code for code, _ in said] == [0] * len(said), said
+def test_several_ranks_give_the_result_of_one(launch: Callable, ranks: int, model: str, single_run, tmp_path: Path) -> None:
+    one = single_run(model)
+    outputs = wait_for_exit(launch(ranks, "train", model, *MODELS[model], *COMMON, "--name", "x", cwd=tmp_path))
+    assert [code for code, _ in outputs] == [0] * len(outputs), outputs
     assert_alike(one, tmp_path / "runs/x")
-    # The first rank alone writes and talks.
-    assert "".join(text for _, text in said).count("finished at step") == 1
+    # Only rank 0 writes files and logs.
+    assert "".join(text for _, text in outputs).count("finished at step") == 1
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["x"]
     assert (tmp_path / "runs/x/log.txt").read_text().count(f"x {ranks} ranks") == 1
 
 
-def test_another_number_of_ranks_goes_on_and_says_so(alone, tmp_path: Path) -> None:
+def test_a_run_resumes_with_another_number_of_ranks_and_logs_it(single_run, tmp_path: Path) -> None:
     arguments = dict(zip(MODELS["ewm"][::2], MODELS["ewm"][1::2], strict=True)) | {"--checkpoint": 15}
     flat = [part for pair in arguments.items() for part in pair]
-    (said,) = ended(torchrun(2, "train", "ewm", *flat, *COMMON, "--name", "x", cwd=tmp_path))
-    assert said[0] == 0, said
-    cut_back(tmp_path / "runs/x", 15)
+    (outputs,) = wait_for_exit(torchrun(2, "train", "ewm", *flat, *COMMON, "--name", "x", cwd=tmp_path))
+    assert outputs[0] == 0, outputs
+    truncate_run(tmp_path / "runs/x", 15)
     done = run_pgen("train", "ewm", "--resume", "runs/x", cwd=tmp_path)
     assert "2 rank(s) trained this run before, now 1" in done.stderr
-    assert_alike(alone("ewm"), tmp_path / "runs/x")
+    assert_alike(single_run("ewm"), tmp_path / "runs/x")
 
 
 @pytest.mark.parametrize(
@@ -96,11 +96,11 @@ def test_another_number_of_ranks_goes_on_and_says_so(alone, tmp_path: Path) -> N
         (2, ("train", "ewm", "--targets", IMAGES, "--batch-size", 33), "expected a multiple of the 2 ranks"),
     ],
 )
-def test_bad_input_is_told_once_and_ends_all(ranks: int, arguments: tuple, sentence: str, tmp_path: Path) -> None:
-    said = ended(forked(ranks, *arguments, *COMMON, "--name", "x", cwd=tmp_path))
-    assert [code for code, _ in said] == [2] * ranks, said
-    told = [" ".join(text.split()) for _, text in said]
-    assert sentence in told[0] and "Traceback" not in told[0] and not any(told[1:]), told
+def test_bad_input_is_reported_by_rank_0_and_ends_all(ranks: int, arguments: tuple, sentence: str, tmp_path: Path) -> None:
+    outputs = wait_for_exit(forked(ranks, *arguments, *COMMON, "--name", "x", cwd=tmp_path))
+    assert [code for code, _ in outputs] == [2] * ranks, outputs
+    messages = [" ".join(text.split()) for _, text in outputs]
+    assert sentence in messages[0] and "Traceback" not in messages[0] and not any(messages[1:]), messages
 
 
 def wait_for(path: Path, processes: list) -> None:
@@ -113,11 +113,11 @@ def wait_for(path: Path, processes: list) -> None:
 ENDLESS = ("train", "gan", *MODELS["gan"][:-4], "--num-epochs", 10**6, "--sample-size", 0, "--log-every", 1, "--device", "cpu")
 
 
-def test_a_rank_that_dies_takes_no_checkpoint_with_it(tmp_path: Path) -> None:
+def test_a_killed_rank_loses_no_checkpoint(tmp_path: Path) -> None:
     processes = srun(2, *ENDLESS, "--checkpoint", 5, "--name", "x", cwd=tmp_path)
     wait_for(tmp_path / "runs/x/model/weights.safetensors", processes)
     processes[1].kill()
-    (code, text), (killed, _) = ended(processes)
+    (code, text), (killed, _) = wait_for_exit(processes)
     assert (code, killed) == (1, -signal.SIGKILL), text
     assert "another rank has ended" in " ".join(text.split()) and "Traceback" not in text
     last = checkpoint(tmp_path / "runs/x").step
@@ -125,14 +125,14 @@ def test_a_rank_that_dies_takes_no_checkpoint_with_it(tmp_path: Path) -> None:
     assert done.returncode == 0 and f"from step {last}" in done.stderr, done.stderr
 
 
-def test_preemption_of_one_rank_stops_all_at_one_step(tmp_path: Path) -> None:
+def test_preemption_of_one_rank_stops_all_at_the_same_step(tmp_path: Path) -> None:
     processes = srun(2, *ENDLESS, "--name", "x", "--requeue-exit-code", 85, cwd=tmp_path)
     wait_for(tmp_path / "runs/x/metrics.jsonl", processes)
     processes[1].send_signal(signal.SIGTERM)
-    said = ended(processes)
-    assert [code for code, _ in said] == [85, 85], said
+    outputs = wait_for_exit(processes)
+    assert [code for code, _ in outputs] == [85, 85], outputs
     last = checkpoint(tmp_path / "runs/x").step
     assert last == json.loads((tmp_path / "runs/x/metrics.jsonl").read_text().splitlines()[-1])["step"]
     # A job script that SLURM starts again.
-    (code, text), _ = ended(srun(2, *ENDLESS, "--name", "x", "--resume", "auto", "--max-steps", last + 2, cwd=tmp_path))
-    assert code == 0 and f"from step {last}" in (said := " ".join(text.split())) and f"finished at step {last + 2}" in said, text
+    (code, text), _ = wait_for_exit(srun(2, *ENDLESS, "--name", "x", "--resume", "auto", "--max-steps", last + 2, cwd=tmp_path))
+    assert code == 0 and f"from step {last}" in (log := " ".join(text.split())) and f"finished at step {last + 2}" in log, text

@@ -1,4 +1,4 @@
-"""Training outlives its terminal, its readers, its loggers and a full disk for its logs; signals end it in order."""
+"""Training survives the loss of its terminal, loggers and disk space for logs; signals end it in order."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ def start(*arguments: object, **options) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-m", "pgen", *map(str, arguments)], **options)
 
 
-def with_packages(folder: Path) -> dict[str, str]:
-    """An environment in which packages in ``folder`` are found, besides those of this one."""
+def environment_with(folder: Path) -> dict[str, str]:
+    """The environment, with packages in ``folder`` importable too."""
     return {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
 
 
-def newest(folder: Path) -> int:
+def newest_step(folder: Path) -> int:
     return max(checkpoints.steps(RunDirectory(folder)), default=0)
 
 
-def test_a_reader_that_leaves_after_one_line_ends_nothing(tmp_path: Path) -> None:
+def test_training_continues_when_the_reader_of_its_output_leaves(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     process = start(*GAN, "--max-steps", 60, "--checkpoint", 20, "--name", "x", cwd=tmp_path, stdout=writer, stderr=writer)
     os.close(writer)
     assert os.read(reader, 8)
     os.close(reader)  # as `| head -1` does
     assert process.wait(120) == 0
-    assert newest(tmp_path / "runs/x") == 60
+    assert newest_step(tmp_path / "runs/x") == 60
 
 
-def test_other_commands_finish_without_a_reader_too(tmp_path: Path) -> None:
+def test_commands_finish_without_a_reader_of_their_output(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     simulate = ("data", "simulate", "-n", 30, "--size", 8, "--out")
     process = start(*simulate, "a.h5", cwd=tmp_path, stdout=writer, stderr=writer)
     os.close(writer)
-    # Closed from the beginning: no file that is opened takes the place of standard output.
+    # Closed from the start: no opened file takes the place of standard output.
     closed = f"{sys.executable} -m pgen {' '.join(map(str, simulate))} b.h5 >&- 2>&- <&-"
     assert subprocess.run(closed, shell=True, cwd=tmp_path, timeout=60, check=False).returncode == 0
     assert process.wait(60) == 0
@@ -62,12 +62,12 @@ def test_other_commands_finish_without_a_reader_too(tmp_path: Path) -> None:
 def test_output_that_a_full_disk_lost_is_reported_after_the_work(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         process = start("data", "simulate", "-n", 30, "--size", 8, "--out", "a.h5", cwd=tmp_path, stdout=full, stderr=subprocess.PIPE)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 1 and b"No space left on device" in said and b"Traceback" not in said
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 1 and b"No space left on device" in log and b"Traceback" not in log
     assert (tmp_path / "a.h5").is_file()
 
 
-def test_a_terminal_that_closes_is_a_signal_like_others(tmp_path: Path) -> None:
+def test_sighup_ends_training_like_other_signals(tmp_path: Path) -> None:
     process = start(*GAN, "--num-epochs", 10**6, "--log-every", 1, "--name", "x", cwd=tmp_path, stderr=subprocess.DEVNULL)
     try:
         wait_for(tmp_path / "runs/x/metrics.jsonl", process)
@@ -75,19 +75,19 @@ def test_a_terminal_that_closes_is_a_signal_like_others(tmp_path: Path) -> None:
         assert process.wait(60) == 128 + signal.SIGHUP
     finally:
         process.kill()
-    assert newest(tmp_path / "runs/x") > 0
+    assert newest_step(tmp_path / "runs/x") > 0
 
 
 @pytest.fixture
 def handlers():
-    """Signal handlers that are put back after the test."""
+    """Restore signal handlers after the test."""
     former = {number: signal.getsignal(number) for number in STOPPING}
     yield
     for number, handler in former.items():
         signal.signal(number, handler)
 
 
-def test_a_terminal_that_closes_is_ignored_under_nohup(handlers) -> None:
+def test_sighup_is_ignored_under_nohup(handlers) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     raise_on_signals()
     with StopSignal() as stop:
@@ -100,15 +100,15 @@ def test_a_terminal_that_closes_is_ignored_under_nohup(handlers) -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
 
 
-def waiting_model(folder: Path, name: str, where: str) -> None:
-    """A package of a model that says that it has begun with what ``where`` names, and takes a minute for it."""
+def make_sleeping_model(folder: Path, name: str, where: str) -> None:
+    """Make a package of a model that creates the file ``begun`` at ``where`` and then sleeps a minute."""
     wait = "open('begun', 'w').close(); __import__('time').sleep(60)"
     fake_package(folder, name, CRASHING.format(name=name, crash="pass").replace(f"pass  # {where}", wait))
 
 
-def test_a_second_signal_is_obeyed_at_once(tmp_path: Path) -> None:
-    waiting_model(tmp_path, "slow", "training_step")
-    process = start("train", "slow", *GAN[2:4], "--name", "x", cwd=tmp_path, env=with_packages(tmp_path), stderr=subprocess.DEVNULL)
+def test_a_second_signal_ends_training_at_once(tmp_path: Path) -> None:
+    make_sleeping_model(tmp_path, "slow", "training_step")
+    process = start("train", "slow", *GAN[2:4], "--name", "x", cwd=tmp_path, env=environment_with(tmp_path), stderr=subprocess.DEVNULL)
     wait_for(tmp_path / "begun", process)
     process.terminate()
     with pytest.raises(subprocess.TimeoutExpired):
@@ -117,17 +117,17 @@ def test_a_second_signal_is_obeyed_at_once(tmp_path: Path) -> None:
     assert process.wait(20) == -signal.SIGTERM
 
 
-def test_a_signal_before_training_ends_with_the_code_for_schedulers(tmp_path: Path) -> None:
-    waiting_model(tmp_path, "waiting", "__init__")
+def test_a_signal_before_training_exits_with_the_requeue_code(tmp_path: Path) -> None:
+    make_sleeping_model(tmp_path, "waiting", "__init__")
     arguments = ("train", "waiting", *GAN[2:4], "--name", "x", "--requeue-exit-code", 75)
-    process = start(*arguments, cwd=tmp_path, env=with_packages(tmp_path), stderr=subprocess.PIPE, text=True)
+    process = start(*arguments, cwd=tmp_path, env=environment_with(tmp_path), stderr=subprocess.PIPE, text=True)
     wait_for(tmp_path / "begun", process)
     process.send_signal(signal.SIGUSR1)
-    _, said = process.communicate(timeout=20)
-    assert process.returncode == 75 and "Stopped by SIGUSR1" in said and "Traceback" not in said
+    _, log = process.communicate(timeout=20)
+    assert process.returncode == 75 and "Stopped by SIGUSR1" in log and "Traceback" not in log
 
 
-SINK = """
+LOGGER = """
 from pgen.engine.monitoring.loggers import Logger
 class Failing(Logger):
     def {method}:
@@ -141,21 +141,20 @@ LOGGERS = {
 }
 
 
-def test_sinks_that_fail_are_named_once_and_end_nothing(pgen, tmp_path: Path) -> None:
+def test_failing_loggers_are_reported_once_and_training_continues(pgen, tmp_path: Path) -> None:
     for name, (method, fault) in LOGGERS.items():
-        fake_package(tmp_path, name, SINK.format(method=method, fault=fault), "pgen.loggers", "Failing")
+        fake_package(tmp_path, name, LOGGER.format(method=method, fault=fault), "pgen.loggers", "Failing")
     arguments = (*GAN[:-1], 2, "--log-every", 3, "--checkpoint", 4, "--max-steps", 12, "--log-to", ",".join(LOGGERS), "--name", "x")
-    said = pgen(*arguments, cwd=tmp_path, env=with_packages(tmp_path)).stderr
-    assert newest(tmp_path / "runs/x") == 12
+    log = pgen(*arguments, cwd=tmp_path, env=environment_with(tmp_path)).stderr
+    assert newest_step(tmp_path / "runs/x") == 12
     causes = ("OSError: no network", "SystemExit: quota", "ZeroDivisionError", "RuntimeError: not closed")
     for name, cause in zip(LOGGERS, causes, strict=True):
-        assert said.count(f"--log-to {name} failed ({cause}") == 1, said
-    log = (tmp_path / "runs/x/log.txt").read_text()
-    assert log.count("training continues without it") == 4
+        assert log.count(f"--log-to {name} failed ({cause}") == 1, log
+    assert (tmp_path / "runs/x/log.txt").read_text().count("training continues without it") == 4
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_logs_and_pictures_that_cannot_be_written_end_nothing(pgen, tmp_path: Path) -> None:
+def test_training_continues_if_logs_and_figures_cannot_be_written(pgen, tmp_path: Path) -> None:
     pgen(*GAN, "--max-steps", 2, "--checkpoint", 2, "--name", "x", cwd=tmp_path)
     run = tmp_path / "runs/x"
     for name in ("log.txt", "metrics.jsonl"):
@@ -163,7 +162,7 @@ def test_logs_and_pictures_that_cannot_be_written_end_nothing(pgen, tmp_path: Pa
         (run / name).symlink_to("/dev/full")
     (run / "losses.png").unlink()
     (run / "losses.png").mkdir()
-    said = pgen("train", "gan", "--resume", "runs/x", "--max-steps", 9, "--log-every", 1, cwd=tmp_path).stderr
-    assert newest(run) == 9
+    log = pgen("train", "gan", "--resume", "runs/x", "--max-steps", 9, "--log-every", 1, cwd=tmp_path).stderr
+    assert newest_step(run) == 9
     for name in ("log.txt", "metrics.jsonl", "pictures"):
-        assert said.count(f"{name} cannot be written") == 1, said
+        assert log.count(f"{name} cannot be written") == 1, log

@@ -1,4 +1,4 @@
-"""Kill training at random moments, again and again, and compare what is left with an undisturbed run, bit for bit.
+"""Kill training at random moments and compare what is left with an undisturbed run, bit for bit.
 
 The test suite kills six times, benchmarks/engine_kills.py two hundred.
 """
@@ -24,7 +24,7 @@ from pgen.utils.drafts import DRAFT
 from tests.helpers import warm
 
 IMAGES = "simulate:n=96,size=32,seed=3"
-#: Every fourth step a checkpoint, so that many a kill comes while one is being written.
+#: A checkpoint every fourth step, so that many kills come while one is written.
 COMMON = ("--sample-size", 0, "--checkpoint", 4, "--log-every", 4, "--num-epochs", 10**6, "--lr-decay", 0.1, "--ema", 0.9)
 MODELS = {
     "gan": ("--data", IMAGES, "--condition", "type,momentum", "--n-hidden", 16, "--p", 0.2, "--batch-size", 20),
@@ -41,7 +41,15 @@ LATEST = 2.0
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill: of which model, what was going on, the newest checkpoint that it left, whether that was then torn too."""
+    """One kill.
+
+    Attributes:
+        model: Name of the model.
+        seconds: Time since the process started.
+        during: What it was doing: starting, training or writing.
+        newest: Step of the newest checkpoint, or 0.
+        torn: Whether that checkpoint was then truncated too.
+    """
 
     model: str
     seconds: float
@@ -52,7 +60,7 @@ class Kill:
 
 @dataclass
 class Victim:
-    """A run of one model that is killed until it is done, then begun anew. ``steps`` make one run."""
+    """A run of one model that is killed until its ``steps`` are done, and then started again."""
 
     model: str
     root: Path
@@ -62,9 +70,9 @@ class Victim:
     _torn: bytes = field(default=b"", init=False)
 
     def kills(self) -> Iterator[Kill]:
-        """Without end."""
+        """Yield kills without end."""
         self._run("whole", "--keep-checkpoints", 10**6).join(600)
-        self._go_anew()
+        self._start_again()
         while True:
             before = len(self._log())
             process = self._run(self._name, "--resume", "auto", "--keep-checkpoints", 3)
@@ -78,11 +86,11 @@ class Victim:
             if process.exitcode != -signal.SIGKILL:
                 assert process.exitcode == 0, f"{self.model} ended by itself: {(self.root / f'{self._name}.txt').read_text()[-2000:]}"
                 self.check(done=True)
-                self._go_anew()
+                self._start_again()
                 continue
             seconds, newest = round(time.monotonic() - began, 2), self.check()
-            # Only the newest, and not while one that was torn before is still the newest.
-            torn = len(self._sound()) > 1 and self._sound() == checkpoints.steps(self._folder) and self.random.random() < 0.2
+            # Only the newest, and not while one torn before is still there.
+            torn = len(self._intact_steps()) > 1 and self._intact_steps() == checkpoints.steps(self._folder) and self.random.random() < 0.2
             if torn:
                 path = checkpoints.path_of(self._folder, newest)
                 content = path.read_bytes()
@@ -91,8 +99,12 @@ class Victim:
             yield Kill(self.model, seconds, self._doing(before), newest, torn)
 
     def check(self, done: bool = False) -> int:
-        """Everything that a kill left can be read and is that of the undisturbed run; the newest checkpoint's step, or 0."""
-        steps = self._sound()
+        """Check that all files are readable and equal those of the undisturbed run.
+
+        Returns:
+            The newest checkpoint's step, or 0.
+        """
+        steps = self._intact_steps()
         for step in steps:
             assert_equal(checkpoints.load(self._folder, step), checkpoints.load(self._whole, step))
         if self._folder.weights.exists():
@@ -103,11 +115,11 @@ class Victim:
             assert lines[0] == lines[1], f"{self.model}: metrics.jsonl differs"
         return max(steps, default=0)
 
-    def _sound(self) -> list[int]:
-        """Steps whose checkpoints were not torn here: such a one stays until training has got so far as to move it aside."""
+    def _intact_steps(self) -> list[int]:
+        """Return the steps of intact checkpoints; a torn one stays until training moves it aside."""
         return [step for step in checkpoints.steps(self._folder) if checkpoints.path_of(self._folder, step).read_bytes() != self._torn]
 
-    def _go_anew(self) -> None:
+    def _start_again(self) -> None:
         if self.begun:
             shutil.rmtree(self._folder.path)
         self.begun += 1
@@ -139,7 +151,7 @@ class Victim:
 
 
 def assert_equal(one: Checkpoint, other: Checkpoint) -> None:
-    """Bit for bit."""
+    """Check that two checkpoints are equal, bit for bit."""
     assert one.model.keys() == other.model.keys()
     for part, whole in ((one.model, other.model), (one.inference_state, other.inference_state)):
         for name, values in part.items():

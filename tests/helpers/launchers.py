@@ -1,4 +1,4 @@
-"""Several processes that train together, as a user launches them."""
+"""Launch several processes that train together, as users do."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ QUIET = {"OMP_NUM_THREADS": "1"}
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
 
 
 def torchrun(ranks: int, *arguments: object, cwd: Path) -> list[subprocess.Popen[str]]:
-    """``torchrun -m pgen ARGUMENTS``: one process, which starts the others."""
+    """Start ``torchrun -m pgen ARGUMENTS``: one process, which starts the others."""
     command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={ranks}", f"--master-port={free_port()}", "-m", "pgen"]
     return [_start([*command, *map(str, arguments)], cwd, {})]
 
 
 class Forked:
-    """A process of tests/helpers/warm.py, with what is asked here of one of subprocess."""
+    """A process of tests/helpers/warm.py with the interface of subprocess.Popen that is used here."""
 
     def __init__(self, process: BaseProcess, out: Path, err: Path) -> None:
         self.process, self.out, self.err = process, out, err
@@ -46,13 +46,13 @@ class Forked:
 
 
 def srun(ranks: int, *arguments: object, cwd: Path, **variables: str) -> list[subprocess.Popen[str]]:
-    """``srun pgen ARGUMENTS``: all processes, in the environment that SLURM would give them."""
+    """Start all processes of ``srun pgen ARGUMENTS``, in the environment that SLURM gives them."""
     command = [sys.executable, "-m", "pgen", *map(str, arguments)]
     return [_start(command, cwd, environment) for environment in _steps(ranks, variables)]
 
 
 def forked(ranks: int, *arguments: object, cwd: Path) -> list[Forked]:
-    """As :func:`srun`, for what does not depend on how a process starts: without the seconds that each takes for its imports."""
+    """Start processes as :func:`srun` does, but forked, without the seconds that imports take."""
     processes = []
     for rank, environment in enumerate(_steps(ranks, {})):
         out, err = cwd / f"out-{rank}.txt", cwd / f"err-{rank}.txt"
@@ -62,16 +62,16 @@ def forked(ranks: int, *arguments: object, cwd: Path) -> list[Forked]:
 
 
 def _steps(ranks: int, variables: dict[str, str]) -> list[dict[str, str]]:
-    """What SLURM adds to the environment of each process."""
+    """Return what SLURM adds to the environment of each process."""
     step = {"SLURM_JOB_ID": "4711", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": str(ranks), "SLURM_STEP_NODELIST": "localhost"}
     common = {**step, "SLURM_JOB_NAME": "train", "MASTER_PORT": str(free_port()), **variables}
     return [{**common, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(ranks)]
 
 
-def ended(processes: Sequence[subprocess.Popen[str] | Forked], seconds: float = 240) -> list[tuple[int, str]]:
-    """Exit code and what was said, of each process."""
-    said = [process.communicate(timeout=seconds)[0] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+def wait_for_exit(processes: Sequence[subprocess.Popen[str] | Forked], seconds: float = 240) -> list[tuple[int, str]]:
+    """Wait for all processes; return the exit code and output of each."""
+    outputs = [process.communicate(timeout=seconds)[0] for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, outputs, strict=True)]
 
 
 def _start(command: list[str], cwd: Path, variables: dict[str, str]) -> subprocess.Popen[str]:

@@ -52,19 +52,19 @@ FAULTS = {
         "spare: no gradient in 300 steps",
     ),
     "listed": (MODEL, 'return {"mean": torch.optim.SGD([self.mean], lr=self.config.lr)}', "return []", "optimizers() returned []"),
-    "plain": (MODEL, 'return {"mse": loss}', 'return {"mse": loss.item()}', "wanted a scalar tensor"),
+    "plain": (MODEL, 'return {"mse": loss}', 'return {"mse": loss.item()}', "expected a scalar tensor"),
     "half": (
         MODEL.replace('return {"mean":', 'return {"other": torch.optim.SGD([self.spare], lr=0.1), "mean":'),
         "torch.zeros(2), requires_grad=False)", "torch.zeros(2)); self.spare.grad = torch.ones(2)", "other: never updated",
     ),
-    "nothing": (MODEL, 'return {"mse": loss}', "pass", "training_step returned NoneType, wanted a dictionary of scalar tensors"),
+    "nothing": (MODEL, 'return {"mse": loss}', "pass", "training_step returned NoneType, expected a dictionary of scalar tensors"),
     "still": (MODEL, 'trainer.update("mean", loss)', "loss.backward()", "mean: never updated"),
     "misjudged": (OPTIONS, '"{name}_torch:Model"', '"{name}_torch:Model", best="held_out_mse"', "but held_out_step returns mse"),
     "bright": (MODEL, "return self.mean +", "return 1000 + self.mean +", "expected 0 to 1"),
     "infinite": (MODEL, 'return {"mse": loss}', 'return {"mse": loss / 0}', "metric mse of training_step is inf"),
     "forgetful": (MODEL, "(batch - self.mean)", "(batch - self.count * self.mean)", "mean: different after resumed training"),
     "random": (MODEL, "return self(self.noise(n, generator=generator))", "return self(torch.randn(n, 3))", "one seed gives different"),
-    "flat": (MODEL, "return self(self.noise(n, generator=generator))", "return torch.zeros(n, 5)", "has the shape (1, 5), wanted (1, 1,"),
+    "flat": (MODEL, "return self(self.noise(n, generator=generator))", "return torch.zeros(n, 5)", "has the shape (1, 5), expected (1, 1,"),
     "positive": (
         MODEL, "return self.mean + 1e-4 * noise.sum(dim=1)[:, None, None, None]",
         "return (self.mean + 1e-4 * noise.sum(dim=1)[:, None, None, None]).clamp(0, 1)", "generates no negative charge",
@@ -130,8 +130,8 @@ def test_all_faults_are_told_at_once(offered) -> None:
 
 
 @pytest.mark.parametrize(("old", "new", "told"), [
-    ('return {"mse": loss}', "pass", "training_step returned NoneType, wanted a dictionary"),
-    ("return self(self.noise(n, generator=generator))", "return torch.zeros(n, 4)", "sample(16) has the shape (16, 4), wanted (16, 1,"),
+    ('return {"mse": loss}', "pass", "training_step returned NoneType, expected a dictionary"),
+    ("return self(self.noise(n, generator=generator))", "return torch.zeros(n, 4)", "sample(16) has the shape (16, 4), expected (16, 1,"),
     ('return {"mse": (batch - self.mean)', 'return {"error": (batch - self.mean)', "its best is 'mse', but held_out_step returns error"),
     ("return {\"mse\": (batch - self.mean).square().mean()}", "pass", "held_out_step returned NoneType"),
 ])  # fmt: skip
