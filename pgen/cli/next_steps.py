@@ -16,12 +16,12 @@ Command = tuple[object, ...]
 INTRODUCTION = "pgen trains generative models on liquid-argon detector images and samples new images from them."
 #: From simulated data to new images, as in the README.
 FIRST_STEPS = """\
-  pgen data simulate -n 2500 --size 64 --seed 1 --out simulated.h5
-  pgen data split simulated.h5 --held-out 500 --out data
+  pgen data simulate -n 2500 --size 64 --seed 1 --out images.h5
+  pgen data split images.h5 --held-out 500 --out data
   pgen train ae --data data/train.h5 --held-out data/held_out.h5 --threshold 10 --num-epochs 12 --name ae
   pgen deploy runs/ae
-  pgen train ewm --targets runs/ae/deploy/codes.pt --num-epochs 12 --name ewm
-  pgen sample runs/ewm -n 1000 --out samples.h5 --grid samples.png"""
+  pgen train flow --targets runs/ae/deploy/codes.pt --num-epochs 20 --name flow
+  pgen evaluate all --generated runs/flow --train data/train.h5 --held-out data/held_out.h5 -n 1000"""
 
 
 def print_welcome() -> None:

@@ -75,7 +75,7 @@ def test_models_that_cannot_be_averaged_are_refused() -> None:
     model = nn.Linear(2, 2)
     ema = ExponentialMovingAverage(model, 0.5)
     model.late = nn.Parameter(torch.zeros(1))
-    with pytest.raises(PgenError, match="`ema`: late of the model came, went or changed shape"):
+    with pytest.raises(PgenError, match="`ema`: late of the model appeared, vanished or changed shape"):
         ema.update(model)
     with pytest.raises(PgenError, match="weight of the model"):
         ExponentialMovingAverage(nn.LazyLinear(3), 0.5)

@@ -16,6 +16,7 @@ from pgen.engine.artifacts.run_directory import RunDirectory
 from pgen.engine.artifacts.weights import read_header
 from pgen.engine.run import Run
 from pgen.engine.training.metric_score import MetricScore
+from pgen.engine.training.session import TrainingSession
 from tests.conftest import IMAGES, SMALL_AE
 from tests.helpers.packages import fake_package, on_path
 
@@ -35,7 +36,7 @@ def test_the_checkpoint_with_the_best_images_is_used(pgen, tmp_path: Path) -> No
     run = Run.open(tmp_path / "runs/gan", device=torch.device("cpu"))
     model, step = run.load_checkpoint("best")
     assert step == min(values, key=lambda number: values[number])
-    assert MetricScore(run)(model) == pytest.approx(values[step])
+    assert MetricScore(TrainingSession(run))(model) == pytest.approx(values[step])
     # High recall is good; a resumed run keeps the best so far.
     pgen(
         "train", "gan", "--data", DATA, "--held-out", HELD_OUT, "--best-by", "prdc", *SMALL, "--max-steps", 16, "--name", "p", cwd=tmp_path

@@ -200,7 +200,7 @@ def test_sampling_options_may_be_changed_after_training(runs: Path, pgen, tmp_pa
     (("sample", "runs/flow", "--out", "x.h5", "--n-steps", 0), "--n-steps 0: Input should be greater"),
     (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--type", "muon"), "--momentum: not set"),
     (("sample", "runs/flow/deploy/generator.pt2", "--out", "x.h5", "--guidance", 2), "--guidance: no such option of"),
-    (("deploy", "runs/flow", "--type", "muon", "--overwrite"), "give it to `pgen sample`"),
+    (("deploy", "runs/flow", "--type", "muon", "--overwrite"), "give them to `pgen sample`"),
     (("train", "gan", "--data", "simulate:n=9", "--condition", "kind"), "kind is no label"),
 ])  # fmt: skip
 def test_wrong_options_are_refused_with_a_message(arguments: tuple, sentence: str, runs: Path, refuses) -> None:

@@ -42,7 +42,7 @@ def test_a_job_script_may_be_restarted(pgen, refuses, tmp_path: Path) -> None:
     done = pgen(*script, "--max-steps", 1, cwd=tmp_path)
     assert "nothing was left to do" in done.stderr
     refuses(*script, "--n-hidden", 17, saying="--n-hidden from 16 to 17", cwd=tmp_path)
-    refuses(*GAN, "--resume", "auto", saying="give a --name", cwd=tmp_path)
+    refuses(*GAN, "--resume", "auto", saying="--resume auto needs --name", cwd=tmp_path)
     refuses(*script, "--overwrite", saying="no --overwrite", cwd=tmp_path)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["x"]
 
