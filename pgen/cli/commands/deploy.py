@@ -52,7 +52,9 @@ def deploy(
         opened = Run.open(run, device=choose_device(device), progress=progress)
         conditions, sampling = opened.split_options(parse_extra_options(context.args))
         if conditions:
-            raise ConfigError(f"{', '.join(map(option, conditions))}: the exported generator takes conditions when it samples; give them to `pgen sample`.")
+            raise ConfigError(
+                f"{', '.join(map(option, conditions))}: an exported generator takes conditions later; give them to `pgen sample`."
+            )
         written = hooks.call(opened.with_sampling_options(sampling), "deploy", request=request)
     for path in written:
         echo(path)

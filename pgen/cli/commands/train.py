@@ -241,7 +241,7 @@ def _find_run(settings: TrainConfig) -> Path | None:
     from pgen.utils.drafts import restore
 
     if settings.name is None or settings.overwrite:
-        raise ConfigError(f"{option('resume', AUTO)} needs {option('name')}, the run to resume; give it, and leave out {option('overwrite')}.")
+        raise ConfigError(f"{option('resume', AUTO)} needs {option('name')}, the run to resume, and no {option('overwrite')}.")
     path = Path(settings.save_root) / settings.name
     restore(path)
     return path if path.exists() else None
