@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from pgen.metrics.results import Measurement as Measurement
     from pgen.metrics.results import MetricResult as MetricResult
     from pgen.metrics.results import PerSet as PerSet
-    from pgen.metrics.results import measure as measure
     from pgen.metrics.runner import evaluate as evaluate
+    from pgen.metrics.significance import measure as measure
 
 _MODULES = {
     "inputs": ("EvaluationSets",),
-    "results": ("Measurement", "MetricResult", "PerSet", "measure"),
+    "results": ("Measurement", "MetricResult", "PerSet"),
     "runner": ("evaluate",),
+    "significance": ("measure",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_MODULE_OF)

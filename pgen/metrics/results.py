@@ -1,8 +1,9 @@
-"""Results of a metric: numbers with a bootstrap interval and a floor, the score of real images."""
+"""Results of a metric: numbers with an interval, a test, and a floor, the score of real images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -11,16 +12,10 @@ import numpy.typing as npt
 
 from pgen.metrics.validation import Result
 
-#: Rounds of the bootstrap, unless a metric can only afford fewer.
-ROUNDS = 100
+#: Level of tests, and one minus the coverage of intervals.
+LEVEL = 0.05
 #: Verdict if neither likeness nor difference is shown.
 CANNOT_BE_TOLD = "cannot be told"
-#: Half width of a 95 % interval in standard deviations.
-WIDTH = 1.96
-
-#: Distance of two sets, each given as one row of values per image.
-Distance = Callable[[npt.NDArray, npt.NDArray], float]
-Ints = npt.NDArray[np.int64]
 
 
 class PerSet(NamedTuple):
@@ -45,9 +40,7 @@ class Measurement(Result):
         name: What is measured.
         value: Generated against held-out images.
         floor: Training against as many held-out images: the score of a perfect model.
-        interval: 95 % interval of value - floor, from a bootstrap over the images of all three
-            sets, centred on the value. If it covers the floor, this number does not distinguish
-            generated from real images.
+        interval: 95 % interval of value - floor, drawn around the value.
         n: Images of each set.
         better: Whether low or high values are good.
         headline: Whether to show it first; others are details.
@@ -55,6 +48,10 @@ class Measurement(Result):
         unclear: Why a value near the floor would not show that images are as real ones, such as too
             few images to learn from; empty if it would. A value clearly worse than the floor is
             worse all the same.
+        p_value: Probability of a value at least as far from the floor if generated images were real
+            ones. NaN if no test was made; then the interval decides.
+        tolerance: Largest difference between value and floor that does not matter. NaN if none is
+            stated; then no value is called as real.
     """
 
     name: str
@@ -66,25 +63,64 @@ class Measurement(Result):
     headline: bool = True
     two_sided: bool = True
     unclear: str = ""
+    p_value: float = math.nan
+    tolerance: float = math.nan
 
     @property
     def verdict(self) -> str:
-        """``as real``, ``worse``, ``beyond`` (better than real images) or ``cannot be told``."""
+        """``as real``, ``worse``, ``beyond`` (better than real images) or ``cannot be told``.
+
+        An image set is as real if the interval lies within the tolerance of the floor, whether or
+        not a difference is significant. It is worse or beyond if the difference is significant.
+        """
         if not self._is_finite:
             return CANNOT_BE_TOLD
-        low, high = self.interval
-        if not low <= self.floor <= high and (self.value > self.floor) == (self.better == "low"):
+        if self._is_within_tolerance and not self.unclear:
+            return "as real"
+        if self._is_significant and (self.value > self.floor) == (self.better == "low"):
             return "worse"
-        if self.unclear:
-            return CANNOT_BE_TOLD
-        return "beyond" if self.two_sided and not low <= self.floor <= high else "as real"
+        return "beyond" if self._is_significant and self.two_sided and not self.unclear else CANNOT_BE_TOLD
 
     @property
     def reason(self) -> str:
         """Why the verdict is ``cannot be told``; empty for any other."""
         if self.verdict != CANNOT_BE_TOLD:
             return ""
-        return self.unclear or "the value, its floor or its interval is not a finite number"
+        if not self._is_finite:
+            return self.unclear or "the value, its floor or its interval is not a finite number"
+        if self.unclear:
+            return self.unclear
+        if math.isnan(self.tolerance):
+            return "no tolerance is stated, within which images would count as real"
+        return "the interval is wider than the tolerance, and no difference is significant"
+
+    @property
+    def images_needed(self) -> int | None:
+        """About how many images of each set would settle a verdict that cannot be told.
+
+        So many that the interval fits into the tolerance or excludes the floor, if the difference
+        stays what it is and the interval shrinks with the root of the number. None where more
+        images would not help.
+        """
+        if self.verdict != CANNOT_BE_TOLD or self.unclear or not self._is_finite or not self.tolerance > 0:
+            return None
+        difference = abs(self.value - self.floor)
+        half = max(abs(end - self.value) for end in self.interval)
+        needed = self.n * (half / max(self.tolerance - difference, difference)) ** 2
+        return max(self.n + 1, math.ceil(float(f"{needed:.1e}")))
+
+    @property
+    def _is_significant(self) -> bool:
+        if math.isnan(self.p_value):
+            return not self.interval[0] <= self.floor <= self.interval[1]
+        return self.p_value <= LEVEL
+
+    @property
+    def _is_within_tolerance(self) -> bool:
+        low, high = (end - self.floor for end in self.interval)
+        if self.two_sided:
+            return max(-low, high) <= self.tolerance
+        return (high if self.better == "low" else -low) <= self.tolerance
 
     @property
     def _is_finite(self) -> bool:
@@ -93,7 +129,7 @@ class Measurement(Result):
     def to_dict(self) -> dict[str, Any]:
         """Return the fields and the verdict as JSON can hold them."""
         values = {name: value for name, value in super().to_dict().items() if name != "unclear"}
-        return {**values, "verdict": self.verdict, "reason": self.reason}
+        return {**values, "verdict": self.verdict, "reason": self.reason, "images_needed": self.images_needed}
 
 
 @dataclass(frozen=True)
@@ -114,6 +150,45 @@ class Histogram:
 
 
 @dataclass(frozen=True)
+class Profile:
+    """A curve per set, such as the mean charge along a track or a power spectrum.
+
+    Attributes:
+        name: What it is.
+        x_label: What the horizontal axis is, with its unit.
+        y_label: What the vertical axis is, with its unit.
+        x: (B,) positions.
+        means: (B,) mean over the images of each set.
+        errors: (B,) standard error of each mean.
+    """
+
+    name: str
+    x_label: str
+    y_label: str
+    x: npt.NDArray[np.float64]
+    means: PerSet
+    errors: PerSet
+
+
+@dataclass(frozen=True)
+class Highlight:
+    """Generated images that a metric singles out, to look at.
+
+    Attributes:
+        title: Why these, as the heading of a figure.
+        indices: (k,) of generated images.
+        captions: (k,) one line each.
+        saliency: (k, C, H, W) how much each pixel counts, positive where it speaks for a generated
+            image; None if the metric does not know.
+    """
+
+    title: str
+    indices: tuple[int, ...]
+    captions: tuple[str, ...]
+    saliency: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
 class MetricResult:
     """Result of one metric.
 
@@ -127,6 +202,8 @@ class MetricResult:
         histograms: Figures of the report.
         per_image: name -> (N,) columns of the table of generated images.
         pairs: (generated, train) indices of images to compare by eye, and a caption for each.
+        profiles: Curves of the report.
+        highlights: Generated images to look at.
         copy_rate: Fraction of the generated images that are copies of training images; None for a
             metric that does not measure it.
     """
@@ -140,6 +217,8 @@ class MetricResult:
     histograms: tuple[Histogram, ...] = ()
     per_image: Mapping[str, npt.NDArray] = field(default_factory=dict)
     pairs: tuple[tuple[int, int, str], ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    highlights: tuple[Highlight, ...] = ()
     copy_rate: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,89 +232,3 @@ def draw_equal(rows: PerSet, rng: np.random.Generator, limit: int | None = None)
     """Draw the same number of rows from each set without replacement, at most ``limit``."""
     n = min(*map(len, rows), limit or len(rows.generated))
     return PerSet(*(values[np.sort(rng.choice(len(values), n, replace=False))] for values in rows))
-
-
-def measure(
-    name: str,
-    distance: Distance,
-    rows: PerSet,
-    rng: np.random.Generator,
-    *,
-    rounds: int = ROUNDS,
-    limit: int | None = None,
-    better: Literal["low", "high"] = "low",
-    lowest: float = 0.0,
-    highest: float = np.inf,
-    headline: bool = True,
-    halves: bool = False,
-    unclear: str = "",
-) -> Measurement:
-    """Measure a distance of generated from held-out images, with its floor and interval.
-
-    The same number of images is drawn from each set. The floor is the distance of training from
-    held-out images.
-
-    Args:
-        name: Name of the measurement.
-        distance: Function of two arrays of rows (n, ...) to a number; called 2 + 2 ``rounds``
-            times.
-        rows: One row per image of each set, see :meth:`EvaluationSets.rows`.
-        rng: Random numbers, see :meth:`EvaluationSets.rng`.
-        rounds: Rounds of the bootstrap.
-        limit: Maximum number of images of each set.
-        better: Whether low or high values are good.
-        lowest: Lower limit of what ``distance`` can return.
-        highest: Upper limit, such as 1 for a fraction.
-        headline: Whether to show it first; others are details.
-        halves: Resample halves without replacement, which vary about as much as the whole, for
-            distances in which an image drawn twice would be its own neighbour.
-        unclear: See :class:`Measurement`.
-    """
-    generated, train, held_out = draw_equal(rows, rng, limit)
-    n = len(generated)
-    value, floor = distance(generated, held_out), distance(train, held_out)
-
-    def excess(g: Ints, t: Ints, h: Ints) -> float:
-        return distance(generated[g], held_out[h]) - distance(train[t], held_out[h])
-
-    interval = interval_around(value, bootstrap(excess, n, rng, rounds, halves), lowest, highest)
-    return Measurement(name, float(value), float(floor), interval, n, better, headline, unclear=unclear)
-
-
-def bootstrap(
-    excess: Callable[[Ints, Ints, Ints], Any], n: int, rng: np.random.Generator, rounds: int = ROUNDS, halves: bool = False
-) -> npt.NDArray[np.float64]:
-    """Compute value - floor of resampled sets.
-
-    Args:
-        excess: value - floor of the images at three arrays of indices: generated, train, held-out.
-        n: Images of each set.
-        rng: Random numbers.
-        rounds: How often to resample.
-        halves: Draw half of the images without replacement, in place of n with replacement.
-
-    Returns:
-        (rounds, ...) what ``excess`` returned.
-    """
-
-    def indices() -> Iterable[Ints]:
-        return [rng.permutation(n)[: n // 2] for _ in range(3)] if halves else rng.integers(n, size=(3, n))
-
-    return np.array([excess(*indices()) for _ in range(rounds)])
-
-
-def interval_around(value: float, excess: npt.NDArray[np.float64], lowest: float = 0.0, highest: float = np.inf) -> tuple[float, float]:
-    """Compute the interval of a :class:`Measurement`.
-
-    Only the spread of ``excess`` counts: resampled sets are further apart than the sets themselves,
-    by about as much in the value as in the floor.
-
-    Args:
-        value: The centre.
-        excess: (rounds,) value - floor of resampled sets, see :func:`bootstrap`.
-        lowest: Lower limit of any value.
-        highest: Upper limit of any value.
-    """
-    finite = excess[np.isfinite(excess)]  # a resampled set may hold none of the images that a distance is defined for
-    width = WIDTH * float(np.std(finite)) if len(finite) > len(excess) / 2 else np.nan
-    return max(lowest, float(value) - width), min(highest, float(value) + width)
