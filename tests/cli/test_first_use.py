@@ -34,7 +34,7 @@ def test_pgen_alone_tells_the_first_steps(pgen_wide, tmp_path: Path) -> None:
     text = pgen_wide(cwd=tmp_path).stdout
     assert "pgen --help" in text and "pgen doctor" in text
     assert len(text.splitlines()) <= 12
-    order = [text.index(part) for part in ("pgen data simulate", "pgen train ae", "pgen deploy", "pgen train ewm", "pgen sample")]
+    order = [text.index(part) for part in ("pgen data simulate", "pgen train ae", "pgen deploy", "pgen train flow", "pgen evaluate all")]
     assert order == sorted(order)
 
 
