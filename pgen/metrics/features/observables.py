@@ -149,6 +149,23 @@ def scales(values: Floats, floor: Floats | float = 0.0) -> Floats:
     return np.where(scale > 0, scale, 1.0)
 
 
+def robust_scales(values: Floats, floor: Floats | float = 0.0) -> Floats:
+    """Compute the spread of each quantity, with the lower limit of :func:`scales`.
+
+    It is half of the range of the central 68 %, the standard deviation of a Gaussian, which a few
+    extreme images do not change.
+
+    Args:
+        values: (N, ...) of real images, NaN if undefined.
+        floor: (...) lower limit in the unit of the values.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a quantity that no image has, as of a blank plane
+        low, high, magnitude = np.nanquantile(values, 0.16, 0), np.nanquantile(values, 0.84, 0), np.nanquantile(np.abs(values), 0.99, 0)
+    scale = np.fmax(np.fmax((high - low) / 2, RELATIVE_SCALE_FLOOR * magnitude), floor)
+    return np.where(scale > 0, scale, 1.0)
+
+
 def quantities_to_features(values: Floats) -> Floats:
     """Convert quantities (n, C, Q) to features (n, D) for classifiers and Frechet distances.
 

@@ -6,9 +6,10 @@ decision trees on features show whether physics quantities are enough to tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,8 @@ from torch.nn import functional
 
 from pgen.data.sparse import above_threshold
 from pgen.metrics.inputs import EvaluationSets
-from pgen.metrics.results import Ints, Measurement, MetricResult, PerSet, bootstrap, draw_equal, interval_around
+from pgen.metrics.results import Measurement, MetricResult, PerSet, draw_equal
+from pgen.metrics.significance import ROUNDS, WIDTH, Ints
 
 Floats = npt.NDArray[np.float64]
 
@@ -185,3 +187,42 @@ def _preprocess(images: npt.NDArray, device: torch.device) -> Tensor:
     roots = charge.abs().sqrt() * charge.sign()
     pooling = -(-max(roots.shape[2:]) // SIDE)
     return functional.avg_pool2d(roots, pooling, ceil_mode=True) if pooling > 1 else roots
+
+
+def bootstrap(
+    excess: Callable[[Ints, Ints, Ints], Any], n: int, rng: np.random.Generator, rounds: int = ROUNDS, halves: bool = False
+) -> npt.NDArray[np.float64]:
+    """Compute value - floor of resampled sets.
+
+    Args:
+        excess: value - floor of the images at three arrays of indices: generated, train, held-out.
+        n: Images of each set.
+        rng: Random numbers.
+        rounds: How often to resample.
+        halves: Draw half of the images without replacement, in place of n with replacement.
+
+    Returns:
+        (rounds, ...) what ``excess`` returned.
+    """
+
+    def indices() -> Iterable[Ints]:
+        return [rng.permutation(n)[: n // 2] for _ in range(3)] if halves else rng.integers(n, size=(3, n))
+
+    return np.array([excess(*indices()) for _ in range(rounds)])
+
+
+def interval_around(value: float, excess: npt.NDArray[np.float64], lowest: float = 0.0, highest: float = np.inf) -> tuple[float, float]:
+    """Compute the interval of a :class:`Measurement`.
+
+    Only the spread of ``excess`` counts: resampled sets are further apart than the sets themselves,
+    by about as much in the value as in the floor.
+
+    Args:
+        value: The centre.
+        excess: (rounds,) value - floor of resampled sets, see :func:`bootstrap`.
+        lowest: Lower limit of any value.
+        highest: Upper limit of any value.
+    """
+    finite = excess[np.isfinite(excess)]  # a resampled set may hold none of the images that a distance is defined for
+    width = WIDTH * float(np.std(finite)) if len(finite) > len(excess) / 2 else np.nan
+    return max(lowest, float(value) - width), min(highest, float(value) + width)

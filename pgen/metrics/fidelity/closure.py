@@ -12,11 +12,14 @@ import numpy.typing as npt
 from pgen.data.labels import convert_labels, plain_labels
 from pgen.errors import DataError, listed
 from pgen.metrics.inputs import EvaluationSets
-from pgen.metrics.results import Measurement, MetricResult, PerSet, measure
+from pgen.metrics.results import Measurement, MetricResult, PerSet
+from pgen.metrics.significance import measure
 from pgen.utils.text import shorten
 
 #: A label with at most this many different values is a class; another one is a number to regress.
 CLASSES = 12
+#: A difference of accuracy, bias or width that does not matter.
+TOLERANCE = 0.02
 
 
 def closure(sets: EvaluationSets) -> MetricResult:
@@ -57,7 +60,7 @@ def _measure_one_set(name: str, rows: list[npt.NDArray], rng: np.random.Generato
     """Measure a statistic of the generated set, whose floor is that of the held-out set."""
     generated, held_out = rows
     # No distance of two sets: the second argument is not used.
-    return measure(name, lambda a, b: float(statistic(a)), PerSet(generated, held_out, held_out), rng, **options)
+    return measure(name, lambda a, b: float(statistic(a)), PerSet(generated, held_out, held_out), rng, tolerance=TOLERANCE, **options)
 
 
 def _common_labels(sets: EvaluationSets) -> dict[str, PerSet]:

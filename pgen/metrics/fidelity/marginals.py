@@ -2,117 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from pgen.data.sparse import above_threshold
-from pgen.metrics.features.observables import RELATIVE_SCALE_FLOOR, Floats, scale_floors, scales
+from pgen.metrics.features.observables import RELATIVE_SCALE_FLOOR, Floats, robust_scales, scale_floors
+from pgen.metrics.fidelity.pooled_distances import count, histogram_distances, marginal_distances
 from pgen.metrics.inputs import EvaluationSets
-from pgen.metrics.results import Distance, Histogram, Measurement, MetricResult, PerSet, measure
+from pgen.metrics.results import Histogram, MetricResult, PerSet, draw_equal
+from pgen.metrics.significance import Ints, compare
 
 BINS = 30  #: for separation power and the histograms of the report
 SPECTRUM_BINS = 64
+#: Differences that do not matter: a shift of a tenth of a standard deviation, and what it does to
+#: the other distances of a Gaussian. For blank images, a fraction of all images.
+TOLERANCES = {"W1": 0.1, "KS": 0.04, "separation": 0.0025}
+BLANK_TOLERANCE = 0.01
 
 
 def physics(sets: EvaluationSets) -> MetricResult:
     """Compare the distributions of physical quantities and pixel charge, and the blank fraction.
 
-    W1 is in standard deviations of held-out images, see
-    :func:`pgen.metrics.features.observables.scales`.
+    W1 is in units of the spread of held-out images, see
+    :func:`pgen.metrics.features.observables.robust_scales`.
     """
-    measures: list[Measurement] = []
-    histograms: list[Histogram] = []
-    means: dict[str, dict[str, float | None]] = {}
-    per_image: dict[str, npt.NDArray] = {}
+    units, channels = sets.quantity_units, sets.train.shape[1]
+    all_values = sets.quantities
+    names = [f"{_prefix(channel, channels)}{name}" for channel in range(channels) for name in units]
+    # (N, K), the quantities of one channel after the other.
+    values = PerSet(*(of_set.reshape(len(of_set), -1) for of_set in all_values))
+    scale = robust_scales(all_values.held_out, scale_floors(units)).ravel()
+    edges = [_bin_edges(values.held_out[:, k]) for k in range(len(names))]
+    spectra = [_spectrum(sets, channel) for channel in range(channels)]
+    blank = PerSet(*((of_set[..., 1] == 0).all(1).astype(float) for of_set in all_values))
+
+    # One draw and the same permutations for all, so that mean W1 is that of the others.
     rng = sets.rng("physics")
+    drawn = draw_equal(PerSet(*(np.arange(len(of_set)) for of_set in values)), rng)
 
-    def add(name: str, unit: str, rows: PerSet, distances: Mapping[str, Distance], edges: Floats, counts: PerSet) -> None:
-        measures.extend(
-            measure(f"{name} {kind}", distance, rows, rng, headline=kind == "W1", highest=np.inf if kind == "W1" else 1.0)
-            for kind, distance in distances.items()
+    def pool(rows: PerSet) -> npt.NDArray:
+        return np.concatenate([of_set[indices] for of_set, indices in zip(rows, drawn, strict=True)])
+
+    marginals = marginal_distances(pool(values), edges)
+    pixels = [histogram_distances(pool(spectrum), spectrum_edges) for spectrum, spectrum_edges in spectra]
+    pixel_scale = [_spectrum_scale(spectrum.held_out, spectrum_edges) for spectrum, spectrum_edges in spectra]
+    is_blank = pool(blank)
+
+    def distances(a: Ints, b: Ints) -> Floats:
+        of_quantities = marginals(a, b).reshape(len(a), 3, -1)
+        of_quantities[:, 0] /= scale
+        of_pixels = np.stack([distance(a, b) for distance in pixels], 2)
+        of_pixels[:, 0] /= pixel_scale
+        with np.errstate(all="ignore"):
+            mean = np.nanmean(of_quantities[:, 0], 1)
+        blanks = np.abs(count(a, len(is_blank)) @ is_blank / a.shape[1] - count(b, len(is_blank)) @ is_blank / b.shape[1])
+        joined = np.concatenate([of_quantities, of_pixels], 2)
+        return np.concatenate([mean[:, None], blanks[:, None], joined.reshape(len(a), -1)], 1)
+
+    compared = compare(distances, len(drawn.train), rng)
+    measured = [*names, *(f"{_prefix(channel, channels)}pixel charge" for channel in range(channels))]
+    measures = [
+        compared.measurement(
+            2 + k * len(measured) + i,
+            f"{name} {kind}",
+            headline=kind == "W1",
+            highest=math.inf if kind == "W1" else 1.0,
+            tolerance=TOLERANCES[kind],
         )
-        histograms.append(Histogram(name, unit.replace("charge", sets.unit), edges, counts))
+        for i, name in enumerate(measured)
+        for k, kind in enumerate(TOLERANCES)
+    ]
+    blanks = compared.measurement(1, "blank images", highest=1.0, tolerance=BLANK_TOLERANCE)
+    mean_w1 = compared.measurement(0, "mean W1", tolerance=TOLERANCES["W1"])
 
-    values, units = sets.quantities, sets.quantity_units
-    channels = values.train.shape[1]
-    scale = scales(values.held_out, scale_floors(units))
-    for channel in range(channels):
-        prefix = f"plane {channel}: " if channels > 1 else ""
-        for k, (name, unit) in enumerate(units.items()):
-            rows = PerSet(*(of_set[:, channel, k] for of_set in values))
-            edges = _bin_edges(rows)
-            counts = PerSet(*(_histogram(of_set, edges) for of_set in rows))
-            add(prefix + name, unit, rows, _sample_distances(scale[channel, k], edges), edges, counts)
-            means[prefix + name] = {key: _mean(of_set) for key, of_set in rows._asdict().items()}
-            per_image[prefix + name] = rows.generated
-        spectrum, edges = _spectrum(sets, channel)
-        total = PerSet(*(of_set.sum(0) for of_set in spectrum))
-        add(f"{prefix}pixel charge", "charge", spectrum, _histogram_distances(spectrum.held_out, edges), edges, total)
-    blank = PerSet(*((of_set[..., 1] == 0).all(1).astype(float) for of_set in values))
-    measures.append(measure("blank images", lambda a, b: float(abs(a.mean() - b.mean())), blank, rng, highest=1.0))
-    # A summary of the others, from the same images for all quantities.
-    joint = PerSet(*((of_set / scale).reshape(len(of_set), -1) for of_set in values))
+    def histogram(name: str, unit: str, histogram_edges: Floats, counts: PerSet) -> Histogram:
+        return Histogram(name, unit.replace("charge", sets.unit), histogram_edges, counts)
 
-    def mean_distance(a: Floats, b: Floats) -> float:
-        return float(np.nanmean([w1(_defined(x), _defined(y)) for x, y in zip(a.T, b.T, strict=True)]))
-
-    mean_w1 = measure("mean W1", mean_distance, joint, rng)
+    histograms = [
+        histogram(name, unit, edges[k], PerSet(*(_histogram(of_set[:, k], edges[k]) for of_set in values)))
+        for k, (name, unit) in enumerate(zip(names, list(units.values()) * channels, strict=True))
+    ]
+    histograms += [
+        histogram(name, "charge", spectrum_edges, PerSet(*(of_set.sum(0) for of_set in spectrum)))
+        for name, (spectrum, spectrum_edges) in zip(measured[len(names) :], spectra, strict=True)
+    ]
+    means = {name: {key: _mean(of_set[:, k]) for key, of_set in values._asdict().items()} for k, name in enumerate(names)}
     return MetricResult(
         "physics",
-        (mean_w1, *measures),
+        (mean_w1, *measures, blanks),
         {"threshold": sets.threshold, "bins": BINS},
         {"mean": means},
         histograms=tuple(histograms),
-        per_image=per_image,
+        per_image={name: values.generated[:, k] for k, name in enumerate(names)},
     )
-
-
-def _sample_distances(scale: float, edges: Floats) -> dict[str, Distance]:
-    """Return the distances of samples (n,), without values that are NaN."""
-    return {
-        "W1": lambda a, b: w1(_defined(a), _defined(b)) / scale,
-        "KS": lambda a, b: ks(_defined(a), _defined(b)),
-        "separation": lambda a, b: separation(_histogram(a, edges), _histogram(b, edges)),
-    }
-
-
-def _histogram_distances(held_out: npt.NDArray, edges: Floats) -> dict[str, Distance]:
-    """Return the distances of the summed histograms (n, B) of n images."""
-    widths = np.diff(edges)
-    scale = max(_histogram_std(held_out.sum(0), edges), RELATIVE_SCALE_FLOOR * float(np.abs(edges).max())) or 1.0
-    return {
-        "W1": lambda a, b: float((np.abs(_cdf(a) - _cdf(b)) * widths).sum()) / scale,
-        "KS": lambda a, b: float(np.abs(_cdf(a) - _cdf(b)).max()),
-        "separation": lambda a, b: separation(a.sum(0), b.sum(0)),
-    }
-
-
-def w1(a: Floats, b: Floats) -> float:
-    """Compute the 1-D Wasserstein distance of two samples (n,) and (m,); NaN if one is empty."""
-    return float(stats.wasserstein_distance(a, b)) if len(a) and len(b) else np.nan
-
-
-def ks(a: Floats, b: Floats) -> float:
-    """Compute the two-sample Kolmogorov-Smirnov statistic; NaN if a sample is empty."""
-    if not len(a) or not len(b):
-        return np.nan
-    # The number of scipy.stats.ks_2samp, in 4 to 55 % of its time, which matters in a bootstrap.
-    a, b = np.sort(a), np.sort(b)
-    both = np.concatenate([a, b])
-    return float(np.abs(np.searchsorted(a, both, "right") / len(a) - np.searchsorted(b, both, "right") / len(b)).max())
-
-
-def separation(a: npt.NDArray, b: npt.NDArray) -> float:
-    """Compute the separation power of two histograms (B,), half the sum of (p - q)^2 / (p + q).
-
-    It is 0 for equal and 1 for disjoint histograms (CaloChallenge, arXiv:2410.21611).
-    """
-    p, q = (counts / max(1, counts.sum()) for counts in (a, b))
-    both = p + q
-    return float(0.5 * np.sum((p - q) ** 2 / np.where(both > 0, both, 1)))
 
 
 def _mean(values: Floats) -> float | None:
@@ -124,12 +108,16 @@ def _defined(values: Floats) -> Floats:
     return values[~np.isnan(values)]
 
 
-def _bin_edges(rows: PerSet) -> Floats:
+def _prefix(channel: int, channels: int) -> str:
+    return f"plane {channel}: " if channels > 1 else ""
+
+
+def _bin_edges(real: Floats) -> Floats:
     """Return bins between the 0.1 % and 99.9 % quantiles of real images.
 
     The outermost bins also count all values beyond.
     """
-    real = _defined(np.concatenate([rows.train, rows.held_out]))
+    real = _defined(real)
     low, high = np.quantile(real, [0.001, 0.999]) if len(real) else (0.0, 1.0)
     return _equal_bins(real, float(low), float(high), BINS)
 
@@ -167,13 +155,9 @@ def _spectrum(sets: EvaluationSets, channel: int) -> tuple[PerSet, Floats]:
     return sets.rows(counts), edges
 
 
-def _cdf(counts: npt.NDArray) -> Floats:
-    total = counts.sum(0)
-    return np.cumsum(total) / max(1, total.sum())
-
-
-def _histogram_std(counts: npt.NDArray, edges: Floats) -> float:
-    """Return the standard deviation of a histogram (B,)."""
-    middle = (edges[1:] + edges[:-1]) / 2
-    mean = np.average(middle, weights=counts) if counts.sum() else 0.0
-    return float(np.sqrt(np.average((middle - mean) ** 2, weights=counts))) if counts.sum() else 0.0
+def _spectrum_scale(held_out: npt.NDArray, edges: Floats) -> float:
+    """Return the scale of pixel charge: half of the central 68 % of the histograms (N, B)."""
+    middle, counts = (edges[1:] + edges[:-1]) / 2, held_out.sum(0)
+    cdf = np.cumsum(counts) / max(1, counts.sum())
+    low, high = (middle[min(int(np.searchsorted(cdf, q)), len(middle) - 1)] for q in (0.16, 0.84))
+    return max((high - low) / 2, RELATIVE_SCALE_FLOOR * float(np.abs(edges).max())) or 1.0

@@ -10,10 +10,13 @@ from scipy import stats
 
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.memorisation.hamming import hamming
+from pgen.metrics.memorisation.statistics import NULL_LEVEL, Memorisation
 from pgen.metrics.results import Histogram, Measurement, MetricResult, PerSet
 
 PAIRS = 16
 BINS = 40
+#: A difference between fractions of images that does not matter.
+TOLERANCE = 0.02
 
 
 def memorisation(sets: EvaluationSets) -> MetricResult:
@@ -35,15 +38,16 @@ def memorisation(sets: EvaluationSets) -> MetricResult:
         # The last bin also counts all values beyond.
         counts = PerSet(*(np.histogram(values.clip(max=edges[-1]), edges)[0] for values in near))
         histograms.append(Histogram(f"nearest in train, {name.capitalize()}", "pixels" if name == "hamming" else "", edges, counts))
-        test = distance.memorisation
-        n = test.compared
+        test, n_held_out = distance.memorisation, len(near.held_out)
         # Nothing is closer than the same pixels.
         unclear = "1 % of the held-out images or more are training images too, so that no image can be closer" if test.cutoff == 0 else ""
-        copies = _measure_fraction(f"copy rate, {name.capitalize()}", test.copy_rate, test.null_rate, n, "low")
-        measures.append(replace(copies, unclear=unclear))
-        measures.append(
-            _measure_fraction(f"authenticity, {name.capitalize()}", distance.authenticity, distance.authenticity_null, n, "high")
+        copies = _measure_fraction(
+            f"copy rate, {name.capitalize()}", test.copy_rate, test.null_rate, test.compared, "low", _p_of_copies(test, n_held_out)
         )
+        measures.append(replace(copies, unclear=unclear))
+        authentic = distance.authenticity, distance.authenticity_null
+        p = _p_of_fractions(*authentic, test.compared, n_held_out)
+        measures.append(_measure_fraction(f"authenticity, {name.capitalize()}", *authentic, test.compared, "high", p))
     details = {
         "copying": at.copying,
         "duplicates": at.duplicates,
@@ -67,7 +71,24 @@ def memorisation(sets: EvaluationSets) -> MetricResult:
     )
 
 
-def _measure_fraction(name: str, value: float, floor: float, n: int, better: Literal["low", "high"]) -> Measurement:
+def _p_of_copies(test: Memorisation, n_held_out: int) -> float:
+    """Return the probability of as many copies if generated images were real ones.
+
+    Of generated and held-out images in random order of their distance, as many generated ones come
+    before the held-out one that is the cutoff: a negative hypergeometric number. It is exact
+    without ties, and otherwise too large.
+    """
+    copies, below = round(test.copy_rate * test.compared), int(NULL_LEVEL * n_held_out)
+    return float(stats.nhypergeom.sf(copies - 1, test.compared + n_held_out, test.compared, below + 1))
+
+
+def _p_of_fractions(generated: float, held_out: float, n: int, n_held_out: int) -> float:
+    """Return the one-sided p-value of Fisher's exact test for too few generated images."""
+    counts = round(generated * n), round(held_out * n_held_out)
+    return float(stats.hypergeom.cdf(counts[0], n + n_held_out, sum(counts), n))
+
+
+def _measure_fraction(name: str, value: float, floor: float, n: int, better: Literal["low", "high"], p_value: float) -> Measurement:
     """Return a fraction of n images, with that of as many others as floor.
 
     The floor varies as much as the value, so the interval of their difference is wider than that of
@@ -75,5 +96,15 @@ def _measure_fraction(name: str, value: float, floor: float, n: int, better: Lit
     """
     edges = stats.binomtest(round(value * n), n).proportion_ci(0.95, method="exact")
     low, high = (value + np.sqrt(2) * (edge - value) for edge in (edges.low, edges.high))
-    interval = max(0.0, float(low)), min(1.0, float(high))
-    return Measurement(name, value, floor, interval, n, better, headline=better == "low", two_sided=False)
+    return Measurement(
+        name,
+        value,
+        floor,
+        (max(0.0, float(low)), min(1.0, float(high))),
+        n,
+        better,
+        headline=better == "low",
+        two_sided=False,
+        p_value=p_value,
+        tolerance=TOLERANCE,
+    )
