@@ -8,6 +8,7 @@ number of images.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -73,8 +74,8 @@ def compare(
     The interval S ± w inverts this test: w is the 95 % quantile of |S| over permutations, so that
     under the null hypothesis it covers 0 in 95 of 100 cases. Permutations keep H and mix G and T,
     which leaves out a part of the variance where the sets differ. It is that of a bootstrap over
-    all three sets, less that of the same bootstrap of permuted sets, and is added where it is
-    larger than its error.
+    all three sets, less that of the same bootstrap of permuted sets, where distances are inflated
+    alike.
 
     Args:
         distance: Function of indices into a pool of 3n images: G, T, H.
@@ -170,10 +171,11 @@ def _extra_variance(distance: PooledDistance, n: int, rng: np.random.Generator, 
         of_sets.append(distance(g, h) - distance(t + n, h))
         g, t = (np.take_along_axis(permuted, indices, 1) for indices in (g, t + n))
         of_permuted.append(distance(g, h) - distance(t, h))
-    # A resampled set may hold none of the images that a distance is defined for.
-    actual, null = (np.nanvar(np.concatenate(values), axis=0) for values in (of_sets, of_permuted))
-    error = np.sqrt(2 / rounds) * np.hypot(actual, null)
-    return np.nan_to_num(np.where(actual - null > 2 * error, actual - null, 0.0))
+    with warnings.catch_warnings():
+        # A resampled set may hold none of the images that a distance is defined for.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        actual, null = (np.nanvar(np.concatenate(values), axis=0) for values in (of_sets, of_permuted))
+    return np.nan_to_num(np.maximum(0.0, actual - null))
 
 
 def _permute(n: int, count: int, rng: np.random.Generator) -> Iterator[Ints]:
