@@ -63,7 +63,7 @@ class Comparison:
 
 
 def compare(
-    distance: PooledDistance, n: int, rng: np.random.Generator, *, permutations: int = PERMUTATIONS, rounds: int = ROUNDS
+    distance: PooledDistance, n: int, rng: np.random.Generator, *, permutations: int | None = None, rounds: int | None = None
 ) -> Comparison:
     """Test whether distances differ from their floors, and compute intervals of the differences.
 
@@ -81,9 +81,10 @@ def compare(
         distance: Function of indices into a pool of 3n images: G, T, H.
         n: Images of each set.
         rng: Random numbers.
-        permutations: Number of permutations.
-        rounds: Rounds of the bootstrap; 0 to leave that part out.
+        permutations: Number of permutations; by default PERMUTATIONS.
+        rounds: Rounds of the bootstrap, by default ROUNDS; 0 to leave that part out.
     """
+    permutations, rounds = PERMUTATIONS if permutations is None else permutations, ROUNDS if rounds is None else rounds
     generated, train, held_out = np.arange(3 * n, dtype=np.int64).reshape(3, 1, n)
     value, floor = distance(generated, held_out)[0], distance(train, held_out)[0]
     statistic = np.abs(value - floor)
@@ -103,8 +104,8 @@ def measure(
     rows: PerSet,
     rng: np.random.Generator,
     *,
-    permutations: int = PERMUTATIONS,
-    rounds: int = ROUNDS,
+    permutations: int | None = None,
+    rounds: int | None = None,
     limit: int | None = None,
     better: Literal["low", "high"] = "low",
     lowest: float = 0.0,
