@@ -26,7 +26,6 @@ from scipy import stats
 import record
 from pgen.data import open_images, read_all
 from pgen.data.simulation.generate import simulate
-from pgen.metrics import significance
 from pgen.metrics.fidelity import wasserstein
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.results import LEVEL, PerSet
@@ -36,6 +35,7 @@ from pgen.report.figures.base import new_figure, save_figure
 
 METRICS = ("physics", "fpd", "kpd", "wasserstein", "prdc", "memorisation", "closure")
 POOL, SIZE = 24_000, 32
+PERMUTATIONS = 199
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--sizes", default="100,300,1000")
     arguments = parser.parse_args()
-    significance.PERMUTATIONS, significance.ROUNDS, wasserstein.W1_LIMIT = 199, 50, 300
+    wasserstein.W1_LIMIT = 300
     source = open_images(arguments.images) if arguments.images else simulate(POOL, size=SIZE, seed=11)
     images, labels = read_all(source), dict(source.labels)
     metrics = arguments.metrics.split(",")
@@ -58,7 +58,7 @@ def main() -> None:
         rows = count(images, labels, n, metrics, arguments.repetitions)
         result["sizes"].setdefault(str(n), {}).update(rows)
         print(f"n = {n}: {time.monotonic() - begin:.0f} s", flush=True)
-        result["settings"] = {"permutations": significance.PERMUTATIONS, "rounds": significance.ROUNDS, "image": list(images.shape[1:])}
+        result["settings"] = {"permutations": PERMUTATIONS, "image": list(images.shape[1:])}
         record.write("calibration", result, "scipy", "scikit-learn")
     plot(result["sizes"])
 
@@ -69,7 +69,7 @@ def count(images: np.ndarray, labels: dict[str, np.ndarray], n: int, metrics: li
     for seed in range(repetitions):
         parts = np.random.default_rng(seed).permutation(len(images))[: 3 * n].reshape(3, n)
         of_sets = {name: {key: values[part] for key, values in labels.items()} for name, part in zip(PerSet._fields, parts, strict=True)}
-        sets = EvaluationSets(*(images[part] for part in parts), threshold=9.0, seed=seed, labels=of_sets)
+        sets = EvaluationSets(*(images[part] for part in parts), threshold=9.0, seed=seed, labels=of_sets, permutations=PERMUTATIONS)
         results = evaluate(sets, metrics).results
         headline: dict[str, float] = {}
         for metric, of_metric in results.items():

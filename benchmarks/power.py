@@ -22,13 +22,14 @@ import record
 from pgen.data import read_all
 from pgen.data.images import FloatArray
 from pgen.data.simulation.generate import simulate
-from pgen.metrics import significance
 from pgen.metrics.fidelity import wasserstein
 from pgen.metrics.inputs import EvaluationSets
+from pgen.metrics.results import LEVEL
 from pgen.metrics.runner import evaluate
 
 METRICS = ("physics", "fpd", "kpd", "wasserstein", "prdc", "memorisation")
 POOL, SIZE, THRESHOLD = 6000, 64, 9.0
+PERMUTATIONS = 199
 Defect = Callable[[FloatArray, FloatArray], FloatArray]
 
 
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=40)
     parser.add_argument("-n", type=int, default=500)
     arguments = parser.parse_args()
-    significance.PERMUTATIONS, significance.ROUNDS, wasserstein.W1_LIMIT = 199, 20, 300
+    wasserstein.W1_LIMIT = 300
     images = read_all(simulate(POOL, size=SIZE, seed=12))
     path = record.RESULTS / "power.json"
     defects = json.loads(path.read_text())["defects"] if path.exists() else {}
@@ -49,10 +50,12 @@ def main() -> None:
             generated, train, held_out = (
                 images[part] for part in np.random.default_rng(seed).permutation(len(images))[: 3 * arguments.n].reshape(3, -1)
             )
-            sets = EvaluationSets(DEFECTS[name](generated, train), train, held_out, threshold=THRESHOLD, seed=seed)
+            sets = EvaluationSets(
+                DEFECTS[name](generated, train), train, held_out, threshold=THRESHOLD, seed=seed, permutations=PERMUTATIONS
+            )
             for metric, result in evaluate(sets, arguments.metrics.split(",")).results.items():
                 for m in result.measures:
-                    worse[f"{metric}: {m.name}"] += m.p_value <= significance.LEVEL and (m.value > m.floor) == (m.better == "low")
+                    worse[f"{metric}: {m.name}"] += m.p_value <= LEVEL and (m.value > m.floor) == (m.better == "low")
         defects.setdefault(name, {}).update({measure: count / arguments.repetitions for measure, count in worse.items()})
         print(f"{name}: {time.monotonic() - begin:.0f} s", flush=True)
         settings = {"images of a set": arguments.n, "repetitions": arguments.repetitions, "pool": POOL, "size": SIZE}

@@ -27,6 +27,7 @@ from pgen.metrics.features.observables import (
     scales,
 )
 from pgen.metrics.results import PerSet
+from pgen.metrics.significance import PERMUTATIONS
 from pgen.metrics.validation import as_images, check_same_shape
 
 #: Fewest images of a set: a bootstrap of fewer says nothing.
@@ -57,6 +58,7 @@ class EvaluationSets:
         seed: Seed of everything random in a metric, see :meth:`rng`.
         device: Device for computations that are faster on a GPU.
         extractor: Function from images (n, C, H, W) to features (n, D), in place of pgen's own.
+        permutations: Most permutations of a test; 0 computes values only.
         cache: Results that depend on real images only, shared by evaluations of several generated
             sets, see :meth:`cached`.
 
@@ -74,6 +76,7 @@ class EvaluationSets:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     extractor: Features | None = None
+    permutations: int = PERMUTATIONS
     cache: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -63,7 +63,7 @@ class Comparison:
 
 
 def compare(
-    distance: PooledDistance, n: int, rng: np.random.Generator, *, permutations: int | None = None, rounds: int | None = None
+    distance: PooledDistance, n: int, rng: np.random.Generator, *, permutations: int = PERMUTATIONS, rounds: int = ROUNDS
 ) -> Comparison:
     """Test whether distances differ from their floors, and compute intervals of the differences.
 
@@ -81,12 +81,14 @@ def compare(
         distance: Function of indices into a pool of 3n images: G, T, H.
         n: Images of each set.
         rng: Random numbers.
-        permutations: Number of permutations; by default PERMUTATIONS.
-        rounds: Rounds of the bootstrap, by default ROUNDS; 0 to leave that part out.
+        permutations: Number of permutations; 0 to compute values only.
+        rounds: Rounds of the bootstrap; 0 to leave that part out.
     """
-    permutations, rounds = PERMUTATIONS if permutations is None else permutations, ROUNDS if rounds is None else rounds
     generated, train, held_out = np.arange(3 * n, dtype=np.int64).reshape(3, 1, n)
     value, floor = distance(generated, held_out)[0], distance(train, held_out)[0]
+    if not permutations:
+        unknown = np.full_like(value, np.nan)
+        return Comparison(n, value, floor, unknown, unknown)
     statistic = np.abs(value - floor)
     null = np.concatenate([np.abs(distance(p[:, :n], held_out) - distance(p[:, n:], held_out)) for p in _permute(2 * n, permutations, rng)])
     at_least = null >= statistic - ROUNDING * np.maximum(np.abs(value), np.abs(floor))
@@ -104,8 +106,8 @@ def measure(
     rows: PerSet,
     rng: np.random.Generator,
     *,
-    permutations: int | None = None,
-    rounds: int | None = None,
+    permutations: int = PERMUTATIONS,
+    rounds: int = ROUNDS,
     limit: int | None = None,
     better: Literal["low", "high"] = "low",
     lowest: float = 0.0,

@@ -34,7 +34,7 @@ def fpd(sets: EvaluationSets) -> MetricResult:
     drawn = draw_equal(sets.features, rng)
     n, size = drawn.train.shape
     parts = max_parts(n, size)
-    compared = compare(frechet_distances(np.concatenate(drawn), parts), n, rng)
+    compared = compare(frechet_distances(np.concatenate(drawn), parts), n, rng, permutations=sets.permutations)
     tolerance = size * SHIFT**2
     at_infinity = compared.measurement(0, "FPD", lowest=-np.inf, tolerance=tolerance)
     at_n = compared.measurement(1, "FPD at N", tolerance=tolerance)
@@ -53,7 +53,7 @@ def kpd(sets: EvaluationSets) -> MetricResult:
     n, size = drawn.train.shape
     features = np.concatenate(drawn).clip(-KPD_CLIP, KPD_CLIP)
     kernel = (features @ features.T / size + 1) ** 4
-    distance = compare(mmd(kernel), n, rng).measurement(0, "KPD", lowest=-np.inf, tolerance=4 * SHIFT**2)
+    distance = compare(mmd(kernel), n, rng, permutations=sets.permutations).measurement(0, "KPD", lowest=-np.inf, tolerance=4 * SHIFT**2)
     return MetricResult("kpd", (distance,), {"kernel": "(a.b / D + 1)^4", "features": size, "limit": KPD_LIMIT, "clip": KPD_CLIP})
 
 

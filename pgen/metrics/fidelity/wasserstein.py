@@ -60,13 +60,17 @@ def wasserstein(sets: EvaluationSets) -> MetricResult:
             lambda a, b: exact_w1(distances, a, b),
             indices,
             rng,
-            permutations=W1_PERMUTATIONS,
+            permutations=min(W1_PERMUTATIONS, sets.permutations),
             rounds=0,
             limit=W1_LIMIT,
             tolerance=W1_TOLERANCE * spread,
         ),
-        compare(sliced_w1, len(drawn) // 3, rng).measurement(0, "sliced W1", tolerance=SLICED_TOLERANCE * scale),
-        compare(mmd(-distances), n, rng).measurement(0, "energy distance", lowest=-np.inf, tolerance=ENERGY_TOLERANCE * spread),
+        compare(sliced_w1, len(drawn) // 3, rng, permutations=sets.permutations).measurement(
+            0, "sliced W1", tolerance=SLICED_TOLERANCE * scale
+        ),
+        compare(mmd(-distances), n, rng, permutations=sets.permutations).measurement(
+            0, "energy distance", lowest=-np.inf, tolerance=ENERGY_TOLERANCE * spread
+        ),
     )
     lower = [measurement.name for measurement in measures if measurement.verdict == "beyond"]
     warnings = [f"{name} of generated images lies under that of real ones: they are likely too dim or too smooth." for name in lower]
