@@ -53,10 +53,14 @@ def _describe_themes(evaluation: Evaluation) -> Iterable[str]:
             more = f" (about {needed:,} would do)" if needed else ""
             yield f"{_join(themes)} cannot be told with {measures[0].n:,} images{more}"
         else:
-            different = [m for m in measures if _differs(m, evaluation)]
-            different.sort(key=lambda m: -_effect(m))
+            different = sorted((m for m in measures if _differs(m, evaluation)), key=lambda m: -_effect(m))
             means = _means(evaluation)
-            yield f"{_join(themes)} different: {_join([_describe(m, means) for m in different[:MOST]])}"
+            worse = [_describe(m, means) for m in different if m.verdict == "worse"]
+            closer = [m.name.removesuffix(" W1") for m in different if m.verdict == "beyond"]
+            if worse:
+                yield f"{_join(themes)} different: {_join(worse[:MOST])}"
+            if closer:
+                yield f"closer to held-out images than training images are in {_join(closer[:MOST])}"
 
 
 def _describe_classifiers(evaluation: Evaluation) -> Iterable[str]:

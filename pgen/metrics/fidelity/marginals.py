@@ -83,7 +83,7 @@ def physics(sets: EvaluationSets) -> MetricResult:
     mean_w1 = compared.measurement(0, "mean W1", tolerance=TOLERANCES["W1"])
 
     def histogram(name: str, unit: str, histogram_edges: Floats, counts: PerSet) -> Histogram:
-        return Histogram(name, unit.replace("charge", sets.unit), histogram_edges, counts)
+        return Histogram(name, unit.replace("charge", sets.unit), histogram_edges, counts, is_charge="charge" in unit)
 
     histograms = [
         histogram(name, unit, edges[k], PerSet(*(_histogram(of_set[:, k], edges[k]) for of_set in values)))
