@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 #: Generated images that trees learn from, and images of each set that are judged.
-TREES_LIMIT, JUDGED_LIMIT = 10_000, 10_000
+TREES_LIMIT, JUDGED_LIMIT = 10_000, 5_000
 #: With fewer generated images to learn from, a CNN often misses even plain differences, and trees
 #: with leaves of 20 images can split at most once.
 CNN_FEWEST, TREES_FEWEST = 50, 40
@@ -101,7 +101,9 @@ def c2st(sets: EvaluationSets) -> MetricResult:
 
     cnn = judge(PerSet(sets.generated, sets.train, sets.held_out), cnn_split, learn_cnn)
     trees = judge(sets.features, trees_split, lambda generated, real: BoostedTrees(generated, real, seed))
-    measures, details, warnings = [], {}, []
+    measures: list[Measurement] = []
+    details: dict[str, Any] = {}
+    warnings: list[str] = []
     for name, judgement, fewest in (("CNN AUC", cnn, CNN_FEWEST), ("trees AUC", trees, TREES_FEWEST)):
         measures.append(_measure(name, judgement, fewest))
         details[f"{name} by learning images"] = {str(n): value for n, value in judgement.curve.items()}

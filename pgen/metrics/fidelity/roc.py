@@ -45,10 +45,11 @@ def auc_p_value(generated: Floats, real: Floats) -> float:
 def _placements(generated: Floats, real: Floats) -> tuple[Floats, Floats]:
     """Return the fraction of pairs that each generated and each real image wins.
 
-    A generated image wins with the higher score, a real one with the lower. A rank in the pool, less that among scores of its own set, counts the scores of the other set
-    below it, ties as half.
+    A generated image wins with the higher score, a real one with the lower. A rank in the pool,
+    less that among scores of its own set, counts the scores of the other set below it, ties as
+    half.
     """
     ranks = stats.rankdata(np.concatenate([generated, real]))
-    above_real = (ranks[: len(generated)] - stats.rankdata(generated)) / len(real)
-    above_generated = (ranks[len(generated) :] - stats.rankdata(real)) / len(generated)
-    return above_real, 1 - above_generated
+    real_below = ranks[: len(generated)] - stats.rankdata(generated)
+    generated_below = ranks[len(generated) :] - stats.rankdata(real)
+    return real_below / len(real), 1 - generated_below / len(generated)
