@@ -69,7 +69,7 @@ class ResidualNetwork(nn.Module):
         """Score images (n, C, H, W); return (n,)."""
         if (pooling := _pooling(images.shape)) > 1:
             images = functional.avg_pool2d(images, pooling, ceil_mode=True)
-        # On a CPU, convolutions are faster if channels come last.
+        # On a CPU, convolutions are faster if channels come last, as in the weights.
         maps = self.blocks(self.stem(images).contiguous(memory_format=torch.channels_last))
         return self.score(torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1))[:, 0]
 
@@ -147,6 +147,7 @@ def train_network(generated: npt.NDArray, real: npt.NDArray, scale: float, epoch
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         network = ResidualNetwork(generated.shape[1], WIDTH).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the types of torch
     steps = -(-2 * n // BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, total_steps=epochs * steps, pct_start=0.25)
