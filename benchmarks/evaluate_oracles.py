@@ -16,7 +16,8 @@ from jetnet import evaluation
 
 import record
 from pgen.metrics.features.observables import quantities, quantities_to_features
-from pgen.metrics.fidelity.frechet import extrapolate_frechet, frechet, mmd
+from pgen.metrics.fidelity.frechet import frechet_distances
+from pgen.metrics.fidelity.pooled_distances import mmd
 
 N = 50_000
 #: Sizes of samples for KPD: jetnet's median over batches.
@@ -29,7 +30,7 @@ def ours_kpd(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[fl
     for _ in range(KPD_BATCHES):
         both = np.concatenate([each[rng.choice(len(each), KPD_BATCH)] for each in (a, b)])
         kernel = (both @ both.T / both.shape[1] + 1) ** 4
-        values.append(mmd(kernel, np.arange(KPD_BATCH), np.arange(KPD_BATCH, 2 * KPD_BATCH)))
+        values.append(mmd(kernel)(np.arange(KPD_BATCH)[None], np.arange(KPD_BATCH, 2 * KPD_BATCH)[None])[0, 0])
     low, high = np.percentile(values, [16.275, 83.725])
     return float(np.median(values)), float((high - low) / 2)
 
@@ -61,11 +62,15 @@ def main() -> None:
         sizes = {"min_samples": int(0.4 * least), "max_samples": least}
         fpd = evaluation.fpd(a, b, **sizes, normalise=False)
         kpd = evaluation.kpd(a, b, num_batches=KPD_BATCHES, batch_size=KPD_BATCH, normalise=False)
-        draws = [extrapolate_frechet(a, b, np.random.default_rng(seed)) for seed in range(5)]
+        distance = frechet_distances(np.concatenate([a, b]), 4)
+        orders = [
+            [np.random.default_rng(seed + k).permutation(len(each))[None] for k, each in enumerate((a, b))] for seed in range(0, 10, 2)
+        ]
+        draws, (at_n, *_) = np.transpose([distance(first, len(a) + second)[0] for first, second in orders])
         rows[name] = {
             "FPD": {
                 "pgen": float(np.mean(draws)),
-                "pgen at N": frechet(a, b),
+                "pgen at N": at_n,
                 "spread": float(np.std(draws)),
                 "jetnet": float(fpd[0]),
                 "jetnet error": float(fpd[1]),

@@ -8,6 +8,7 @@ number of images.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -73,18 +74,21 @@ def compare(
     The interval S ± w inverts this test: w is the 95 % quantile of |S| over permutations, so that
     under the null hypothesis it covers 0 in 95 of 100 cases. Permutations keep H and mix G and T,
     which leaves out a part of the variance where the sets differ. It is that of a bootstrap over
-    all three sets, less that of the same bootstrap of permuted sets, and is added where it is
-    larger than its error.
+    all three sets, less that of the same bootstrap of permuted sets, where distances are inflated
+    alike.
 
     Args:
         distance: Function of indices into a pool of 3n images: G, T, H.
         n: Images of each set.
         rng: Random numbers.
-        permutations: Number of permutations.
+        permutations: Number of permutations; 0 to compute values only.
         rounds: Rounds of the bootstrap; 0 to leave that part out.
     """
     generated, train, held_out = np.arange(3 * n, dtype=np.int64).reshape(3, 1, n)
     value, floor = distance(generated, held_out)[0], distance(train, held_out)[0]
+    if not permutations:
+        unknown = np.full_like(value, np.nan)
+        return Comparison(n, value, floor, unknown, unknown)
     statistic = np.abs(value - floor)
     null = np.concatenate([np.abs(distance(p[:, :n], held_out) - distance(p[:, n:], held_out)) for p in _permute(2 * n, permutations, rng)])
     at_least = null >= statistic - ROUNDING * np.maximum(np.abs(value), np.abs(floor))
@@ -170,10 +174,11 @@ def _extra_variance(distance: PooledDistance, n: int, rng: np.random.Generator, 
         of_sets.append(distance(g, h) - distance(t + n, h))
         g, t = (np.take_along_axis(permuted, indices, 1) for indices in (g, t + n))
         of_permuted.append(distance(g, h) - distance(t, h))
-    # A resampled set may hold none of the images that a distance is defined for.
-    actual, null = (np.nanvar(np.concatenate(values), axis=0) for values in (of_sets, of_permuted))
-    error = np.sqrt(2 / rounds) * np.hypot(actual, null)
-    return np.nan_to_num(np.where(actual - null > 2 * error, actual - null, 0.0))
+    with warnings.catch_warnings():
+        # A resampled set may hold none of the images that a distance is defined for.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        actual, null = (np.nanvar(np.concatenate(values), axis=0) for values in (of_sets, of_permuted))
+    return np.nan_to_num(np.maximum(0.0, actual - null))
 
 
 def _permute(n: int, count: int, rng: np.random.Generator) -> Iterator[Ints]:

@@ -15,8 +15,9 @@ from pgen.errors import PgenError
 from pgen.metrics.fidelity import classifier as c2st
 from pgen.metrics.fidelity import closure
 from pgen.metrics.inputs import EvaluationSets
-from pgen.metrics.results import Measurement, PerSet, measure
+from pgen.metrics.results import Measurement, PerSet
 from pgen.metrics.runner import Evaluation, comparison_warnings, evaluate
+from pgen.metrics.significance import holm, measure
 
 N, THRESHOLD = 400, 1.0
 SOURCE = simulate(3 * N, size=32, seed=7)
@@ -42,16 +43,21 @@ def measures(found: Evaluation) -> dict[str, Measurement]:
     return {each.name: each for finding in found.results.values() for each in finding.measures}
 
 
-def test_real_images_sit_on_the_floor() -> None:
-    told: dict[str, list[str]] = {}
+def test_real_images_are_seldom_called_different() -> None:
+    significant: dict[str, int] = {}
+    uncovered: dict[str, int] = {}
+    families = 0
     for seed in range(REAL_SETS):
-        for name, found in measures(asked(sets(seed, n=200), FAST)).items():
-            told.setdefault(name, []).append(found.verdict)
-    missed = {name: REAL_SETS - verdicts.count("as real") for name, verdicts in told.items()}
-    assert len(missed) > 50
-    assert {name: count for name, count in missed.items() if count > MISSED} == {}
-    # All of them together: at 95 % one in twenty.
-    assert sum(missed.values()) < 0.05 * REAL_SETS * len(missed)
+        by_name = measures(asked(sets(seed, n=200), FAST))
+        for name, each in by_name.items():
+            significant[name] = significant.get(name, 0) + (each.p_value <= 0.05)
+            uncovered[name] = uncovered.get(name, 0) + (not each.interval[0] <= each.floor <= each.interval[1])
+        families += min(holm({name: each.p_value for name, each in by_name.items() if each.headline}).values()) <= 0.05
+    assert len(significant) > 50 and families <= MISSED
+    for counts in (significant, uncovered):
+        assert {name: count for name, count in counts.items() if count > MISSED} == {}
+        # All of them together: at 95 % one in twenty. They depend on each other, so the mean varies.
+        assert 0.01 < np.mean(list(counts.values())) / REAL_SETS < 0.08
 
 
 def test_classifiers_cannot_tell_real_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,5 +264,5 @@ def test_doubtful_comparisons_are_warned_of() -> None:
 def test_own_features() -> None:
     given = sets()
     own = EvaluationSets(given.generated, given.train, given.held_out, extractor=lambda images: images.sum((2, 3)))
-    assert own.features.train.shape == (N, 1) and own.features.train.std() == pytest.approx(1)
+    assert own.features.train.shape == (N, 1) and own.features.train.std() == pytest.approx(1, abs=0.03)
     assert asked(own, ["fpd", "kpd", "prdc"]).results["fpd"].settings["features"] == 1

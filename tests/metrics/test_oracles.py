@@ -22,7 +22,7 @@ from pgen.data.simulation.generate import simulate
 from pgen.metrics.features.observables import QUANTITIES, quantities, quantities_to_features
 from pgen.metrics.fidelity import classifier as c2st
 from pgen.metrics.fidelity import frechet, prdc, wasserstein
-from pgen.metrics.fidelity import marginals as physics
+from pgen.metrics.fidelity.pooled_distances import histogram_distances, marginal_distances, mmd
 
 CPU = torch.device("cpu")
 samples = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=40).map(np.array)
@@ -34,28 +34,46 @@ def features() -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=(300, 6)), rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6)) * 0.5 + 0.3
 
 
+def pooled(distance, n: int, m: int) -> np.ndarray:
+    """The distance of the first n from the other m images of a pool."""
+    return distance(np.arange(n)[None], np.arange(n, n + m)[None])[0]
+
+
 @given(samples, samples)
 @settings(max_examples=50, deadline=None)
 def test_one_dimensional_distances(a: np.ndarray, b: np.ndarray) -> None:
-    assert physics.w1(a, b) == pytest.approx(stats.wasserstein_distance(a, b))
+    edges = np.linspace(-100, 100, 8)
+    w1, ks, separation = pooled(marginal_distances(np.concatenate([a, b])[:, None], [edges]), len(a), len(b))
+    assert w1 == pytest.approx(stats.wasserstein_distance(a, b), abs=1e-12)
     with np.errstate(divide="ignore"):  # of its p-value
-        assert physics.ks(a, b) == pytest.approx(stats.ks_2samp(a, b, method="asymp").statistic)
+        assert ks == pytest.approx(stats.ks_2samp(a, b, method="asymp").statistic)
+    p, q = (np.histogram(part, edges)[0] / len(part) for part in (a, b))
+    assert separation == pytest.approx(0.5 * sum((x - y) ** 2 / (x + y) for x, y in zip(p, q, strict=True) if x + y))
     ranks = np.repeat([1, 0], [len(a), len(b)])
     assert c2st.auc(a, b) == pytest.approx(roc_auc_score(ranks, np.concatenate([a, b])))
 
 
-def test_separation_power() -> None:
-    assert physics.separation(np.array([1, 0]), np.array([0, 3])) == 1
-    assert physics.separation(np.array([2, 2]), np.array([5, 5])) == 0
-    assert physics.separation(np.array([3, 1]), np.array([1, 1])) == pytest.approx(0.5 * (0.25**2 / 1.25 + 0.25**2 / 0.75))
+def test_undefined_values_and_repeated_images_count_as_they_should() -> None:
+    values = np.array([[1.0, np.nan], [2.0, np.nan], [4.0, np.nan], [np.nan, 1.0], [5.0, 2.0]])
+    distance = marginal_distances(values, [np.array([0.0, 9.0])] * 2)
+    (w1, undefined), *_ = distance(np.array([[0, 0, 1, 3]]), np.array([[2, 4, 4, 3]]))[0].reshape(3, 2)
+    assert w1 == pytest.approx(stats.wasserstein_distance([1, 1, 2], [4, 5, 5])) and undefined == pytest.approx(0.5 * 0 + 1 * 2 / 3)
+
+
+def test_distances_of_summed_histograms() -> None:
+    histograms, edges = np.array([[3, 1], [0, 0], [1, 1]]), np.array([0.0, 2.0, 4.0])
+    w1, ks, separation = pooled(histogram_distances(histograms, edges), 2, 1)
+    assert (w1, ks) == pytest.approx((0.5, 0.25)) and separation == pytest.approx(0.5 * (0.25**2 / 1.25 + 0.25**2 / 0.75))
 
 
 def test_frechet_distance(features: tuple[np.ndarray, np.ndarray]) -> None:
     a, b = features
     s_a, s_b = np.cov(a.T), np.cov(b.T)
-    wanted = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(s_a + s_b - 2 * linalg.sqrtm(s_a @ s_b).real)
-    assert frechet.frechet(a, b) == pytest.approx(wanted)
-    assert frechet.frechet(a, a) == pytest.approx(0, abs=1e-9)
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(s_a + s_b - 2 * linalg.sqrtm(s_a @ s_b).real)
+    assert frechet.frechet(a.mean(0), s_a, b.mean(0), s_b) == pytest.approx(expected)
+    assert frechet.frechet(a.mean(0), s_a, a.mean(0), s_a) == pytest.approx(0, abs=1e-9)
+    at_infinity, at_n = pooled(frechet.frechet_distances(np.concatenate(features), 1), len(a), len(b))
+    assert at_infinity == at_n == pytest.approx(expected)
 
 
 def test_extrapolated_frechet_distance_has_no_bias() -> None:
@@ -64,9 +82,9 @@ def test_extrapolated_frechet_distance_has_no_bias() -> None:
     for _ in range(20):
         a, b = rng.normal(size=(2, 500, 8))
         b[:, 0] += 0.5
-        values.append((frechet.frechet(a, b), frechet.extrapolate_frechet(a, b, rng)))
-    at_n, endless = np.mean(values, 0)
-    assert at_n > 0.29 and endless == pytest.approx(0.25, abs=0.03)
+        values.append(pooled(frechet.frechet_distances(np.concatenate([a, b]), 4), 500, 500))
+    at_infinity, at_n = np.mean(values, 0)
+    assert at_n > 0.29 and at_infinity == pytest.approx(0.25, abs=0.03)
 
 
 def test_mmd(features: tuple[np.ndarray, np.ndarray]) -> None:
@@ -74,8 +92,8 @@ def test_mmd(features: tuple[np.ndarray, np.ndarray]) -> None:
     kernel = pairwise.polynomial_kernel(np.concatenate([a, b]), degree=4, gamma=1 / 6, coef0=1)
     n, m = len(a), len(b)
     k_a, k_b, across = kernel[:n, :n], kernel[n:, n:], kernel[:n, n:]
-    wanted = (k_a.sum() - np.trace(k_a)) / (n * (n - 1)) + (k_b.sum() - np.trace(k_b)) / (m * (m - 1)) - 2 * across.mean()
-    assert frechet.mmd(kernel, np.arange(n), np.arange(n, n + m)) == pytest.approx(wanted)
+    expected = (k_a.sum() - np.trace(k_a)) / (n * (n - 1)) + (k_b.sum() - np.trace(k_b)) / (m * (m - 1)) - 2 * across.mean()
+    assert pooled(mmd(kernel), n, m) == pytest.approx(expected)
 
 
 def test_exact_wasserstein_and_energy() -> None:
@@ -86,10 +104,11 @@ def test_exact_wasserstein_and_energy() -> None:
     cost = ot.dist(a, b, metric="euclidean").astype(float)
     assert wasserstein.exact_w1(distances, first, second) == pytest.approx(ot.emd2([], [], cost), rel=1e-5)
     within = [ot.dist(each, each, metric="euclidean")[~np.eye(60, dtype=bool)].mean() for each in (a, b)]
-    assert wasserstein.energy_distance(distances, first, second) == pytest.approx(2 * cost.mean() - sum(within), abs=2e-4)
-    directions = np.eye(30, dtype=np.float32)[:, :3]
-    wanted = np.mean([stats.wasserstein_distance(a[:, k], b[:, k]) for k in range(3)])
-    assert wasserstein.sliced_w1(a @ directions, b @ directions) == pytest.approx(wanted, rel=1e-5)
+    assert pooled(mmd(-distances), 60, 60) == pytest.approx(2 * cost.mean() - sum(within), abs=2e-4)
+    directions = np.eye(30)[:, :3]
+    sliced = marginal_distances(np.concatenate([a, b]) @ directions, [np.array([-np.inf, np.inf])] * 3)
+    expected = ot.sliced_wasserstein_distance(a.astype(float), b.astype(float), projections=directions, p=1)
+    assert pooled(sliced, 60, 60)[:3].mean() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("k", [1, 5])
@@ -97,9 +116,9 @@ def test_precision_recall_density_coverage(features: tuple[np.ndarray, np.ndarra
     monkeypatch.setattr(prdc, "BLOCK", 64)
     real, generated = features
     with contextlib.redirect_stdout(io.StringIO()):
-        wanted = prdc_package.compute_prdc(real, generated, k)
-    found = prdc.compute_prdc(real, generated, CPU, k)._asdict()
-    assert {name: values.mean() for name, values in found.items()} == pytest.approx(wanted)
+        expected = prdc_package.compute_prdc(real, generated, k)
+    values = pooled(prdc.prdc_distances(generated, real, CPU, k), len(generated), 0)
+    assert dict(zip(prdc.NAMES, values, strict=True)) == pytest.approx(expected)
 
 
 def test_quantities_of_a_simple_image() -> None:

@@ -15,6 +15,7 @@ from pgen.metrics.features.observables import (
     scales,
 )
 from pgen.metrics.inputs import EvaluationSets
+from pgen.metrics.results import CANNOT_BE_TOLD
 from pgen.metrics.runner import evaluate
 from tests.helpers.toy_tracks import tracks
 
@@ -61,7 +62,7 @@ def test_scales_of_signed_charge() -> None:
     assert scale["negative fraction"] < 0.1 and scale["clusters"] >= 1
     generated, train, held_out = images[:60], images[60:120], images[120:]
     doubled = np.where(generated < 0, 2 * generated, generated)
-    for candidate, verdict in ((generated, "as real"), (doubled, "worse")):
+    for candidate, verdict in ((generated, CANNOT_BE_TOLD), (doubled, "worse")):
         (finding,) = evaluate(EvaluationSets(candidate, train, held_out), ["physics"]).results.values()
         (measure,) = (one for one in finding.measures if one.name == "negative fraction W1")
         assert measure.verdict == verdict and (measure.value > 1) == (verdict == "worse")

@@ -15,7 +15,7 @@ from pgen.metrics.fidelity.reconstruction import reconstruction_error
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.memorisation.hamming import hamming
 from pgen.metrics.memorisation.nearest_neighbours import binarise
-from pgen.metrics.results import Measurement
+from pgen.metrics.results import CANNOT_BE_TOLD, Measurement
 from pgen.metrics.runner import comparison_warnings, evaluate
 from tests.helpers.toy_tracks import tracks
 
@@ -92,9 +92,9 @@ def test_each_metric_tells_the_signs_apart(monkeypatch: pytest.MonkeyPatch) -> N
         assert turned[name].verdict == "worse", name
     assert turned["sliced W1"].verdict == turned["energy distance"].verdict == "worse"
     for name in ("total |charge| W1", "largest pixel |charge| W1", "track d|Q|/dx W1", "lit pixels W1", "copy rate, Jaccard"):
-        assert turned[name].verdict == "as real", name
+        assert turned[name].verdict != "worse", name
     real = measures(sets(), *(name for name in every if name != "c2st"))
-    assert sum(measure.verdict == "as real" for measure in real.values()) > 0.9 * len(real)
+    assert sum(measure.verdict in ("as real", CANNOT_BE_TOLD) for measure in real.values()) > 0.9 * len(real)
     assert not [name for name, measure in real.items() if not np.isfinite([measure.value, measure.floor]).all()]
 
 

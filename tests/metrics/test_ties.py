@@ -21,7 +21,8 @@ CPU = torch.device("cpu")
 
 
 def means(real: np.ndarray, generated: np.ndarray, k: int = 5) -> dict[str, float]:
-    return {name: float(values.mean()) for name, values in prdc.compute_prdc(real, generated, CPU, k)._asdict().items()}
+    values = prdc.prdc_distances(generated, real, CPU, k)(np.arange(len(generated))[None], np.zeros((1, 0), int))[0]
+    return dict(zip(prdc.NAMES, values, strict=True))
 
 
 def measures(generated: np.ndarray, train: np.ndarray, held_out: np.ndarray, metric: str) -> dict[str, Measurement]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,21 +42,36 @@ def bright(images: np.ndarray) -> np.ndarray:
     return np.where(images.sum((1, 2, 3)) > 300, 2212, 13)
 
 
-def test_a_measure_says_what_it_can() -> None:
-    few = "few images"
-    for value, interval, unclear, verdict in (
-        (0.52, (0.45, 0.59), "", "as real"),
-        (0.52, (0.45, 0.59), few, CANNOT_BE_TOLD),
-        (0.72, (0.65, 0.79), few, "worse"),  # what is seen is seen
-        (0.32, (0.25, 0.39), "", "beyond"),
-        (0.32, (0.25, 0.39), few, CANNOT_BE_TOLD),
-        (np.nan, (np.nan, np.nan), "", CANNOT_BE_TOLD),
-    ):
-        measure = Measurement("x", value, 0.5, interval, 30, unclear=unclear)
-        told = measure.to_dict()
-        assert measure.verdict == told["verdict"] == verdict
-        assert bool(told["reason"]) == (verdict == CANNOT_BE_TOLD) and "unclear" not in told
-        assert measure.verdict in MARKS and measure.verdict in WORDS
+@pytest.mark.parametrize(
+    ("value", "interval", "p", "unclear", "verdict"),
+    [
+        (0.52, (0.48, 0.54), 0.4, "", "as real"),
+        (0.52, (0.51, 0.53), 0.01, "", "as real"),  # a difference, but within the tolerance
+        (0.52, (0.45, 0.59), 0.4, "", CANNOT_BE_TOLD),  # no difference, but there may be one
+        (0.52, (0.48, 0.54), 0.4, "few images", CANNOT_BE_TOLD),
+        (0.72, (0.65, 0.79), 0.01, "", "worse"),
+        (0.72, (0.65, 0.79), 0.01, "few images", "worse"),  # a difference is a difference
+        (0.72, (0.65, 0.79), np.nan, "", "worse"),  # the interval decides without a test
+        (0.32, (0.25, 0.39), 0.01, "", "beyond"),
+        (0.32, (0.25, 0.39), 0.01, "few images", CANNOT_BE_TOLD),
+        (np.nan, (np.nan, np.nan), np.nan, "", CANNOT_BE_TOLD),
+    ],
+)
+def test_verdicts_of_a_measurement(value: float, interval: tuple[float, float], p: float, unclear: str, verdict: str) -> None:
+    measurement = Measurement("x", value, 0.5, interval, 30, unclear=unclear, p_value=p, tolerance=0.05)
+    plain = measurement.to_dict()
+    assert measurement.verdict == plain["verdict"] == verdict
+    assert bool(plain["reason"]) == (verdict == CANNOT_BE_TOLD) and "unclear" not in plain
+    assert measurement.verdict in MARKS and measurement.verdict in WORDS
+
+
+def test_a_measurement_says_how_many_images_are_needed() -> None:
+    measurement = Measurement("x", 0.5, 0.5, (0.4, 0.6), 100, p_value=0.9, tolerance=0.05)
+    assert measurement.images_needed == 400  # the interval shrinks with the root
+    assert replace(measurement, tolerance=np.nan).images_needed is None and "no tolerance" in replace(measurement, tolerance=np.nan).reason
+    assert replace(measurement, tolerance=0.2).images_needed is None  # as real
+    one_sided = Measurement("x", 0.9, 0.5, (0.8, 1.0), 100, better="high", two_sided=False, p_value=1.0, tolerance=0.05)
+    assert one_sided.verdict == "as real"
 
 
 def test_classifiers_of_few_images_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

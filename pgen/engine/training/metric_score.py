@@ -96,6 +96,7 @@ class MetricScore:
                 unit=self.decoder.unit,
                 seed=seed,
                 device=run.device,
+                permutations=0,
             )
             (result,) = evaluate(sets, list(self.metric)).results.values()
         except PgenError as error:

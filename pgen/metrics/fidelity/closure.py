@@ -45,7 +45,7 @@ def closure(sets: EvaluationSets) -> MetricResult:
         # score alike.
         is_constant = len(np.unique(predict(sets.features.train))) == 1
         unclear = f"trees could not learn the label from {len(rows.train)} training images; give more" if is_constant else ""
-        add = partial(_measure_one_set, rng=rng, unclear=unclear)
+        add = partial(_measure_one_set, rng=rng, unclear=unclear, permutations=sets.permutations)
         if is_class:
             correct = [(estimate == truth).astype(float) for estimate, truth in (generated, held_out)]
             measures.append(add(f"{name} accuracy", correct, better="high", highest=1.0))

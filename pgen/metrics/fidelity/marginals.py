@@ -61,7 +61,7 @@ def physics(sets: EvaluationSets) -> MetricResult:
         joined = np.concatenate([of_quantities, of_pixels], 2)
         return np.concatenate([mean[:, None], blanks[:, None], joined.reshape(len(a), -1)], 1)
 
-    compared = compare(distances, len(drawn.train), rng)
+    compared = compare(distances, len(drawn.train), rng, permutations=sets.permutations)
     measured = [*names, *(f"{_prefix(channel, channels)}pixel charge" for channel in range(channels))]
     measures = [
         compared.measurement(

@@ -117,7 +117,7 @@ def mmd(kernel: Floats) -> PooledDistance:
     """Return a function that computes the unbiased squared MMD, to (R, 1).
 
     With minus the distances of points as the kernel it is the squared energy distance of Szekely
-    and Rizzo. An image in both places of a pair does not count.
+    and Rizzo. Pairs of an image with itself do not count, also where it was drawn twice.
 
     Args:
         kernel: (N, N) kernels of all pairs of the pool.
@@ -125,8 +125,8 @@ def mmd(kernel: Floats) -> PooledDistance:
     diagonal = np.diag(kernel)
 
     def within(counts: Floats, sums: Floats) -> Floats:
-        total = counts.sum(1)
-        return ((counts * sums).sum(1) - counts @ diagonal) / (total * (total - 1))
+        squares = counts**2
+        return ((counts * sums).sum(1) - squares @ diagonal) / (counts.sum(1) ** 2 - squares.sum(1))
 
     def distance(a: Ints, b: Ints) -> Floats:
         counts_a, counts_b = count(a, len(kernel)), count(b, len(kernel))

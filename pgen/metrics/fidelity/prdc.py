@@ -39,7 +39,9 @@ def prdc(sets: EvaluationSets) -> MetricResult:
     rng = sets.rng("prdc")
     drawn = draw_equal(sets.features, rng, LIMIT)
     n, size = drawn.train.shape
-    compared = compare(prdc_distances(np.concatenate(drawn[:2]), drawn.held_out, sets.device), n, rng, rounds=0)
+    compared = compare(
+        prdc_distances(np.concatenate(drawn[:2]), drawn.held_out, sets.device), n, rng, permutations=sets.permutations, rounds=0
+    )
     measures = tuple(
         compared.measurement(k, name, better="high", highest=math.inf if name == "density" else 1.0, tolerance=TOLERANCE)
         for k, name in enumerate(NAMES)
