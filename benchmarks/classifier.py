@@ -36,28 +36,28 @@ PASSES, BATCH, RATE = 24, 50, 0.05
 BLUR = 0.35
 
 
-class DenseBlock(nn.Module):
-    """Two convolutions, each of which sees the input and what the others made."""
+class Residual(nn.Module):
+    """A bottleneck that is added to its input; normalised after its convolutions."""
 
-    def __init__(self, channels: int, growth: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.convolutions = nn.ModuleList(nn.Conv2d(channels + k * growth, growth, 3, padding=1) for k in range(2))
-        self.norms = nn.ModuleList(nn.GroupNorm(4, growth) for _ in range(2))
+        inner = channels // 2
+        layers = [nn.Conv2d(channels, inner, 1), nn.ReLU(), nn.Conv2d(inner, inner, 3, padding=1), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(inner, channels, 1, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            maps = torch.cat([maps, functional.silu(norm(convolution(maps)))], 1)
-        return maps
+        return functional.relu(maps + self.layers(maps))
 
 
 def independent_network(channels: int) -> nn.Module:
-    """Return a network of full resolution in its first layer, then dense blocks and max pooling."""
-    layers: list[nn.Module] = [nn.Conv2d(2 * channels, 12, 3, padding=1), nn.SiLU(), nn.MaxPool2d(2)]
-    width = 12
-    for growth in (12, 16, 24):
-        layers += [DenseBlock(width, growth), nn.Conv2d(width + 2 * growth, 2 * growth, 1), nn.MaxPool2d(2)]
-        width = 2 * growth
-    return nn.Sequential(*layers, DenseBlock(width, 32), nn.Flatten(), nn.LazyLinear(64), nn.SiLU(), nn.Linear(64, 1))
+    """Return a network of full resolution in its first layer, then residual blocks and pooling."""
+    layers: list[nn.Module] = []
+    inputs = 2 * channels
+    for outputs, blocks in ((16, 0), (32, 2), (64, 2), (96, 2)):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        layers += [*(Residual(outputs) for _ in range(blocks)), nn.MaxPool2d(2)]
+        inputs = outputs
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.5), nn.LazyLinear(1))
 
 
 def to_inputs(images: torch.Tensor) -> torch.Tensor:
@@ -75,7 +75,7 @@ def independent_auc(generated: np.ndarray, train: np.ndarray, held_out: np.ndarr
     learning = inputs["g"][judged:]
     steps = PASSES * len(learning) // (BATCH // 2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99))
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.98), use_buffers=True)
     labels = torch.cat([torch.ones(BATCH // 2), -torch.ones(BATCH // 2)])
     for _ in range(steps):
         batch = torch.cat([images[torch.randint(len(images), (BATCH // 2,))] for images in (learning, inputs["t"])])
@@ -86,6 +86,7 @@ def independent_auc(generated: np.ndarray, train: np.ndarray, held_out: np.ndarr
         optimiser.step()
         average.update_parameters(network)
         schedule.step()
+    average.eval()
     with torch.no_grad():
         g, h = (torch.cat([average(part)[:, 0] for part in images.split(200)]) for images in (inputs["g"][:judged], inputs["h"]))
     wins = (g[:, None] > h).double() + 0.5 * (g[:, None] == h).double()

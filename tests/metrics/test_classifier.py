@@ -157,6 +157,7 @@ def test_learning_curve(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "PARTS", (4, 2))
     details = classifier.c2st(toy_sets(n=160)).details
     assert list(details["CNN AUC by learning images"]) == ["20", "40", "80"]
+    assert list(classifier.c2st(replace(toy_sets(n=160), permutations=0)).details["CNN AUC by learning images"]) == ["80"]
     curve = {10 * k: 0.9 - 2 / (10 * k) for k in (1, 2, 4)}
     assert classifier.extrapolate(curve) == pytest.approx(0.9)
     assert classifier.extrapolate({n: value + 0.2 for n, value in curve.items()}) == 1
@@ -190,6 +191,12 @@ def test_what_training_can_afford() -> None:
     assert images((1, 64, 64)) == images((1, 16, 16)) == 4 * images((3, 128, 128)) == 4 * images((1, 512, 512))
     assert epochs(100, (1, 64, 64)) == residual_network.EPOCHS
     assert epochs(images((1, 64, 64)), (1, 64, 64)) == epochs(images((1, 256, 256)), (1, 256, 256)) < 10
+
+
+def test_small_images() -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.gamma(1, 5, (40, 2, 3, 1)).astype(np.float32) for _ in range(3)]
+    assert classifier.c2st(EvaluationSets(*images)).highlights[0].saliency.shape == (10, 2, 3, 1)
 
 
 def test_large_images_are_pooled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ decision trees on features show whether physics quantities are enough to tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -99,8 +99,9 @@ def c2st(sets: EvaluationSets) -> MetricResult:
     def learn_cnn(generated: npt.NDArray, real: npt.NDArray) -> ImageClassifier:
         return train_network(generated, real, scale, epochs, seed, sets.device)
 
-    cnn = judge(PerSet(sets.generated, sets.train, sets.held_out), cnn_split, learn_cnn)
-    trees = judge(sets.features, trees_split, lambda generated, real: BoostedTrees(generated, real, seed))
+    parts = PARTS if sets.permutations else ()  # values only
+    cnn = judge(PerSet(sets.generated, sets.train, sets.held_out), cnn_split, learn_cnn, parts)
+    trees = judge(sets.features, trees_split, lambda generated, real: BoostedTrees(generated, real, seed), parts)
     measures: list[Measurement] = []
     details: dict[str, Any] = {}
     warnings: list[str] = []
@@ -153,18 +154,19 @@ def split_sets(sets: EvaluationSets, rng: np.random.Generator) -> Split:
     return Split(generated[:n], train[:m], PerSet(*(np.sort(indices[:JUDGED_LIMIT]) for indices in rest)))
 
 
-def judge(rows: PerSet, split: Split, learn: Learner) -> Judgement:
+def judge(rows: PerSet, split: Split, learn: Learner, parts: Sequence[int]) -> Judgement:
     """Train a classifier on all learning images, and others on parts of them.
 
     Args:
         rows: One row per image of each set.
         split: Which to learn from and which to judge.
         learn: Trains a classifier.
+        parts: Divisors of the number of learning images, for the learning curve.
     """
     n = len(split.generated)
     judged = PerSet(*(values[indices] for values, indices in zip(rows, split.judged, strict=True)))
     curve: dict[int, float] = {}
-    for size in (*(n // part for part in PARTS if n // part >= FEWEST_OF_PART), n):
+    for size in (*(n // part for part in parts if n // part >= FEWEST_OF_PART), n):
         part = _limit(split, size)
         classifier = learn(rows.generated[part.generated], rows.train[part.train])
         scores = PerSet(classifier.score(judged.generated), np.zeros(0), classifier.score(judged.held_out))
