@@ -21,8 +21,10 @@ Ints = npt.NDArray[np.int64]
 WIDTH = 16
 #: What training can afford, in images of 64 x 64 pixels: generated ones, and passes over any.
 IMAGES, PASSES, PIXELS = 4000, 40_000, 64 * 64
-EPOCHS, FEWEST_EPOCHS, BATCH = 20, 4, 64
+EPOCHS, FEWEST_EPOCHS, BATCH = 30, 4, 32
 PEAK_RATE, WEIGHT_DECAY = 1e-2, 0.05
+#: Largest random shift of a batch, as a fraction of the side of an image.
+SHIFT = 1 / 16
 #: Fraction of the images that choose the epoch and the temperature.
 VALIDATION = 0.15
 #: Longest side in pixels that the network sees: larger images are pooled.
@@ -152,12 +154,15 @@ def train_network(generated: npt.NDArray, real: npt.NDArray, scale: float, epoch
     optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, total_steps=epochs * steps, pct_start=0.25)
     least, best = np.inf, None
-    for _ in range(epochs):
+    for epoch in range(epochs):
         network.train()
         of_epoch = np.concatenate([generated[order[:n]], real[next(real_indices)]])
         for batch in np.array_split(rng.permutation(2 * n), steps):
             labels = torch.from_numpy((batch < n).astype(np.float32)).to(device)
-            loss = functional.binary_cross_entropy_with_logits(network(_roots(of_epoch[batch], scale, device)), labels)
+            roots = _roots(of_epoch[batch], scale, device)
+            if rng.random() < 1 - epoch / epochs:
+                roots = _flip_and_shift(roots, rng)
+            loss = functional.binary_cross_entropy_with_logits(network(roots), labels)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -179,6 +184,13 @@ def _repeat_shuffled(indices: Ints, n: int, rng: np.random.Generator) -> Iterato
             pool = np.concatenate([pool, rng.permutation(indices)])
         yield pool[:n]
         pool = pool[n:]
+
+
+def _flip_and_shift(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Flip along each axis with probability 1/2, and shift; what leaves comes in opposite."""
+    most = [int(SHIFT * side) for side in images.shape[2:]]
+    shifts = [int(rng.integers(-largest, largest + 1)) for largest in most]
+    return torch.roll(images.flip([axis for axis in (2, 3) if rng.random() < 0.5]), shifts, (2, 3))
 
 
 def _pooling(shape: Sequence[int]) -> int:
