@@ -14,6 +14,9 @@ def pgen_metrics() -> list[MetricSpec]:
         MetricSpec(
             "physics", "Charge, occupancy, positions, tracks: W1, KS and separation power of each.", f"{fidelity}.marginals:physics"
         ),
+        MetricSpec(
+            "profiles", "Charge along and across tracks, dQ/dx from the end, power spectrum, correlation.", f"{fidelity}.profiles:profiles"
+        ),
         MetricSpec("fpd", "Frechet distance of physical features, for infinitely many images.", f"{fidelity}.frechet:fpd"),
         MetricSpec("kpd", "Kernel distance (unbiased MMD) of physical features.", f"{fidelity}.frechet:kpd"),
         MetricSpec("wasserstein", "Exact and sliced Wasserstein and energy distance of pixels.", f"{fidelity}.wasserstein:wasserstein"),

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ CHUNK = 1024
 #: Largest standardised feature.
 FEATURE_LIMIT = 5.0
 
+Value = TypeVar("Value")
 #: From images (n, C, H, W) to features (n, D).
 Features = Callable[[FloatArray], npt.NDArray]
 
@@ -86,7 +88,11 @@ class EvaluationSets:
 
     def rows(self, function: Callable[[FloatArray], npt.NDArray]) -> PerSet:
         """Apply a function, from images (n, C, H, W) to rows (n, ...), to all images, in chunks."""
-        return PerSet(*(np.concatenate([function(chunk) for chunk in _chunks(getattr(self, name))]) for name in PerSet._fields))
+        return PerSet(*map(np.concatenate, self.chunked(function)))
+
+    def chunked(self, function: Callable[[FloatArray], Value]) -> list[list[Value]]:
+        """Apply a function to all images in chunks; return a list of values for each set."""
+        return [[function(chunk) for chunk in _chunks(getattr(self, name))] for name in PerSet._fields]
 
     @cached_property
     def signed(self) -> bool:

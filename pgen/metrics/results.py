@@ -141,12 +141,14 @@ class Histogram:
         unit: Its unit; empty if it has none.
         edges: (B + 1,) bin edges.
         counts: (B,) of each set.
+        is_charge: Whether the quantity is a charge, whose counts range over orders of magnitude.
     """
 
     name: str
     unit: str
     edges: npt.NDArray[np.float64]
     counts: PerSet
+    is_charge: bool = False
 
 
 @dataclass(frozen=True)

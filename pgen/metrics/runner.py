@@ -16,6 +16,7 @@ from pgen.errors import ConfigError, PgenError
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.memorisation.hamming import count_shared_images
 from pgen.metrics.results import MetricResult, PerSet
+from pgen.metrics.significance import holm
 from pgen.metrics.validation import to_plain
 from pgen.plugins import registry
 from pgen.plugins.entry_points import NOT_A_FAULT, Entry, cause, plugin_error
@@ -52,9 +53,18 @@ class Evaluation:
         """Fraction of copies of training images; None if no metric measured it."""
         return next((result.copy_rate for result in self.results.values() if result.copy_rate is not None), None)
 
+    def adjusted_p_values(self) -> dict[str, float]:
+        """Return p-values of the headline measures, adjusted by Holm's method, by their names."""
+        headlines = [m for result in self.results.values() for m in result.measures if m.headline]
+        return holm({m.name: m.p_value for m in headlines})
+
     def to_dict(self) -> dict[str, Any]:
         """Return what results.json stores."""
         metrics = {name: {**to_plain(result.to_dict()), "seconds": self.seconds[name]} for name, result in self.results.items()}
+        adjusted = self.adjusted_p_values()
+        for metric in metrics.values():
+            for measurement in metric["measures"]:
+                measurement["p_holm"] = to_plain(adjusted.get(measurement["name"])) if measurement["headline"] else None
         return {**self.about, "metrics": metrics, "skipped": dict(self.skipped)}
 
     def unclear(self) -> dict[str, list[str]]:

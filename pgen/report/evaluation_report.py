@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,10 @@ class Score(NamedTuple):
         verdict: "as real", "worse", "beyond" or "cannot be told".
         n: Images of each set.
         headline: Whether it is one to look at first.
+        p_value: Probability of such a value for real images.
+        p_holm: The same after Holm's method over the headline scores of the set, else NaN.
+        tolerance: Largest difference between value and floor that does not matter.
+        images_needed: About how many images of each set would settle a verdict that cannot be told.
     """
 
     generated: str
@@ -52,6 +57,10 @@ class Score(NamedTuple):
     verdict: str
     n: int
     headline: bool
+    p_value: float
+    p_holm: float
+    tolerance: float
+    images_needed: int | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,7 +71,7 @@ class EvaluationReport(Report):
         about: Facts of the comparison, as plain values.
         warnings: What makes the comparison doubtful, one sentence each.
         unit: Unit of charge.
-        real: (n, C, H, W) held-out images to show.
+        real: (n, C, H, W) held-out images to show, drawn at random.
         evaluations: Results of each generated set.
         galleries: Images of each set to show; None for a set that could not be compared.
         losses: Name of a run -> its training records.
@@ -98,12 +107,29 @@ class EvaluationReport(Report):
     @cached_property
     def scores(self) -> list[Score]:
         """All measurements of all generated sets."""
-        return [
-            Score(evaluation.name, metric, m.name, m.value, *m.interval, m.floor, m.verdict, m.n, m.headline)
-            for evaluation in self.evaluations
-            for metric, result in evaluation.results.items()
-            for m in result.measures
-        ]
+        scores = []
+        for evaluation in self.evaluations:
+            adjusted = evaluation.adjusted_p_values()
+            for metric, result in evaluation.results.items():
+                for m in result.measures:
+                    score = Score(
+                        generated=evaluation.name,
+                        metric=metric,
+                        measure=m.name,
+                        value=m.value,
+                        low=m.interval[0],
+                        high=m.interval[1],
+                        floor=m.floor,
+                        verdict=m.verdict,
+                        n=m.n,
+                        headline=m.headline,
+                        p_value=m.p_value,
+                        p_holm=adjusted[m.name] if m.headline else math.nan,
+                        tolerance=m.tolerance,
+                        images_needed=m.images_needed,
+                    )
+                    scores.append(score)
+        return scores
 
     def to_frame(self) -> pandas.DataFrame:
         """Return the scores as a data frame.
@@ -157,13 +183,13 @@ class EvaluationReport(Report):
         """Return the headline scores of the generated set ``name``."""
         sections = [
             [
-                (shorten(s.measure), f"{s.value:.4g}", f"{s.floor:.4g}", f"{s.low:.4g} to {s.high:.4g}", str(s.n), s.verdict)
+                (shorten(s.measure), f"{s.value:.4g}", f"{s.floor:.4g}", f"{s.low:.3g} to {s.high:.3g}", f"{s.p_value:.3f}", s.verdict)
                 for s in self.scores
                 if s.generated == name and s.metric == metric and s.headline
             ]
             for metric in self[name].results
         ]
-        return Table(("", "value", "floor", "95 % interval", "n", ""), sections, title=shorten(name))
+        return Table(("", "value", "floor", "95 % interval", "p", ""), sections, title=shorten(name))
 
     def _write_html(self, path: Path) -> None:
         galleries = {
@@ -172,10 +198,13 @@ class EvaluationReport(Report):
         figures = {
             "gallery": report_figures.gallery_figures(self.real, galleries, self.unit),
             "distributions": report_figures.distribution_figures(self.evaluations),
+            "profiles": report_figures.profile_figures(self.evaluations),
+            "highlights": report_figures.highlight_figures(galleries, self.unit),
             "checkpoints": report_figures.trend_figures(self.steps, self.evaluations),
             "losses": report_figures.loss_figures(self.losses),
             "suspicious": report_figures.pair_figures(galleries, self.unit),
         }
-        page = render_html(self.about, self.warnings, self.evaluations, figures)
+        browser = report_figures.browser_data(self.real, galleries, self.evaluations, self.unit) if galleries else None
+        page = render_html(self.about, self.warnings, self.evaluations, figures, browser)
         with atomic_write(path) as draft:
             draft.write_text(page, encoding="utf-8")

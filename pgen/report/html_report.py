@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pgen.metrics.results import CANNOT_BE_TOLD, Measurement
 from pgen.metrics.runner import Evaluation
+from pgen.report.browser import to_script
 from pgen.report.figures.base import figure_to_png
 from pgen.report.report_figures import ReportFigure
+from pgen.report.summary import summarise
 from pgen.utils.text import printable, shorten
 
 if TYPE_CHECKING:
@@ -22,15 +24,19 @@ MARKS = {"as real": "✓", "worse": "✗", "beyond": "!", CANNOT_BE_TOLD: "?"}
 WORDS = {"as real": "as real", "worse": "worse than real", "beyond": "beyond real", CANNOT_BE_TOLD: CANNOT_BE_TOLD}
 #: Headings by the id of a section.
 SECTIONS = {
-    "compared": "What was compared",
-    "verdicts": "Verdicts",
-    "comparison": "Side by side",
+    "summary": "In one sentence",
     "gallery": "Images",
-    "cost": "Cost",
+    "browse": "Browse",
+    "verdicts": "Measures",
     "distributions": "Distributions",
+    "profiles": "Profiles",
+    "highlights": "What gives images away",
+    "suspicious": "Most suspicious pairs",
     "checkpoints": "Over checkpoints",
     "losses": "Training",
-    "suspicious": "Most suspicious pairs",
+    "cost": "Cost",
+    "compared": "What was compared",
+    "details": "All measures",
     "settings": "Settings and versions",
 }
 #: Most characters of a cell and of a paragraph: a label can have any length.
@@ -38,7 +44,11 @@ CELL, PARAGRAPH = 120, 2000
 
 
 def render_html(
-    about: Mapping[str, Any], warnings: Sequence[str], evaluations: Sequence[Evaluation], figures: Mapping[str, Iterable[ReportFigure]]
+    about: Mapping[str, Any],
+    warnings: Sequence[str],
+    evaluations: Sequence[Evaluation],
+    figures: Mapping[str, Iterable[ReportFigure]],
+    browser: Mapping[str, Any] | None = None,
 ) -> str:
     """Render the page.
 
@@ -47,11 +57,13 @@ def render_html(
         warnings: Sentences to show first.
         evaluations: One per generated set.
         figures: Id of a section -> its figures.
+        browser: What gallery.js shows, see :func:`pgen.report.report_figures.browser_data`.
     """
     images = {section: [_embed(figure) for figure in of_section] for section, of_section in figures.items()}
     costs = {evaluation.name: evaluation.about["cost"] for evaluation in evaluations if "cost" in evaluation.about}
-    shown = {"compared", "verdicts", "settings"} | {section for section, of_section in images.items() if of_section}
-    shown |= {"comparison"} if len(evaluations) > 1 else set()
+    shown = {"summary", "compared", "settings"} | {section for section, of_section in images.items() if of_section}
+    shown |= {"verdicts", "details"} if any(evaluation.results for evaluation in evaluations) else set()
+    shown |= {"browse"} if browser else set()
     shown |= {"cost"} if costs else set()
     settings = {
         evaluation.name: {**evaluation.about, "metrics": {name: dict(result.settings) for name, result in evaluation.results.items()}}
@@ -64,6 +76,9 @@ def render_html(
         warnings=warnings,
         evaluations=evaluations,
         comparison=_compare(evaluations),
+        summaries={evaluation.name: summarise(evaluation) for evaluation in evaluations},
+        adjusted={evaluation.name: evaluation.adjusted_p_values() for evaluation in evaluations},
+        browser=None if browser is None else to_script(browser),
         costs=costs,
         speeds=[f"images/s, {size} at a time" for size in next(iter(costs.values()), {"samples_per_second": ()})["samples_per_second"]],
         images=images,
@@ -107,6 +122,7 @@ def _template() -> Template:
         "number": format,
         "cell": lambda value: shorten(str(value), CELL),
         "paragraph": lambda text: shorten(text, PARAGRAPH),
+        "json": Markup,
         "lines": lambda text: escape(printable(text, keep="\n")),
         "name": shorten,
     }

@@ -27,7 +27,7 @@ from pgen.metrics.inputs import EvaluationSets, Features, validate_images
 from pgen.metrics.runner import Evaluation, comparison_warnings, select_metrics
 from pgen.metrics.runner import evaluate as run_metrics
 from pgen.report.evaluation_report import EvaluationReport
-from pgen.report.report_figures import SHOWN, Gallery
+from pgen.report.report_figures import BROWSED, BROWSED_REAL, Gallery, draw_indices
 
 #: Called as ``progress(task, done, total)``.
 Progress = Callable[[str, int, int], None]
@@ -160,14 +160,14 @@ def evaluate(
             continue
         warnings += [warning for warning in comparison_warnings(sets) if warning not in warnings]
         evaluations.append(run_metrics(sets, names, name=candidate.name, about=facts, progress=progress))
-        galleries.append(Gallery.from_sets(sets, evaluations[-1]))
+        galleries.append(Gallery.from_sets(sets, evaluations[-1], BROWSED // len(candidates)))
         if candidate.run is not None:
             losses[candidate.run.name] = RunDirectory.open(candidate.run).read_metrics()
     return EvaluationReport(
         about=about,
         warnings=warnings,
         unit=unit,
-        real=pixels["held-out"][:SHOWN],
+        real=pixels["held-out"][draw_indices(len(pixels["held-out"]), BROWSED_REAL, seed)],
         evaluations=evaluations,
         galleries=galleries,
         losses=losses,

@@ -1,9 +1,10 @@
-"""Physical quantities of an image: charge, its position, and the shape of the largest cluster."""
+"""Physical quantities of an image: charge, its position, clusters, and the shape of the track."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,14 @@ from scipy import ndimage
 
 from pgen.data.images import FloatArray
 from pgen.data.sparse import above_threshold
+from pgen.metrics.features.main_track import SHORTEST, Ints, MainTrack
+from pgen.metrics.features.patterns import TOUCHING, empty_columns, filled_share, vertices, whole_share
 
 Floats = npt.NDArray[np.float64]
 
-#: Name -> unit; "charge" is the unit of the images.
-QUANTITIES = {
+#: Name -> unit; "charge" is the unit of the images. These are also the features of classifiers and
+#: Frechet distances.
+FEATURES = {
     "total charge": "charge",
     "lit pixels": "pixels",
     "brightest pixel": "charge",
@@ -32,7 +36,7 @@ QUANTITIES = {
 }
 #: The same for signed charge: of |charge|, and two more that depend on the sign. The negative
 #: fraction is that of |charge|.
-SIGNED_QUANTITIES = {
+SIGNED_FEATURES = {
     **{
         {
             "total charge": "total |charge|",
@@ -40,20 +44,36 @@ SIGNED_QUANTITIES = {
             "mean lit pixel": "mean lit pixel |charge|",
             "track dQ/dx": "track d|Q|/dx",
         }.get(name, name): unit
-        for name, unit in QUANTITIES.items()
+        for name, unit in FEATURES.items()
     },
     "net charge": "charge",
     "negative fraction": "fraction",
 }
+#: What the eye sees first: see docs/quantities.md.
+SHAPES = {
+    "single-pixel clusters": "",
+    "tracks": "",
+    "vertices": "",
+    "track sagitta": "pixels",
+    "track kinks": "",
+    "track gaps": "share",
+    "track ends inside": "",
+    "track opening": "ratio",
+    "charge off the axis": "share",
+    "filled neighbourhoods": "share",
+    "empty columns": "",
+    "whole charges": "share",
+}
+QUANTITIES = FEATURES | SHAPES
+SIGNED_QUANTITIES = SIGNED_FEATURES | SHAPES
 #: Lower limits of the scale of a quantity: a fraction of its magnitude, and what an image resolves,
 #: by unit.
 RELATIVE_SCALE_FLOOR = 0.05
-SCALE_FLOORS = {"pixels": 0.1, "degrees": 1.0, "": 1.0}
+SCALE_FLOORS = {"pixels": 0.1, "degrees": 1.0, "": 1.0, "share": 0.05, "ratio": 0.1}
+#: Largest gap in pixels of a dotted track.
+GAP = 4
 #: Lower limit for the sine and cosine of twice an angle, which change by up to 0.035 per degree.
 ANGLE_SCALE_FLOOR = 0.05
-#: Pixels with a common side or corner belong to one cluster; images of a stack never touch.
-_TOUCHING = np.zeros((3, 3, 3), bool)
-_TOUCHING[1] = True
 
 
 def quantities(images: FloatArray, threshold: float = 0.0, *, signed: bool = False) -> Floats:
@@ -63,7 +83,9 @@ def quantities(images: FloatArray, threshold: float = 0.0, *, signed: bool = Fal
     cluster with the most charge. Its length is the extent of its pixels along the principal axis,
     plus one pixel; its width is the charge-weighted root mean square across the axis; its angle is
     that of the axis to the columns, in (-90, 90]; dQ/dx is its charge divided by its length.
-    Neighbours of either sign form one cluster, as the two lobes of a bipolar pulse do.
+    Neighbours of either sign form one cluster, as the two lobes of a bipolar pulse do. The shapes
+    are those of :class:`pgen.metrics.features.main_track.MainTrack` and
+    :mod:`pgen.metrics.features.patterns`; a track among several is a cluster of 10 pixels' length.
 
     Args:
         images: (n, C, H, W) in charge units.
@@ -71,30 +93,72 @@ def quantities(images: FloatArray, threshold: float = 0.0, *, signed: bool = Fal
         signed: Compute SIGNED_QUANTITIES in place of QUANTITIES.
 
     Returns:
-        (n, C, Q) in the order of (SIGNED_)QUANTITIES. Of a blank image, charge, pixels above
-        threshold and clusters are 0; all other quantities are NaN.
+        (n, C, Q) in the order of (SIGNED_)QUANTITIES. Of a blank image, charge and counts are 0;
+        all other quantities are NaN.
+    """
+    clusters = find_clusters(images, threshold)
+    values = _features(clusters, images if signed else None)
+    values += _shapes(clusters, find_clusters(images, threshold, GAP).track)
+    return np.stack(values, -1).astype(np.float64).reshape(*images.shape[:2], len(values))
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Clusters of S planes of images.
+
+    Attributes:
+        charge: (S, H, W) |charge| above threshold.
+        image_of_cluster: (K,) plane of each cluster.
+        cluster: (P,) cluster of each pixel.
+        track: The cluster with the most charge of each plane.
+    """
+
+    charge: FloatArray
+    image_of_cluster: Ints
+    cluster: Ints
+    track: MainTrack
+
+
+def find_clusters(images: FloatArray, threshold: float, gap: int = 0) -> Clusters:
+    """Find the clusters and the main track of each plane of images (n, C, H, W).
+
+    Args:
+        images: Images in charge units.
+        threshold: Threshold in |charge|.
+        gap: Even number of pixels that may lie between pixels of one cluster.
     """
     n, channels, rows, columns = images.shape
     charge = np.where(above_threshold(images, threshold), np.abs(images), 0).reshape(n * channels, rows, columns)
-    labels, count = ndimage.label(charge > 0, _TOUCHING)
-    image, row, column = np.nonzero(labels)
+    is_lit = charge > 0
+    grown = ndimage.maximum_filter(is_lit, (1, gap + 1, gap + 1), mode="constant") if gap else is_lit
+    labels, count = ndimage.label(grown, TOUCHING)
+    image, row, column = np.nonzero(is_lit)
     cluster, value = labels[image, row, column] - 1, charge[image, row, column].astype(np.float64)
-
     stack = n * channels
-    total, n_pixels = np.bincount(image, value, stack), np.bincount(image, minlength=stack)
-    (row_mean, column_mean), (row_spread, column_spread, _) = _moments(image, value, row, column, stack)
-
     image_of_cluster = np.zeros(count, np.int64)
     image_of_cluster[cluster] = image
     cluster_charge = np.bincount(cluster, value, count)
     order = np.lexsort((cluster_charge, image_of_cluster))
     largest = np.zeros(count, bool)
     largest[order[np.flatnonzero(np.diff(image_of_cluster[order], append=stack))]] = True
-    track = largest[cluster]
-    length, width, angle = _track(image[track], value[track], row[track], column[track], stack)
-    track_charge = np.bincount(image[track], value[track], stack)
+    is_main = largest[cluster]
+    axis = _axis(image[is_main], value[is_main], row[is_main], column[is_main], stack)
+    along, across = axis.project(image, row, column)
+    length = _extent(image[is_main], along[is_main], axis.angle)
+    track = MainTrack(
+        (rows, columns), image, row, column, value, is_main, along, across, np.degrees(axis.angle), length, np.sqrt(axis.variance)
+    )
+    return Clusters(charge, image_of_cluster, cluster, track)
 
-    brightest = charge.reshape(stack, -1).max(1)
+
+def _features(clusters: Clusters, images: FloatArray | None) -> list[npt.NDArray]:
+    """Compute FEATURES, or SIGNED_FEATURES of images with signed charge, each (S,)."""
+    track, stack = clusters.track, len(clusters.charge)
+    image, value, row, column = track.image, track.value, track.row, track.column
+    total, n_pixels = np.bincount(image, value, stack), np.bincount(image, minlength=stack)
+    (row_mean, column_mean), (row_spread, column_spread, _) = _moments(image, value, row, column, stack)
+    track_charge = np.bincount(image[track.is_main], value[track.is_main], stack)
+    brightest = clusters.charge.reshape(stack, -1).max(1)
     with np.errstate(invalid="ignore", divide="ignore"):
         values = [
             total,
@@ -105,16 +169,39 @@ def quantities(images: FloatArray, threshold: float = 0.0, *, signed: bool = Fal
             column_mean,
             np.sqrt(row_spread),
             np.sqrt(column_spread),
-            np.bincount(image_of_cluster, minlength=stack),
-            length,
-            width,
-            angle,
-            track_charge / length,
+            np.bincount(clusters.image_of_cluster, minlength=stack),
+            track.length,
+            track.width,
+            track.angle,
+            track_charge / track.length,
         ]
-        if signed:
-            net = np.bincount(image, images.reshape(stack, rows, columns)[image, row, column].astype(np.float64), stack)
+        if images is not None:
+            net = np.bincount(image, images.reshape(clusters.charge.shape)[image, row, column].astype(np.float64), stack)
             values += [net, (total - net) / (2 * np.where(n_pixels > 0, total, np.nan))]
-    return np.stack(values, -1).reshape(n, channels, len(values))
+    return values
+
+
+def _shapes(clusters: Clusters, dotted: MainTrack) -> list[npt.NDArray]:
+    """Compute SHAPES, each (S,); gaps are those of the track whose clusters are joined."""
+    track, stack = clusters.track, len(clusters.charge)
+    count = len(clusters.image_of_cluster)
+    size = np.bincount(clusters.cluster, minlength=count)
+    axis = _axis(clusters.cluster, track.value, track.row, track.column, count)
+    length = _extent(clusters.cluster, axis.project(clusters.cluster, track.row, track.column)[0], axis.angle)
+    return [
+        np.bincount(clusters.image_of_cluster[size == 1], minlength=stack),
+        np.bincount(clusters.image_of_cluster[length >= SHORTEST], minlength=stack),
+        vertices(clusters.charge),
+        track.sagitta(),
+        track.kinks(),
+        dotted.gap_share(),
+        track.ends_inside(),
+        track.opening(),
+        track.charge_off_axis(),
+        filled_share(clusters.charge),
+        empty_columns(clusters.charge),
+        whole_share(clusters.charge),
+    ]
 
 
 def scale_floors(units: Mapping[str, str]) -> Floats:
@@ -124,7 +211,8 @@ def scale_floors(units: Mapping[str, str]) -> Floats:
 
 def feature_scale_floors(units: Mapping[str, str], channels: int) -> Floats:
     """Return :func:`scale_floors` (D,) for the features of :func:`quantities_to_features`."""
-    rest = np.delete(scale_floors(units), list(units).index("track angle"))
+    floors = scale_floors(units)[: len(units) - len(SHAPES)]
+    rest = np.delete(floors, list(units).index("track angle"))
     return np.tile(np.append(rest, [ANGLE_SCALE_FLOOR, ANGLE_SCALE_FLOOR]), channels)
 
 
@@ -170,9 +258,10 @@ def quantities_to_features(values: Floats) -> Floats:
     """Convert quantities (n, C, Q) to features (n, D) for classifiers and Frechet distances.
 
     The angle becomes the sine and cosine of twice the angle, since axes at -90 and 90 degrees are
-    the same.
+    the same. Shapes are left out: they are undefined for many images.
     """
-    angle = list(QUANTITIES).index("track angle")
+    values = values[..., : values.shape[-1] - len(SHAPES)]
+    angle = list(FEATURES).index("track angle")
     twice = np.radians(2 * values[..., angle])
     rest = np.delete(values, angle, axis=-1)
     return np.concatenate([rest, np.sin(twice)[..., None], np.cos(twice)[..., None]], -1).reshape(len(values), -1)
@@ -196,13 +285,40 @@ def _moments(
     return (row_mean, column_mean), (mean(dr * dr), mean(dc * dc), mean(dr * dc))
 
 
-def _track(image: npt.NDArray, value: Floats, row: npt.NDArray, column: npt.NDArray, stack: int) -> tuple[Floats, Floats, Floats]:
-    """Compute length, width and angle (stack,) of one cluster per image; NaN if there is none."""
-    (row_mean, column_mean), (rr, cc, rc) = _moments(image, value, row, column, stack)
-    angle = 0.5 * np.arctan2(2 * rc, cc - rr)  # of the principal axis, in closed form for two by two
-    along = (column - column_mean[image]) * np.cos(angle)[image] + (row - row_mean[image]) * np.sin(angle)[image]
-    across = np.maximum(0, (rr + cc) / 2 - np.hypot((rr - cc) / 2, rc))
-    low, high = np.full(stack, np.inf), np.full(stack, -np.inf)
-    np.minimum.at(low, image, along)
-    np.maximum.at(high, image, along)
-    return np.where(np.isnan(angle), np.nan, high - low + 1), np.sqrt(across), np.degrees(angle)
+@dataclass(frozen=True)
+class _Axis:
+    """Principal axes of the charge of S clusters, each (S,); NaN where there is none.
+
+    Attributes:
+        row: Charge-weighted mean row.
+        column: Charge-weighted mean column.
+        angle: Angle to the columns' direction, in radians.
+        variance: Charge-weighted variance across the axis.
+    """
+
+    row: Floats
+    column: Floats
+    angle: Floats
+    variance: Floats
+
+    def project(self, index: npt.NDArray, row: npt.NDArray, column: npt.NDArray) -> tuple[Floats, Floats]:
+        """Return positions (P,) along and across the axis ``index`` of each pixel."""
+        dr, dc = row - self.row[index], column - self.column[index]
+        cosine, sine = np.cos(self.angle)[index], np.sin(self.angle)[index]
+        return dc * cosine + dr * sine, dr * cosine - dc * sine
+
+
+def _axis(index: npt.NDArray, value: Floats, row: npt.NDArray, column: npt.NDArray, count: int) -> _Axis:
+    """Compute the principal axes of ``count`` clusters, of which pixels (P,) have an index."""
+    (row_mean, column_mean), (rr, cc, rc) = _moments(index, value, row, column, count)
+    angle = 0.5 * np.arctan2(2 * rc, cc - rr)  # in closed form for two by two
+    return _Axis(row_mean, column_mean, angle, np.maximum(0, (rr + cc) / 2 - np.hypot((rr - cc) / 2, rc)))
+
+
+def _extent(index: npt.NDArray, along: Floats, angle: Floats) -> Floats:
+    """Return the extent of pixels (P,) along each axis (S,), plus one pixel."""
+    low, high = np.full(len(angle), np.inf), np.full(len(angle), -np.inf)
+    np.minimum.at(low, index, along)
+    np.maximum.at(high, index, along)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isnan(angle), np.nan, high - low + 1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from pgen.data.sparse import above_threshold
-from pgen.metrics.features.observables import RELATIVE_SCALE_FLOOR, Floats, robust_scales, scale_floors
+from pgen.metrics.features.observables import RELATIVE_SCALE_FLOOR, SHAPES, Floats, robust_scales, scale_floors
 from pgen.metrics.fidelity.pooled_distances import count, histogram_distances, marginal_distances
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.results import Histogram, MetricResult, PerSet, draw_equal
@@ -26,7 +28,8 @@ def physics(sets: EvaluationSets) -> MetricResult:
     """Compare the distributions of physical quantities and pixel charge, and the blank fraction.
 
     W1 is in units of the spread of held-out images, see
-    :func:`pgen.metrics.features.observables.robust_scales`.
+    :func:`pgen.metrics.features.observables.robust_scales`. Mean W1 is that of FEATURES,
+    without the shapes, which are undefined for many images.
     """
     units, channels = sets.quantity_units, sets.train.shape[1]
     all_values = sets.quantities
@@ -49,14 +52,16 @@ def physics(sets: EvaluationSets) -> MetricResult:
     pixels = [histogram_distances(pool(spectrum), spectrum_edges) for spectrum, spectrum_edges in spectra]
     pixel_scale = [_spectrum_scale(spectrum.held_out, spectrum_edges) for spectrum, spectrum_edges in spectra]
     is_blank = pool(blank)
+    is_feature = np.tile(np.arange(len(units)) < len(units) - len(SHAPES), channels)
 
     def distances(a: Ints, b: Ints) -> Floats:
         of_quantities = marginals(a, b).reshape(len(a), 3, -1)
         of_quantities[:, 0] /= scale
         of_pixels = np.stack([distance(a, b) for distance in pixels], 2)
         of_pixels[:, 0] /= pixel_scale
-        with np.errstate(all="ignore"):
-            mean = np.nanmean(of_quantities[:, 0], 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # no quantity is defined for any image of a set
+            mean = np.nanmean(of_quantities[:, 0, is_feature], 1)
         blanks = np.abs(count(a, len(is_blank)) @ is_blank / a.shape[1] - count(b, len(is_blank)) @ is_blank / b.shape[1])
         joined = np.concatenate([of_quantities, of_pixels], 2)
         return np.concatenate([mean[:, None], blanks[:, None], joined.reshape(len(a), -1)], 1)
@@ -78,7 +83,7 @@ def physics(sets: EvaluationSets) -> MetricResult:
     mean_w1 = compared.measurement(0, "mean W1", tolerance=TOLERANCES["W1"])
 
     def histogram(name: str, unit: str, histogram_edges: Floats, counts: PerSet) -> Histogram:
-        return Histogram(name, unit.replace("charge", sets.unit), histogram_edges, counts)
+        return Histogram(name, unit.replace("charge", sets.unit), histogram_edges, counts, is_charge="charge" in unit)
 
     histograms = [
         histogram(name, unit, edges[k], PerSet(*(_histogram(of_set[:, k], edges[k]) for of_set in values)))
@@ -89,13 +94,26 @@ def physics(sets: EvaluationSets) -> MetricResult:
         for name, (spectrum, spectrum_edges) in zip(measured[len(names) :], spectra, strict=True)
     ]
     means = {name: {key: _mean(of_set[:, k]) for key, of_set in values._asdict().items()} for k, name in enumerate(names)}
+    of_fractions = [_warn_of_fractions(name, of_sets) for name, of_sets in means.items() if name.endswith("whole charges")]
     return MetricResult(
         "physics",
         (mean_w1, *measures, blanks),
         {"threshold": sets.threshold, "bins": BINS},
         {"mean": means},
+        warnings=tuple(filter(None, of_fractions)),
         histograms=tuple(histograms),
         per_image={name: values.generated[:, k] for k, name in enumerate(names)},
+    )
+
+
+def _warn_of_fractions(name: str, means: Mapping[str, float | None]) -> str:
+    """Return a warning if real charges are whole numbers and generated ones are not."""
+    generated, held_out = means["generated"], means["held_out"]
+    if generated is None or held_out is None or held_out < 0.99 or generated > 0.9:
+        return ""
+    return (
+        f"{name}: {held_out:.0%} of the real pixels above threshold hold a whole number, and {generated:.0%} of the generated ones, which "
+        "tells them apart at once. Round generated charge before you use it (numpy.rint) where that matters."
     )
 
 

@@ -113,6 +113,30 @@ def histogram_distances(histograms: npt.NDArray, edges: Floats) -> PooledDistanc
     return distance
 
 
+def profile_distance(values: Floats, spread: Floats) -> PooledDistance:
+    """Return a function that computes how far mean profiles are apart, to (R, 1).
+
+    It is the root mean square over bins of the difference of the means, in units of the spread.
+
+    Args:
+        values: (N, B) of each image of the pool; NaN if undefined.
+        spread: (B,) spread of each bin over images.
+    """
+    is_defined = ~np.isnan(values)
+    terms = np.concatenate([np.where(is_defined, values, 0), is_defined], 1)
+
+    def means(indices: Ints) -> Floats:
+        sums, numbers = np.split(count(indices, len(values)) @ terms, 2, axis=1)
+        return sums / np.where(numbers > 0, numbers, np.nan)
+
+    def distance(a: Ints, b: Ints) -> Floats:
+        apart = (means(a) - means(b)) / spread
+        number = np.count_nonzero(~np.isnan(apart), 1)
+        return np.sqrt(np.nansum(apart**2, 1) / np.where(number > 0, number, np.nan))[:, None]
+
+    return distance
+
+
 def mmd(kernel: Floats) -> PooledDistance:
     """Return a function that computes the unbiased squared MMD, to (R, 1).
 

@@ -14,6 +14,7 @@ from pgen.report.figures.pooling import pool_image
 from pgen.utils.text import shorten
 
 if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
@@ -27,6 +28,14 @@ _SIDE = 1.15  # longer side of a plane
 _GAP, _EDGE, _BAR = 0.07, 0.15, 0.95  # between images, around the sheet, for the colour bar
 _CHARACTER, _LINE = 0.062, 0.125  # width of a character and height of a line of a caption
 _LARGEST = 60.0  # a sheet of thousands of images still has to be drawn
+
+
+def charge_colours(signed: bool) -> Colormap:
+    """Return the colours of charge; for signed charge, no charge is in the middle."""
+    from matplotlib import colormaps
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("signed", _DIVERGING) if signed else colormaps[_COLOURS]
 
 
 class Sheet:
@@ -55,7 +64,7 @@ class Sheet:
         labels: Sequence[str] = (),
         heading: str = "",
     ) -> None:
-        from matplotlib.colors import FuncNorm, LinearSegmentedColormap, PowerNorm
+        from matplotlib.colors import FuncNorm, PowerNorm
 
         planes, height, width = shape
         captions, labels = list(map(_legible, captions)), list(map(_legible, labels))
@@ -75,7 +84,7 @@ class Sheet:
         self.columns = columns
         # With a square root, faint tracks are visible next to bright ones.
         self.norm = FuncNorm((_signed_root, _signed_square), vmin=-vmax, vmax=vmax) if signed else PowerNorm(0.5, vmin=0, vmax=vmax)
-        self.colours = LinearSegmentedColormap.from_list("signed", _DIVERGING) if signed else _COLOURS
+        self.colours = charge_colours(signed)
         self.signed = signed
         self.last_image: AxesImage | None = None
         self.figure = new_figure(*self.size, layout=None)

@@ -53,7 +53,7 @@ def plot_images(
         raise DataError(f"labels: expected one for each of {len(array)} images, got {len(labels)}.")
     captions = [""] * len(array) if labels is None else list(map(str, labels))
     columns = min(columns or math.ceil(math.sqrt(len(array) / array.shape[1])), len(array))
-    sheet = Sheet(math.ceil(len(array) / columns), columns, array.shape[1:], **_colour_scale(array, vmax), captions=captions)
+    sheet = Sheet(math.ceil(len(array) / columns), columns, array.shape[1:], **colour_scale(array, vmax), captions=captions)
     for i, image in enumerate(array):
         sheet.show(image, *divmod(i, columns), caption=captions[i])
     return sheet.finish(unit or "ADC")
@@ -78,7 +78,7 @@ def plot_rows(rows: Mapping[str, Images], *, vmax: float | None = None, unit: st
         raise DataError("rows: expected one or more named sets of images, got none.")
     check_same_shape(**arrays)
     first = next(iter(arrays.values()))
-    scale = _colour_scale(first, vmax) | {"signed": any(map(_has_negative, arrays.values()))}
+    scale = colour_scale(first, vmax) | {"signed": any(map(_has_negative, arrays.values()))}
     sheet = Sheet(len(arrays), max(map(len, arrays.values())), first.shape[1:], **scale, labels=list(arrays))
     for row, (name, array) in enumerate(arrays.items()):
         for column, image in enumerate(array):
@@ -112,13 +112,14 @@ def plot_pairs(
     both = np.concatenate([a, b], axis=1)
     columns = min(_PAIRS_PER_ROW, len(both))
     heading = f"each pair: {names[0]} | {names[1]}"
-    sheet = Sheet(math.ceil(len(both) / columns), columns, both.shape[1:], **_colour_scale(both), captions=captions, heading=heading)
+    sheet = Sheet(math.ceil(len(both) / columns), columns, both.shape[1:], **colour_scale(both), captions=captions, heading=heading)
     for i, pair in enumerate(both):
         sheet.show(pair, *divmod(i, columns), caption=captions[i])
     return sheet.finish(unit)
 
 
-def _colour_scale(images: FloatArray, vmax: float | None = None) -> dict[str, Any]:
+def colour_scale(images: FloatArray, vmax: float | None = None) -> dict[str, Any]:
+    """Return ``vmax``, by default the 99.5 % quantile of |charge| that is not 0, and ``signed``."""
     magnitude = np.abs(images[images != 0])
     brightest = float(np.quantile(magnitude, 0.995)) if magnitude.size else 1.0
     return {"vmax": vmax or brightest, "signed": _has_negative(images)}
