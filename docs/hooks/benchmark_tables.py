@@ -174,6 +174,19 @@ def closure(result: Result) -> str:
     return make_table(["images", *first], [("real (floor)", *(format_number(measure["floor"]) for measure in first.values())), *rows])
 
 
+def classifier(result: Result) -> str:
+    head = ["images", "CNN AUC of `c2st`", "95 % interval", "independent network", "twice the width", "twice the epochs"]
+    rows = []
+    for name, row in result["sets"].items():
+        others = (format_auc(row.get(key)) for key in ("independent_auc", "twice_the_width", "twice_the_epochs"))
+        rows.append((name, format_auc(row["pgen"]["cnn_auc"]), " to ".join(map(format_auc, row["pgen"]["interval"])), *others))
+    return make_table(head, rows)
+
+
+def format_auc(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
 def evaluate_all(result: Result) -> str:
     seconds = result["seconds_by_metric"]
     return make_table(seconds, [[f"{format_number(value)} s" for value in seconds.values()]])
@@ -285,7 +298,7 @@ _TABLES: dict[str, Callable[[Result], str]] = {
     show.__name__: show
     for show in (
         ot_assign, ot_exact, ot_scale, ot_solve, ewm_outer, data_batches, data_scale, engine_step, engine_kills, output_kills,
-        engine_hostile, evaluate_all, evaluate_oracles, closure, mnist_wasserstein, two_commands, few_steps, identical_targets,
+        engine_hostile, evaluate_all, evaluate_oracles, classifier, closure, mnist_wasserstein, two_commands, few_steps, identical_targets,
         busy_machine,
     )
 } | {"real_tiles": two_stage, "simulated": two_stage, "ot_exact_triton": ot_exact}  # fmt: skip

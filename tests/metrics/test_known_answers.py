@@ -12,8 +12,7 @@ from scipy import ndimage
 from pgen.data import read_all
 from pgen.data.simulation.generate import simulate
 from pgen.errors import PgenError
-from pgen.metrics.fidelity import classifier as c2st
-from pgen.metrics.fidelity import closure
+from pgen.metrics.fidelity import closure, residual_network
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.results import Measurement, PerSet
 from pgen.metrics.runner import Evaluation, comparison_warnings, evaluate
@@ -60,30 +59,6 @@ def test_real_images_are_seldom_called_different() -> None:
         assert 0.01 < np.mean(list(counts.values())) / REAL_SETS < 0.08
 
 
-def test_classifiers_cannot_tell_real_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(c2st, "CNN_LIMIT", 60)
-    monkeypatch.setattr(c2st, "EPOCHS", 2)
-    told = [found.verdict for seed in range(8) for found in measures(asked(sets(seed, n=60), ["c2st"])).values()]
-    # Intervals of so few images are too narrow for the floor, which varies as much: one in ten is called worse.
-    assert told.count("worse") <= 3
-
-
-def test_real_images_are_told_apart_once_for_all_generated_sets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(c2st, "CNN_LIMIT", 60)
-    monkeypatch.setattr(c2st, "EPOCHS", 1)
-    learn, learnt = c2st._classify_by_cnn, []
-    monkeypatch.setattr(c2st, "_classify_by_cnn", lambda *given: learnt.append(1) or learn(*given))
-    first, second = (sets(0, spoil, n=60) for spoil in (blurred, shifted))
-    alone = [asked(each, ["c2st"]) for each in (first, second)]
-    assert len(learnt) == 4 * c2st.FOLDS
-    together = [asked(replace(each, cache=first.cache), ["c2st"]) for each in (first, second)]
-    assert len(learnt) == 6 * c2st.FOLDS  # of the generated sets alone
-    assert [each.results for each in together] == [each.results for each in alone]
-    # Another seed is another floor.
-    asked(replace(second, cache=first.cache, seed=1), ["c2st"])
-    assert len(learnt) == 8 * c2st.FOLDS
-
-
 def blurred(images: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(images, (0, 0, 0.6, 0.6))
 
@@ -117,9 +92,7 @@ def half_blank(images: np.ndarray) -> np.ndarray:
     ],
 )  # fmt: skip
 def test_what_is_wrong_trips_its_metric(spoil, trips: list[str], leaves: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(c2st, "CNN_LIMIT", 60)
-    monkeypatch.setattr(c2st, "EPOCHS", 1)
-    monkeypatch.setattr(c2st, "PERMUTATIONS", 10)
+    monkeypatch.setattr(residual_network, "EPOCHS", 1)
     found = measures(asked(sets(0, spoil), [*FAST, "c2st"] if "trees AUC" in trips else FAST))
     assert {name: found[name].verdict for name in trips} == dict.fromkeys(trips, "worse")
     assert [name for name in leaves if found[name].verdict == "worse"] == []
@@ -194,11 +167,11 @@ def test_images_of_one_charge() -> None:
 
 
 def test_nearly_all_training_images_blank(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pgen.metrics.fidelity.classifier.EPOCHS", 1)
+    monkeypatch.setattr("pgen.metrics.fidelity.residual_network.EPOCHS", 1)
     given = sets(0, n=100)
     given.train[3:] = 0
     small = replace(given, generated=given.generated[:20])
-    assert measures(asked(small, ["c2st"]))["CNN AUC"].n == 20
+    assert measures(asked(small, ["c2st"]))["CNN AUC"].n == 10
 
 
 def test_too_few_images_to_extrapolate_are_told() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from pgen.metrics.features.image_statistics import compare_statistics, image_statistics
 from pgen.metrics.features.observables import QUANTITIES, SIGNED_QUANTITIES, quantities, quantities_to_features
-from pgen.metrics.fidelity import classifier as c2st
+from pgen.metrics.fidelity import residual_network
 from pgen.metrics.fidelity.reconstruction import reconstruction_error
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.memorisation.hamming import hamming
@@ -84,8 +84,7 @@ def test_copies_are_found_by_magnitude() -> None:
 
 def test_each_metric_tells_the_signs_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Magnitudes are those of real images, signs are not."""
-    monkeypatch.setattr(c2st, "CNN_LIMIT", 60)
-    monkeypatch.setattr(c2st, "PERMUTATIONS", 10)
+    monkeypatch.setattr(residual_network, "EPOCHS", 5)
     every = ("physics", "fpd", "kpd", "wasserstein", "prdc", "c2st", "memorisation")
     turned = measures(sets(lambda images: -images), *every)
     for name in ("net charge W1", "negative fraction W1", "pixel charge W1", "FPD", "KPD", "recall", "CNN AUC", "trees AUC"):

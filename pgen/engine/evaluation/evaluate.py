@@ -127,7 +127,6 @@ def evaluate(
         "sets": {name: {"source": images.name, **_describe(images, unsuppressed[name])} for name, images in real.items()},
     }
     del unsuppressed
-    cache: dict[tuple[str, ...], Any] = {}
     evaluations: list[Evaluation] = []
     galleries: list[Gallery | None] = []
     warnings = list(choice.warnings)
@@ -150,7 +149,6 @@ def evaluate(
                 seed=seed,
                 device=place,
                 extractor=extractor,
-                cache=cache,
             )
         except PgenError as error:
             if len(candidates) == 1:

@@ -6,223 +6,233 @@ decision trees on features show whether physics quantities are enough to tell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from scipy import stats
-from torch import Tensor, nn
-from torch.nn import functional
 
-from pgen.data.sparse import above_threshold
+from pgen.metrics.fidelity.residual_network import ImageClassifier, affordable_epochs, affordable_images, train_network
+from pgen.metrics.fidelity.roc import auc, auc_interval, auc_p_value
 from pgen.metrics.inputs import EvaluationSets
-from pgen.metrics.results import Measurement, MetricResult, PerSet, draw_equal
-from pgen.metrics.significance import ROUNDS, WIDTH, Ints
+from pgen.metrics.results import Highlight, Histogram, Measurement, MetricResult, PerSet
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
-FOLDS = 3
-PERMUTATIONS = 1000
-#: Images of each set; epochs; batch size.
-CNN_LIMIT, EPOCHS, BATCH = 2000, 12, 64
-TREES_LIMIT = 5000
-#: With fewer images of a set, the CNN often misses even plain differences, such as noise or a blur.
-CNN_FEWEST = 50
-#: With fewer, trees with leaves of 20 images can split at most once.
-TREES_FEWEST = 40
-#: Longest side in pixels that the CNN sees: larger images are pooled.
-SIDE = 128
+#: Generated images that trees learn from, and images of each set that are judged.
+TREES_LIMIT, JUDGED_LIMIT = 10_000, 5_000
+#: With fewer generated images to learn from, a CNN often misses even plain differences, and trees
+#: with leaves of 20 images can split at most once.
+CNN_FEWEST, TREES_FEWEST = 50, 40
+#: Parts of the learning images for the learning curve, and the fewest images of a part.
+PARTS, FEWEST_OF_PART = (4, 2), 20
+#: An AUC this far from chance does not matter.
+TOLERANCE = 0.05
+#: Training images to learn from for each generated one, if there are so many.
+REAL = 4
+#: Fraction of the training images that are not learnt from, and the p-value at which they differ
+#: from held-out ones.
+UNSEEN, DIFFERENT = 0.2, 0.001
+#: Images of each highlight.
+SHOWN = 10
+#: Bins of the histogram of log weights; the outermost also count all weights beyond.
+EDGES = np.linspace(-10, 10, 41)
 
-#: From training rows, whether each is generated (1 or 0), and test rows, to a score of each test
-#: row.
-Classifier = Callable[[npt.NDArray, npt.NDArray, npt.NDArray], Floats]
+
+class Scorer(Protocol):
+    """A trained classifier."""
+
+    def score(self, rows: npt.NDArray) -> Floats:
+        """Return log p(generated) - log p(real) of each row."""
+
+
+#: From generated rows, and at least as many real ones, to a classifier.
+Learner = Callable[[npt.NDArray, npt.NDArray], Scorer]
+
+
+class Split(NamedTuple):
+    """Which images a classifier learns from, and which it is judged on: indices into each set.
+
+    Attributes:
+        generated: (n,) to learn from.
+        train: (m,) to learn from, m >= n.
+        judged: Others of these sets, and held-out images.
+    """
+
+    generated: Ints
+    train: Ints
+    judged: PerSet
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a classifier says of images that it has not learnt from.
+
+    Attributes:
+        scores: Of the judged images, higher for those that look generated.
+        curve: Learning images of each kind -> AUC.
+        classifier: The one that learnt from all.
+    """
+
+    scores: PerSet
+    curve: Mapping[int, float]
+    classifier: Scorer
 
 
 def c2st(sets: EvaluationSets) -> MetricResult:
-    """Compute the area under the ROC curve (AUC) of a CNN and of boosted trees; 0.5 is chance.
+    """Compute the AUC of a CNN and of boosted trees for generated against held-out images.
 
-    The value is for generated against held-out images. The floor is for training against held-out
-    images, by classifiers of their own.
+    Classifiers learn to tell generated from training images, and are judged on other generated
+    images and on held-out ones. If generated images are as real ones, then, whatever was learnt,
+    the scores of the two can be exchanged: the AUC is 0.5, which is the floor, and the
+    Mann-Whitney test of the scores is valid.
     """
     rng = sets.rng("c2st")
-    images = draw_equal(PerSet(sets.generated, sets.train, sets.held_out), rng, CNN_LIMIT)
-    charge = images.train[above_threshold(images.train, sets.threshold)]
-    if not charge.size:  # the images that were drawn are all blank
-        charge = sets.train[above_threshold(sets.train, sets.threshold)]
-    scale = float(np.quantile(np.abs(charge), 0.99))
-    seed = int(rng.integers(2**31))
+    split = split_sets(sets, rng)
+    seed, shape = int(rng.integers(2**31)), sets.train.shape[1:]
+    scale = float(np.abs(sets.train).mean(dtype=np.float64))
+    cnn_split, trees_split = (_limit(split, n) for n in (affordable_images(shape), TREES_LIMIT))
+    epochs = affordable_epochs(len(cnn_split.generated), shape)
 
-    def cnn(rows: npt.NDArray, is_generated: npt.NDArray, test: npt.NDArray) -> Floats:
-        return _classify_by_cnn(rows / scale, is_generated, test / scale, seed, sets.device)
+    def learn_cnn(generated: npt.NDArray, real: npt.NDArray) -> ImageClassifier:
+        return train_network(generated, real, scale, epochs, seed, sets.device)
 
-    measures, details = [], {}
-    features = draw_equal(sets.features, rng, TREES_LIMIT)
-    tests = (("CNN AUC", cnn, images, CNN_FEWEST), ("trees AUC", _boosted_trees(seed), features, TREES_FEWEST))
-    for name, classifier, rows, fewest in tests:
-        measurement, p = _test(name, classifier, rows, fewest, rng, partial(sets.cached, f"c2st, {name}, {seed}"))
-        measures.append(measurement)
-        details[f"{name}, permutation p"] = p
-    settings = {"folds": FOLDS, "epochs": EPOCHS, "CNN limit": CNN_LIMIT, "trees limit": TREES_LIMIT}
-    return MetricResult("c2st", tuple(measures), settings, details)
-
-
-def auc(generated: Floats, real: Floats) -> float:
-    """Compute the area under the ROC curve.
-
-    It is the fraction of pairs with a higher score of the generated image; ties count half.
-    """
-    # U / (n m), as scipy.stats.mannwhitneyu has it, without the p-value that takes most of its time
-    # in every round of a bootstrap.
-    ranks = stats.rankdata(np.concatenate([generated, real]))[: len(generated)]
-    return float((ranks.sum() - len(generated) * (len(generated) + 1) / 2) / (len(generated) * len(real)))
-
-
-def _test(
-    name: str, classifier: Classifier, rows: PerSet, fewest: int, rng: np.random.Generator, cached: Callable[..., Floats]
-) -> tuple[Measurement, float]:
-    """Return the AUC with its floor, and the p-value of a permutation test."""
-    n = len(rows.train)
-    fold = rng.permutation(np.arange(n) % FOLDS)
-    score = partial(_cross_validate, classifier)
-    scores = {
-        "generated": score(rows.generated, rows.held_out, fold),
-        "train": cached(score, rows.train, rows.held_out, fold),
+    parts = PARTS if sets.permutations else ()  # values only
+    cnn = judge(PerSet(sets.generated, sets.train, sets.held_out), cnn_split, learn_cnn, parts)
+    trees = judge(sets.features, trees_split, lambda generated, real: BoostedTrees(generated, real, seed), parts)
+    measures: list[Measurement] = []
+    details: dict[str, Any] = {}
+    warnings: list[str] = []
+    for name, judgement, fewest in (("CNN AUC", cnn, CNN_FEWEST), ("trees AUC", trees, TREES_FEWEST)):
+        measures.append(_measure(name, judgement, fewest))
+        details[f"{name} by learning images"] = {str(n): value for n, value in judgement.curve.items()}
+        details[f"{name} of infinitely many"] = extrapolate(judgement.curve)
+        real = auc(judgement.scores.train, judgement.scores.held_out)
+        details[f"{name} of unseen training images"] = real
+        if auc_p_value(judgement.scores.train, judgement.scores.held_out) <= DIFFERENT:
+            warnings.append(
+                f"{name}: training images that the classifier has not seen have an AUC of {real:.3g} against held-out images, so these "
+                "two sets differ, and a perfect model would have an AUC like that; split the data at random events."
+            )
+    settings = {
+        "CNN learning images": len(cnn_split.generated),
+        "CNN epochs": epochs,
+        "trees learning images": len(trees_split.generated),
+        "judged images": {name: len(indices) for name, indices in split.judged._asdict().items()},
     }
-    value, floor = (auc(*scores[key]) for key in ("generated", "train"))
-
-    def excess(g: Ints, t: Ints, h: Ints) -> float:
-        return auc(scores["generated"][0][g], scores["generated"][1][h]) - auc(scores["train"][0][t], scores["train"][1][h])
-
-    unclear = ""
-    if any(np.ptp(scores[key][:, fold == k]) == 0 for key in scores for k in range(FOLDS)):
-        unclear = f"it gave all images one score: {n} images of a set are too few to learn from, or their features do not differ"
-    elif n < fewest:
-        unclear = f"{n} images of a set are too few to learn from; give {fewest} or more"
-    interval = interval_around(value, bootstrap(excess, n, rng), 0.0, 1.0)
-    # If the labels of test images were exchanged at random, how often would the area be as large?
-    ranks = stats.rankdata(np.concatenate(scores["generated"]))
-    chance = np.array([rng.permutation(ranks)[:n].sum() for _ in range(PERMUTATIONS)])
-    p = (1 + int((chance >= ranks[:n].sum()).sum())) / (1 + PERMUTATIONS)
-    return Measurement(name, value, floor, interval, n, unclear=unclear), p
+    log_weights = PerSet(*(-scores for scores in cnn.scores))
+    of_images = np.full(len(sets.generated), np.nan)
+    of_images[split.judged.generated] = log_weights.generated
+    return MetricResult(
+        "c2st",
+        tuple(measures),
+        settings,
+        details,
+        tuple(warnings),
+        histograms=(Histogram("log weight", "", EDGES, PerSet(*(np.histogram(w.clip(-10, 10), EDGES)[0] for w in log_weights))),),
+        per_image={"c2st log weight": of_images},
+        highlights=_highlight(sets.generated, split.judged.generated, log_weights.generated, cnn.classifier),
+    )
 
 
-def _cross_validate(classifier: Classifier, generated: npt.NDArray, real: npt.NDArray, fold: npt.NDArray) -> Floats:
-    """Score the images of both sets (2, n), each by a classifier trained on the other folds.
+def split_sets(sets: EvaluationSets, rng: np.random.Generator) -> Split:
+    """Divide images into those to learn from and those to judge.
 
-    Scores are ranks within their fold, since classifiers differ in their scale.
+    As many generated images are judged as there are held-out ones, at most half of them; all that
+    classifiers do not learn from are. A fifth of the training images or more are not learnt from
+    either. If training images are the held-out ones, each half of them serves as one of the two.
     """
-    scores = np.empty((2, len(fold)))
-    for k in range(FOLDS):
-        train, test = fold != k, fold == k
-        rows, is_generated = np.concatenate([generated[train], real[train]]), np.repeat([1, 0], train.sum())
-        score = classifier(rows, is_generated, np.concatenate([generated[test], real[test]]))
-        scores[:, test] = (stats.rankdata(score) / len(score)).reshape(2, -1)
-    return scores
+    generated, train, held_out = (rng.permutation(len(images)) for images in (sets.generated, sets.train, sets.held_out))
+    if np.array_equal(sets.train, sets.held_out):
+        train, held_out = np.array_split(held_out, 2)
+    judged = min(len(generated) // 2, len(held_out))
+    n = min(len(generated) - judged, int((1 - UNSEEN) * len(train)), TREES_LIMIT)
+    m = min(REAL * n, int((1 - UNSEEN) * len(train)))
+    rest = (generated[n:], train[m:], held_out)
+    return Split(generated[:n], train[:m], PerSet(*(np.sort(indices[:JUDGED_LIMIT]) for indices in rest)))
 
 
-def _boosted_trees(seed: int) -> Classifier:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    def classify(rows: npt.NDArray, is_generated: npt.NDArray, test: npt.NDArray) -> Floats:
-        trees = HistGradientBoostingClassifier(max_iter=100, early_stopping=True, random_state=seed)
-        return trees.fit(rows, is_generated).predict_proba(test)[:, 1]
-
-    return classify
-
-
-class ConvClassifier(nn.Module):
-    """A small CNN: images (B, C, H, W) to scores (B,).
-
-    It has four convolutions with stride 2, and takes mean and maximum over positions.
-    """
-
-    def __init__(self, channels: int, width: int = 16) -> None:
-        super().__init__()
-        sizes = (channels, width, 2 * width, 4 * width, 4 * width)
-        layers: list[nn.Module] = []
-        for inputs, outputs in pairwise(sizes):
-            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=2, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1)]
-        self.layers, self.score = nn.Sequential(*layers), nn.Linear(8 * width, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Score images (n, C, H, W); return (n,)."""
-        maps = self.layers(images)
-        return self.score(torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1))[:, 0]
-
-
-def _classify_by_cnn(rows: npt.NDArray, is_generated: npt.NDArray, test: npt.NDArray, seed: int, device: torch.device) -> Floats:
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        model = ConvClassifier(rows.shape[1]).to(device)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-2)
-    steps = EPOCHS * -(-len(rows) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=4e-3, total_steps=steps)
-    label = torch.from_numpy(is_generated.astype(np.float32))
-    order = torch.Generator().manual_seed(seed)
-    for _ in range(EPOCHS):
-        for index in torch.randperm(len(rows), generator=order).split(BATCH):
-            batch = _preprocess(rows[index.numpy()], device)
-            loss = functional.binary_cross_entropy_with_logits(model(batch), label[index].to(device))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    model.eval()
-    with torch.no_grad():
-        return np.concatenate([model(batch).cpu().double().numpy() for batch in _batches(test, device)])
-
-
-def _batches(images: npt.NDArray, device: torch.device) -> Iterator[Tensor]:
-    for start in range(0, len(images), 256):
-        yield _preprocess(images[start : start + 256], device)
-
-
-def _preprocess(images: npt.NDArray, device: torch.device) -> Tensor:
-    """Take the signed square root of the charge, so that faint pixels count; pool large images."""
-    charge = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-    roots = charge.abs().sqrt() * charge.sign()
-    pooling = -(-max(roots.shape[2:]) // SIDE)
-    return functional.avg_pool2d(roots, pooling, ceil_mode=True) if pooling > 1 else roots
-
-
-def bootstrap(
-    excess: Callable[[Ints, Ints, Ints], Any], n: int, rng: np.random.Generator, rounds: int = ROUNDS, halves: bool = False
-) -> npt.NDArray[np.float64]:
-    """Compute value - floor of resampled sets.
+def judge(rows: PerSet, split: Split, learn: Learner, parts: Sequence[int]) -> Judgement:
+    """Train a classifier on all learning images, and others on parts of them.
 
     Args:
-        excess: value - floor of the images at three arrays of indices: generated, train, held-out.
-        n: Images of each set.
-        rng: Random numbers.
-        rounds: How often to resample.
-        halves: Draw half of the images without replacement, in place of n with replacement.
-
-    Returns:
-        (rounds, ...) what ``excess`` returned.
+        rows: One row per image of each set.
+        split: Which to learn from and which to judge.
+        learn: Trains a classifier.
+        parts: Divisors of the number of learning images, for the learning curve.
     """
+    n = len(split.generated)
+    judged = PerSet(*(values[indices] for values, indices in zip(rows, split.judged, strict=True)))
+    curve: dict[int, float] = {}
+    for size in (*(n // part for part in parts if n // part >= FEWEST_OF_PART), n):
+        part = _limit(split, size)
+        classifier = learn(rows.generated[part.generated], rows.train[part.train])
+        scores = PerSet(classifier.score(judged.generated), np.zeros(0), classifier.score(judged.held_out))
+        curve[size] = auc(scores.generated, scores.held_out)
+    return Judgement(scores._replace(train=classifier.score(judged.train)), curve, classifier)
 
-    def indices() -> Iterable[Ints]:
-        return [rng.permutation(n)[: n // 2] for _ in range(3)] if halves else rng.integers(n, size=(3, n))
 
-    return np.array([excess(*indices()) for _ in range(rounds)])
+def extrapolate(curve: Mapping[int, float]) -> float | None:
+    """Return the AUC that a classifier would have that learnt from infinitely many images.
+
+    It is ``a``, at most 1, of a least-squares fit of a + b / n; None for fewer than three points.
+    """
+    if len(curve) < 3:
+        return None
+    slope_and_constant = np.polyfit(1 / np.array(list(curve)), np.array(list(curve.values())), 1)
+    return float(slope_and_constant[1].clip(0, 1))
 
 
-def interval_around(value: float, excess: npt.NDArray[np.float64], lowest: float = 0.0, highest: float = np.inf) -> tuple[float, float]:
-    """Compute the interval of a :class:`Measurement`.
-
-    Only the spread of ``excess`` counts: resampled sets are further apart than the sets themselves,
-    by about as much in the value as in the floor.
+class BoostedTrees:
+    """Gradient-boosted decision trees on features.
 
     Args:
-        value: The centre.
-        excess: (rounds,) value - floor of resampled sets, see :func:`bootstrap`.
-        lowest: Lower limit of any value.
-        highest: Upper limit of any value.
+        generated: (n, D) features.
+        real: (m, D) features; both sets have the same weight.
+        seed: Same seed, same trees.
     """
-    finite = excess[np.isfinite(excess)]  # a resampled set may hold none of the images that a distance is defined for
-    width = WIDTH * float(np.std(finite)) if len(finite) > len(excess) / 2 else np.nan
-    return max(lowest, float(value) - width), min(highest, float(value) + width)
+
+    def __init__(self, generated: npt.NDArray, real: npt.NDArray, seed: int) -> None:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        trees = HistGradientBoostingClassifier(class_weight="balanced", early_stopping=True, random_state=seed)
+        self._trees = trees.fit(np.concatenate([generated, real]), np.repeat([1, 0], [len(generated), len(real)]))
+
+    def score(self, rows: npt.NDArray) -> Floats:
+        """Return log p(generated) - log p(real) of each row."""
+        return self._trees.decision_function(rows) if len(rows) else np.zeros(0)
+
+
+def _limit(split: Split, n: int) -> Split:
+    """Keep ``n`` generated images to learn from, and training images in proportion."""
+    n = min(n, len(split.generated))
+    return split._replace(generated=split.generated[:n], train=split.train[: len(split.train) * n // len(split.generated)])
+
+
+def _measure(name: str, judgement: Judgement, fewest: int) -> Measurement:
+    generated, _, held_out = judgement.scores
+    learnt, unclear = max(judgement.curve), ""
+    if np.ptp(np.concatenate([generated, held_out])) == 0:
+        unclear = f"it gave all images one score: {learnt} generated images are too few to learn from, or features do not differ"
+    elif learnt < fewest:
+        unclear = f"{learnt} generated images are too few to learn from; give {fewest - learnt} more, or more training images"
+    n, interval, p = min(len(generated), len(held_out)), auc_interval(generated, held_out), auc_p_value(generated, held_out)
+    return Measurement(name, auc(generated, held_out), 0.5, interval, n, unclear=unclear, p_value=p, tolerance=TOLERANCE)
+
+
+def _highlight(images: npt.NDArray, judged: Ints, log_weights: Floats, classifier: Scorer) -> tuple[Highlight, ...]:
+    """Return the judged images that look most and least like generated ones."""
+    assert isinstance(classifier, ImageClassifier)
+    order = np.argsort(log_weights, kind="stable")
+    titles = {"least like real images (CNN)": order[:SHOWN], "most like real images (CNN)": order[::-1][:SHOWN]}
+    return tuple(
+        Highlight(
+            title,
+            tuple(map(int, judged[chosen])),
+            tuple(f"log weight {log_weights[k]:.2f}" for k in chosen),
+            classifier.saliency(images[judged[chosen]]),
+        )
+        for title, chosen in titles.items()
+    )
