@@ -78,6 +78,21 @@ def test_fail_if_copy_rate(pgen, sets: Path) -> None:
     pgen(*arguments, "--generated", "generated.h5", cwd=sets)
 
 
+def test_fail_if(pgen, refuses, sets: Path) -> None:
+    arguments = ("evaluate", "kpd", *SHARED, "--generated", "generated.h5", "--out", "gate")
+    result = pgen(*arguments, "--fail-if", "kpd.kpd > 9", "--fail-if", "kpd.KPD > -9", code=1, cwd=sets)
+    message = " ".join(result.stderr.split())
+    assert "generated: kpd, KPD is" in message and "which meets --fail-if kpd.KPD > -9." in message and "> 9" not in message
+    assert (sets / "gate" / "report.html").is_file()
+    again = (*arguments, "--overwrite")
+    pgen(*again, "--fail-if", "kpd.kpd > 9", cwd=sets)
+    refuses(*again, "--fail-if", "kpd.fpd > 9", saying="--fail-if kpd.fpd > 9: kpd has no measure 'fpd'; expected one of KPD.", cwd=sets)
+    unread = ("evaluate", "kpd", "--generated", "none.h5", *SHARED)  # refused before any image is read
+    refuses(*unread, "--fail-if", "kpd.KPD", saying="--fail-if kpd.KPD: no condition; expected METRIC.MEASURE", cwd=sets)
+    refuses(*unread, "--fail-if", "fpd.FPD > 1", saying="kpd does not compute fpd; use fpd, or all.", cwd=sets)
+    refuses(*unread, "--fail-if", "fdp.FPD > 1", saying="There is no metric called 'fdp'", cwd=sets)
+
+
 def test_copies_that_cannot_be_judged_do_not_pass(pgen, sets: Path) -> None:
     pixels = read_all(open_images(str(sets / "train.h5")))
     write_images(sets / "ten.h5", ArrayImages(pixels[:10]))
