@@ -23,5 +23,8 @@ def pgen_metrics() -> list[MetricSpec]:
             "c2st", "Can a classifier tell generated from real? A CNN on images, boosted trees on features.", f"{fidelity}.classifier:c2st"
         ),
         MetricSpec("memorisation", "Are generated images copies of training images?", f"{memorisation}.metric:memorisation"),
+        MetricSpec(
+            "downstream", "Does your own reconstruction give the same results on generated images?", f"{fidelity}.downstream:downstream"
+        ),
         MetricSpec("closure", "Do labelled images look like their labels?", f"{fidelity}.closure:closure"),
     ]

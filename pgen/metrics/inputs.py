@@ -39,6 +39,8 @@ FEATURE_LIMIT = 5.0
 
 #: From images (n, C, H, W) to features (n, D).
 Features = Callable[[FloatArray], npt.NDArray]
+#: From images (n, C, H, W) to outputs (n,) by name, or (n, K) of a function with ``names``.
+Downstream = Callable[[FloatArray], Mapping[str, npt.ArrayLike] | npt.NDArray]
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class EvaluationSets:
         seed: Seed of everything random in a metric, see :meth:`rng`.
         device: Device for computations that are faster on a GPU.
         extractor: Function from images (n, C, H, W) to features (n, D), in place of pgen's own.
+        downstream: Function of images whose outputs the metric ``downstream`` compares, see
+            :func:`pgen.metrics.fidelity.downstream.downstream`.
         permutations: Most permutations of a test; 0 computes values only.
         cache: Results that depend on real images only, shared by evaluations of several generated
             sets, see :meth:`cached`.
@@ -76,6 +80,7 @@ class EvaluationSets:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     extractor: Features | None = None
+    downstream: Downstream | None = None
     permutations: int = PERMUTATIONS
     cache: dict[tuple[str, ...], Any] = field(default_factory=dict)
 

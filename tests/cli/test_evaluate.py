@@ -46,6 +46,7 @@ def test_results(report: Path) -> None:
     assert results["sets"]["train"]["images"] == 60 and len(results["sets"]["held-out"]["fingerprint"]) == 64
     real, copies = (results["generated"][name] for name in ("generated", "copies"))
     assert list(real["metrics"]) == ["physics", "fpd", "kpd", "ks", "wasserstein", "prdc", "c2st", "memorisation", "closure"]
+    assert "needs a function of images" in real["skipped"]["downstream"]
     for metric in real["metrics"].values():
         for measure in metric["measures"]:
             assert {"name", "value", "floor", "interval", "n", "verdict"} <= set(measure) and measure["n"] <= 60
@@ -155,6 +156,21 @@ def test_own_features(pgen, sets: Path) -> None:
     pgen(*arguments, "--features", "own:sums", cwd=sets)
     results = json.loads((sets / "own" / "results.json").read_text())
     assert results["generated"]["generated"]["metrics"]["kpd"]["settings"]["features"] == 32
+
+
+def test_downstream(pgen, refuses, sets: Path) -> None:
+    (sets / "chain.py").write_text("def run(images):\n    return {'charge': images.sum((1, 2, 3))}\n\n\ndef bad(images):\n    return 3\n")
+    arguments = ("evaluate", "downstream", "--generated", "generated.h5", *SHARED, "--out", "chain")
+    pgen(*arguments, "--downstream", "chain:run", "--fail-if", "downstream.charge W1 > 100", cwd=sets)
+    result = json.loads((sets / "chain" / "results.json").read_text())["generated"]["generated"]["metrics"]["downstream"]
+    assert [m["name"] for m in result["measures"]] == ["charge W1", "charge KS"] and result["settings"]["function"] == "chain:run"
+    assert "downstream: charge" in (sets / "chain" / "images.csv").read_text().splitlines()[0]
+    again = (*arguments, "--overwrite")
+    refuses(*again, saying="downstream needs a function of images; name it by --downstream", cwd=sets)
+    refuses(*again, "--downstream", "chain:bad", saying="--downstream chain:bad: the function failed on 1 images", cwd=sets)
+    refuses(*again, "--downstream", "chain:none", saying="--downstream chain:none: does not import (AttributeError", cwd=sets)
+    other = ("evaluate", "fpd", "--generated", "none.h5", *SHARED)
+    refuses(*other, "--downstream", "chain:run", saying="--downstream: of no effect on fpd; leave it out", cwd=sets)
 
 
 def test_bad_input_is_refused(refuses, pgen, sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:

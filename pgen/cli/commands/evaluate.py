@@ -91,6 +91,9 @@ def metric_command(name: str, summary: str) -> Any:
         features: Annotated[
             str | None, typer.Option(help="Your own function that computes features of images, as package.module:function.")
         ] = None,
+        downstream: Annotated[
+            str | None, typer.Option(help="Your own reconstruction, whose outputs are compared, as package.module:function.")
+        ] = None,
         fail_if_copy_rate: Annotated[
             float | None,
             typer.Option(min=0, max=1, help="Exit with code 1 if a larger fraction of the images are copies of training images."),
@@ -132,6 +135,7 @@ def metric_command(name: str, summary: str) -> Any:
                 seed=seed,
                 device=device,
                 features=features,
+                downstream=downstream,
                 checkpoint=checkpoints,
                 decoder=decoder,
                 data_root=data_root,
