@@ -17,6 +17,11 @@ def pgen_metrics() -> list[MetricSpec]:
         MetricSpec("fpd", "Frechet distance of physical features, for infinitely many images.", f"{fidelity}.frechet:fpd"),
         MetricSpec("kpd", "Kernel distance (unbiased MMD) of physical features.", f"{fidelity}.frechet:kpd"),
         MetricSpec("ks", "Kolmogorov-Smirnov distance of features: mean, and of random projections.", f"{fidelity}.kolmogorov_smirnov:ks"),
+        MetricSpec(
+            "nplm",
+            "Likelihood ratio of features, learnt by kernel logistic regression, with a score per image.",
+            f"{fidelity}.likelihood_ratio:nplm",
+        ),
         MetricSpec("wasserstein", "Exact and sliced Wasserstein and energy distance of pixels.", f"{fidelity}.wasserstein:wasserstein"),
         MetricSpec("prdc", "Precision, recall, density and coverage on physical features.", f"{fidelity}.prdc:prdc"),
         MetricSpec(

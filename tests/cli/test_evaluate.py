@@ -45,7 +45,7 @@ def test_results(report: Path) -> None:
     assert results["format"] == "pgen-results-1" and results["seed"] == 0 and results["threshold"] == 10
     assert results["sets"]["train"]["images"] == 60 and len(results["sets"]["held-out"]["fingerprint"]) == 64
     real, copies = (results["generated"][name] for name in ("generated", "copies"))
-    assert list(real["metrics"]) == ["physics", "fpd", "kpd", "ks", "wasserstein", "prdc", "c2st", "memorisation", "closure"]
+    assert list(real["metrics"]) == ["physics", "fpd", "kpd", "ks", "nplm", "wasserstein", "prdc", "c2st", "memorisation", "closure"]
     assert "needs a function of images" in real["skipped"]["downstream"]
     for metric in real["metrics"].values():
         for measure in metric["measures"]:
