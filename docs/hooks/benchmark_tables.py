@@ -218,6 +218,14 @@ def evaluate_oracles(result: Result) -> str:
     return make_table(["case", "metric", "pgen", "pgen, at N images", "jetnet"], rows)
 
 
+def goodness_of_fit(result: Result) -> str:
+    defects = result["defects"]
+    columns = {"FPD": "`fpd`", "KPD": "`kpd`", "mean KS": "`ks`, mean", "sliced KS": "`ks`, sliced", "trees AUC": "BDT"}
+    columns |= {"NPLM, width 0.9, penalty 0.1": "`nplm`", "NPLM, width 0.9, penalty 0.1, held-out permuted": "NPLM, direct"}
+    rows = ((defect, *(f"{shares[test]:.0%}" for test in columns)) for defect, shares in defects.items())
+    return make_table(["defect", *columns.values()], rows)
+
+
 def busy_machine(result: Result) -> str:
     rows = []
     for state, runs in result["states"].items():
@@ -298,8 +306,8 @@ _TABLES: dict[str, Callable[[Result], str]] = {
     show.__name__: show
     for show in (
         ot_assign, ot_exact, ot_scale, ot_solve, ewm_outer, data_batches, data_scale, engine_step, engine_kills, output_kills,
-        engine_hostile, evaluate_all, evaluate_oracles, classifier, closure, mnist_wasserstein, two_commands, few_steps, identical_targets,
-        busy_machine,
+        engine_hostile, evaluate_all, evaluate_oracles, classifier, goodness_of_fit, closure, mnist_wasserstein, two_commands, few_steps,
+        identical_targets, busy_machine,
     )
 } | {"real_tiles": two_stage, "simulated": two_stage, "ot_exact_triton": ot_exact}  # fmt: skip
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from pgen.errors import DataError
 from pgen.utils.text import shorten
 
+#: A label with at most this many different values is a class; another one is a number.
+CLASSES = 12
 #: Text that means a boolean.
 BOOLEANS = {"true": 1.0, "false": 0.0}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,8 @@ FEATURE_LIMIT = 5.0
 Value = TypeVar("Value")
 #: From images (n, C, H, W) to features (n, D).
 Features = Callable[[FloatArray], npt.NDArray]
+#: From images (n, C, H, W) to outputs (n,) by name, or (n, K) of a function with ``names``.
+Downstream = Callable[[FloatArray], Mapping[str, npt.ArrayLike] | npt.NDArray]
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,11 @@ class EvaluationSets:
         seed: Seed of everything random in a metric, see :meth:`rng`.
         device: Device for computations that are faster on a GPU.
         extractor: Function from images (n, C, H, W) to features (n, D), in place of pgen's own.
+        downstream: Function of images whose outputs the metric ``downstream`` compares, see
+            :func:`pgen.metrics.fidelity.downstream.downstream`.
         permutations: Most permutations of a test; 0 computes values only.
+        cache: Results that depend on real images only, shared by evaluations of several generated
+            sets, see :meth:`cached`.
 
     Raises:
         DataError: A set has fewer than 20 images, pixels that are NaN or infinite, or only blank
@@ -74,7 +81,9 @@ class EvaluationSets:
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     extractor: Features | None = None
+    downstream: Downstream | None = None
     permutations: int = PERMUTATIONS
+    cache: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         sets = {name: validate_images(getattr(self, name), name.replace("_", "-"), self.threshold, self.unit) for name in PerSet._fields}
@@ -85,6 +94,19 @@ class EvaluationSets:
     def rng(self, name: str) -> np.random.Generator:
         """Return the random numbers of the metric ``name``: the same, whichever others run."""
         return np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+
+    def cached(self, name: str, compute: Callable[..., npt.NDArray], *arrays: npt.NDArray) -> npt.NDArray:
+        """Return ``compute(*arrays)``, computed once for all generated sets.
+
+        Args:
+            name: Key of the result, together with the content of the arrays.
+            compute: Function of real images only.
+            *arrays: Its arguments.
+        """
+        key = (name, *(f"{array.shape} {hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()}" for array in arrays))
+        if key not in self.cache:
+            self.cache[key] = compute(*arrays)
+        return self.cache[key]
 
     def rows(self, function: Callable[[FloatArray], npt.NDArray]) -> PerSet:
         """Apply a function, from images (n, C, H, W) to rows (n, ...), to all images, in chunks."""

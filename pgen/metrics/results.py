@@ -16,6 +16,8 @@ from pgen.metrics.validation import Result
 LEVEL = 0.05
 #: Verdict if neither likeness nor difference is shown.
 CANNOT_BE_TOLD = "cannot be told"
+#: All verdicts, see :attr:`Measurement.verdict`.
+VERDICTS = ("as real", "worse", "beyond", CANNOT_BE_TOLD)
 
 
 class PerSet(NamedTuple):

@@ -45,7 +45,8 @@ def test_results(report: Path) -> None:
     assert results["format"] == "pgen-results-1" and results["seed"] == 0 and results["threshold"] == 10
     assert results["sets"]["train"]["images"] == 60 and len(results["sets"]["held-out"]["fingerprint"]) == 64
     real, copies = (results["generated"][name] for name in ("generated", "copies"))
-    assert list(real["metrics"]) == ["physics", "fpd", "kpd", "wasserstein", "prdc", "c2st", "memorisation", "closure"]
+    assert list(real["metrics"]) == ["physics", "fpd", "kpd", "ks", "nplm", "wasserstein", "prdc", "c2st", "memorisation", "closure"]
+    assert "needs a function of images" in real["skipped"]["downstream"]
     for metric in real["metrics"].values():
         for measure in metric["measures"]:
             assert {"name", "value", "floor", "interval", "n", "verdict"} <= set(measure) and measure["n"] <= 60
@@ -76,6 +77,21 @@ def test_fail_if_copy_rate(pgen, sets: Path) -> None:
     told = pgen(*arguments, "--generated", "copies.h5", code=1, cwd=sets)
     assert "are copies, more than 10.00%" in " ".join(told.stderr.split())
     pgen(*arguments, "--generated", "generated.h5", cwd=sets)
+
+
+def test_fail_if(pgen, refuses, sets: Path) -> None:
+    arguments = ("evaluate", "kpd", *SHARED, "--generated", "generated.h5", "--out", "gate")
+    result = pgen(*arguments, "--fail-if", "kpd.kpd > 9", "--fail-if", "kpd.KPD > -9", code=1, cwd=sets)
+    message = " ".join(result.stderr.split())
+    assert "generated: kpd, KPD is" in message and "which meets --fail-if kpd.KPD > -9." in message and "> 9" not in message
+    assert (sets / "gate" / "report.html").is_file()
+    again = (*arguments, "--overwrite")
+    pgen(*again, "--fail-if", "kpd.kpd > 9", cwd=sets)
+    refuses(*again, "--fail-if", "kpd.fpd > 9", saying="--fail-if kpd.fpd > 9: kpd has no measure 'fpd'; expected one of KPD.", cwd=sets)
+    unread = ("evaluate", "kpd", "--generated", "none.h5", *SHARED)  # refused before any image is read
+    refuses(*unread, "--fail-if", "kpd.KPD", saying="--fail-if kpd.KPD: no condition; expected METRIC.MEASURE", cwd=sets)
+    refuses(*unread, "--fail-if", "fpd.FPD > 1", saying="kpd does not compute fpd; use fpd, or all.", cwd=sets)
+    refuses(*unread, "--fail-if", "fdp.FPD > 1", saying="There is no metric called 'fdp'", cwd=sets)
 
 
 def test_copies_that_cannot_be_judged_do_not_pass(pgen, sets: Path) -> None:
@@ -140,6 +156,21 @@ def test_own_features(pgen, sets: Path) -> None:
     pgen(*arguments, "--features", "own:sums", cwd=sets)
     results = json.loads((sets / "own" / "results.json").read_text())
     assert results["generated"]["generated"]["metrics"]["kpd"]["settings"]["features"] == 32
+
+
+def test_downstream(pgen, refuses, sets: Path) -> None:
+    (sets / "chain.py").write_text("def run(images):\n    return {'charge': images.sum((1, 2, 3))}\n\n\ndef bad(images):\n    return 3\n")
+    arguments = ("evaluate", "downstream", "--generated", "generated.h5", *SHARED, "--out", "chain")
+    pgen(*arguments, "--downstream", "chain:run", "--fail-if", "downstream.charge W1 > 100", cwd=sets)
+    result = json.loads((sets / "chain" / "results.json").read_text())["generated"]["generated"]["metrics"]["downstream"]
+    assert [m["name"] for m in result["measures"]] == ["charge W1", "charge KS"] and result["settings"]["function"] == "chain:run"
+    assert "downstream: charge" in (sets / "chain" / "images.csv").read_text().splitlines()[0]
+    again = (*arguments, "--overwrite")
+    refuses(*again, saying="downstream needs a function of images; name it by --downstream", cwd=sets)
+    refuses(*again, "--downstream", "chain:bad", saying="--downstream chain:bad: the function failed on 1 images", cwd=sets)
+    refuses(*again, "--downstream", "chain:none", saying="--downstream chain:none: does not import (AttributeError", cwd=sets)
+    other = ("evaluate", "fpd", "--generated", "none.h5", *SHARED)
+    refuses(*other, "--downstream", "chain:run", saying="--downstream: of no effect on fpd; leave it out", cwd=sets)
 
 
 def test_bad_input_is_refused(refuses, pgen, sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from pgen.metrics.significance import holm, measure
 N, THRESHOLD = 400, 1.0
 SOURCE = simulate(3 * N, size=32, seed=7)
 IMAGES = read_all(SOURCE)
-FAST = ["physics", "fpd", "kpd", "wasserstein", "prdc", "memorisation", "closure"]
+FAST = ["physics", "fpd", "kpd", "ks", "nplm", "wasserstein", "prdc", "memorisation", "closure"]
 #: Of so many real sets, how many may be told from real: at 95 %, more are one case in 400.
 REAL_SETS, MISSED = 12, 3
 

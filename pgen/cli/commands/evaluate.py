@@ -91,9 +91,18 @@ def metric_command(name: str, summary: str) -> Any:
         features: Annotated[
             str | None, typer.Option(help="Your own function that computes features of images, as package.module:function.")
         ] = None,
+        downstream: Annotated[
+            str | None, typer.Option(help="Your own reconstruction, whose outputs are compared, as package.module:function.")
+        ] = None,
         fail_if_copy_rate: Annotated[
             float | None,
             typer.Option(min=0, max=1, help="Exit with code 1 if a larger fraction of the images are copies of training images."),
+        ] = None,
+        fail_if: Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="CONDITION", help='Exit with code 1 if this holds, as in "c2st.CNN AUC > 0.9" or "fpd.FPD is worse". Repeatable.'
+            ),
         ] = None,
         data_root: DataRoot = None,
         device: Device = "auto",
@@ -103,12 +112,17 @@ def metric_command(name: str, summary: str) -> Any:
     ) -> None:
         from pgen.engine.evaluation.evaluate import evaluate
         from pgen.errors import ConfigError, option
+        from pgen.metrics.gates import Gate, check_gates
         from pgen.report.report_directory import EvaluationFolder
 
         if fail_if_copy_rate is not None and name not in (ALL, "memorisation"):
             raise ConfigError(
                 f"{option('fail_if_copy_rate', f'{fail_if_copy_rate:g}')}: {name} does not look for copies; use memorisation, or all."
             )
+        gates = [Gate.parse(text) for text in fail_if or ()]
+        for gate in gates:
+            if name not in (ALL, gate.metric):
+                raise ConfigError(f"{option('fail_if', gate.text)}: {name} does not compute {gate.metric}; use {gate.metric}, or {ALL}.")
         folder = EvaluationFolder.choose(out, generated, "results.json", overwrite=overwrite)
         with progress_bar() as bar:
             report = evaluate(
@@ -121,6 +135,7 @@ def metric_command(name: str, summary: str) -> Any:
                 seed=seed,
                 device=device,
                 features=features,
+                downstream=downstream,
                 checkpoint=checkpoints,
                 decoder=decoder,
                 data_root=data_root,
@@ -135,8 +150,12 @@ def metric_command(name: str, summary: str) -> Any:
         page = next(path for path in written if path.suffix == ".html")
         runs = [("deploy", source) for source in generated if Path(source).is_dir()]
         print_next_steps(f"open {page} in a browser", *runs[:1])
-        if fail_if_copy_rate is not None:
-            _refuse_copies(report.evaluations, fail_if_copy_rate)
+        failures = [] if fail_if_copy_rate is None else _check_copies(report.evaluations, fail_if_copy_rate)
+        failures += check_gates(gates, report.evaluations)
+        for failure in failures:
+            echo_message(with_flags(failure), style="red")
+        if failures:
+            raise typer.Exit(1)
 
     stub = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
     stub.command(name=name, help=summary)(command)
@@ -277,19 +296,16 @@ def _show(evaluation: Evaluation, table: Table) -> None:
         echo(with_flags(f"{evaluation.name}: {', '.join(metrics)} not computed. {reason}"), style="dim")
 
 
-def _refuse_copies(evaluations: Sequence[Evaluation], limit: float) -> None:
-    """End with exit code 1 if a set has more copies than ``limit``, or could not be tested."""
+def _check_copies(evaluations: Sequence[Evaluation], limit: float) -> list[str]:
+    """Return a sentence for each set with more copies than ``limit``, or that was not tested."""
+    failures = []
     for evaluation in evaluations:
         if evaluation.copy_rate is None:
             reason = evaluation.skipped.get("memorisation", "")
-            _fail(f"{evaluation.name}: not tested, so copies may be among the images. {reason}")
+            failures.append(f"{evaluation.name}: not tested, so copies may be among the images. {reason}")
         elif evaluation.copy_rate > limit:
-            _fail(f"{evaluation.name}: {evaluation.copy_rate:.2%} of the images are copies, more than {limit:.2%}.")
-
-
-def _fail(message: str) -> None:
-    echo_message(message, style="red")
-    raise typer.Exit(1)
+            failures.append(f"{evaluation.name}: {evaluation.copy_rate:.2%} of the images are copies, more than {limit:.2%}.")
+    return failures
 
 
 def _print_table(table: Table) -> None:

@@ -23,7 +23,7 @@ from pgen.engine.evaluation.image_sources import GeneratedSource, ImageSource, o
 from pgen.engine.evaluation.threshold import choose_threshold
 from pgen.engine.runtime.device import choose_device
 from pgen.errors import ConfigError, PgenError, option
-from pgen.metrics.inputs import EvaluationSets, Features, validate_images
+from pgen.metrics.inputs import Downstream, EvaluationSets, Features, validate_images
 from pgen.metrics.runner import Evaluation, comparison_warnings, select_metrics
 from pgen.metrics.runner import evaluate as run_metrics
 from pgen.report.evaluation_report import EvaluationReport
@@ -44,6 +44,7 @@ def evaluate(
     seed: int = 0,
     device: str | torch.device = "auto",
     features: str | Features | None = None,
+    downstream: str | Downstream | None = None,
     checkpoint: str = "best",
     decoder: str | None = None,
     data_root: str | None = None,
@@ -68,6 +69,9 @@ def evaluate(
         device: Where to compute: auto (a GPU if there is one), cpu, cuda or cuda:i.
         features: Function from images (n, C, H, W) to features (n, D), or
             "package.module:function", in place of pgen's own features.
+        downstream: Function from images (n, C, H, W) to outputs (n,) by name, such as a
+            reconstruction, or "package.module:function"; the metric ``downstream`` compares its
+            outputs.
         checkpoint: Saved state of runs: best, last, a step, or all.
         decoder: Decoder for runs whose samples are latents, in place of the run's own.
         data_root: Folder in which source strings are looked up.
@@ -82,7 +86,12 @@ def evaluate(
     select_metrics(names)
     refuse_count(n)
     place = choose_device(device) if isinstance(device, str) else device
-    extractor = _load_features(features) if isinstance(features, str) else features
+    extractor = _load_function("features", features) if isinstance(features, str) else features
+    reconstruct = _load_function("downstream", downstream) if isinstance(downstream, str) else downstream
+    if reconstruct is not None and names and "downstream" not in names:
+        raise ConfigError(
+            f"{option('downstream')}: of no effect on {', '.join(names)}; leave it out, or evaluate downstream or all metrics."
+        )
     real = open_sources({"train": train, "held-out": held_out}, data_root=data_root)
     unit = real["train"].unit
     require_same_kind(real["held-out"], real["train"], option("held_out"), "the training images have")
@@ -127,6 +136,7 @@ def evaluate(
         "sets": {name: {"source": images.name, **_describe(images, unsuppressed[name])} for name, images in real.items()},
     }
     del unsuppressed
+    cache: dict[tuple[str, ...], Any] = {}
     evaluations: list[Evaluation] = []
     galleries: list[Gallery | None] = []
     warnings = list(choice.warnings)
@@ -149,6 +159,8 @@ def evaluate(
                 seed=seed,
                 device=place,
                 extractor=extractor,
+                downstream=reconstruct,
+                cache=cache,
             )
         except PgenError as error:
             if len(candidates) == 1:
@@ -204,9 +216,9 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _load_features(target: str) -> Features:
+def _load_function(parameter: str, target: str) -> Callable[..., Any]:
     module, colon, attribute = target.partition(":")
-    name = option("features", target)
+    name = option(parameter, target)
     try:
         function = getattr(importlib.import_module(module), attribute)
     except Exception as error:

@@ -116,7 +116,14 @@ def evaluate_hamming(
     values = [choice.value for choice in choices]
     pixels = {name: read_all(images) for name, images in sets.items()}
     result = hamming(
-        pixels["generated"], pixels["train"], pixels["held-out"], thresholds=values, seed=seed, device=place, progress=progress
+        pixels["generated"],
+        pixels["train"],
+        pixels["held-out"],
+        thresholds=values,
+        seed=seed,
+        device=place,
+        progress=progress,
+        labels={"generated": sets["generated"].labels, "held_out": sets["held-out"].labels},
     )
     statistics = [compare_statistics({name: suppress(images, value) for name, images in pixels.items()}, value) for value in values]
     pairs = result.thresholds[0].pairs
@@ -147,4 +154,9 @@ def _tabulate(result: ThresholdResult, statistics: Sequence[SetStatistics]) -> T
     if is_signed:
         rows.append(("mean |charge|", *(f"{of_set.absolute_charge_mean:.4g}" for of_set in compared)))
     rows.append(("occupancy", *(f"{of_set.occupancy_mean:.4f}" for of_set in compared)))
-    return Table(("", "generated", "held-out (null)"), [rows], title=f"threshold {result.threshold:g}")
+    groups = [
+        (f"{name}: copy rate, {group.name}", f"{group.copy_rate:.2%} of {group.generated}", f"{group.null_rate:.2%} of {group.held_out}")
+        for name, distance in result.distances.items()
+        for group in distance.groups["occupancy"]
+    ]
+    return Table(("", "generated", "held-out (null)"), [rows, groups], title=f"threshold {result.threshold:g}")

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pgen.data.labels import convert_labels, plain_labels
+from pgen.data.labels import CLASSES, convert_labels, plain_labels
 from pgen.errors import DataError, listed
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.results import Measurement, MetricResult, PerSet
 from pgen.metrics.significance import measure
 from pgen.utils.text import shorten
 
-#: A label with at most this many different values is a class; another one is a number to regress.
-CLASSES = 12
 #: A difference of accuracy, bias or width that does not matter.
 TOLERANCE = 0.02
 

@@ -37,7 +37,7 @@ def physics(sets: EvaluationSets) -> MetricResult:
     # (N, K), the quantities of one channel after the other.
     values = PerSet(*(of_set.reshape(len(of_set), -1) for of_set in all_values))
     scale = robust_scales(all_values.held_out, scale_floors(units)).ravel()
-    edges = [_bin_edges(values.held_out[:, k]) for k in range(len(names))]
+    edges = [bin_edges(values.held_out[:, k]) for k in range(len(names))]
     spectra = [_spectrum(sets, channel) for channel in range(channels)]
     blank = PerSet(*((of_set[..., 1] == 0).all(1).astype(float) for of_set in all_values))
 
@@ -86,14 +86,14 @@ def physics(sets: EvaluationSets) -> MetricResult:
         return Histogram(name, unit.replace("charge", sets.unit), histogram_edges, counts, is_charge="charge" in unit)
 
     histograms = [
-        histogram(name, unit, edges[k], PerSet(*(_histogram(of_set[:, k], edges[k]) for of_set in values)))
+        histogram(name, unit, edges[k], PerSet(*(count_bins(of_set[:, k], edges[k]) for of_set in values)))
         for k, (name, unit) in enumerate(zip(names, list(units.values()) * channels, strict=True))
     ]
     histograms += [
         histogram(name, "charge", spectrum_edges, PerSet(*(of_set.sum(0) for of_set in spectrum)))
         for name, (spectrum, spectrum_edges) in zip(measured[len(names) :], spectra, strict=True)
     ]
-    means = {name: {key: _mean(of_set[:, k]) for key, of_set in values._asdict().items()} for k, name in enumerate(names)}
+    means = {name: {key: mean_of_defined(of_set[:, k]) for key, of_set in values._asdict().items()} for k, name in enumerate(names)}
     of_fractions = [_warn_of_fractions(name, of_sets) for name, of_sets in means.items() if name.endswith("whole charges")]
     return MetricResult(
         "physics",
@@ -117,7 +117,8 @@ def _warn_of_fractions(name: str, means: Mapping[str, float | None]) -> str:
     )
 
 
-def _mean(values: Floats) -> float | None:
+def mean_of_defined(values: Floats) -> float | None:
+    """Return the mean of the values (n,) that are not NaN; None if there is none."""
     defined = _defined(values)
     return float(defined.mean()) if len(defined) else None
 
@@ -130,7 +131,7 @@ def _prefix(channel: int, channels: int) -> str:
     return f"plane {channel}: " if channels > 1 else ""
 
 
-def _bin_edges(real: Floats) -> Floats:
+def bin_edges(real: Floats) -> Floats:
     """Return bins between the 0.1 % and 99.9 % quantiles of real images.
 
     The outermost bins also count all values beyond.
@@ -153,7 +154,8 @@ def _equal_bins(values: npt.NDArray, low: float, high: float, most: int) -> Floa
     return np.asarray(first - 0.5 + width * np.arange(np.ceil((high - first + 1) / width) + 1), np.float64)
 
 
-def _histogram(values: Floats, edges: Floats) -> npt.NDArray:
+def count_bins(values: Floats, edges: Floats) -> npt.NDArray:
+    """Count the values (n,) in each bin; those beyond belong to the outermost bins."""
     return np.histogram(_defined(values).clip(edges[0], edges[-1]), edges)[0]
 
 

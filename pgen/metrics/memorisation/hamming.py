@@ -19,6 +19,7 @@ import torch
 from pgen.data.images import FloatArray
 from pgen.data.sparse import above_threshold
 from pgen.errors import ConfigError
+from pgen.metrics.memorisation.groups import Group, Labels, count_copies, group_by_labels, group_by_occupancy
 from pgen.metrics.memorisation.nearest_neighbours import DISTANCES, BinaryImages, Neighbours, binarise, from_bits, nearest
 from pgen.metrics.memorisation.statistics import Memorisation, Reuse, authenticity, mann_whitney_z, memorisation, reuse
 from pgen.metrics.memorisation.strata import KMeansStrata
@@ -77,6 +78,7 @@ class DistanceResult(Result):
         authenticity_null: The same of held-out images.
         reuse: How often generated images have the same nearest training image.
         reuse_null: The same of held-out images.
+        groups: Copies by ``occupancy``, and by each label of few values.
     """
 
     nearest: dict[str, Distances]
@@ -85,6 +87,7 @@ class DistanceResult(Result):
     authenticity_null: float
     reuse: Reuse
     reuse_null: Reuse
+    groups: dict[str, tuple[Group, ...]]
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,7 @@ def hamming(
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
     pairs: int = 16,
+    labels: Mapping[str, Labels] | None = None,
 ) -> HammingResult:
     """Compare nearest-neighbour distances of generated -> train with held-out -> train, the null.
 
@@ -203,6 +207,8 @@ def hamming(
         device: Where distances are computed.
         progress: Called as ``progress(done, total)`` after each nearest-neighbour search.
         pairs: Number of the most suspicious pairs to list.
+        labels: "generated" and "held_out" -> label name -> (N,) labels, by which copies are
+            counted.
 
     Raises:
         DataError: A set has fewer than 20 images, another shape, or NaN pixels.
@@ -218,6 +224,10 @@ def hamming(
     size = min(map(len, sets.values()))
     rng = np.random.default_rng(seed)
     sample = {name: np.sort(rng.choice(len(images), size, replace=False)) for name, images in sets.items()}
+    compared_labels = {
+        name: {label: np.asarray(values)[sample[name]] for label, values in (labels or {}).get(name, {}).items()}
+        for name in ("generated", "held_out")
+    }
     overlap = count_shared_images(sets["train"], sets["held_out"])
 
     done, total = count(1), _SEARCHES * len(thresholds)
@@ -229,7 +239,7 @@ def hamming(
         return neighbours
 
     results = tuple(
-        _test_at_threshold(sets, sample, threshold, np.random.default_rng((seed, i)), device, search, pairs)
+        _test_at_threshold(sets, sample, threshold, np.random.default_rng((seed, i)), device, search, pairs, compared_labels)
         for i, threshold in enumerate(thresholds)
     )
     return HammingResult(
@@ -297,6 +307,7 @@ def _test_at_threshold(
     device: str | torch.device,
     search: Callable[..., Neighbours],
     pairs: int,
+    labels: Mapping[str, Labels],
 ) -> ThresholdResult:
     train = binarise(sets["train"], threshold, device)
     train_sample = train.take(sample["train"])
@@ -328,16 +339,24 @@ def _test_at_threshold(
     }
 
     tests = _compare(generated, null)
+    has_pixels = {name: images.n_pixels > 0 for name, images in compared.items()}
+    of_images = ({label: values[has_pixels[name]] for label, values in labels[name].items()} for name in ("generated", "held_out"))
+    groupings = {
+        "occupancy": group_by_occupancy(generated.without_blank().n_pixels, null.without_blank().n_pixels),
+        **{f"label {label}": grouping for label, grouping in group_by_labels(*of_images).items()},
+    }
     distances = {}
     for name in DISTANCES:
-        index, index_null = (near[key].index[name][compared[key].n_pixels > 0] for key in ("generated", "held_out"))
+        index, index_null = (near[key].index[name][has_pixels[key]] for key in ("generated", "held_out"))
+        to_train = generated.without_blank().distance[name], null.without_blank().distance[name]
         distances[name] = DistanceResult(
             nearest={key: Distances.from_values(values[name]) for key, values in distributions.items()},
             memorisation=tests[name],
-            authenticity=authenticity(generated.without_blank().distance[name], leave_one_out(index)[name]),
-            authenticity_null=authenticity(null.without_blank().distance[name], leave_one_out(index_null)[name]),
+            authenticity=authenticity(to_train[0], leave_one_out(index)[name]),
+            authenticity_null=authenticity(to_train[1], leave_one_out(index_null)[name]),
             reuse=reuse(index),
             reuse_null=reuse(index_null),
+            groups={key: count_copies(*to_train, tests[name].cutoff, grouping) for key, grouping in groupings.items()},
         )
 
     planted = _noisy_copies(train, max(1, round(max(PLANTED) * size)), rng)

@@ -26,7 +26,14 @@ def memorisation(sets: EvaluationSets) -> MetricResult:
     only if both distances do.
     """
     result = hamming(
-        sets.generated, sets.train, sets.held_out, thresholds=[sets.threshold], seed=sets.seed, device=sets.device, pairs=PAIRS
+        sets.generated,
+        sets.train,
+        sets.held_out,
+        thresholds=[sets.threshold],
+        seed=sets.seed,
+        device=sets.device,
+        pairs=PAIRS,
+        labels=sets.labels,
     )
     (at,) = result.thresholds
     measures: list[Measurement] = []
@@ -56,6 +63,7 @@ def memorisation(sets: EvaluationSets) -> MetricResult:
         "c_t": {name: distance.memorisation.cells.c_t for name, distance in at.distances.items()},
         "worst cell z": {name: distance.memorisation.cells.worst for name, distance in at.distances.items()},
         "largest reuse": {name: distance.reuse.largest_share for name, distance in at.distances.items()},
+        "copies by group": {name: distance.groups for name, distance in at.distances.items()},
         "planted copies found": {f"{row.share:g}": row.found for row in at.power},
     }
     return MetricResult(

@@ -147,7 +147,6 @@ def memorisation(generated: Floats, held_out: Floats, *, n_pixels: tuple[Ints, I
     # however many distances tie.
     cutoff = np.sort(held_out)[int(NULL_LEVEL * len(held_out))]
     copies = int((generated < cutoff).sum())
-    interval = stats.binomtest(copies, len(generated)).proportion_ci(0.95, method="exact")
 
     bins = occupancy_bins(*n_pixels)
     copy_rate_matched, copy_z = matched_copies(generated, held_out, bins)
@@ -158,7 +157,7 @@ def memorisation(generated: Floats, held_out: Floats, *, n_pixels: tuple[Ints, I
         compared=len(generated),
         cutoff=float(cutoff),
         copy_rate=copies / len(generated),
-        copy_interval=(float(interval.low), float(interval.high)),
+        copy_interval=clopper_pearson(copies, len(generated)),
         null_rate=float((held_out < cutoff).mean()),
         copy_rate_matched=copy_rate_matched,
         copy_z=copy_z,
@@ -168,6 +167,14 @@ def memorisation(generated: Floats, held_out: Floats, *, n_pixels: tuple[Ints, I
         copying=copy_z < SIGNIFICANT,
         closer=any(z < SIGNIFICANT for z in (matched.z, worst)),
     )
+
+
+def clopper_pearson(count: int, n: int) -> tuple[float, float]:
+    """Return the 95 % Clopper-Pearson interval of a fraction ``count`` / n; NaN if n = 0."""
+    if not n:
+        return np.nan, np.nan
+    interval = stats.binomtest(count, n).proportion_ci(0.95, method="exact")
+    return float(interval.low), float(interval.high)
 
 
 def matched_copies(generated: Floats, held_out: Floats, strata: tuple[Ints, Ints]) -> tuple[float, float]:
