@@ -60,6 +60,21 @@ def test_every_labelling_is_equally_likely() -> None:
     assert compared.p_value[0] == pytest.approx((statistics >= statistics[0] - 1e-12).mean(), abs=0.03)
 
 
+def test_small_p_values_follow_the_tail() -> None:
+    """A shift of 5 standard errors of one mean has p = 6e-7, far below 1 / 1,000."""
+    rng = np.random.default_rng(0)
+    n = 200
+    found = []
+    for _ in range(5):
+        pool = np.concatenate([rng.normal(0.5, 1, n), rng.normal(0, 1, n), np.zeros(n)])[:, None]
+        # The reference is far away, so that the difference of distances is that of means.
+        pool[2 * n :] = 50
+        p = compare(mean_distance(pool), n, rng, permutations=999, rounds=0).p_value[0]
+        expected = 2 * stats.norm.sf(abs(pool[:n].mean() - pool[n : 2 * n].mean()) / (pool[: 2 * n].std() * np.sqrt(2 / n)))
+        found.append(np.log10(p) / np.log10(expected))
+    assert 0.6 < np.mean(found) < 1.2
+
+
 def test_undefined_distances_are_nan_and_equal_ones_are_not_significant() -> None:
     rng = np.random.default_rng(0)
     compared = compare(lambda a, b: np.tile([0.0, np.nan], (len(a), 1)), 5, rng, permutations=20, rounds=3)
