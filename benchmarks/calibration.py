@@ -33,7 +33,7 @@ from pgen.metrics.runner import evaluate
 from pgen.metrics.significance import holm
 from pgen.report.figures.base import new_figure, save_figure
 
-METRICS = ("physics", "profiles", "fpd", "kpd", "wasserstein", "prdc", "memorisation", "closure")
+METRICS = ("physics", "profiles", "fpd", "kpd", "ks", "nplm", "wasserstein", "prdc", "memorisation", "closure")
 POOL, SIZE = 24_000, 32
 PERMUTATIONS = 199
 

@@ -27,7 +27,7 @@ from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.results import LEVEL
 from pgen.metrics.runner import evaluate
 
-METRICS = ("physics", "profiles", "fpd", "kpd", "wasserstein", "prdc", "memorisation")
+METRICS = ("physics", "profiles", "fpd", "kpd", "ks", "nplm", "wasserstein", "prdc", "memorisation")
 POOL, SIZE, THRESHOLD = 6000, 64, 9.0
 PERMUTATIONS = 199
 Defect = Callable[[FloatArray, FloatArray], FloatArray]

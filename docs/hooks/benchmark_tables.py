@@ -226,6 +226,31 @@ def goodness_of_fit(result: Result) -> str:
     return make_table(["defect", *columns.values()], rows)
 
 
+def calibration(result: Result) -> str:
+    rows = []
+    for n, measures in result["sizes"].items():
+        rates = [(row["type_1"][0], row["coverage"][0]) for row in measures.values() if "coverage" in row]
+        errors, coverages = map(sorted, zip(*rates, strict=True))
+        repetitions = max(row["repetitions"] for row in measures.values())
+        rows.append(
+            (n, repetitions, len(rates), *(f"{part[len(part) // 2]:.1%} ({part[0]:.1%} to {part[-1]:.1%})" for part in (errors, coverages)))
+        )
+    return make_table(["images of a set", "repetitions", "measures", "type-1 error, median (range)", "coverage, median (range)"], rows)
+
+
+def power(result: Result) -> str:
+    metrics = ("physics", "profiles", "fpd", "kpd", "wasserstein", "prdc", "memorisation")
+    rows = []
+    for defect, shares in result["defects"].items():
+        cells = []
+        for metric in metrics:
+            of_metric = {name.partition(": ")[2]: share for name, share in shares.items() if name.startswith(f"{metric}: ")}
+            best = max(of_metric, key=lambda name: (of_metric[name], name.endswith("W1"), name))
+            cells.append(f"{of_metric[best]:.0%} ({best})")
+        rows.append((defect, *cells))
+    return make_table(["defect", *(f"`{metric}`" for metric in metrics)], rows)
+
+
 def busy_machine(result: Result) -> str:
     rows = []
     for state, runs in result["states"].items():
@@ -306,8 +331,8 @@ _TABLES: dict[str, Callable[[Result], str]] = {
     show.__name__: show
     for show in (
         ot_assign, ot_exact, ot_scale, ot_solve, ewm_outer, data_batches, data_scale, engine_step, engine_kills, output_kills,
-        engine_hostile, evaluate_all, evaluate_oracles, classifier, goodness_of_fit, closure, mnist_wasserstein, two_commands, few_steps,
-        identical_targets, busy_machine,
+        engine_hostile, evaluate_all, evaluate_oracles, classifier, calibration, power, goodness_of_fit, closure, mnist_wasserstein,
+        two_commands, few_steps, identical_targets, busy_machine,
     )
 } | {"real_tiles": two_stage, "simulated": two_stage, "ot_exact_triton": ot_exact}  # fmt: skip
 
