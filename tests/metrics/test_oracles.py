@@ -19,7 +19,7 @@ from sklearn.metrics import pairwise
 
 from pgen.data import read_all
 from pgen.data.simulation.generate import simulate
-from pgen.metrics.features.observables import QUANTITIES, quantities, quantities_to_features
+from pgen.metrics.features.observables import FEATURES, QUANTITIES, quantities, quantities_to_features
 from pgen.metrics.fidelity import frechet, prdc, wasserstein
 from pgen.metrics.fidelity.pooled_distances import histogram_distances, marginal_distances, mmd
 
@@ -128,7 +128,7 @@ def test_quantities_of_a_simple_image() -> None:
     assert found["centroid row"] == pytest.approx((60 * 4 + 4 * 9) / 64)
     blank = dict(zip(QUANTITIES, quantities(image)[1, 0], strict=True))
     assert [blank[name] for name in ("total charge", "lit pixels", "clusters")] == [0, 0, 0]
-    assert np.isnan([blank[name] for name in QUANTITIES if name not in ("total charge", "lit pixels", "clusters")]).all()
+    assert np.isnan([blank[name] for name in FEATURES if name not in ("total charge", "lit pixels", "clusters")]).all()
     turned = dict(zip(QUANTITIES, quantities(image.swapaxes(2, 3))[0, 0], strict=True))
     assert turned["track angle"] == 90 and turned["track length"] == 6
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pgen.metrics.features.observables import (
+    FEATURES,
     QUANTITIES,
     SIGNED_QUANTITIES,
     feature_scale_floors,
@@ -46,7 +47,7 @@ def test_scales_are_deviations_wherever_quantities_vary() -> None:
     values = quantities(images, 1.0)
     scale = scales(values, scale_floors(QUANTITIES))[0]
     deviation = np.nanstd(values[:, 0], 0)
-    varied = [k for k, name in enumerate(QUANTITIES) if name != "clusters"]
+    varied = [k for k, name in enumerate(FEATURES) if name != "clusters"]
     assert scale[varied] == pytest.approx(deviation[varied])
     assert scale[list(QUANTITIES).index("clusters")] == max(1, deviation[list(QUANTITIES).index("clusters")])
     planes = np.repeat(images[:3], 2, axis=1)

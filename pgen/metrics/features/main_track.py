@@ -14,8 +14,8 @@ Bools = npt.NDArray[np.bool_]
 
 #: Shortest track in pixels that has ends and a width that opens; and one with a sagitta and gaps.
 SHORTEST, SHORTEST_SLENDER = 10.0, 20.0
-#: A slender track is at least so many times as long as it is wide.
-SLENDER = 12.0
+#: A slender track is at least so many times as long as it is thick.
+SLENDER = 10.0
 #: Pixels on either side of a kink, and its smallest angle in degrees.
 ARM, KINK = 8, 20.0
 #: An end closer to the border than this many pixels may be where the track leaves the image.
@@ -63,7 +63,7 @@ class MainTrack:
     @cached_property
     def is_slender(self) -> Bools:
         """(S,) whether the track is long and slender enough for a sagitta and gaps."""
-        return (self.length >= SHORTEST_SLENDER) & (self.length >= SLENDER * self.width)
+        return (self.length >= SHORTEST_SLENDER) & (self.length >= SLENDER * self.thickness)
 
     @cached_property
     def line(self) -> Ints:
@@ -90,14 +90,27 @@ class MainTrack:
         along, across = (self.table(self.value * x, self.is_main) / charge for x in (self.along, self.across))
         return along, across
 
+    @cached_property
+    def thickness(self) -> Floats:
+        """(S,) charge-weighted root mean square around the centre of each line.
+
+        Unlike the width, it is small for bent and kinked tracks, too: only showers, blobs and pairs
+        of tracks are thick.
+        """
+        image, line = self.image[self.is_main], self.line[self.is_main]
+        distance = self.across[self.is_main] - self.centre[1][image, line]
+        squares = np.bincount(image, self.value[self.is_main] * distance**2, len(self.length))
+        total = self.charge.sum(1)
+        return np.sqrt(squares / np.where(total > 0, total, np.nan))
+
     def sagitta(self) -> Floats:
         """Compute the sagitta (S,) in pixels: height of the arc over the chord, by a parabola.
 
-        The parabola is fitted to the centre of each line. NaN for tracks that are short or wide.
+        The parabola is fitted to the centre of each line. NaN for tracks that are not slender.
         """
         t, y = self.centre
         is_there = ~np.isnan(t)
-        half = np.where(self.is_slender, self.length / 2, 1.0)
+        half = np.where(self.is_slender, (self.length - 1) / 2, 1.0)
         u, y = np.nan_to_num(t) / half[:, None], np.nan_to_num(y)
         powers = np.stack([np.where(is_there, u**k, 0).sum(1) for k in range(5)])
         matrix = np.stack([np.stack([powers[i + j] for j in range(3)], -1) for i in range(3)], -2)
@@ -108,7 +121,10 @@ class MainTrack:
         return np.where(usable, np.abs(curvature), np.nan)
 
     def kinks(self) -> Floats:
-        """Count the kinks (S,): places where the direction of 8 lines before and after differs."""
+        """Count the kinks (S,): places where the direction of 8 lines before and after differs.
+
+        NaN for tracks that are not slender.
+        """
         t, y = self.centre
         is_there = (~np.isnan(t)).astype(float)
         sums = [np.cumsum(np.pad(np.nan_to_num(x) * is_there, ((0, 0), (1, 0))), 1) for x in (is_there, t, y, t * t, t * y)]
@@ -128,10 +144,10 @@ class MainTrack:
         starts = is_kink & ~np.pad(is_kink, ((0, 0), (1, 0)))[:, :-1]
         return np.where(self.is_slender, starts.sum(1), np.nan)
 
-    def gap_share(self) -> Floats:
-        """Compute the share (S,) of lines without a pixel, between the track's ends.
+    def gap_fraction(self) -> Floats:
+        """Compute the fraction (S,) of lines without a pixel, between the track's ends.
 
-        NaN for tracks that are short or wide.
+        NaN for tracks that are not slender.
         """
         is_lit = self.charge > 0
         first, last = is_lit.argmax(1), is_lit.shape[1] - is_lit[:, ::-1].argmax(1)
@@ -177,7 +193,7 @@ class MainTrack:
         return np.where(self.is_long, ratio, np.nan)
 
     def charge_off_axis(self) -> Floats:
-        """Compute the share (S,) of the cluster's charge beyond 3 pixels from the axis."""
+        """Compute the fraction (S,) of the cluster's charge beyond 3 pixels from the axis."""
         mask = self.is_main & (np.abs(self.across) > 3)
         total = np.bincount(self.image[self.is_main], self.value[self.is_main], len(self.length))
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -13,7 +13,7 @@ from scipy import ndimage
 from pgen.data.images import FloatArray
 from pgen.data.sparse import above_threshold
 from pgen.metrics.features.main_track import SHORTEST, Ints, MainTrack
-from pgen.metrics.features.patterns import TOUCHING, empty_columns, filled_share, vertices, whole_share
+from pgen.metrics.features.patterns import TOUCHING, empty_columns, filled_fraction, vertices, whole_fraction
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,20 +56,22 @@ SHAPES = {
     "vertices": "",
     "track sagitta": "pixels",
     "track kinks": "",
-    "track gaps": "share",
+    "track gaps": "fraction",
     "track ends inside": "",
     "track opening": "ratio",
-    "charge off the axis": "share",
-    "filled neighbourhoods": "share",
+    "charge off the axis": "fraction",
+    "filled neighbourhoods": "fraction",
     "empty columns": "",
-    "whole charges": "share",
+    "whole charges": "fraction",
 }
 QUANTITIES = FEATURES | SHAPES
 SIGNED_QUANTITIES = SIGNED_FEATURES | SHAPES
 #: Lower limits of the scale of a quantity: a fraction of its magnitude, and what an image resolves,
 #: by unit.
 RELATIVE_SCALE_FLOOR = 0.05
-SCALE_FLOORS = {"pixels": 0.1, "degrees": 1.0, "": 1.0, "share": 0.05, "ratio": 0.1}
+SCALE_FLOORS = {"pixels": 0.1, "degrees": 1.0, "": 1.0, "fraction": 0.05, "ratio": 0.1}
+#: Quantities whose scale has no lower limit by the unit, because small values matter.
+WITHOUT_FLOOR = ("negative fraction",)
 #: Largest gap in pixels of a dotted track.
 GAP = 4
 #: Lower limit for the sine and cosine of twice an angle, which change by up to 0.035 per degree.
@@ -108,12 +110,14 @@ class Clusters:
 
     Attributes:
         charge: (S, H, W) |charge| above threshold.
+        labels: (S, H, W) number of the cluster of each pixel, from 1; 0 below threshold.
         image_of_cluster: (K,) plane of each cluster.
         cluster: (P,) cluster of each pixel.
         track: The cluster with the most charge of each plane.
     """
 
     charge: FloatArray
+    labels: npt.NDArray[np.int32]
     image_of_cluster: Ints
     cluster: Ints
     track: MainTrack
@@ -148,7 +152,7 @@ def find_clusters(images: FloatArray, threshold: float, gap: int = 0) -> Cluster
     track = MainTrack(
         (rows, columns), image, row, column, value, is_main, along, across, np.degrees(axis.angle), length, np.sqrt(axis.variance)
     )
-    return Clusters(charge, image_of_cluster, cluster, track)
+    return Clusters(charge, np.where(is_lit, labels, 0), image_of_cluster, cluster, track)
 
 
 def _features(clusters: Clusters, images: FloatArray | None) -> list[npt.NDArray]:
@@ -182,7 +186,7 @@ def _features(clusters: Clusters, images: FloatArray | None) -> list[npt.NDArray
 
 
 def _shapes(clusters: Clusters, dotted: MainTrack) -> list[npt.NDArray]:
-    """Compute SHAPES, each (S,); gaps are those of the track whose clusters are joined."""
+    """Compute SHAPES, each (S,); gaps and ends are those of the track whose clusters are joined."""
     track, stack = clusters.track, len(clusters.charge)
     count = len(clusters.image_of_cluster)
     size = np.bincount(clusters.cluster, minlength=count)
@@ -191,22 +195,22 @@ def _shapes(clusters: Clusters, dotted: MainTrack) -> list[npt.NDArray]:
     return [
         np.bincount(clusters.image_of_cluster[size == 1], minlength=stack),
         np.bincount(clusters.image_of_cluster[length >= SHORTEST], minlength=stack),
-        vertices(clusters.charge),
+        vertices(clusters.labels),
         track.sagitta(),
         track.kinks(),
-        dotted.gap_share(),
-        track.ends_inside(),
+        dotted.gap_fraction(),
+        dotted.ends_inside(),
         track.opening(),
         track.charge_off_axis(),
-        filled_share(clusters.charge),
+        filled_fraction(clusters.charge),
         empty_columns(clusters.charge),
-        whole_share(clusters.charge),
+        whole_fraction(clusters.charge),
     ]
 
 
 def scale_floors(units: Mapping[str, str]) -> Floats:
     """Return the lower limit (Q,) of the scale of each quantity, by its unit; 0 if it sets none."""
-    return np.array([SCALE_FLOORS.get(unit, 0.0) for unit in units.values()])
+    return np.array([0.0 if name in WITHOUT_FLOOR else SCALE_FLOORS.get(unit, 0.0) for name, unit in units.items()])
 
 
 def feature_scale_floors(units: Mapping[str, str], channels: int) -> Floats:

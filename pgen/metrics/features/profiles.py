@@ -12,7 +12,7 @@ from scipy import fft
 
 from pgen.data.images import FloatArray
 from pgen.metrics.features.main_track import MainTrack
-from pgen.metrics.features.observables import find_clusters
+from pgen.metrics.features.observables import GAP, find_clusters
 
 Floats = npt.NDArray[np.float64]
 
@@ -47,33 +47,34 @@ def compute_profiles(images: FloatArray, threshold: float = 0.0) -> list[ImagePr
     """Compute the profiles of images (n, C, H, W) from |charge| above threshold.
 
     Charge along the track is that of tenths of its length, divided by its mean. Charge across is
-    the share of the track's charge by distance from the axis. dQ/dx against residual range starts
-    at an end inside the image: of two such ends at the one with more charge in the last five
-    pixels, where a particle that stops loses most energy per length (Bragg peak). The power
-    spectrum is the share of the power at each frequency, without that at 0. The correlation is the
-    mean product of two pixels' charge at a distance, divided by the mean square of the charge.
+    the fraction of the track's charge by distance from the axis. dQ/dx against residual range
+    starts at an end inside the image: of two such ends at the one with more charge in the last five
+    pixels, where a particle that stops loses most energy per length (Bragg peak). For it, clusters
+    with up to 4 pixels between them are one track, since a gap is no end. The power spectrum is the
+    fraction of the power at each frequency, without that at 0. The correlation is the mean product
+    of two pixels' charge at a distance, divided by the mean square of the charge.
     """
     clusters = find_clusters(images, threshold)
-    track, shape = clusters.track, images.shape[:2]
+    track, dotted, shape = clusters.track, find_clusters(images, threshold, GAP).track, images.shape[:2]
     frequency = (np.arange(FREQUENCIES) + 0.5) / (2 * FREQUENCIES)
     curves = [
         ("charge along the track", "position / length", "charge / mean", (np.arange(ALONG) + 0.5) / ALONG, _along(track)),
         (
             "charge across the track",
             "distance from the axis [pixels]",
-            "share of the charge",
+            "fraction of the charge",
             np.arange(-ACROSS, ACROSS + 1.0),
             _across(track),
         ),
-        ("dQ/dx from the end", "residual range [pixels]", "charge / pixel", np.arange(STEP / 2, RESIDUAL, STEP), _from_end(track)),
-        ("power spectrum", "frequency [cycles / pixel]", "share of the power", frequency, power_spectrum(clusters.charge)),
+        ("dQ/dx from the end", "residual range [pixels]", "charge / pixel", np.arange(STEP / 2, RESIDUAL, STEP), _from_end(dotted)),
+        ("power spectrum", "frequency [cycles / pixel]", "fraction of the power", frequency, power_spectrum(clusters.charge)),
         ("charge correlation", "distance [pixels]", "correlation", np.arange(1.0, DISTANCES + 1), correlation(clusters.charge)),
     ]
     return [ImageProfiles(name, x_label, y_label, x, values.reshape(*shape, -1)) for name, x_label, y_label, x, values in curves]
 
 
 def power_spectrum(charge: npt.NDArray) -> Floats:
-    """Compute the share of the power (S, FREQUENCIES) in rings of frequency of images (S, H, W).
+    """Compute the fraction of the power (S, FREQUENCIES) in rings of frequency of images (S, H, W).
 
     Frequencies beyond half a cycle per pixel, in the corners, belong to the last ring. NaN for
     images without power.
@@ -119,7 +120,7 @@ def _along(track: MainTrack) -> Floats:
 
 
 def _across(track: MainTrack) -> Floats:
-    """Return the share of the charge (S, 2 ACROSS + 1) by distance from the axis; NaN if short."""
+    """Return the fraction of charge (S, 2 ACROSS + 1) by distance from the axis; NaN if short."""
     mask = track.is_main & track.is_long[track.image]
     image, bins, stack = track.image[mask], 2 * ACROSS + 1, len(track.length)
     offset = np.rint(track.across[mask]).astype(int)
