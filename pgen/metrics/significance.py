@@ -59,7 +59,7 @@ class Comparison:
     def measurement(self, k: int, name: str, *, lowest: float = 0.0, highest: float = np.inf, **options: Any) -> Measurement:
         """Return distance ``k`` as a measurement, its interval within what the distance can be."""
         value, half = float(self.value[k]), float(self.half_width[k])
-        interval = max(lowest, value - half), min(highest, value + half)
+        interval = (max(lowest, value - half), min(highest, value + half)) if math.isfinite(half) else (math.nan, math.nan)
         return Measurement(name, value, float(self.floor[k]), interval, self.n, p_value=float(self.p_value[k]), **options)
 
 

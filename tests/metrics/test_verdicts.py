@@ -105,6 +105,9 @@ def test_intervals_stay_within_what_a_number_can_be(monkeypatch: pytest.MonkeyPa
         found = measures(labelled([generated, *real[1:]], bright), "physics", "prdc", "c2st", "memorisation", "closure")
         for name, measure in found.items():
             low, high = measure.interval
+            if np.isnan(measure.value):  # tracks are too short for a sagitta
+                assert measure.verdict == CANNOT_BE_TOLD and np.isnan([low, high]).all()
+                continue
             assert low <= measure.value <= high and low >= 0
             if part := next((part for part in FRACTIONS if part in name), None):
                 met.add(part)
