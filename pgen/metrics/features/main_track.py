@@ -97,10 +97,14 @@ class MainTrack:
         Unlike the width, it is small for bent and kinked tracks, too: only showers, blobs and pairs
         of tracks are thick.
         """
-        image, line = self.image[self.is_main], self.line[self.is_main]
-        distance = self.across[self.is_main] - self.centre[1][image, line]
-        squares = np.bincount(image, self.value[self.is_main] * distance**2, len(self.length))
-        total = self.charge.sum(1)
+        return self._spread(self.is_main)
+
+    def _spread(self, mask: Bools) -> Floats:
+        """Return the thickness (S,) of the pixels (P,) in a mask."""
+        image = self.image[mask]
+        distance = self.across[mask] - self.centre[1][image, self.line[mask]]
+        squares = np.bincount(image, self.value[mask] * distance**2, len(self.length))
+        total = np.bincount(image, self.value[mask], len(self.length))
         return np.sqrt(squares / np.where(total > 0, total, np.nan))
 
     def sagitta(self) -> Floats:
@@ -175,22 +179,14 @@ class MainTrack:
         return np.where(self.is_long, np.add(*(end.astype(float) for end in self.ends)), np.nan)
 
     def opening(self) -> Floats:
-        """Compute how much wider (S,) one end is than the other; 1 if it does not open.
+        """Compute how much thicker (S,) one end is than the other; 1 if it does not open.
 
-        The ratio of the charge-weighted root mean squares across the axis of the outer thirds, each
-        with half a pixel added.
+        The ratio of the thicknesses of the outer thirds, each with half a pixel added. NaN for
+        short tracks.
         """
         third = np.where(self.is_long, self.length, np.nan)[self.image] / 6
-        with np.errstate(invalid="ignore", divide="ignore"):
-            widths = []
-            for part in (self.along < -third, self.along > third):
-                mask = part & self.is_main
-                total = np.bincount(self.image[mask], self.value[mask], len(self.length))
-                mean = np.bincount(self.image[mask], (self.value * self.across)[mask], len(self.length)) / total
-                square = np.bincount(self.image[mask], (self.value * self.across**2)[mask], len(self.length)) / total
-                widths.append(np.sqrt(np.maximum(0, square - mean**2)) + 0.5)
-            ratio = np.maximum(*widths) / np.minimum(*widths)
-        return np.where(self.is_long, ratio, np.nan)
+        begin, end = (self._spread(part & self.is_main) + 0.5 for part in (self.along < -third, self.along > third))
+        return np.maximum(begin, end) / np.minimum(begin, end)
 
     def charge_off_axis(self) -> Floats:
         """Compute the fraction (S,) of the cluster's charge beyond 3 pixels from the axis."""

@@ -76,18 +76,18 @@ def compute_profiles(images: FloatArray, threshold: float = 0.0) -> list[ImagePr
 def power_spectrum(charge: npt.NDArray) -> Floats:
     """Compute the fraction of the power (S, FREQUENCIES) in rings of frequency of images (S, H, W).
 
-    Frequencies beyond half a cycle per pixel, in the corners, belong to the last ring. NaN for
-    images without power.
+    Frequencies beyond half a cycle per pixel, in the corners, are in no ring, but count in the
+    total. NaN for images without power.
     """
     height, width = charge.shape[1:]
     power = np.abs(fft.fft2(charge.astype(np.float32))) ** 2
     radius = np.hypot(fft.fftfreq(height)[:, None], fft.fftfreq(width)[None])
-    ring = np.minimum((radius * 2 * FREQUENCIES).astype(int), FREQUENCIES - 1).ravel()
+    is_corner = radius > 0.5
+    ring = np.where(is_corner, FREQUENCIES, np.minimum((radius * 2 * FREQUENCIES).astype(int), FREQUENCIES - 1)).ravel()
     power = power.reshape(len(charge), -1).astype(np.float64)
     power[:, 0] = 0
-    sums = power @ np.eye(FREQUENCIES)[ring]
-    total = sums.sum(1, keepdims=True)
-    return sums / np.where(total > 0, total, np.nan)
+    total = power.sum(1, keepdims=True)
+    return power @ np.eye(FREQUENCIES + 1)[ring, :-1] / np.where(total > 0, total, np.nan)
 
 
 def correlation(charge: npt.NDArray) -> Floats:
