@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pgen.data.images import FloatArray
+from pgen.utils.text import shorten
 
 #: Largest whole number that stands for a charge.
 LEVELS = 32767
@@ -45,7 +46,7 @@ def encode_images(images: FloatArray) -> dict[str, Any]:
 
 def encode_columns(columns: Mapping[str, npt.NDArray]) -> dict[str, list[float | None]]:
     """Return columns (n,) of numbers as lists with five digits; None for NaN."""
-    return {name: [None if np.isnan(v) else float(f"{v:.5g}") for v in values] for name, values in columns.items()}
+    return {shorten(name): [None if np.isnan(v) else float(f"{v:.5g}") for v in values] for name, values in columns.items()}
 
 
 def encode_colours(signed: bool) -> list[list[int]]:

@@ -18,6 +18,7 @@ from pgen.report.browser import encode_colours, encode_columns, encode_images
 from pgen.report.figures.curves import plot_losses
 from pgen.report.figures.distributions import plot_distributions, plot_profiles, plot_trend
 from pgen.report.figures.image_grid import colour_scale, plot_images, plot_pairs, plot_rows
+from pgen.utils.text import shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,7 +108,7 @@ def browser_data(real: FloatArray, galleries: Mapping[str, Gallery], evaluations
     scale = colour_scale(real)
     by_name = {evaluation.name: evaluation.per_image() for evaluation in evaluations}
     sets: dict[str, Any] = {
-        name: {
+        shorten(name): {
             "indices": gallery.indices.tolist(),
             "images": encode_images(gallery.generated),
             "nearest": encode_images(gallery.nearest),
@@ -117,7 +118,7 @@ def browser_data(real: FloatArray, galleries: Mapping[str, Gallery], evaluations
     }
     sets["held-out"] = {"indices": list(range(len(real))), "images": encode_images(real), "nearest": None, "columns": {}}
     signed = scale["signed"] or any((gallery.generated < 0).any() for gallery in galleries.values())
-    return {"sets": sets, "colours": encode_colours(signed), "vmax": scale["vmax"], "signed": signed, "unit": unit}
+    return {"sets": sets, "colours": encode_colours(signed), "vmax": scale["vmax"], "signed": signed, "unit": shorten(unit)}
 
 
 def highlight_figures(galleries: Mapping[str, Gallery], unit: str) -> Iterator[ReportFigure]:

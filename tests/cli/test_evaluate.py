@@ -45,7 +45,19 @@ def test_results(report: Path) -> None:
     assert results["format"] == "pgen-results-1" and results["seed"] == 0 and results["threshold"] == 10
     assert results["sets"]["train"]["images"] == 60 and len(results["sets"]["held-out"]["fingerprint"]) == 64
     real, copies = (results["generated"][name] for name in ("generated", "copies"))
-    assert list(real["metrics"]) == ["physics", "fpd", "kpd", "ks", "nplm", "wasserstein", "prdc", "c2st", "memorisation", "closure"]
+    assert list(real["metrics"]) == [
+        "physics",
+        "profiles",
+        "fpd",
+        "kpd",
+        "ks",
+        "nplm",
+        "wasserstein",
+        "prdc",
+        "c2st",
+        "memorisation",
+        "closure",
+    ]
     assert "needs a function of images" in real["skipped"]["downstream"]
     for metric in real["metrics"].values():
         for measure in metric["measures"]:
@@ -202,7 +214,7 @@ def test_bad_input_is_refused(refuses, pgen, sets: Path, monkeypatch: pytest.Mon
     refused("`generated=small.h5`: found images of", generated=["generated.h5", "small.h5"])
     monkeypatch.undo()
     refused("closure needs a label", "closure", generated="copies.h5")
-    refused("There is no metric called 'fdp'; expected one of physics, fpd", "fdp")
+    refused("There is no metric called 'fdp'; expected one of physics, profiles", "fdp")
     for features in ("none:x", "json:none", "json"):
         refused(f"`features={features}`: ", features=features)
     refuses("evaluate", "fpd", "--generated", "few.h5", *SHARED, "--out", "bad", saying="expected at least 20 images, got 10", cwd=sets)

@@ -107,7 +107,7 @@ def test_doctor_tells_what_there_is(pgen, tmp_path: Path) -> None:
         f"torch {version('torch')}",
         "cores",
         "ae, ewm, flow, gan",
-        "physics, fpd",
+        "physics, profiles, fpd",
         "mnist, simulate",
         "linear, sqrt",
         "GiB",

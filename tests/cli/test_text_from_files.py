@@ -72,7 +72,7 @@ def test_the_page_in_a_browser(evaluated: tuple[Path, subprocess.CompletedProces
     title = re.search(r"<title>ANSWERS(.*?)</title>", told)
     assert title, told[:500]
     answers = json.loads(unescape(title[1]))
-    assert answers["title"].startswith("Evaluation of ") and answers["images"] == 0 and answers["scripts"] == 2
+    assert answers["title"].startswith("Evaluation of ") and answers["images"] == 0 and answers["scripts"] == 4
     assert answers["drawn"] and not answers["wide"]
     assert {f"{label} accuracy" for label in LABELS[:6]} | {r"\x1b[2J accuracy", r"a\nb accuracy"} <= set(answers["cells"])
 

@@ -84,9 +84,9 @@ def test_charge_of_both_signs(sets: Path, tmp_path: Path) -> None:
         write_images(tmp_path / name, images)
     report = evaluated(tmp_path, "samples.h5", metrics=("physics", "wasserstein"))
     assert report.about["threshold"] == 10 and np.abs(report.real[report.real != 0]).min() > 10 and report.real.min() < -10
-    verdicts = {m.name: m.verdict for finding in report.evaluations[0].results.values() for m in finding.measures}
+    p_values = {m.name: m.p_value for result in report.evaluations[0].results.values() for m in result.measures}
     for name in ("sliced W1", "total |charge| W1", "negative fraction W1", "lit pixels W1"):
-        assert verdicts[name] != "worse", name
+        assert p_values[name] > 0.005, name  # of four measures of 30 images each
     assert not any("faintest" in warning for warning in report.warnings)
 
 
