@@ -53,18 +53,17 @@ class Evaluation:
         """Fraction of copies of training images; None if no metric measured it."""
         return next((result.copy_rate for result in self.results.values() if result.copy_rate is not None), None)
 
-    def adjusted_p_values(self) -> dict[str, float]:
-        """Return p-values of the headline measures, adjusted by Holm's method, by their names."""
-        headlines = [m for result in self.results.values() for m in result.measures if m.headline]
-        return holm({m.name: m.p_value for m in headlines})
+    def adjusted_p_values(self) -> dict[tuple[str, str], float]:
+        """Return (metric, measure) -> p-value of the headline measures, by Holm's method."""
+        return holm({(metric, m.name): m.p_value for metric, result in self.results.items() for m in result.measures if m.headline})
 
     def to_dict(self) -> dict[str, Any]:
         """Return what results.json stores."""
         metrics = {name: {**to_plain(result.to_dict()), "seconds": self.seconds[name]} for name, result in self.results.items()}
         adjusted = self.adjusted_p_values()
-        for metric in metrics.values():
+        for name, metric in metrics.items():
             for measurement in metric["measures"]:
-                measurement["p_holm"] = to_plain(adjusted.get(measurement["name"])) if measurement["headline"] else None
+                measurement["p_holm"] = to_plain(adjusted.get((name, measurement["name"])))
         return {**self.about, "metrics": metrics, "skipped": dict(self.skipped)}
 
     def unclear(self) -> dict[str, list[str]]:

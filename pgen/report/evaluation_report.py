@@ -124,7 +124,7 @@ class EvaluationReport(Report):
                         n=m.n,
                         headline=m.headline,
                         p_value=m.p_value,
-                        p_holm=adjusted[m.name] if m.headline else math.nan,
+                        p_holm=adjusted.get((metric, m.name), math.nan),
                         tolerance=m.tolerance,
                         images_needed=m.images_needed,
                     )

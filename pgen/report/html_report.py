@@ -86,14 +86,14 @@ def render_html(
     )
 
 
-def _compare(evaluations: Sequence[Evaluation]) -> list[tuple[str, list[Measurement | None]]]:
-    """Return each headline measurement's name, and the measurement of each set, if it has it."""
+def _compare(evaluations: Sequence[Evaluation]) -> list[tuple[tuple[str, str], list[Measurement | None]]]:
+    """Return (metric, measure) of each headline, and its measurement of each set, if it has it."""
     by_set = [
         {(metric, m.name): m for metric, result in evaluation.results.items() for m in result.measures if m.headline}
         for evaluation in evaluations
     ]
     keys = dict.fromkeys(key for of_set in by_set for key in of_set)
-    return [(key[1], [of_set.get(key) for of_set in by_set]) for key in keys]
+    return [(key, [of_set.get(key) for of_set in by_set]) for key in keys]
 
 
 def _embed(figure: ReportFigure) -> dict[str, str]:

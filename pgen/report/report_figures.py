@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pgen.data.images import FloatArray
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.memorisation.nearest_neighbours import binarise, nearest
-from pgen.metrics.results import Highlight, Measurement
+from pgen.metrics.results import Highlight, Measurement, MetricResult
 from pgen.metrics.runner import Evaluation
 from pgen.report.browser import encode_colours, encode_columns, encode_images
 from pgen.report.figures.curves import plot_losses
@@ -23,6 +23,7 @@ from pgen.utils.text import shorten
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Item = TypeVar("Item")
 #: Images per row of the gallery.
 SHOWN = 10
 #: Images of all generated sets together that the page lets one browse, and of held-out images.
@@ -107,16 +108,18 @@ def browser_data(real: FloatArray, galleries: Mapping[str, Gallery], evaluations
     """
     scale = colour_scale(real)
     by_name = {evaluation.name: evaluation.per_image() for evaluation in evaluations}
-    sets: dict[str, Any] = {
-        shorten(name): {
+    sets: list[dict[str, Any]] = [
+        {
+            "name": shorten(name),
             "indices": gallery.indices.tolist(),
             "images": encode_images(gallery.generated),
             "nearest": encode_images(gallery.nearest),
             "columns": encode_columns({column: values[gallery.indices] for column, values in by_name[name].items()}),
         }
         for name, gallery in galleries.items()
-    }
-    sets["held-out"] = {"indices": list(range(len(real))), "images": encode_images(real), "nearest": None, "columns": {}}
+    ]
+    indices = list(range(len(real)))
+    sets.append({"name": "held-out", "indices": indices, "images": encode_images(real), "nearest": None, "columns": {}})
     signed = scale["signed"] or any((gallery.generated < 0).any() for gallery in galleries.values())
     return {"sets": sets, "colours": encode_colours(signed), "vmax": scale["vmax"], "signed": signed, "unit": shorten(unit)}
 
@@ -125,15 +128,14 @@ def highlight_figures(galleries: Mapping[str, Gallery], unit: str) -> Iterator[R
     """Plot the images that metrics single out, and where these look."""
     for name, gallery in galleries.items():
         for highlight, images in gallery.highlights:
-            columns = len(images)
             yield ReportFigure(
-                plot_images(images, highlight.captions, columns=columns, unit=unit),
+                plot_images(images, highlight.captions, columns=len(images), unit=unit),
                 f"Images of {name} that a metric singles out: {highlight.title}.",
                 f"{name}: {highlight.title}.",
             )
             if highlight.saliency is not None:
                 yield ReportFigure(
-                    plot_images(highlight.saliency, highlight.captions, columns=columns, unit="weight in the score"),
+                    plot_images(highlight.saliency, highlight.captions, columns=len(images), unit="weight in the score"),
                     f"The same images of {name}, coloured by how much each pixel counts.",
                     "Where the classifier looks: orange pixels speak for a generated image, blue ones for a real one.",
                 )
@@ -141,12 +143,7 @@ def highlight_figures(galleries: Mapping[str, Gallery], unit: str) -> Iterator[R
 
 def distribution_figures(evaluations: Sequence[Evaluation]) -> Iterator[ReportFigure]:
     """Plot the distributions of physical quantities of all generated sets."""
-    histograms = {
-        evaluation.name: [histogram for result in evaluation.results.values() for histogram in result.histograms]
-        for evaluation in evaluations
-    }
-    histograms = {name: of_set for name, of_set in histograms.items() if of_set}
-    if histograms:
+    if histograms := _collect(evaluations, lambda result: result.histograms):
         yield ReportFigure(
             plot_distributions(histograms),
             "Histograms of physical quantities of generated, held-out and training images, with their ratio to held-out images below.",
@@ -156,11 +153,7 @@ def distribution_figures(evaluations: Sequence[Evaluation]) -> Iterator[ReportFi
 
 def profile_figures(evaluations: Sequence[Evaluation]) -> Iterator[ReportFigure]:
     """Plot the mean profiles of all generated sets."""
-    curves = {
-        evaluation.name: [profile for result in evaluation.results.values() for profile in result.profiles] for evaluation in evaluations
-    }
-    curves = {name: of_set for name, of_set in curves.items() if of_set}
-    if curves:
+    if curves := _collect(evaluations, lambda result: result.profiles):
         yield ReportFigure(
             plot_profiles(curves),
             "Mean profiles of generated, held-out and training images, such as the charge along tracks, with their ratio below.",
@@ -198,3 +191,9 @@ def pair_figures(galleries: Mapping[str, Gallery], unit: str) -> Iterator[Report
         if gallery.pairs:
             alt = f"Pairs of an image of {name} and the training image that it is nearest to."
             yield ReportFigure(plot_pairs(*gallery.pairs, unit=unit), alt, name)
+
+
+def _collect(evaluations: Sequence[Evaluation], select: Callable[[MetricResult], Sequence[Item]]) -> dict[str, list[Item]]:
+    """Return what ``select`` finds in the results of each set that has any."""
+    items = {evaluation.name: [item for result in evaluation.results.values() for item in select(result)] for evaluation in evaluations}
+    return {name: of_set for name, of_set in items.items() if of_set}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 
-from pgen.metrics.results import CANNOT_BE_TOLD, LEVEL, Measurement, MetricResult
+from pgen.metrics.results import LEVEL, Measurement, MetricResult
 from pgen.metrics.runner import Evaluation
 
 #: Theme -> names of quantities, as they begin. What is in none is a theme of its own.
@@ -35,32 +34,31 @@ def summarise(evaluation: Evaluation) -> str:
 
 
 def _describe_themes(evaluation: Evaluation) -> Iterable[str]:
+    adjusted = evaluation.adjusted_p_values()
     by_theme: dict[str, list[Measurement]] = {}
+    different: list[Measurement] = []
     for metric in ("physics", "profiles"):
         for m in _headlines(evaluation.results.get(metric)):
             if theme := _theme(m.name):
                 by_theme.setdefault(theme, []).append(m)
-    verdicts = {theme: _judge(of_theme, evaluation) for theme, of_theme in by_theme.items()}
-    for verdict, phrase in (("as real", "as real"), (CANNOT_BE_TOLD, None), ("worse", None)):
-        themes = [theme for theme, of_theme in verdicts.items() if of_theme == verdict]
-        measures = [m for theme in themes for m in by_theme[theme]]
-        if not themes:
-            continue
-        if verdict == "as real":
-            yield f"{_join(themes)} {phrase}"
-        elif verdict == CANNOT_BE_TOLD:
-            needed = max((m.images_needed or 0 for m in measures), default=0)
-            more = f" (about {needed:,} would do)" if needed else ""
-            yield f"{_join(themes)} cannot be told with {measures[0].n:,} images{more}"
-        else:
-            different = sorted((m for m in measures if _differs(m, evaluation)), key=lambda m: -_effect(m))
-            means = _means(evaluation)
-            worse = [_describe(m, means) for m in different if m.verdict == "worse"]
-            closer = [m.name.removesuffix(" W1") for m in different if m.verdict == "beyond"]
-            if worse:
-                yield f"{_join(themes)} different: {_join(worse[:MOST])}"
-            if closer:
-                yield f"closer to held-out images than training images are in {_join(closer[:MOST])}"
+                if m.verdict in ("worse", "beyond") and adjusted[metric, m.name] <= LEVEL:
+                    different.append(m)
+    as_real = [theme for theme, of_theme in by_theme.items() if all(m.verdict == "as real" for m in of_theme)]
+    differs = [theme for theme, of_theme in by_theme.items() if any(m in different for m in of_theme)]
+    unclear = [theme for theme in by_theme if theme not in as_real and theme not in differs]
+    if as_real:
+        yield f"{_join(as_real)} as real"
+    if unclear:
+        measures = [m for theme in unclear for m in by_theme[theme]]
+        needed = max(m.images_needed or 0 for m in measures)
+        more = f" (about {needed:,} would do)" if needed else ""
+        yield f"{_join(unclear)} cannot be told with {measures[0].n:,} images{more}"
+    different.sort(key=lambda m: -abs(m.value - m.floor) / m.tolerance)
+    means = _means(evaluation)
+    if worse := [_describe(m, means) for m in different if m.verdict == "worse"]:
+        yield f"{_join(differs)} different: {_join(worse[:MOST])}"
+    if closer := [_quantity(m) for m in different if m.verdict == "beyond"]:
+        yield f"closer to held-out images than training images are in {_join(closer[:MOST])}"
 
 
 def _describe_classifiers(evaluation: Evaluation) -> Iterable[str]:
@@ -81,29 +79,18 @@ def _describe_copies(evaluation: Evaluation) -> Iterable[str]:
         yield f"copies of training images found ({result.copy_rate:.1%})" if result.details["copying"] else "no copies found"
 
 
-def _judge(measures: list[Measurement], evaluation: Evaluation) -> str:
-    if any(_differs(m, evaluation) for m in measures):
-        return "worse"
-    return "as real" if all(m.verdict == "as real" for m in measures) else CANNOT_BE_TOLD
-
-
-def _differs(m: Measurement, evaluation: Evaluation) -> bool:
-    adjusted = evaluation.adjusted_p_values()
-    return m.verdict in ("worse", "beyond") and adjusted.get(m.name, math.nan) <= LEVEL
-
-
-def _effect(m: Measurement) -> float:
-    return abs(m.value - m.floor) / m.tolerance if m.tolerance > 0 else 0.0
-
-
 def _describe(m: Measurement, means: Mapping[str, Mapping[str, float | None]]) -> str:
     """Name a difference by the ratio of the means, where that says something."""
-    name = m.name.removesuffix(" W1")
+    name = _quantity(m)
     of_sets = means.get(name, {})
     generated, real = of_sets.get("generated"), of_sets.get("held_out")
     if generated is not None and real and generated / real > 0 and abs(generated / real - 1) > 0.05:
         return f"{name} {generated / real:.2g} times the real mean"
     return f"{name} (distance {m.value:.2g}, real {m.floor:.2g})"
+
+
+def _quantity(m: Measurement) -> str:
+    return m.name.removesuffix(" W1")
 
 
 def _theme(name: str) -> str:

@@ -62,7 +62,7 @@ window.addEventListener("load", async () => {
   dialog.querySelector("button").click();
   const grid = browser.querySelector(".grid"), colours = new Set(grid.getContext("2d").getImageData(0, 0, grid.width, grid.height).data);
   const sets = browser.querySelector("[name=set]");
-  sets.value = "held-out"; sets.dispatchEvent(new Event("change"));
+  sets.value = [...sets.options].find(option => option.text === "held-out").value; sets.dispatchEvent(new Event("change"));
   await wait(() => browser.querySelector(".status").textContent.startsWith("40 "));
   const answers = {
     pictures: pictures.length, drawn: pictures.filter(image => image.naturalWidth > 100).length,

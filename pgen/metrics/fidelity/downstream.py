@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from pgen.data.images import FloatArray
 from pgen.errors import ConfigError, format_list, option
 from pgen.metrics.features.observables import robust_scales
-from pgen.metrics.fidelity.marginals import TOLERANCES, bin_edges, count_bins, mean_of_defined
+from pgen.metrics.fidelity.marginals import bin_edges, compute_means, count_bins, measure_marginals
 from pgen.metrics.fidelity.pooled_distances import marginal_distances
 from pgen.metrics.inputs import CHUNK, Downstream, EvaluationSets
 from pgen.metrics.results import Histogram, MetricResult, PerSet, draw_equal
@@ -55,24 +54,13 @@ def downstream(sets: EvaluationSets) -> MetricResult:
         return np.concatenate([w1 / scale, ks], 1)
 
     compared = compare(distance, len(drawn.train), rng, permutations=sets.permutations)
-    measures = tuple(
-        compared.measurement(
-            i * len(names) + k,
-            f"{name} {kind}",
-            headline=kind == "W1",
-            highest=math.inf if kind == "W1" else 1.0,
-            tolerance=TOLERANCES[kind],
-        )
-        for k, name in enumerate(names)
-        for i, kind in enumerate(KINDS)
-    )
     # The report may show a quantity of the same name.
     titles = [f"downstream: {name}" for name in names]
     return MetricResult(
         "downstream",
-        measures,
+        tuple(measure_marginals(compared, names, KINDS)),
         {"function": _name(function), "outputs": names},
-        {"mean": {name: {key: mean_of_defined(of_set[:, k]) for key, of_set in values._asdict().items()} for k, name in enumerate(names)}},
+        {"mean": compute_means(values, names)},
         histograms=tuple(
             Histogram(title, "", edges[k], PerSet(*(count_bins(of_set[:, k], edges[k]) for of_set in values)))
             for k, title in enumerate(titles)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from pgen.metrics.fidelity.marginals import TOLERANCES
 from pgen.metrics.fidelity.pooled_distances import marginal_distances
 from pgen.metrics.inputs import EvaluationSets
 from pgen.metrics.results import MetricResult, draw_equal
@@ -20,9 +21,6 @@ Floats = npt.NDArray[np.float64]
 SLICES = 64
 #: Maximum number of images of each set.
 LIMIT = 2000
-#: A difference that does not matter: what a shift by a tenth of a standard deviation makes of the
-#: KS distance of Gaussians.
-TOLERANCE = 0.04
 
 
 def ks(sets: EvaluationSets) -> MetricResult:
@@ -33,7 +31,8 @@ def ks(sets: EvaluationSets) -> MetricResult:
     distance = mean_and_sliced_ks(np.concatenate(drawn), draw_directions(size, SLICES, rng))
     compared = compare(distance, n, rng, permutations=sets.permutations)
     measures = tuple(
-        compared.measurement(k, name, highest=1.0, tolerance=TOLERANCE, headline=k == 0) for k, name in enumerate(("mean KS", "sliced KS"))
+        compared.measurement(k, name, highest=1.0, tolerance=TOLERANCES["KS"], headline=k == 0)
+        for k, name in enumerate(("mean KS", "sliced KS"))
     )
     return MetricResult("ks", measures, {"features": size, "slices": SLICES, "limit": LIMIT})
 
@@ -52,9 +51,7 @@ def mean_and_sliced_ks(features: Floats, directions: Floats) -> PooledDistance:
         directions: (D, S) unit vectors to project them on.
     """
     size = features.shape[1]
-    columns = np.concatenate([features, features @ directions], 1)
-    one_bin = [np.array([-np.inf, np.inf])] * columns.shape[1]
-    marginals = marginal_distances(columns, one_bin)
+    marginals = marginal_distances(np.concatenate([features, features @ directions], 1))
 
     def distance(a: Ints, b: Ints) -> Floats:
         of_columns = marginals(a, b).reshape(len(a), 3, -1)[:, 1]

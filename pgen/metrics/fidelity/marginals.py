@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,8 @@ from pgen.data.sparse import above_threshold
 from pgen.metrics.features.observables import RELATIVE_SCALE_FLOOR, SHAPES, Floats, robust_scales, scale_floors
 from pgen.metrics.fidelity.pooled_distances import count, histogram_distances, marginal_distances
 from pgen.metrics.inputs import EvaluationSets
-from pgen.metrics.results import Histogram, MetricResult, PerSet, draw_equal
-from pgen.metrics.significance import Ints, compare
+from pgen.metrics.results import Histogram, Measurement, MetricResult, PerSet, draw_equal
+from pgen.metrics.significance import Comparison, Ints, compare
 
 BINS = 30  #: for separation power and the histograms of the report
 SPECTRUM_BINS = 64
@@ -68,17 +68,7 @@ def physics(sets: EvaluationSets) -> MetricResult:
 
     compared = compare(distances, len(drawn.train), rng, permutations=sets.permutations)
     measured = [*names, *(f"{_prefix(channel, channels)}pixel charge" for channel in range(channels))]
-    measures = [
-        compared.measurement(
-            2 + k * len(measured) + i,
-            f"{name} {kind}",
-            headline=kind == "W1",
-            highest=math.inf if kind == "W1" else 1.0,
-            tolerance=TOLERANCES[kind],
-        )
-        for i, name in enumerate(measured)
-        for k, kind in enumerate(TOLERANCES)
-    ]
+    measures = measure_marginals(compared, measured, tuple(TOLERANCES), first=2)
     blanks = compared.measurement(1, "blank images", highest=1.0, tolerance=BLANK_TOLERANCE)
     mean_w1 = compared.measurement(0, "mean W1", tolerance=TOLERANCES["W1"])
 
@@ -93,7 +83,7 @@ def physics(sets: EvaluationSets) -> MetricResult:
         histogram(name, "charge", spectrum_edges, PerSet(*(of_set.sum(0) for of_set in spectrum)))
         for name, (spectrum, spectrum_edges) in zip(measured[len(names) :], spectra, strict=True)
     ]
-    means = {name: {key: mean_of_defined(of_set[:, k]) for key, of_set in values._asdict().items()} for k, name in enumerate(names)}
+    means = compute_means(values, names)
     of_fractions = [_warn_of_fractions(name, of_sets) for name, of_sets in means.items() if name.endswith("whole charges")]
     return MetricResult(
         "physics",
@@ -117,8 +107,34 @@ def _warn_of_fractions(name: str, means: Mapping[str, float | None]) -> str:
     )
 
 
-def mean_of_defined(values: Floats) -> float | None:
-    """Return the mean of the values (n,) that are not NaN; None if there is none."""
+def measure_marginals(compared: Comparison, names: Sequence[str], kinds: Sequence[str], *, first: int = 0) -> list[Measurement]:
+    """Return the measurements of each quantity in turn.
+
+    Args:
+        compared: Distances of one kind after the other, each of all quantities.
+        names: Names of the quantities.
+        kinds: Kinds of distance, keys of TOLERANCES.
+        first: Index of the first of these distances.
+    """
+    return [
+        compared.measurement(
+            first + k * len(names) + i,
+            f"{name} {kind}",
+            headline=kind == "W1",
+            highest=math.inf if kind == "W1" else 1.0,
+            tolerance=TOLERANCES[kind],
+        )
+        for i, name in enumerate(names)
+        for k, kind in enumerate(kinds)
+    ]
+
+
+def compute_means(values: PerSet, names: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Return name -> set -> mean of the columns of (N, K); None where no image has a value."""
+    return {name: {key: _mean(of_set[:, k]) for key, of_set in values._asdict().items()} for k, name in enumerate(names)}
+
+
+def _mean(values: Floats) -> float | None:
     defined = _defined(values)
     return float(defined.mean()) if len(defined) else None
 

@@ -16,13 +16,14 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def marginal_distances(values: Floats, edges: list[Floats]) -> PooledDistance:
+def marginal_distances(values: Floats, edges: list[Floats] | None = None) -> PooledDistance:
     """Return a function that computes W1, KS and separation power of K quantities.
 
     Args:
         values: (N, K) of all images of the pool; NaN if undefined, which leaves the image out.
         edges: Bin edges of each quantity for the separation power; values beyond belong to the
-            outermost bins.
+            outermost bins, and the last edge to the last bin. None for one bin, whose separation
+            power is 0.
 
     Returns:
         A function to (R, 3 K): all W1, then all KS, then all separation powers. NaN where no image
@@ -33,10 +34,9 @@ def marginal_distances(values: Floats, edges: list[Floats]) -> PooledDistance:
     defined = np.count_nonzero(~np.isnan(ordered), axis=1)
     steps = np.diff(ordered, axis=1, append=np.nan)
     steps = np.where(np.isnan(steps), 0, steps)
-    bins = np.array(
-        [np.clip(np.searchsorted(e, row, "right") - 1, 0, len(e) - 2) for e, row in zip(edges, ordered, strict=True)], dtype=np.int64
-    ).reshape(ordered.shape)
-    # A value equal to the last edge belongs to the last bin, as in numpy.histogram.
+    bins = np.zeros(ordered.shape, np.int64)
+    for k, of_quantity in enumerate(edges or ()):
+        bins[k] = np.clip(np.searchsorted(of_quantity, ordered[k], "right") - 1, 0, len(of_quantity) - 2)
     order, steps = np.ascontiguousarray(order), np.ascontiguousarray(steps)
 
     def distance(a: Ints, b: Ints) -> Floats:

@@ -48,7 +48,7 @@ def wasserstein(sets: EvaluationSets) -> MetricResult:
     projected = sets.rows(lambda chunk: chunk.reshape(len(chunk), -1) @ directions)
     spread = float(distances[2 * n :, 2 * n :].sum() / (n * (n - 1)))  # mean distance of held-out images
     drawn = np.concatenate(draw_equal(projected, rng, SLICED_LIMIT))
-    of_directions = marginal_distances(drawn, [np.array([-np.inf, np.inf])] * SLICES)
+    of_directions = marginal_distances(drawn)
 
     def sliced_w1(a: Ints, b: Ints) -> Floats:
         return of_directions(a, b)[:, :SLICES].mean(1, keepdims=True)

@@ -53,7 +53,7 @@
   const choice = root.querySelector("[name=set]"), key = root.querySelector("[name=sort]"), flip = root.querySelector("[name=flip]");
   const frame = root.querySelector(".frame"), spacer = root.querySelector(".spacer"), canvas = root.querySelector(".grid");
   const dialog = document.getElementById("image-dialog"), hover = dialog.querySelector("output");
-  for (const name of Object.keys(sets)) choice.add(new Option(name, name));
+  sets.forEach(({ name }, number) => choice.add(new Option(name, number)));
   let order = [], source = null, across = 1, tile = [96, 96], current = 0, columns = {};
   const gap = 6, ratio = Math.min(2, window.devicePixelRatio || 1);
 
@@ -126,7 +126,7 @@
       };
     }
     const facts = Object.entries(columns).filter(([, values]) => values[k] !== null).map(([name, values]) => `${name}: ${values[k]}`);
-    dialog.querySelector("h3").textContent = `${choice.value}, image ${set.indices[k]}`;
+    dialog.querySelector("h3").textContent = `${set.name}, image ${set.indices[k]}`;
     dialog.querySelector(".facts").textContent = facts.join(" · ");
     hover.textContent = "Point at a pixel to read its charge.";
     if (!dialog.open) dialog.showModal();
